@@ -1,0 +1,42 @@
+// Error tables: for every matrix, the error and the bytes of every scheme. The optimizer's input.
+#pragma once
+
+#include <cstdint>
+#include <iosfwd>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace mxq {
+
+struct SchemeCost {
+  std::string scheme;  // "b4g64"
+  int64_t bytes = 0;   // stored bytes
+  double fnorm = 0;    // ||W - Q(W)||_F, metadata as stored
+};
+
+struct MatrixErrors {
+  std::string name;   // tensor name without ".weight", or "<layer>.<module>" for the authors' tables
+  std::string layer;  // "0", "1", ...; empty where the name has none
+  std::string module; // "self_attn.q_proj"
+  int64_t rows = 0, cols = 0;  // 0 in the authors' tables
+  int64_t params = 0;
+  double norm = 0;      // ||W||_F; 0 where unknown (the authors' tables)
+  double kurtosis = 0;  // Fisher's plus 3 (a normal distribution has 3), as the authors' tables
+  std::vector<SchemeCost> schemes;
+};
+
+struct ErrorTable {
+  std::vector<MatrixErrors> matrices;
+};
+
+/// CSV, one row a (matrix, scheme): layer,module,nbit1,gsize1,nbit2,gsize2,fnorm,memmb,params,kurtosis then
+/// norm,matrix,rows,cols,scheme,bytes. read_error_table needs only the columns layer, module, nbit1, gsize1, fnorm,
+/// memmb and params (the authors' files; memmb = MiB, bytes = memmb * 2^20) and takes them in any order; unknown
+/// columns are ignored. Throws Error(invalid_file) naming line and column for a missing column, a cell that is not a
+/// number, a negative or non-finite value, a (matrix, scheme) given twice, or matrices with no scheme at all.
+/// `source` names the input in errors.
+ErrorTable read_error_table(std::string_view csv, const std::string& source);
+std::string write_error_table(const ErrorTable& table);
+
+}  // namespace mxq

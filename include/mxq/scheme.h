@@ -1,0 +1,68 @@
+// Schemes: what a matrix is turned into.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace mxq {
+
+/// Affine groups: `bits` a weight, one scale and one zero for each run of `group` weights.
+/// (b1, g1) of the paper; the metadata's b2 = 8 and g2 = 128 follow from Metadata::q8.
+struct Scheme {
+  int bits = 4;
+  int group = 64;
+
+  /// "b4g64".
+  std::string name() const;
+  friend bool operator==(const Scheme&, const Scheme&) = default;
+};
+
+/// Parses "b4g64". Throws Error(usage) naming the known schemes for anything else.
+Scheme parse_scheme(std::string_view name);
+
+/// The 12 schemes of the paper's Table 1: bits {2,3,4,8} x group {32,64,128}, in that order.
+const std::vector<Scheme>& paper_schemes();
+
+/// How codes, scale and zero are found.
+enum class Fit {
+  rtn,  // the group's minimum and maximum
+  hqq,  // half-quadratic refinement of the zero (Badri & Shaji 2023)
+  mse,  // least squared error, against the metadata as stored
+};
+std::string_view fit_name(Fit fit);
+Fit parse_fit(std::string_view name);
+
+/// How scale and zero are stored.
+enum class Metadata {
+  q8,   // 8 bits each, one fp16 step each per 128 groups: Eq. 2 of the paper
+  f16,  // fp16 each: what MLX and HQQ files hold
+  f32,  // fp32 each: equals the arithmetic of the hqq package
+};
+std::string_view metadata_name(Metadata metadata);
+Metadata parse_metadata(std::string_view name);
+
+/// Groups that share the fp16 steps of Metadata::q8 (g2 of the paper).
+inline constexpr int64_t kGroupsPerStep = 128;
+
+struct QuantizeOptions {
+  Fit fit = Fit::mse;
+  /// 1: a group is `group` neighbours along K in one row; the last group of a row may be short.
+  /// 0: of G = ceil(rows*cols/group) groups, group j holds the elements j, j+G, j+2G, ... of the row-major matrix
+  ///    (hqq's axis 0, and the paper's).
+  int axis = 1;
+  Metadata metadata = Metadata::q8;
+};
+
+/// Number of groups of a rows x cols matrix.
+int64_t group_count(const Scheme& scheme, int axis, int64_t rows, int64_t cols);
+
+/// Bytes of the stored matrix: codes, scales, zeros and steps; exactly what quantize_matrix fills.
+/// With q8 this is Eq. 2, |W| (b1 + 16/g1 + 32/(128 g1)) bits, up to the padding of short groups and of the last step.
+int64_t storage_bytes(const Scheme& scheme, const QuantizeOptions& options, int64_t rows, int64_t cols);
+
+/// Eq. 2's nominal bits a weight for metadata q8, e.g. 3.2539 for b3g64.
+double nominal_bits(const Scheme& scheme);
+
+}  // namespace mxq

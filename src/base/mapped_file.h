@@ -1,0 +1,34 @@
+// A file's bytes, mapped read-only.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <span>
+
+namespace mxq {
+
+class MappedFile {
+ public:
+  /// Throws Error(not_found) or Error(io). An empty file maps to an empty span.
+  explicit MappedFile(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+
+ private:
+  std::filesystem::path path_;
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+/// Hints for streaming: the range (part of any mapping) will be read soon / will not be read again, so that the
+/// memory it takes does not count against us. Never an error.
+void advise_needed(std::span<const std::byte> range);
+void advise_done(std::span<const std::byte> range);
+
+}  // namespace mxq

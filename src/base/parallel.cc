@@ -1,0 +1,46 @@
+#include "base/parallel.h"
+
+#include <omp.h>
+
+#include <atomic>
+#include <exception>
+#include <limits>
+#include <mutex>
+
+namespace mxq {
+
+namespace {
+std::atomic<int> g_threads{0};
+}
+
+void set_threads(int n) { g_threads = n > 0 ? n : 0; }
+
+int threads() {
+  const int n = g_threads;
+  return n > 0 ? n : omp_get_num_procs();
+}
+
+void parallel_for(int64_t n, const std::function<void(int64_t)>& body) {
+  if (n == 1) return body(0);
+  std::exception_ptr error;
+  int64_t error_index = std::numeric_limits<int64_t>::max();
+  std::atomic<bool> failed{false};
+  std::mutex mutex;
+#pragma omp parallel for schedule(dynamic) num_threads(threads())
+  for (int64_t i = 0; i < n; ++i) {
+    if (failed.load(std::memory_order_relaxed)) continue;
+    try {
+      body(i);
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      failed = true;
+      if (i < error_index) {
+        error_index = i;
+        error = std::current_exception();
+      }
+    }
+  }
+  if (error) std::rethrow_exception(error);
+}
+
+}  // namespace mxq

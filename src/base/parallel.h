@@ -1,0 +1,18 @@
+// Parallel loops on the process's one thread pool (OpenMP).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+namespace mxq {
+
+/// Threads of every later parallel loop; n <= 0: all cores. The default is all cores.
+void set_threads(int n);
+int threads();
+
+/// Calls body(i) for i in [0, n), in any order, on up to threads() threads. Results must not depend on the order:
+/// write to slot i, and reduce in order of i afterwards. If bodies throw, the exception of the smallest i among
+/// those that ran is rethrown here, after all running bodies have ended.
+void parallel_for(int64_t n, const std::function<void(int64_t)>& body);
+
+}  // namespace mxq

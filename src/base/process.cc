@@ -1,0 +1,30 @@
+#include "base/process.h"
+
+#include <sys/resource.h>
+
+#include <cstdlib>
+
+namespace mxq {
+
+int64_t peak_rss_bytes() {
+  struct rusage usage {};
+  ::getrusage(RUSAGE_SELF, &usage);
+#ifdef __APPLE__
+  return usage.ru_maxrss;
+#else
+  return usage.ru_maxrss * int64_t{1024};
+#endif
+}
+
+std::filesystem::path cache_folder() {
+  const auto variable = [](const char* name) -> std::filesystem::path {
+    const char* value = std::getenv(name);
+    return value != nullptr ? value : "";
+  };
+  if (auto folder = variable("MXQ_CACHE"); !folder.empty()) return folder;
+  if (auto folder = variable("XDG_CACHE_HOME"); !folder.empty()) return folder / "mxq";
+  if (auto folder = variable("HOME"); !folder.empty()) return folder / ".cache" / "mxq";
+  return {};
+}
+
+}  // namespace mxq
