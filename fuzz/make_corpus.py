@@ -46,6 +46,7 @@ def make_safetensors():
         "escaped-name": safetensors(b'{"\\u00e4\\ud83d\\ude00":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', b"x"),
         "huge-nothing": safetensors({"w": tensor("U8", [0, 1 << 62], 0, 0)}),
     }
+    nothing = b'"w":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}'
     broken = {
         "nothing": b"",
         "short": b"\x02\0\0\0",
@@ -57,7 +58,7 @@ def make_safetensors():
         "lone-surrogate": safetensors(b'{"\\ud800":{}}'),
         "nul": safetensors(b"{}\0{}"),
         "deep": safetensors(b'{"w":{"x":' + b"[" * 100),
-        "twice": safetensors(b'{"w":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"w":{}}'),
+        "twice": safetensors(b"{%s,%s}" % (nothing, nothing)),
         "no-dtype": safetensors({"w": {"shape": [1], "data_offsets": [0, 4]}}, b"abcd"),
         "unknown-dtype": safetensors({"w": tensor("F8_E4M3", [4], 0, 4)}, b"abcd"),
         "negative-shape": safetensors({"w": tensor("F32", [-1], 0, 4)}, b"abcd"),
