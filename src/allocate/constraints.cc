@@ -1,0 +1,203 @@
+#include "allocate/constraints.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <optional>
+#include <regex>
+#include <utility>
+
+#include "allocate/objective.h"
+#include "base/text.h"
+#include "mxq/error.h"
+
+namespace mxq {
+
+namespace {
+
+constexpr const char* kOperation = "allocate";
+
+struct Tie {
+  std::string_view name;
+  std::vector<std::string_view> modules;  // last components of the names
+};
+
+const std::vector<Tie>& known_ties() {
+  static const std::vector<Tie> ties{{"qkv", {"q_proj", "k_proj", "v_proj"}}, {"gate_up", {"gate_proj", "up_proj"}}};
+  return ties;
+}
+
+/// "b4g64" has 4 bits; a name without a digit has what its bytes come to.
+int scheme_bits(const SchemeCost& scheme, int64_t params) {
+  const size_t digit = scheme.scheme.find_first_of("0123456789");
+  if (digit != std::string::npos) {
+    size_t end = digit;
+    while (end < scheme.scheme.size() && end < digit + 6 && scheme.scheme[end] >= '0' && scheme.scheme[end] <= '9') {
+      ++end;
+    }
+    return static_cast<int>(*parse_int(std::string_view(scheme.scheme).substr(digit, end - digit)));
+  }
+  return params == 0 ? 0 : static_cast<int>(static_cast<double>(scheme.bytes) * 8 / static_cast<double>(params));
+}
+
+std::string scheme_list(const MatrixErrors& matrix) {
+  std::string list;
+  for (const SchemeCost& s : matrix.schemes) list += (list.empty() ? "" : ", ") + s.scheme;
+  return list;
+}
+
+const SchemeCost* find_scheme(const MatrixErrors& matrix, const std::string& scheme) {
+  for (const SchemeCost& s : matrix.schemes) {
+    if (s.scheme == scheme) return &s;
+  }
+  return nullptr;
+}
+
+/// The scheme that each matrix is pinned to, if any.
+std::vector<std::optional<std::string>> apply_pins(const ErrorTable& table, const AllocateOptions& options) {
+  std::vector<std::optional<std::string>> pinned(table.matrices.size());
+  for (const auto& [pattern, scheme] : options.pins) {
+    const std::string operation = fmt::format("pin '{}={}'", pattern, scheme);
+    std::regex regex;
+    try {
+      regex.assign(pattern, std::regex::ECMAScript);
+    } catch (const std::regex_error& e) {
+      throw Error(ErrorCode::usage, operation, fmt::format("not a regular expression ({})", e.what()));
+    }
+    bool matched = false;
+    for (size_t i = 0; i < table.matrices.size(); ++i) {
+      const MatrixErrors& m = table.matrices[i];
+      if (!std::regex_search(m.name, regex)) continue;
+      matched = true;
+      if (pinned[i]) continue;
+      if (!find_scheme(m, scheme)) {
+        throw Error(ErrorCode::usage, operation, fmt::format("matrix '{}' has no scheme '{}'", m.name, scheme),
+                    scheme_list(m));
+      }
+      pinned[i] = scheme;
+    }
+    if (!matched) throw Error(ErrorCode::usage, operation, "no matrix has a name that matches");
+  }
+  return pinned;
+}
+
+/// Places in the table that take one scheme together, in order of the first.
+std::vector<std::vector<size_t>> apply_ties(const ErrorTable& table, const AllocateOptions& options) {
+  std::vector<const Tie*> ties;
+  for (const std::string& name : options.ties) {
+    const auto tie = std::find_if(known_ties().begin(), known_ties().end(), [&](auto& t) { return t.name == name; });
+    if (tie == known_ties().end()) {
+      std::string known;
+      for (const Tie& t : known_ties()) known += fmt::format("{}{}", known.empty() ? "" : ", ", t.name);
+      throw Error(ErrorCode::usage, "tie", fmt::format("'{}'", name), known);
+    }
+    ties.push_back(&*tie);
+  }
+  std::vector<std::vector<size_t>> groups;
+  std::map<std::pair<const Tie*, std::string_view>, size_t> places;
+  for (size_t i = 0; i < table.matrices.size(); ++i) {
+    const std::string_view name = table.matrices[i].name;
+    const size_t dot = name.rfind('.');
+    const std::string_view module = dot == name.npos ? name : name.substr(dot + 1);
+    const std::string_view block = dot == name.npos ? std::string_view{} : name.substr(0, dot);
+    const auto tie = std::find_if(ties.begin(), ties.end(), [&](const Tie* t) {
+      return std::find(t->modules.begin(), t->modules.end(), module) != t->modules.end();
+    });
+    if (tie == ties.end()) {
+      groups.push_back({i});
+      continue;
+    }
+    const auto [at, fresh] = places.try_emplace({*tie, block}, groups.size());
+    if (fresh) groups.emplace_back();
+    groups[at->second].push_back(i);
+  }
+  return groups;
+}
+
+std::string member_list(const ErrorTable& table, const MatrixGroup& group) {
+  std::string list;
+  for (const size_t i : group.members) list += fmt::format("{}'{}'", list.empty() ? "" : ", ", table.matrices[i].name);
+  return list;
+}
+
+}  // namespace
+
+int64_t add_bytes(int64_t a, int64_t b) {
+  int64_t sum;
+  if (__builtin_add_overflow(a, b, &sum)) {
+    throw Error(ErrorCode::unsupported, kOperation, "the schemes' bytes add up to over 2^63");
+  }
+  return sum;
+}
+
+std::vector<MatrixGroup> apply_constraints(const ErrorTable& table, const AllocateOptions& options) {
+  if (table.matrices.empty()) throw Error(ErrorCode::usage, kOperation, "the error table has no matrices");
+  for (const MatrixErrors& m : table.matrices) {
+    if (m.schemes.empty()) {
+      throw Error(ErrorCode::usage, kOperation, fmt::format("matrix '{}' has no schemes in the error table", m.name));
+    }
+  }
+  const auto costs = objective_costs(table, options.objective);
+  const auto pinned = apply_pins(table, options);
+  std::vector<MatrixGroup> groups;
+  for (auto& members : apply_ties(table, options)) {
+    MatrixGroup& group = groups.emplace_back();
+    group.members = std::move(members);
+    const std::string* pin = nullptr;
+    for (const size_t i : group.members) {
+      if (!pinned[i]) continue;
+      if (pin && *pin != *pinned[i]) {
+        throw Error(
+            ErrorCode::usage, kOperation,
+            fmt::format("the tied matrices {} are pinned to {} and {}", member_list(table, group), *pin, *pinned[i]),
+            "one scheme for all of them");
+      }
+      pin = &*pinned[i];
+    }
+    group.pinned = pin != nullptr;
+    bool common = false;
+    const MatrixErrors& first = table.matrices[group.members.front()];
+    for (const SchemeCost& candidate : first.schemes) {
+      if (pin && candidate.scheme != *pin) continue;
+      GroupOption option{candidate.scheme, {}, 0, 0};
+      bool enough_bits = true;
+      for (const size_t i : group.members) {
+        const MatrixErrors& m = table.matrices[i];
+        const SchemeCost* s = find_scheme(m, candidate.scheme);
+        if (!s) break;
+        enough_bits &= scheme_bits(*s, m.params) >= options.min_bits;
+        option.places.push_back(static_cast<int32_t>(s - m.schemes.data()));
+        option.cost += costs[i][option.places.back()];
+        option.bytes = add_bytes(option.bytes, s->bytes);
+      }
+      if (option.places.size() < group.members.size()) continue;
+      common = true;
+      if (pin || enough_bits) group.options.push_back(std::move(option));
+    }
+    if (!common) {
+      throw Error(ErrorCode::usage, kOperation,
+                  fmt::format("the tied matrices {} have no scheme in common{}", member_list(table, group),
+                              pin ? " with the pin" : ""));
+    }
+    if (group.options.empty()) {
+      throw Error(ErrorCode::usage, kOperation,
+                  fmt::format("min_bits {} leaves no scheme for {}", options.min_bits, member_list(table, group)),
+                  scheme_list(first));
+    }
+  }
+  return groups;
+}
+
+mckp::Problem make_problem(const std::vector<MatrixGroup>& groups, int64_t capacity) {
+  mckp::Problem problem;
+  problem.capacity = capacity;
+  for (const MatrixGroup& group : groups) {
+    auto& items = problem.classes.emplace_back();
+    for (const GroupOption& option : group.options) items.push_back({option.cost, option.bytes});
+  }
+  return problem;
+}
+
+}  // namespace mxq

@@ -1,0 +1,277 @@
+// Error tables as CSV (RFC 4180: cells may be quoted, "" is a quote; lines end in LF or CRLF).
+#include <fmt/format.h>
+
+#include <array>
+#include <cmath>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/text.h"
+#include "mxq/error.h"
+#include "mxq/error_table.h"
+
+namespace mxq {
+
+namespace {
+
+constexpr double kMiB = 0x1p20;
+// Bytes and counts stay where a double is exact to the unit.
+constexpr double kLargestCount = 0x1p53;
+
+/// Splits the text into rows of cells; knows the line that a row starts on.
+class CsvReader {
+ public:
+  CsvReader(std::string_view text, const std::string& source) : text_(text), source_(source) {
+    if (text_.starts_with("\xEF\xBB\xBF")) text_.remove_prefix(3);
+  }
+
+  /// False at the end. Blank lines are passed over.
+  bool next(std::vector<std::string>& cells) {
+    while (at_ < text_.size()) {
+      line_ = next_line_;
+      cells.clear();
+      bool blank = true, more = true;
+      while (more) {
+        bool quoted = false;
+        cells.push_back(cell(quoted, more));
+        blank &= !quoted && cells.back().empty();
+      }
+      if (!(blank && cells.size() == 1)) return true;
+    }
+    return false;
+  }
+
+  [[noreturn]] void fail(std::string_view column, const std::string& given, const std::string& allowed = {}) const {
+    const std::string where = column.empty() ? "" : fmt::format(", column '{}'", column);
+    throw Error(ErrorCode::invalid_file, fmt::format("read error table {}", source_),
+                fmt::format("line {}{}: {}", line_, where, given), allowed);
+  }
+
+ private:
+  /// One cell and the separator after it; `more` tells whether the row goes on.
+  std::string cell(bool& quoted, bool& more) {
+    std::string value;
+    quoted = at_ < text_.size() && text_[at_] == '"';
+    if (quoted) {
+      ++at_;
+      for (;; ++at_) {
+        if (at_ >= text_.size()) fail("", "a quoted cell does not end");
+        if (text_[at_] == '\n') ++next_line_;
+        if (text_[at_] == '"') {
+          ++at_;
+          if (at_ >= text_.size() || text_[at_] != '"') break;
+        }
+        value += text_[at_];
+      }
+    } else {
+      const size_t end = text_.find_first_of(",\n", at_);
+      value = text_.substr(at_, end == text_.npos ? text_.npos : end - at_);
+      at_ = end == text_.npos ? text_.size() : end;
+      const bool ends_line = at_ >= text_.size() || text_[at_] == '\n';
+      if (ends_line && value.ends_with('\r')) value.pop_back();
+    }
+    if (quoted && text_.substr(at_).starts_with("\r\n")) ++at_;
+    more = false;
+    if (at_ < text_.size()) {
+      if (text_[at_] == '\n') {
+        ++next_line_;
+      } else if (text_[at_] == ',') {
+        more = true;
+      } else {
+        fail("", "text after a quoted cell", "a comma or the end of the line");
+      }
+      ++at_;
+    }
+    return value;
+  }
+
+  std::string_view text_;
+  const std::string& source_;
+  size_t at_ = 0;
+  int64_t line_ = 1, next_line_ = 1;
+};
+
+enum Column {
+  kLayer,
+  kModule,
+  kBits,
+  kGroup,
+  kFnorm,
+  kMemmb,
+  kParams,
+  kKurtosis,
+  kNorm,
+  kMatrix,
+  kRows,
+  kCols,
+  kScheme,
+  kBytes,
+  kColumns
+};
+constexpr std::array<std::string_view, kColumns> kNames{"layer", "module", "nbit1",    "gsize1", "fnorm",
+                                                        "memmb", "params", "kurtosis", "norm",   "matrix",
+                                                        "rows",  "cols",   "scheme",   "bytes"};
+constexpr int kRequired = kParams + 1;
+
+/// The cells of one row by column; absent columns read as empty.
+class Row {
+ public:
+  Row(const CsvReader& reader, const std::array<int, kColumns>& places, const std::vector<std::string>& cells)
+      : reader_(reader), places_(places), cells_(cells) {}
+
+  const std::string& text(Column column) const {
+    static const std::string empty;
+    return places_[column] < 0 ? empty : cells_[static_cast<size_t>(places_[column])];
+  }
+
+  double number(Column column) const {
+    const auto value = parse_double(text(column));
+    if (!value) fail(column, fmt::format("'{}' is not a finite number", text(column)));
+    if (*value < 0) fail(column, fmt::format("{} is negative", text(column)), "numbers of at least 0");
+    return *value;
+  }
+
+  double number_or_zero(Column column) const { return text(column).empty() ? 0 : number(column); }
+
+  /// A whole number; written as "32" or "32.0".
+  int64_t count(Column column) const {
+    const double value = number(column);
+    if (value != std::floor(value) || value > kLargestCount) {
+      fail(column, fmt::format("'{}' is not a whole number", text(column)), "whole numbers of at most 2^53");
+    }
+    return static_cast<int64_t>(value);
+  }
+
+  int64_t count_or_zero(Column column) const { return text(column).empty() ? 0 : count(column); }
+
+  [[noreturn]] void fail(Column column, const std::string& given, const std::string& allowed = {}) const {
+    reader_.fail(kNames[column], given, allowed);
+  }
+
+ private:
+  const CsvReader& reader_;
+  const std::array<int, kColumns>& places_;
+  const std::vector<std::string>& cells_;
+};
+
+std::array<int, kColumns> find_columns(const CsvReader& reader, const std::vector<std::string>& header) {
+  std::array<int, kColumns> places;
+  places.fill(-1);
+  for (size_t i = 0; i < header.size(); ++i) {
+    for (int c = 0; c < kColumns; ++c) {
+      if (header[i] != kNames[c]) continue;
+      if (places[c] >= 0) reader.fail(kNames[c], "the column is there twice");
+      places[c] = static_cast<int>(i);
+    }
+  }
+  for (int c = 0; c < kRequired; ++c) {
+    if (places[c] < 0) {
+      reader.fail(kNames[c], "the column is missing", "layer, module, nbit1, gsize1, fnorm, memmb and params");
+    }
+  }
+  return places;
+}
+
+std::string matrix_name(const Row& row) {
+  if (!row.text(kMatrix).empty()) return row.text(kMatrix);
+  if (row.text(kLayer).empty()) return row.text(kModule);
+  return row.text(kLayer) + "." + row.text(kModule);
+}
+
+std::string scheme_of(const Row& row) {
+  if (!row.text(kScheme).empty()) return row.text(kScheme);
+  return fmt::format("b{}g{}", row.count(kBits), row.count(kGroup));
+}
+
+int64_t bytes_of(const Row& row) {
+  const double bytes = std::round(row.number(kMemmb) * kMiB);
+  if (bytes > kLargestCount) row.fail(kMemmb, fmt::format("{} MiB is too large", row.text(kMemmb)), "at most 2^33");
+  return row.text(kBytes).empty() ? static_cast<int64_t>(bytes) : row.count(kBytes);
+}
+
+/// The matrix as the row describes it, without its schemes.
+MatrixErrors matrix_of(const Row& row, const std::string& name) {
+  MatrixErrors matrix;
+  matrix.name = name;
+  matrix.layer = row.text(kLayer);
+  matrix.module = row.text(kModule);
+  matrix.rows = row.count_or_zero(kRows);
+  matrix.cols = row.count_or_zero(kCols);
+  matrix.params = row.count(kParams);
+  matrix.norm = row.number_or_zero(kNorm);
+  matrix.kurtosis = row.number_or_zero(kKurtosis);
+  return matrix;
+}
+
+std::string quoted(const std::string& cell) {
+  if (cell.find_first_of(",\"\r\n") == cell.npos) return cell;
+  std::string text = "\"";
+  for (const char c : cell) text += c == '"' ? std::string("\"\"") : std::string(1, c);
+  return text + "\"";
+}
+
+/// (bits, group) of "b4g64".
+std::optional<std::pair<int64_t, int64_t>> affine_parts(std::string_view scheme) {
+  const size_t g = scheme.find('g');
+  if (!scheme.starts_with('b') || g == scheme.npos) return std::nullopt;
+  const auto bits = parse_int(scheme.substr(1, g - 1)), group = parse_int(scheme.substr(g + 1));
+  if (!bits || !group || *bits < 0 || *group < 0) return std::nullopt;
+  return std::pair{*bits, *group};
+}
+
+}  // namespace
+
+ErrorTable read_error_table(std::string_view csv, const std::string& source) {
+  CsvReader reader(csv, source);
+  std::vector<std::string> header, cells;
+  if (!reader.next(header)) reader.fail("", "the file is empty", "a header and a row for every (matrix, scheme)");
+  const auto places = find_columns(reader, header);
+  ErrorTable table;
+  std::unordered_map<std::string, size_t> matrices;
+  while (reader.next(cells)) {
+    if (cells.size() != header.size()) {
+      reader.fail("", fmt::format("{} cells", cells.size()), fmt::format("{}, as the header has", header.size()));
+    }
+    const Row row(reader, places, cells);
+    const std::string name = matrix_name(row);
+    if (name.empty()) row.fail(kModule, "the row names no matrix", "a module or a matrix");
+    SchemeCost scheme{scheme_of(row), bytes_of(row), row.number(kFnorm)};
+    MatrixErrors described = matrix_of(row, name);
+    const auto [at, fresh] = matrices.try_emplace(name, table.matrices.size());
+    if (fresh) table.matrices.push_back(std::move(described));
+    MatrixErrors& matrix = table.matrices[at->second];
+    if (!fresh && matrix.params != described.params) {
+      row.fail(kParams, fmt::format("matrix '{}' has {} and {}", name, matrix.params, described.params), "one number");
+    }
+    for (const SchemeCost& s : matrix.schemes) {
+      if (s.scheme == scheme.scheme) {
+        reader.fail(fresh || places[kScheme] >= 0 ? kNames[kScheme] : kNames[kBits],
+                    fmt::format("matrix '{}' has scheme '{}' twice", name, scheme.scheme));
+      }
+    }
+    matrix.schemes.push_back(std::move(scheme));
+  }
+  if (table.matrices.empty()) reader.fail("", "no matrix has a scheme", "a row for every (matrix, scheme)");
+  return table;
+}
+
+std::string write_error_table(const ErrorTable& table) {
+  std::string csv =
+      "layer,module,nbit1,gsize1,nbit2,gsize2,fnorm,memmb,params,kurtosis,norm,matrix,rows,cols,scheme,bytes\n";
+  for (const MatrixErrors& m : table.matrices) {
+    for (const SchemeCost& s : m.schemes) {
+      // Names that are not the paper's have no numbers to put into its four columns.
+      const auto parts = affine_parts(s.scheme);
+      csv += fmt::format("{},{},{},{},{},{},{},{},", quoted(m.layer), quoted(m.module),
+                         parts ? fmt::format("{}", parts->first) : "", parts ? fmt::format("{}", parts->second) : "",
+                         parts ? "8" : "", parts ? "128" : "", s.fnorm, static_cast<double>(s.bytes) / kMiB);
+      csv += fmt::format("{},{},{},{},{},{},{},{}\n", m.params, m.kurtosis, m.norm, quoted(m.name), m.rows, m.cols,
+                         quoted(s.scheme), s.bytes);
+    }
+  }
+  return csv;
+}
+
+}  // namespace mxq

@@ -1,0 +1,110 @@
+#include "allocate/objective.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <utility>
+
+#include "mxq/error.h"
+
+namespace mxq {
+
+namespace {
+
+constexpr const char* kReference = "b4g64";
+
+constexpr std::array<std::pair<Objective, std::string_view>, 3> kObjectives{
+    {{Objective::rel, "rel"}, {Objective::f2, "f2"}, {Objective::f, "f"}}};
+
+constexpr std::array<std::pair<Solver, std::string_view>, 2> kSolvers{
+    {{Solver::exact, "exact"}, {Solver::highs, "highs"}}};
+
+template <typename Value, size_t N>
+std::string_view name_of(const std::array<std::pair<Value, std::string_view>, N>& names, Value value) {
+  for (const auto& [v, name] : names) {
+    if (v == value) return name;
+  }
+  return "?";
+}
+
+template <typename Value, size_t N>
+Value parse(const std::array<std::pair<Value, std::string_view>, N>& names, std::string_view text, const char* what) {
+  std::string known;
+  for (const auto& [value, name] : names) {
+    if (name == text) return value;
+    known += known.empty() ? "" : ", ";
+    known += name;
+  }
+  throw Error(ErrorCode::usage, fmt::format("parse the {}", what), fmt::format("'{}'", text), known);
+}
+
+double largest_error(const MatrixErrors& matrix) {
+  double largest = 0;
+  for (const SchemeCost& s : matrix.schemes) largest = std::max(largest, s.fnorm);
+  return largest;
+}
+
+/// ||W||^2 or what stands in for it; 1 for a matrix without errors, whose costs are 0 whatever it is.
+double reference(const MatrixErrors& matrix, bool norms) {
+  if (largest_error(matrix) == 0) return 1;
+  if (norms) return matrix.norm * matrix.norm;
+  for (const SchemeCost& s : matrix.schemes) {
+    if (s.scheme == kReference && s.fnorm > 0) return s.fnorm * s.fnorm;
+  }
+  throw Error(ErrorCode::unsupported, "objective rel",
+              fmt::format("matrix '{}' has neither a norm nor an error above 0 at {}", matrix.name, kReference),
+              "a table with either, or the objectives f2 and f");
+}
+
+void check(const MatrixErrors& matrix) {
+  const auto bad = [&](const char* what, auto value) {
+    throw Error(ErrorCode::not_finite, "allocate", fmt::format("matrix '{}' has {} {}", matrix.name, what, value),
+                "finite numbers of at least 0");
+  };
+  if (!std::isfinite(matrix.norm) || matrix.norm < 0) bad("norm", matrix.norm);
+  if (matrix.params < 0) bad("params", matrix.params);
+  for (const SchemeCost& s : matrix.schemes) {
+    if (!std::isfinite(s.fnorm) || s.fnorm < 0) bad("fnorm", s.fnorm);
+    if (s.bytes < 0) bad("bytes", s.bytes);
+  }
+}
+
+}  // namespace
+
+std::string_view objective_name(Objective objective) {
+  return name_of(kObjectives, objective);
+}
+Objective parse_objective(std::string_view name) {
+  return parse(kObjectives, name, "objective");
+}
+std::string_view solver_name(Solver solver) {
+  return name_of(kSolvers, solver);
+}
+Solver parse_solver(std::string_view name) {
+  return parse(kSolvers, name, "solver");
+}
+
+std::vector<std::vector<double>> objective_costs(const ErrorTable& table, Objective objective) {
+  for (const MatrixErrors& m : table.matrices) check(m);
+  const bool norms = std::all_of(table.matrices.begin(), table.matrices.end(),
+                                 [](const MatrixErrors& m) { return m.norm > 0 || largest_error(m) == 0; });
+  std::vector<std::vector<double>> costs;
+  for (const MatrixErrors& m : table.matrices) {
+    const double scale = objective == Objective::rel ? static_cast<double>(m.params) / reference(m, norms) : 1;
+    auto& of_matrix = costs.emplace_back();
+    for (const SchemeCost& s : m.schemes) {
+      const double cost = objective == Objective::f ? s.fnorm : s.fnorm * s.fnorm * scale;
+      if (!std::isfinite(cost)) {
+        throw Error(ErrorCode::not_finite, fmt::format("objective {}", objective_name(objective)),
+                    fmt::format("matrix '{}' at {} with fnorm {}", m.name, s.scheme, s.fnorm),
+                    "errors whose cost a double holds");
+      }
+      of_matrix.push_back(cost);
+    }
+  }
+  return costs;
+}
+
+}  // namespace mxq
