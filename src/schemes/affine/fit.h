@@ -1,0 +1,28 @@
+// Scale and zero of every group of a block, before they are stored.
+#pragma once
+
+#include "schemes/affine/blocks.h"
+
+namespace mxq::affine {
+
+/// Per-group results (see Block for the order of the entries).
+struct FittedBlock {
+  // rtn and hqq: the hqq package's numbers, W = (q - zero) / inverse_scale.
+  alignas(64) float inverse_scale[kMaxSlots];
+  alignas(64) float zero[kMaxSlots];
+  // All fits: W = center + scale * (q - middle), what metadata is made from. scale 0: the group is constant.
+  alignas(64) float scale[kMaxSlots];
+  alignas(64) float center[kMaxSlots];
+};
+
+/// Fit::rtn: hqq's start from minimum and maximum. Fills all four arrays.
+void fit_rtn(const Block& block, int bits, FittedBlock& fitted);
+
+/// Makes scale and center of a group from inverse_scale and zero, once hqq's rounds have changed them. Groups that
+/// hqq takes for constant (range below 1e-4: its scale of 1 says nothing about them) keep those of fit_rtn.
+void centers_from_zeros(const Block& block, int bits, FittedBlock& fitted);
+
+/// Fit::mse. Fills scale and center.
+void fit_mse(const Block& block, int bits, FittedBlock& fitted);
+
+}  // namespace mxq::affine

@@ -1,0 +1,193 @@
+#include "schemes/affine/metadata.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "base/half.h"
+
+namespace mxq::affine {
+
+namespace {
+
+constexpr float kLargestHalf = 65504.0f;
+/// Beyond these an fp16 / fp32 zero is coarser than half / an eighth of a code.
+constexpr float kHalfOffsetLimit = 1000.0f;
+constexpr float kFloatOffsetLimit = 0x1p18f;
+/// Rounds of a fit under limits.
+constexpr int kBoundedRounds = 5;
+
+float inverse_or_zero(float scale) {
+  return scale >= kSmallestScale ? 1.0f / scale : 0.0f;
+}
+
+/// The smallest fp16 that is not below `value` (the largest finite one at most).
+uint16_t half_at_least(float value) {
+  uint16_t bits = f16_from_f32(std::min(value, kLargestHalf));
+  if (f32_from_f16(bits) < value && bits < 0x7bffu) ++bits;
+  return bits;
+}
+
+/// Scale and centre of every group under limits.
+struct BoundedBlock {
+  alignas(64) float scale[kMaxSlots];
+  alignas(64) float center[kMaxSlots];
+};
+
+void bound(const Block& block, int max_code, Fit fit, const FittedBlock& fitted, const MetadataRange& range,
+           BoundedBlock& bounded) {
+  const size_t bytes = sizeof(float) * kTileLanes * static_cast<size_t>(block.tile_count);
+  std::memcpy(bounded.scale, fitted.scale, bytes);
+  std::memcpy(bounded.center, fitted.center, bytes);
+  for (int t = 0; t < block.tile_count; ++t) {
+    tile_fit_bounded(block.tile_data(t), block.tiles[t].n, max_code, range, fit == Fit::mse ? kBoundedRounds : 0,
+                     bounded.scale + t * kTileLanes, bounded.center + t * kTileLanes);
+  }
+}
+
+/// Codes of a whole block under one pair of steps, and their squared error.
+struct Snapped {
+  uint16_t scale_step = 0, zero_step = 0;
+  uint8_t scale_codes[kMaxSlots];
+  int8_t zero_codes[kMaxSlots];
+  double error = 0;
+};
+
+void snap(const Block& block, int max_code, Fit fit, const BoundedBlock& bounded, Snapped& out) {
+  float scale = 0, offset = 0;
+  for (int slot = 0; slot < block.tile_count * kTileLanes; ++slot) {
+    scale = std::max(scale, bounded.scale[slot]);
+    offset = std::max(offset, std::fabs(bounded.center[slot]) * inverse_or_zero(bounded.scale[slot]));
+  }
+  out.scale_step = half_at_least(scale / 255.0f);
+  out.zero_step = half_at_least(offset / 127.0f);
+  const MetadataSteps steps{f32_from_f16(out.scale_step), f32_from_f16(out.zero_step)};
+  out.error = 0;
+  alignas(64) float error[kTileLanes];
+  for (int t = 0; t < block.tile_count; ++t) {
+    const int slot = t * kTileLanes;
+    tile_snap(block.tile_data(t), block.tiles[t].n, max_code, steps, fit == Fit::mse, bounded.scale + slot,
+              bounded.center + slot, out.scale_codes + slot, out.zero_codes + slot, error);
+    for (int l = 0; l < block.tiles[t].lanes; ++l) out.error += error[l];
+  }
+}
+
+/// Largest and typical scale and |centre / scale| of a block.
+struct Spread {
+  float largest = 0, typical = 0;
+};
+
+Spread spread_of(float* values, int n) {
+  if (n == 0) return {};
+  std::nth_element(values, values + n / 2, values + n);
+  const float typical = values[n / 2];
+  return {*std::max_element(values + n / 2, values + n), typical};
+}
+
+/// Metadata::q8. Mostly the block's largest scale and offset set the steps. Where some groups dwarf the others, their
+/// limits are halved for as long as that lowers the block's squared error.
+void choose_grid(const Block& block, int max_code, Fit fit, const FittedBlock& fitted, Snapped& best) {
+  const float middle = 0.5f * static_cast<float>(max_code);
+  float scales[kMaxSlots], offsets[kMaxSlots];
+  int n = 0;
+  float largest_center = 0;
+  for (int slot = 0; slot < block.tile_count * kTileLanes; ++slot) {
+    largest_center = std::max(largest_center, std::fabs(fitted.center[slot]));
+    if (fitted.scale[slot] < kSmallestScale) continue;  // constant groups follow the others
+    scales[n] = fitted.scale[slot];
+    offsets[n] = std::fabs(fitted.center[slot]) / fitted.scale[slot];
+    ++n;
+  }
+  const Spread scale = spread_of(scales, n), offset = spread_of(offsets, n);
+  // A zero step of one code serves any group; finer where the groups' middles are all nearer.
+  const float usual_offset = std::max(offset.typical, middle);
+  MetadataRange range{n > 0 ? scale.largest : largest_center / middle,
+                      n > 0 ? std::min(offset.largest, 127.0f) : middle};
+  BoundedBlock bounded;
+  const auto attempt = [&](const MetadataRange& limits, Snapped& out) {
+    bound(block, max_code, fit, fitted, limits, bounded);
+    snap(block, max_code, fit, bounded, out);
+  };
+  attempt(range, best);
+  if (!(best.error > 0)) return;
+  Snapped other;
+  // Lower (or, for constant groups alone in need, raise) one limit at a time; stop at the typical group.
+  const auto descend = [&](float MetadataRange::*limit, float floor) {
+    MetadataRange trial = range;
+    for (int halvings = 0; halvings < 16 && trial.*limit > 2 * floor; ++halvings) {
+      trial.*limit = std::max(0.5f * (trial.*limit), floor);
+      attempt(trial, other);
+      if (!(other.error < best.error)) continue;
+      best = other;
+      range = trial;
+    }
+  };
+  constexpr float kOutlier = 6.0f;
+  if (n > 0 && offset.largest > 3 * usual_offset) descend(&MetadataRange::offset_limit, 0.5f * usual_offset);
+  if (n > 0 && scale.largest > kOutlier * scale.typical) descend(&MetadataRange::scale_limit, scale.typical);
+}
+
+void store_q8(const Block& block, int max_code, Fit fit, const FittedBlock& fitted, StoredBlock& stored) {
+  const float middle = 0.5f * static_cast<float>(max_code);
+  Snapped snapped;
+  choose_grid(block, max_code, fit, fitted, snapped);
+  stored.scale_step = snapped.scale_step;
+  stored.zero_step = snapped.zero_step;
+  const float scale_step = f32_from_f16(snapped.scale_step), zero_step = f32_from_f16(snapped.zero_step);
+  for (int slot = 0; slot < block.tile_count * kTileLanes; ++slot) {
+    stored.scale_codes[slot] = snapped.scale_codes[slot];
+    stored.zero_codes[slot] = snapped.zero_codes[slot];
+    stored.scale[slot] = static_cast<float>(snapped.scale_codes[slot]) * scale_step;
+    stored.zero[slot] = middle - zero_step * static_cast<float>(snapped.zero_codes[slot]);
+    stored.inverse_scale[slot] = inverse_or_zero(stored.scale[slot]);
+  }
+}
+
+/// fp16 and fp32 metadata of fits that are known by centre and scale.
+void store_floats(const Block& block, int max_code, Fit fit, bool half, const FittedBlock& fitted,
+                  StoredBlock& stored) {
+  const float middle = 0.5f * static_cast<float>(max_code);
+  const MetadataRange range = half ? MetadataRange{kLargestHalf, kHalfOffsetLimit}
+                                   : MetadataRange{std::numeric_limits<float>::max(), kFloatOffsetLimit};
+  BoundedBlock bounded;
+  bound(block, max_code, fit, fitted, range, bounded);
+  for (int slot = 0; slot < block.tile_count * kTileLanes; ++slot) {
+    float scale = bounded.scale[slot];
+    float zero = middle - bounded.center[slot] * inverse_or_zero(scale);
+    if (fitted.scale[slot] < kSmallestScale && !half) {
+      // A constant group is exact: W = (0 - zero) * |c|, or 0 for zeros.
+      const float c = fitted.center[slot];
+      scale = std::fabs(c) >= kSmallestScale ? std::fabs(c) : 1.0f;
+      zero = std::fabs(c) >= kSmallestScale ? -std::copysign(1.0f, c) : 0.0f;
+    } else if (scale < kSmallestScale) {
+      scale = 1.0f;
+      zero = 0.0f;
+    }
+    if (half) {
+      scale = f32_from_f16(f16_from_f32(std::min(scale, kLargestHalf)));
+      zero = f32_from_f16(f16_from_f32(zero));
+    }
+    stored.scale[slot] = scale;
+    stored.zero[slot] = zero;
+    stored.inverse_scale[slot] = inverse_or_zero(scale);
+  }
+}
+
+}  // namespace
+
+void store_metadata(const Block& block, int bits, Fit fit, Metadata metadata, const FittedBlock& fitted,
+                    StoredBlock& stored) {
+  const int max_code = (1 << bits) - 1;
+  if (metadata == Metadata::q8) return store_q8(block, max_code, fit, fitted, stored);
+  if (metadata == Metadata::f16 || fit == Fit::mse) {
+    return store_floats(block, max_code, fit, metadata == Metadata::f16, fitted, stored);
+  }
+  for (int slot = 0; slot < block.tile_count * kTileLanes; ++slot) {
+    stored.scale[slot] = 1.0f / fitted.inverse_scale[slot];
+    stored.zero[slot] = fitted.zero[slot];
+    stored.inverse_scale[slot] = fitted.inverse_scale[slot];
+  }
+}
+
+}  // namespace mxq::affine

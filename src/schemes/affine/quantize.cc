@@ -1,0 +1,212 @@
+// quantize_matrix and measure_matrix.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <map>
+#include <vector>
+
+#include "base/bitpack.h"
+#include "base/half.h"
+#include "base/parallel.h"
+#include "mxq/error.h"
+#include "mxq/quantized_matrix.h"
+#include "schemes/affine/fit_matrix.h"
+#include "schemes/affine/metadata.h"
+#include "schemes/affine/validate.h"
+
+namespace mxq {
+
+static_assert(std::endian::native == std::endian::little, "metadata is written as it lies in memory");
+
+namespace affine {
+
+void check_scheme(const Scheme& scheme, const QuantizeOptions& options, const char* operation) {
+  const int g = scheme.group;
+  if (scheme.bits < 2 || scheme.bits > 8 || g < 16 || g > 256 || !std::has_single_bit(static_cast<unsigned>(g))) {
+    throw Error(ErrorCode::unsupported, operation, fmt::format("{} bits in groups of {}", scheme.bits, g),
+                "2 to 8 bits, groups of 16, 32, 64, 128 or 256");
+  }
+  if (options.axis != 0 && options.axis != 1) {
+    throw Error(ErrorCode::unsupported, operation, fmt::format("axis {}", options.axis), "0 or 1");
+  }
+}
+
+void check_shape(int64_t rows, int64_t cols, const char* operation) {
+  // Leaves room for padding to groups and for eight bytes a weight.
+  constexpr int64_t kLargest = int64_t{1} << 48;
+  if (rows < 0 || cols < 0 || rows > kLargest || cols > kLargest || (cols > 0 && rows > kLargest / cols)) {
+    throw Error(ErrorCode::unsupported, operation, fmt::format("a matrix of {} x {}", rows, cols),
+                "at most 2^48 weights");
+  }
+}
+
+namespace {
+
+void check_finite(MatrixView matrix, const char* operation) {
+  constexpr int64_t kChunk = 1 << 16;
+  const int64_t size = matrix.size(), chunks = (size + kChunk - 1) / kChunk;
+  std::vector<int64_t> first(static_cast<size_t>(chunks), size);
+  parallel_for(chunks, [&](int64_t chunk) {
+    const int64_t begin = chunk * kChunk, end = std::min(size, begin + kChunk);
+    // |w| as an integer: infinities and NaNs are the largest.
+    uint32_t largest = 0;
+    for (int64_t i = begin; i < end; ++i) {
+      uint32_t bits;
+      std::memcpy(&bits, matrix.data + i, sizeof bits);
+      largest = std::max(largest, bits & 0x7fffffffu);
+    }
+    if (largest < 0x7f800000u) return;
+    int64_t i = begin;
+    while (std::isfinite(matrix.data[i])) ++i;
+    first[chunk] = i;
+  });
+  for (const int64_t i : first) {
+    if (i == size) continue;
+    throw Error(ErrorCode::not_finite, operation,
+                fmt::format("{} at row {}, column {}", matrix.data[i], i / matrix.cols, i % matrix.cols),
+                "finite weights");
+  }
+}
+
+template <typename Value>
+void put(std::vector<std::byte>& bytes, int64_t index, Value value) {
+  std::memcpy(bytes.data() + index * static_cast<int64_t>(sizeof value), &value, sizeof value);
+}
+
+void write_metadata(const Block& block, const StoredBlock& stored, QuantizedMatrix& out) {
+  const Metadata metadata = out.layout.metadata;
+  if (metadata == Metadata::q8) {
+    put(out.scale_steps, block.index, stored.scale_step);
+    put(out.zero_steps, block.index, stored.zero_step);
+  }
+  for (int t = 0; t < block.tile_count; ++t) {
+    for (int l = 0; l < block.tiles[t].lanes; ++l) {
+      const int slot = t * kTileLanes + l;
+      const int64_t group = block.first_group + block.tiles[t].group[l];
+      switch (metadata) {
+        case Metadata::q8:
+          put(out.scales, group, stored.scale_codes[slot]);
+          put(out.zeros, group, stored.zero_codes[slot]);
+          break;
+        case Metadata::f16:
+          put(out.scales, group, f16_from_f32(stored.scale[slot]));
+          put(out.zeros, group, f16_from_f32(stored.zero[slot]));
+          break;
+        case Metadata::f32:
+          put(out.scales, group, stored.scale[slot]);
+          put(out.zeros, group, stored.zero[slot]);
+          break;
+      }
+    }
+  }
+}
+
+/// Codes of a block as bytes. Axis 1: group after group, [groups][group], into `codes` of the block.
+/// Axis 0: into the whole matrix's [group][groups].
+void write_codes(const Block& block, const Grouping& grouping, int bits, const StoredBlock& stored, uint8_t* codes) {
+  alignas(64) uint8_t tile_q[256 * kTileLanes];
+  for (int t = 0; t < block.tile_count; ++t) {
+    const Tile& tile = block.tiles[t];
+    const int slot = t * kTileLanes;
+    tile_codes(block.tile_data(t), tile.n, (1 << bits) - 1, stored.inverse_scale + slot, stored.zero + slot, tile_q);
+    if (grouping.axis == 0) {
+      uint8_t* first = codes + block.first_group + tile.group[0];
+      for (int i = 0; i < tile.n; ++i) {
+        std::memcpy(first + i * grouping.groups(), tile_q + i * kTileLanes, static_cast<size_t>(tile.lanes));
+      }
+      continue;
+    }
+    for (int l = 0; l < tile.lanes; ++l) {
+      uint8_t* group = codes + int64_t{tile.group[l]} * grouping.group;
+      for (int i = 0; i < tile.n; ++i) group[i] = tile_q[i * kTileLanes + l];
+    }
+  }
+}
+
+}  // namespace
+}  // namespace affine
+
+QuantizedMatrix quantize_matrix(MatrixView matrix, const Scheme& scheme, const QuantizeOptions& options) {
+  using namespace affine;
+  check_scheme(scheme, options, "quantize matrix");
+  check_shape(matrix.rows, matrix.cols, "quantize matrix");
+  check_finite(matrix, "quantize matrix");
+  QuantizedMatrix out;
+  out.layout = {matrix.rows, matrix.cols, scheme, options.axis, options.metadata, false};
+  out.codes.resize(static_cast<size_t>(out.layout.code_bytes()));
+  out.scales.resize(static_cast<size_t>(out.layout.scale_bytes()));
+  out.zeros.resize(out.scales.size());
+  out.scale_steps.resize(static_cast<size_t>(out.layout.step_bytes()));
+  out.zero_steps.resize(out.scale_steps.size());
+
+  const Grouping grouping(matrix.rows, matrix.cols, scheme.group, options.axis);
+  const int bits = scheme.bits;
+  // Axis 1: a block's codes are its own whole bytes. Axis 0: they lie all over the stream, which is packed at the end.
+  std::vector<uint8_t> all_codes;
+  if (options.axis == 0) all_codes.resize(static_cast<size_t>(grouping.groups() * scheme.group));
+  fit_matrix(matrix, grouping, {&bits, 1}, options.fit, [&](const Block& block, size_t, const FittedBlock& fitted) {
+    StoredBlock stored;
+    store_metadata(block, bits, options.fit, options.metadata, fitted, stored);
+    write_metadata(block, stored, out);
+    if (options.axis == 0) {
+      write_codes(block, grouping, bits, stored, all_codes.data());
+      return;
+    }
+    std::vector<uint8_t> codes(static_cast<size_t>(int64_t{block.groups} * scheme.group));
+    write_codes(block, grouping, bits, stored, codes.data());
+    pack_codes(codes.data(), static_cast<int64_t>(codes.size()), bits,
+               out.codes.data() + packed_bytes(block.first_group * scheme.group, bits));
+  });
+  constexpr int64_t kChunk = 1 << 16;
+  const auto loose = static_cast<int64_t>(all_codes.size());
+  parallel_for((loose + kChunk - 1) / kChunk, [&](int64_t chunk) {
+    const int64_t begin = chunk * kChunk;
+    pack_codes(all_codes.data() + begin, std::min(kChunk, loose - begin), bits,
+               out.codes.data() + packed_bytes(begin, bits));
+  });
+  return out;
+}
+
+std::vector<double> measure_matrix(MatrixView matrix, std::span<const Scheme> schemes, const QuantizeOptions& options) {
+  using namespace affine;
+  check_shape(matrix.rows, matrix.cols, "measure matrix");
+  std::map<int, std::vector<size_t>> by_group;  // group size -> indices of schemes
+  for (size_t i = 0; i < schemes.size(); ++i) {
+    check_scheme(schemes[i], options, "measure matrix");
+    by_group[schemes[i].group].push_back(i);
+  }
+  check_finite(matrix, "measure matrix");
+  std::vector<double> norms(schemes.size(), 0.0);
+  for (const auto& [group, which_schemes] : by_group) {
+    const Grouping grouping(matrix.rows, matrix.cols, group, options.axis);
+    std::vector<int> widths;
+    for (const size_t i : which_schemes) widths.push_back(schemes[i].bits);
+    // Summed block by block, then over the blocks in order, so that threads make no difference.
+    std::vector<double> sums(static_cast<size_t>(grouping.blocks()) * widths.size());
+    fit_matrix(matrix, grouping, widths, options.fit, [&](const Block& block, size_t which, const FittedBlock& fitted) {
+      const int bits = widths[which];
+      StoredBlock stored;
+      store_metadata(block, bits, options.fit, options.metadata, fitted, stored);
+      double sum = 0, errors[kTileLanes];
+      for (int t = 0; t < block.tile_count; ++t) {
+        const int slot = t * kTileLanes;
+        tile_squared_error(block.tile_data(t), block.tiles[t].n, (1 << bits) - 1, stored.inverse_scale + slot,
+                           stored.scale + slot, stored.zero + slot, errors);
+        for (int l = 0; l < block.tiles[t].lanes; ++l) sum += errors[l];
+      }
+      sums[static_cast<size_t>(block.index) * widths.size() + which] = sum;
+    });
+    for (size_t which = 0; which < widths.size(); ++which) {
+      double sum = 0;
+      for (size_t i = which; i < sums.size(); i += widths.size()) sum += sums[i];
+      norms[which_schemes[which]] = std::sqrt(sum);
+    }
+  }
+  return norms;
+}
+
+}  // namespace mxq

@@ -1,0 +1,16 @@
+// What every entry point of the affine family checks of its arguments.
+#pragma once
+
+#include <cstdint>
+
+#include "mxq/scheme.h"
+
+namespace mxq::affine {
+
+/// Throws Error(unsupported) for widths, group sizes or axes that no code here handles.
+void check_scheme(const Scheme& scheme, const QuantizeOptions& options, const char* operation);
+
+/// Throws Error(unsupported) for negative shapes and those whose byte counts could overflow.
+void check_shape(int64_t rows, int64_t cols, const char* operation);
+
+}  // namespace mxq::affine
