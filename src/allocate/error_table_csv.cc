@@ -182,7 +182,8 @@ std::string matrix_name(const Row& row) {
 
 std::string scheme_of(const Row& row) {
   if (!row.text(kScheme).empty()) return row.text(kScheme);
-  return fmt::format("b{}g{}", row.count(kBits), row.count(kGroup));
+  const int64_t bits = row.count(kBits), group = row.count(kGroup);
+  return fmt::format("b{}g{}", bits, group);
 }
 
 int64_t bytes_of(const Row& row) {
