@@ -1,0 +1,293 @@
+#include "format/safetensors.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "base/mapped_file.h"
+#include "format/strict_json.h"
+#include "mxq/error.h"
+
+namespace mxq {
+
+namespace {
+
+constexpr uint64_t kMaxHeaderBytes = 100'000'000;
+constexpr std::string_view kMetadataKey = "__metadata__";
+constexpr std::string_view kIndexName = "model.safetensors.index.json";
+constexpr std::array kDTypes{DType::f64, DType::f32, DType::f16, DType::bf16, DType::i64,
+                             DType::i32, DType::i16, DType::i8,  DType::u8,   DType::boolean};
+
+std::string_view as_text(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+DType parse_dtype(std::string_view name, const std::string& operation, const std::string& tensor) {
+  std::string known;
+  for (DType dtype : kDTypes) {
+    if (dtype_name(dtype) == name) return dtype;
+    known += (known.empty() ? "" : ", ") + std::string(dtype_name(dtype));
+  }
+  throw Error(ErrorCode::unsupported, operation,
+              fmt::format("tensor {} has dtype {}", in_quotes(tensor), in_quotes(name)), known);
+}
+
+/// Builds the header from the JSON's events; checks types and presence of the parts, not what they add up to.
+class HeaderBuilder {
+ public:
+  struct Tensor {
+    TensorView view;
+    uint64_t begin = 0, end = 0;
+  };
+
+  explicit HeaderBuilder(const std::string& operation) : operation_(operation) {}
+
+  void handle(JsonPath path, const JsonEvent& event) {
+    if (path.empty()) {
+      if (event.kind != JsonEvent::object_begin && event.kind != JsonEvent::object_end) fail("the header is no object");
+    } else if (path[0] == kMetadataKey) {
+      handle_metadata(path, event);
+    } else if (path.size() == 1) {
+      handle_tensor(path[0], event);
+    } else if (path[1] == "dtype") {
+      if (event.kind != JsonEvent::string) fail(path[0], "dtype is not a string");
+      dtype_ = parse_dtype(event.text, operation_, path[0]);
+    } else if (path[1] == "shape") {
+      handle_list(path, event, shape_, "shape");
+    } else if (path[1] == "data_offsets") {
+      handle_list(path, event, offsets_, "data_offsets");
+    }  // Other keys of a tensor are passed over, as the official reader does.
+  }
+
+  std::vector<Tensor> tensors;
+  std::map<std::string, std::string> metadata;
+
+ private:
+  using List = std::optional<std::vector<int64_t>>;
+
+  void handle_metadata(JsonPath path, const JsonEvent& event) {
+    if (path.size() == 1) {
+      const bool legal =
+          event.kind == JsonEvent::object_begin || event.kind == JsonEvent::object_end || event.kind == JsonEvent::null;
+      if (!legal) fail("__metadata__ is no object");
+    } else if (event.kind == JsonEvent::string) {
+      metadata.emplace(path[1], event.text);
+    } else {
+      fail(fmt::format("__metadata__ {} is not a string", in_quotes(path[1])));
+    }
+  }
+
+  void handle_tensor(const std::string& name, const JsonEvent& event) {
+    if (event.kind == JsonEvent::object_begin) {
+      dtype_.reset();
+      shape_.reset();
+      offsets_.reset();
+    } else if (event.kind == JsonEvent::object_end) {
+      if (!dtype_) fail(name, "has no dtype");
+      if (!shape_) fail(name, "has no shape");
+      if (!offsets_) fail(name, "has no data_offsets");
+      if (offsets_->size() != 2) fail(name, fmt::format("has {} data_offsets, not 2", offsets_->size()));
+      tensors.push_back({{name, *dtype_, std::move(*shape_), {}},
+                         static_cast<uint64_t>((*offsets_)[0]),
+                         static_cast<uint64_t>((*offsets_)[1])});
+    } else {
+      fail(name, "is no object");
+    }
+  }
+
+  void handle_list(JsonPath path, const JsonEvent& event, List& list, std::string_view key) {
+    if (path.size() == 2) {
+      if (event.kind == JsonEvent::array_begin) {
+        list.emplace();
+      } else if (event.kind != JsonEvent::array_end) {
+        fail(path[0], fmt::format("{} is no array", key));
+      }
+    } else if (event.kind != JsonEvent::natural || event.natural_value > std::numeric_limits<int64_t>::max()) {
+      fail(path[0], fmt::format("{} holds something else than integers from 0 to 2^63 - 1", key));
+    } else {
+      list->push_back(static_cast<int64_t>(event.natural_value));
+    }
+  }
+
+  [[noreturn]] void fail(const std::string& what) const { throw Error(ErrorCode::invalid_file, operation_, what); }
+  [[noreturn]] void fail(const std::string& tensor, std::string_view what) const {
+    fail(fmt::format("tensor {}: {}", in_quotes(tensor), what));
+  }
+
+  const std::string& operation_;
+  std::optional<DType> dtype_;  // of the tensor being read, as the next two
+  List shape_, offsets_;
+};
+
+int64_t checked_bytes(const TensorView& tensor, const std::string& operation) {
+  int64_t count = 1, bytes = 0;
+  for (int64_t extent : tensor.shape) {
+    if (__builtin_mul_overflow(count, extent, &count)) count = -1;
+    if (count < 0) break;
+  }
+  if (count < 0 || __builtin_mul_overflow(count, dtype_block_bytes(tensor.dtype), &bytes)) {
+    throw Error(ErrorCode::invalid_file, operation,
+                fmt::format("tensor {}: the size of its shape overflows", in_quotes(tensor.name)),
+                "at most 2^63 - 1 bytes");
+  }
+  return bytes;
+}
+
+/// Checks the tensors' places in the data and sets their views.
+std::vector<TensorView> place(std::vector<HeaderBuilder::Tensor> tensors, std::span<const std::byte> data,
+                              const std::string& operation) {
+  const auto fail = [&](const HeaderBuilder::Tensor& t, const std::string& what) {
+    throw Error(ErrorCode::invalid_file, operation,
+                fmt::format("tensor {} at data_offsets [{}, {}] {}", in_quotes(t.view.name), t.begin, t.end, what));
+  };
+  for (const auto& t : tensors) {
+    if (t.begin > t.end) fail(t, "ends before it begins");
+    if (t.end > data.size()) fail(t, fmt::format("ends beyond the {} bytes of data", data.size()));
+    const auto bytes = static_cast<uint64_t>(checked_bytes(t.view, operation));
+    if (t.end - t.begin != bytes) fail(t, fmt::format("should have the {} bytes of its dtype and shape", bytes));
+  }
+  // An empty tensor comes before the one that begins where it stands.
+  std::stable_sort(tensors.begin(), tensors.end(),
+                   [](const auto& a, const auto& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
+  std::vector<TensorView> views;
+  views.reserve(tensors.size());
+  uint64_t covered = 0;
+  for (auto& t : tensors) {
+    if (t.begin < covered) fail(t, "overlaps the one before it");
+    if (t.begin > covered) fail(t, fmt::format("leaves a hole after byte {}", covered));
+    covered = t.end;
+    t.view.bytes = data.subspan(t.begin, t.end - t.begin);
+    views.push_back(std::move(t.view));
+  }
+  if (covered != data.size()) {
+    throw Error(ErrorCode::invalid_file, operation,
+                fmt::format("{} bytes after the last tensor's", data.size() - covered), "no bytes outside tensors");
+  }
+  return views;
+}
+
+/// Shards must lie beside their index: an index may not reach for other files of the machine.
+bool is_plain_file_name(std::string_view name) {
+  return !name.empty() && name != "." && name != ".." && name.find_first_of(std::string_view("/\\\0", 3)) == name.npos;
+}
+
+void add_shard(TensorStore& store, const std::filesystem::path& folder, const std::string& shard,
+               const std::map<std::string, std::string>& weight_map, size_t expected) {
+  const std::string index = (folder / kIndexName).string();
+  if (!std::filesystem::exists(folder / shard)) {
+    throw Error(ErrorCode::not_found, "read " + index, fmt::format("shard {} is not there", in_quotes(shard)));
+  }
+  auto file = std::make_shared<const MappedFile>(folder / shard);
+  SafetensorsHeader header = parse_safetensors(file->bytes(), file->path().string());
+  for (const TensorView& tensor : header.tensors) {
+    const auto found = weight_map.find(tensor.name);
+    if (found == weight_map.end() || found->second != shard) {
+      throw Error(ErrorCode::invalid_file, "read " + index,
+                  fmt::format("shard {} has tensor {}, which the index {}", in_quotes(shard), in_quotes(tensor.name),
+                              found == weight_map.end() ? "does not name" : "puts into " + in_quotes(found->second)));
+    }
+  }
+  // Names are unique on both sides and each of the shard's is in the map, so equal counts mean equal sets.
+  if (header.tensors.size() != expected) {
+    std::set<std::string_view> present;
+    for (const TensorView& tensor : header.tensors) present.insert(tensor.name);
+    for (const auto& [name, place] : weight_map) {
+      if (place == shard && !present.contains(name)) {
+        throw Error(
+            ErrorCode::invalid_file, "read " + index,
+            fmt::format("shard {} lacks tensor {}, which the index puts there", in_quotes(shard), in_quotes(name)));
+      }
+    }
+  }
+  store.add(std::move(file), std::move(header.tensors));
+}
+
+}  // namespace
+
+SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::string& source) {
+  const std::string operation = "read " + source;
+  const auto fail = [&](const std::string& given, const std::string& allowed = {}) {
+    throw Error(ErrorCode::invalid_file, operation, given, allowed);
+  };
+  if (file.size() < 8) fail(fmt::format("{} bytes are too few for a safetensors file", file.size()));
+  uint64_t length = 0;
+  for (size_t i = 0; i < 8; ++i) length |= std::to_integer<uint64_t>(file[i]) << (8 * i);
+  if (length > kMaxHeaderBytes) {
+    fail(fmt::format("header length {}", length), fmt::format("at most {} in a safetensors file", kMaxHeaderBytes));
+  }
+  if (length > file.size() - 8) {
+    fail(fmt::format("the header of {} bytes ends beyond the file's {} bytes", length, file.size()));
+  }
+  const std::string_view json = as_text(file.subspan(8, length));
+  if (!json.starts_with('{')) fail("the header does not begin with '{'");
+
+  HeaderBuilder builder(operation);
+  walk_json(json, operation, [&](JsonPath path, const JsonEvent& event) { builder.handle(path, event); });
+  return {place(std::move(builder.tensors), file.subspan(8 + length), operation), std::move(builder.metadata)};
+}
+
+std::map<std::string, std::string> parse_shard_index(std::string_view json, const std::string& source) {
+  const std::string operation = "read " + source;
+  const auto fail = [&](const std::string& given, const std::string& allowed = {}) {
+    throw Error(ErrorCode::invalid_file, operation, given, allowed);
+  };
+  if (json.size() > kMaxHeaderBytes) {
+    fail(fmt::format("an index of {} bytes", json.size()), fmt::format("at most {}", kMaxHeaderBytes));
+  }
+  std::map<std::string, std::string> weight_map;
+  bool present = false;
+  walk_json(json, operation, [&](JsonPath path, const JsonEvent& event) {
+    const bool object = event.kind == JsonEvent::object_begin || event.kind == JsonEvent::object_end;
+    if (path.empty()) {
+      if (!object) fail("the index is no object");
+    } else if (path[0] != "weight_map") {
+      // "metadata" and whatever else: of no use here.
+    } else if (path.size() == 1) {
+      if (!object) fail("weight_map is no object");
+      present = true;
+    } else {
+      if (event.kind != JsonEvent::string) fail(fmt::format("weight_map: {} is not a string", in_quotes(path[1])));
+      if (!is_plain_file_name(event.text)) {
+        fail(fmt::format("weight_map: {} is in {}", in_quotes(path[1]), in_quotes(event.text)),
+             "the plain name of a file in the index's folder");
+      }
+      weight_map.emplace(path[1], event.text);
+    }
+  });
+  if (!present) fail("no weight_map");
+  if (weight_map.empty()) fail("weight_map names no tensors");
+  return weight_map;
+}
+
+TensorStore open_safetensors(const std::filesystem::path& path) {
+  TensorStore store;
+  std::filesystem::path single = path;
+  if (std::filesystem::is_directory(path)) {
+    if (std::filesystem::exists(path / kIndexName)) {
+      const MappedFile index(path / kIndexName);
+      const auto weight_map = parse_shard_index(as_text(index.bytes()), index.path().string());
+      std::map<std::string, size_t> shards;  // and the number of their tensors
+      for (const auto& [name, shard] : weight_map) ++shards[shard];
+      for (const auto& [shard, expected] : shards) add_shard(store, path, shard, weight_map, expected);
+      return store;
+    }
+    single = path / "model.safetensors";
+    if (!std::filesystem::exists(single)) {
+      throw Error(ErrorCode::not_found, "read " + path.string(), "no safetensors model in this folder",
+                  fmt::format("{} or model.safetensors", kIndexName));
+    }
+  }
+  auto file = std::make_shared<const MappedFile>(single);
+  auto tensors = parse_safetensors(file->bytes(), single.string()).tensors;
+  store.add(std::move(file), std::move(tensors));
+  return store;
+}
+
+}  // namespace mxq

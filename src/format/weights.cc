@@ -1,0 +1,137 @@
+#include "format/weights.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "base/parallel.h"
+#include "format/ggml_blocks.h"
+#include "format/strict_json.h"
+#include "mxq/error.h"
+
+namespace mxq {
+
+namespace {
+
+constexpr int64_t kChunk = int64_t{1} << 16;  // elements a task; a multiple of every block
+
+// base/half.h without branches, so that the loops below vectorise; equal bit for bit (weights_test.cc). Sources and
+// destinations in files may be unaligned, hence memcpy.
+
+inline float widen_f16(uint16_t half) {
+  const uint32_t magnitude = (half & 0x7fffu) << 13;
+  const uint32_t exponent = half & 0x7c00u;
+  const uint32_t rebias = 112u << 23;  // 127 - 15; twice for infinity and NaN, whose exponent becomes 255
+  const uint32_t normal = magnitude + rebias + (exponent == 0x7c00u ? rebias : 0u);
+  // mantissa * 2^-24: the mantissa put into the last bits of 0.5, then the 0.5 taken off
+  const auto subnormal = std::bit_cast<uint32_t>(std::bit_cast<float>(0x3f000000u | (half & 0x3ffu)) - 0.5f);
+  return std::bit_cast<float>((exponent == 0 ? subnormal : normal) | (half & 0x8000u) << 16);
+}
+
+inline uint16_t narrow_f16(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  const uint32_t subnormal = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - 0x3f000000u;
+  const uint32_t normal = (magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
+  uint32_t half = magnitude < 0x38800000u ? subnormal : normal;
+  half = magnitude >= 0x477ff000u ? 0x7c00u : half;
+  half = magnitude > 0x7f800000u ? 0x7e00u : half;
+  return static_cast<uint16_t>(half | (bits >> 16 & 0x8000u));
+}
+
+inline float widen_bf16(uint16_t bits) {
+  return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+}
+
+inline uint16_t narrow_bf16(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const uint32_t nan = bits >> 16 | 0x40u;
+  return static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
+}
+
+template <auto Widen>
+void widen(const std::byte* in, int64_t count, float* out) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) {
+    uint16_t bits;
+    std::memcpy(&bits, in + 2 * i, 2);
+    out[i] = Widen(bits);
+  }
+}
+
+template <auto Narrow>
+void narrow(const float* in, int64_t count, std::byte* out) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) {
+    const uint16_t bits = Narrow(in[i]);
+    std::memcpy(out + 2 * i, &bits, 2);
+  }
+}
+
+/// Calls body(first, count) for the chunks of [0, total).
+template <typename Body>
+void for_chunks(int64_t total, const Body& body) {
+  parallel_for((total + kChunk - 1) / kChunk,
+               [&](int64_t i) { body(i * kChunk, std::min(kChunk, total - i * kChunk)); });
+}
+
+}  // namespace
+
+void read_f32(const TensorView& tensor, int64_t first, int64_t count, float* out) {
+  const DType dtype = tensor.dtype;
+  if (!dtype_is_weight(dtype)) {
+    throw Error(ErrorCode::unsupported, "read weights",
+                fmt::format("tensor {} has dtype {}", in_quotes(tensor.name), dtype_name(dtype)),
+                "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0");
+  }
+  const int64_t block = dtype_block_elements(dtype), elements = tensor.elements();
+  if (first < 0 || count < 0 || first > elements || count > elements - first || first % block != 0 ||
+      count % block != 0) {
+    throw Error(ErrorCode::usage, "read weights",
+                fmt::format("{} elements from {} on of tensor {}", count, first, in_quotes(tensor.name)),
+                fmt::format("whole blocks of {} among its {} elements", block, elements));
+  }
+  const int64_t unit = dtype_block_bytes(dtype);
+  const std::byte* bytes = tensor.bytes.data() + first / block * unit;
+  for_chunks(count, [&](int64_t begin, int64_t n) {
+    const std::byte* in = bytes + begin / block * unit;
+    switch (dtype) {
+      case DType::f32:
+        std::memcpy(out + begin, in, static_cast<size_t>(n) * sizeof(float));
+        break;
+      case DType::f16:
+        widen<widen_f16>(in, n, out + begin);
+        break;
+      case DType::bf16:
+        widen<widen_bf16>(in, n, out + begin);
+        break;
+      default:
+        dequantize_ggml_blocks(dtype, in, n / block, out + begin);
+    }
+  });
+}
+
+void write_dtype(const float* values, int64_t count, DType dtype, std::byte* out) {
+  if (dtype != DType::f32 && dtype != DType::f16 && dtype != DType::bf16) {
+    throw Error(ErrorCode::unsupported, "write weights", fmt::format("dtype {}", dtype_name(dtype)), "F32, F16, BF16");
+  }
+  const int64_t unit = dtype_block_bytes(dtype);
+  for_chunks(count, [&](int64_t begin, int64_t n) {
+    std::byte* place = out + begin * unit;
+    switch (dtype) {
+      case DType::f16:
+        narrow<narrow_f16>(values + begin, n, place);
+        break;
+      case DType::bf16:
+        narrow<narrow_bf16>(values + begin, n, place);
+        break;
+      default:
+        std::memcpy(place, values + begin, static_cast<size_t>(n) * sizeof(float));
+    }
+  });
+}
+
+}  // namespace mxq

@@ -1,0 +1,21 @@
+// Weights of any stored dtype to and from floats.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "mxq/tensor.h"
+
+namespace mxq {
+
+/// Elements [first, first + count) of a weight tensor (dtype_is_weight), row-major, as floats; exact for F32, F16 and
+/// BF16, by definition of the block (format/ggml_blocks.h) for the others. Both numbers are multiples of
+/// dtype_block_elements. Parallel. Throws Error(unsupported) for other dtypes and Error(usage) for a range outside the
+/// tensor or inside a block.
+void read_f32(const TensorView& tensor, int64_t first, int64_t count, float* out);
+
+/// `count` floats as F32, F16 or BF16 (round to nearest even), dtype_bytes(dtype, count) bytes. Parallel.
+/// Throws Error(unsupported) for other dtypes.
+void write_dtype(const float* values, int64_t count, DType dtype, std::byte* out);
+
+}  // namespace mxq
