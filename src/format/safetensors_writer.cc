@@ -63,9 +63,9 @@ std::string safetensors_header(const std::vector<TensorSpec>& tensors, const Saf
   std::unordered_set<std::string_view> names;
   total_bytes(tensors);  // no overflow below
   for (const TensorSpec& tensor : tensors) {
-    if (tensor.name.empty() || tensor.name == "__metadata__" || !names.insert(tensor.name).second) {
+    if (tensor.name == "__metadata__" || !names.insert(tensor.name).second) {
       throw Error(ErrorCode::usage, kOperation, fmt::format("tensor name {}", in_quotes(tensor.name)),
-                  "names that are given once, not empty and not __metadata__");
+                  "names that are given once and are not __metadata__");
     }
     if (dtype_block_elements(tensor.dtype) != 1) {
       throw Error(ErrorCode::unsupported, kOperation,

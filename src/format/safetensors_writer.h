@@ -28,7 +28,7 @@ using SafetensorsMetadata = std::map<std::string, std::string>;
 
 /// What comes before the tensors' bytes: the length and the JSON, padded with spaces to a multiple of 8 bytes; the
 /// tensors follow in the order given. The same for the same arguments, so file sizes are known before anything is
-/// written. Throws Error(usage) for a name given twice, empty or "__metadata__", Error(unsupported) for text that is
+/// written. Throws Error(usage) for a name given twice or "__metadata__", Error(unsupported) for text that is
 /// not UTF-8, a dtype that safetensors does not have (GGUF's blocks) or a header over 100,000,000 bytes.
 std::string safetensors_header(const std::vector<TensorSpec>& tensors, const SafetensorsMetadata& metadata);
 

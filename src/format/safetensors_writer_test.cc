@@ -58,7 +58,6 @@ TEST(SafetensorsHeader, Errors) {
     return [=] { safetensors_header(tensors, metadata); };
   };
   expect_error(ErrorCode::usage, "tensor name 'w'", header({{"w", DType::u8, {1}}, {"w", DType::i8, {1}}}));
-  expect_error(ErrorCode::usage, "tensor name ''", header({{"", DType::u8, {1}}}));
   expect_error(ErrorCode::usage, "tensor name '__metadata__'", header({{"__metadata__", DType::u8, {1}}}));
   expect_error(ErrorCode::usage, "shape [1, -1]", header({{"w", DType::u8, {1, -1}}}));
   expect_error(ErrorCode::usage, "overflow", header({{"v", DType::u8, {INT64_MAX}}, {"w", DType::u8, {INT64_MAX}}}));
