@@ -1,76 +1,111 @@
-// Any MODEL, opened: tensors under Hugging Face names, in Hugging Face order, read one at a time.
+// Any model that mxq can read, as tensors with Hugging Face's names and row order.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
-#include "base/content_hash.h"
+#include "format/gguf.h"
+#include "format/tensor_store.h"
 #include "model/config.h"
 #include "mxq/tensor.h"
 
 namespace mxq {
 
+/// Where a plannable matrix sits: "0" and "self_attn.q_proj" of "model.layers.0.self_attn.q_proj.weight".
+struct MatrixName {
+  std::string layer, module;
+};
+
+/// The projections of attention and MLP inside model.layers.N: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj,
+/// down_proj, the fused qkv_proj and gate_up_proj, and experts' w1, w2, w3. nullopt for all other names.
+std::optional<MatrixName> parse_matrix_name(std::string_view tensor_name);
+
+/// A tensor of a model, in HF order.
 struct SourceTensor {
   std::string name;            // "model.layers.0.self_attn.q_proj.weight"
   DType dtype = DType::f32;    // as stored
-  std::string stored_as;       // dtype_name(dtype), or the scheme's name in an mxq checkpoint
-  DType output_dtype = DType::f16;  // of a checkpoint that keeps the tensor unquantized: F32, F16 or BF16
-  std::vector<int64_t> shape;
-  bool plannable = false;      // a 2-D projection of attention or MLP
-  std::string layer, module;   // "0", "self_attn.q_proj"; empty where the name has none
+  std::vector<int64_t> shape;  // row-major; a matrix is [out_features, in_features]
+  /// Set if the tensor is a plannable matrix: 2-D, not empty, of weights, and named so.
+  std::optional<MatrixName> matrix;
+  size_t index = 0;  // in ModelSource::tensors()
 
-  int64_t rows() const { return shape.empty() ? 1 : shape[0]; }
-  int64_t cols() const { return shape.size() < 2 ? 1 : shape[1]; }
   int64_t elements() const;
-  /// The name without ".weight".
-  std::string matrix_name() const;
+  int64_t rows() const;  // the first dimension; 1 for a scalar
 };
 
+/// An opened model. Reading is thread-safe.
 class ModelSource {
  public:
-  virtual ~ModelSource() = default;
+  ModelSource(const ModelSource&) = delete;
+  ModelSource& operator=(const ModelSource&) = delete;
 
+  const std::filesystem::path& path() const { return path_; }
+  /// HF's model_type ("llama"); empty for a .safetensors file alone.
+  std::string architecture() const { return config_ ? config_->architecture : ""; }
+  /// nullopt for a .safetensors file alone.
+  const std::optional<ModelConfig>& config() const { return config_; }
+  /// The metadata where the model is a GGUF file (tokenizer_files needs them), else null.
+  const GgufFile* gguf() const { return gguf_ ? &*gguf_ : nullptr; }
+
+  /// In the files' order.
   const std::vector<SourceTensor>& tensors() const { return tensors_; }
-  /// Throws Error(not_found).
-  const SourceTensor& tensor(std::string_view name) const;
-  /// "LlamaForCausalLM"; "unknown" where nothing tells.
-  virtual std::string architecture() const = 0;
-  /// Absent where there is no config (a bare .safetensors) or it is not of a decoder that ModelConfig knows.
-  virtual std::optional<ModelConfig> config() const = 0;
-  /// A Hugging Face config.json (the model's own, or built from GGUF metadata); "{}" where nothing is known.
-  virtual std::string config_json() const = 0;
-  /// Other files that belong to the model (name, contents): tokenizer, generation config, README, ...; for a GGUF
-  /// rebuilt from its metadata. What could not be rebuilt is said in `notes`, a sentence each.
-  virtual std::vector<std::pair<std::string, std::string>> side_files(std::vector<std::string>& notes) const = 0;
-  /// The files that hold the weights.
-  virtual std::vector<std::filesystem::path> files() const = 0;
+  /// Null where there is none of that name.
+  const SourceTensor* find(std::string_view name) const;
 
-  /// The whole tensor as floats, in the order of Hugging Face.
-  void read(const SourceTensor& tensor, float* out) const { read_rows(tensor, 0, tensor.rows(), out); }
-  /// Rows [first, first + count) of it.
-  virtual void read_rows(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const = 0;
-  /// The stored bytes where they are the tensor in plain order (F32, F16, BF16, not permuted).
-  virtual std::optional<std::span<const std::byte>> raw(const SourceTensor& tensor) const = 0;
-  /// Adds what the tensor's values depend on: stored bytes, dtype, permutation.
-  virtual void hash(const SourceTensor& tensor, ContentHash& hash) const = 0;
-  virtual int64_t stored_bytes(const SourceTensor& tensor) const = 0;
-  /// Its pages are not needed any more and need not stay in memory.
-  virtual void done(const SourceTensor& tensor) const = 0;
+  /// elements() floats. Throws Error(unsupported) naming the tensor if its dtype is no weight's.
+  void read(const SourceTensor& tensor, float* out) const;
+  /// Rows [first, first + count). Throws Error(usage) for a range outside the tensor.
+  void read_rows(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const;
 
- protected:
+  /// The bytes as an HF checkpoint holds them, where they can be copied unchanged: no GGUF block type, no permuted
+  /// rows. Empty optional otherwise: read() and write_dtype() to output_dtype().
+  std::optional<std::span<const std::byte>> plain_bytes(const SourceTensor& tensor) const;
+  /// The dtype in an HF checkpoint of a tensor that is not quantized: its own if that is plain. GGUF blocks become F16,
+  /// or F32 if that would make a value infinite; the first call for such a tensor reads all of it.
+  DType output_dtype(const SourceTensor& tensor) const;
+  /// The tensor will not be read again: its pages need not stay in memory.
+  void done(const SourceTensor& tensor) const;
+
+ private:
+  friend std::unique_ptr<ModelSource> open_model(const std::filesystem::path& path);
+  // Where a tensor comes from: its view, and the rows of a head if those are permuted (else 0).
+  struct Origin {
+    const TensorView* view = nullptr;
+    int64_t head_rows = 0;
+  };
+
+  ModelSource() = default;
+  void add(const TensorView& view, std::string name, int64_t head_rows);
+  void open_safetensors_model(const std::filesystem::path& path);
+  void open_gguf_model(const std::filesystem::path& path);
+  int64_t permuted_head_rows(const TensorView& view) const;
+  void check_complete() const;
+  const Origin& origin(const SourceTensor& tensor) const;
+
+  std::filesystem::path path_;
+  TensorStore store_;
+  std::optional<GgufFile> gguf_;
+  std::optional<ModelConfig> config_;
   std::vector<SourceTensor> tensors_;
+  std::vector<Origin> origins_;
+  std::map<std::string, size_t, std::less<>> index_;
+  mutable std::mutex mutex_;
+  mutable std::map<size_t, DType> output_dtypes_;  // found so far, under mutex_
 };
 
-/// A Hugging Face folder (config.json and safetensors, sharded or not), a .safetensors file, a .gguf file, or a folder
-/// that holds exactly one .gguf and no safetensors. Throws Error(not_found) naming the path and what is supported.
+/// Opens an HF folder (config.json and safetensors, sharded or not), a .safetensors file alone, a .gguf file, or a
+/// folder with one .gguf and no safetensors. Only headers are read.
+/// Throws Error(not_found) where nothing is there, Error(unsupported) for other kinds of files, architectures of GGUF
+/// that have no HF names here, GGUF files in several parts, and checkpoints that are quantized already;
+/// Error(invalid_file) for broken files, tensors that are missing (GGUF) or do not fit the configuration.
 std::unique_ptr<ModelSource> open_model(const std::filesystem::path& path);
 
 }  // namespace mxq
