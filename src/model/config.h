@@ -1,0 +1,66 @@
+// What a model's configuration says, from Hugging Face's config.json or GGUF metadata.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "format/gguf.h"
+#include "mxq/tensor.h"
+
+namespace mxq {
+
+/// Hugging Face's rope_scaling. Which numbers are meant depends on the type.
+struct RopeScaling {
+  std::string type;  // "linear", "dynamic", "yarn", "llama3", ...
+  double factor = 1;
+  // llama3:
+  double low_freq_factor = 1, high_freq_factor = 4;
+  // llama3, yarn:
+  std::optional<int64_t> original_max_position_embeddings;
+};
+
+struct ModelConfig {
+  std::string architecture;  // HF's model_type: "llama"
+  int64_t hidden_size = 0;
+  int64_t intermediate_size = 0;
+  int64_t num_hidden_layers = 0;
+  int64_t num_attention_heads = 0;
+  int64_t num_key_value_heads = 0;
+  int64_t head_dim = 0;
+  int64_t vocab_size = 0;
+  int64_t max_position_embeddings = 0;
+  double rms_norm_eps = 0;
+  double rope_theta = 0;
+  std::optional<RopeScaling> rope_scaling;
+  bool tie_word_embeddings = false;
+  bool attention_bias = false;  // q, k and v have biases
+  bool mlp_bias = false;
+  std::optional<int64_t> bos_token_id, pad_token_id;
+  std::vector<int64_t> eos_token_ids;  // none, one, or several (chat models)
+  std::optional<int64_t> sliding_window;
+  /// config.json's quantization_config.quant_method ("gptq", ...; "?" where it has no name), empty for plain weights.
+  std::string quantization;
+};
+
+/// Parses config.json; fields that it leaves out get the defaults of transformers, a text_config inside is used where
+/// the model has several parts. `source` names the file in errors.
+/// Throws Error(invalid_file) naming field and value where a number is missing, no number or absurd.
+ModelConfig parse_hf_config(std::string_view json, const std::string& source);
+
+/// From GGUF metadata (and from which tensors there are: biases, a separate output matrix, rope_freqs).
+/// Throws Error(unsupported) for architectures outside gguf_architectures(), mixtures of experts and rope variants
+/// that no config.json can express, Error(invalid_file) as above.
+ModelConfig gguf_config(const GgufFile& file);
+
+/// A config.json that transformers loads. `dtype` (F16, BF16 or F32) becomes torch_dtype.
+/// Throws Error(unsupported) for architectures outside gguf_architectures().
+std::string hf_config_json(const ModelConfig& config, DType dtype);
+
+/// Bytes of the KV cache at fp16: 2 * layers * KV heads * head_dim * context * 2. Of layers with a sliding window this
+/// is the upper bound. Throws Error(usage) for a context below 1 or beyond 2^40.
+int64_t kv_cache_bytes(const ModelConfig& config, int64_t context);
+
+}  // namespace mxq

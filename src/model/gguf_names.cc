@@ -1,0 +1,90 @@
+#include "model/gguf_names.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <utility>
+
+namespace mxq {
+
+namespace {
+
+using Pair = std::pair<std::string_view, std::string_view>;  // GGUF, HF
+
+constexpr std::array kModel{Pair{"token_embd", "model.embed_tokens"}, Pair{"output_norm", "model.norm"},
+                            Pair{"output", "lm_head"}};
+
+// After "blk.N." and "model.layers.N.".
+constexpr std::array kLayer{Pair{"attn_norm", "input_layernorm"},    Pair{"attn_q", "self_attn.q_proj"},
+                            Pair{"attn_k", "self_attn.k_proj"},      Pair{"attn_v", "self_attn.v_proj"},
+                            Pair{"attn_output", "self_attn.o_proj"}, Pair{"attn_q_norm", "self_attn.q_norm"},
+                            Pair{"attn_k_norm", "self_attn.k_norm"}, Pair{"ffn_norm", "post_attention_layernorm"},
+                            Pair{"ffn_gate", "mlp.gate_proj"},       Pair{"ffn_up", "mlp.up_proj"},
+                            Pair{"ffn_down", "mlp.down_proj"}};
+
+constexpr std::string_view kGgufLayer = "blk.", kHfLayer = "model.layers.";
+
+std::string_view member(const Pair& pair, bool gguf) {
+  return gguf ? pair.first : pair.second;
+}
+
+template <typename Table>
+std::optional<std::string_view> look_up(const Table& table, std::string_view name, bool from_gguf) {
+  for (const Pair& pair : table) {
+    if (member(pair, from_gguf) == name) return member(pair, !from_gguf);
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> translate(std::string_view name, bool from_gguf) {
+  std::string_view suffix;
+  for (std::string_view known : {".weight", ".bias"}) {
+    if (name.ends_with(known)) suffix = known;
+  }
+  if (suffix.empty()) return std::nullopt;
+  name.remove_suffix(suffix.size());
+  if (const auto whole = look_up(kModel, name, from_gguf)) return std::string(*whole).append(suffix);
+
+  const std::string_view prefix = from_gguf ? kGgufLayer : kHfLayer;
+  if (!name.starts_with(prefix)) return std::nullopt;
+  name.remove_prefix(prefix.size());
+  const size_t digits = std::min(name.find('.'), name.size());
+  const std::string_view layer = name.substr(0, digits);
+  const bool number =
+      !layer.empty() && std::all_of(layer.begin(), layer.end(), [](char c) { return c >= '0' && c <= '9'; });
+  if (!number || (layer.size() > 1 && layer[0] == '0') || digits == name.size()) return std::nullopt;
+  const auto module = look_up(kLayer, name.substr(digits + 1), from_gguf);
+  if (!module) return std::nullopt;
+  std::string result(from_gguf ? kHfLayer : kGgufLayer);
+  return result.append(layer).append(".").append(*module).append(suffix);
+}
+
+}  // namespace
+
+const std::vector<std::string>& gguf_architectures() {
+  static const std::vector<std::string> known{"llama", "mistral", "qwen2", "qwen3"};
+  return known;
+}
+
+bool gguf_permutes_rows(std::string_view architecture) {
+  return architecture == "llama" || architecture == "mistral";
+}
+
+std::optional<std::string> hf_name_from_gguf(std::string_view gguf_name) {
+  return translate(gguf_name, true);
+}
+std::optional<std::string> gguf_name_from_hf(std::string_view hf_name) {
+  return translate(hf_name, false);
+}
+
+bool gguf_is_rope_table(std::string_view gguf_name) {
+  return gguf_name == "rope_freqs.weight" || gguf_name == "rope_factors_long.weight" ||
+         gguf_name == "rope_factors_short.weight";
+}
+
+int64_t gguf_row_of_hf_row(int64_t row, int64_t head_rows) {
+  const int64_t head = row / head_rows, within = row % head_rows, pairs = head_rows / 2;
+  return head * head_rows + within % pairs * 2 + within / pairs;
+}
+
+}  // namespace mxq

@@ -1,0 +1,315 @@
+#include "model/tokenizer_files.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "model/tokenizer_vocabulary.h"
+#include "mxq/error.h"
+
+namespace mxq {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::string_view kSpace = "\u2581";  // SentencePiece's mark of a blank
+
+// The patterns are OpenAI's cl100k with Llama 3's and Qwen's numbers (three digits, one digit), as their published
+// tokenizer.json files have them.
+constexpr const char* kLlama3Words =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kQwen2Words =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+Json byte_level(bool use_regex) {
+  return {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", use_regex}};
+}
+
+Json sequence(const char* of, Json items) {
+  return {{"type", "Sequence"}, {of, std::move(items)}};
+}
+
+Json split_words(const char* pattern) {
+  const Json split{{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}};
+  return sequence("pretokenizers", Json::array({split, byte_level(false)}));
+}
+
+// What surrounds the merges of a byte-level BPE.
+struct WordRule {
+  Json normalizer, pre_tokenizer;
+  bool ignore_merges = false;  // a word that is a token needs no merges
+  bool adds_bos = false;       // where tokenizer.ggml.add_bos_token does not say
+};
+
+std::optional<WordRule> word_rule(std::string_view pre) {
+  if (pre == "smollm") {
+    const Json digits{{"type", "Digits"}, {"individual_digits", true}};
+    return WordRule{nullptr, sequence("pretokenizers", Json::array({digits, byte_level(true)}))};
+  }
+  if (pre == "llama-bpe" || pre == "llama3" || pre == "llama-v3") {
+    return WordRule{nullptr, split_words(kLlama3Words), true, true};
+  }
+  if (pre == "qwen2") return WordRule{{{"type", "NFC"}}, split_words(kQwen2Words)};
+  if (pre == "gpt-2" || pre == "default") return WordRule{nullptr, byte_level(true)};
+  return std::nullopt;
+}
+
+// One object of added_tokens: matched whole, before anything else looks at the text.
+Json added_token(std::string_view content, bool special) {
+  return {{"content", content}, {"single_word", false}, {"lstrip", false},
+          {"rstrip", false},    {"normalized", false},  {"special", special}};
+}
+
+bool is_added(TokenType type) {
+  return type == TokenType::control || type == TokenType::unknown || type == TokenType::user_defined;
+}
+bool is_special(TokenType type) {
+  return type != TokenType::user_defined;
+}
+
+class Builder {
+ public:
+  explicit Builder(const GgufFile& file) : file_(file), vocabulary_(read_vocabulary(file)) {
+    bos_ = vocabulary_.special(file, "tokenizer.ggml.bos_token_id");
+    eos_ = vocabulary_.special(file, "tokenizer.ggml.eos_token_id");
+    unknown_ = vocabulary_.special(file, "tokenizer.ggml.unknown_token_id");
+    padding_ = vocabulary_.special(file, "tokenizer.ggml.padding_token_id");
+  }
+
+  TokenizerFiles build() {
+    const std::string model = file_.get_string("tokenizer.ggml.model");
+    if (model == "gpt2") {
+      byte_level_bpe();
+    } else if (model == "llama") {
+      sentencepiece_bpe();
+    } else {
+      result_.notes.push_back(
+          fmt::format("no tokenizer.json: tokenizer.ggml.model is '{}' (supported: gpt2, llama)", printable(model)));
+    }
+    result_.files["special_tokens_map.json"] = special_tokens().dump(2) + "\n";
+    result_.files["tokenizer_config.json"] = tokenizer_config().dump(2, ' ', false) + "\n";
+    return std::move(result_);
+  }
+
+ private:
+  void byte_level_bpe() {
+    const std::string pre = file_.find_string("tokenizer.ggml.pre").value_or("default");
+    const auto rule = word_rule(pre);
+    if (!rule) {
+      result_.notes.push_back(
+          fmt::format("no tokenizer.json: tokenizer.ggml.pre is '{}' (supported: smollm, llama-bpe, qwen2, gpt-2)",
+                      printable(pre)));
+      return;
+    }
+    if (pre == "default") {
+      result_.notes.emplace_back(
+          "tokenizer.json: the file does not say how text is cut into words; GPT-2's rule is taken");
+    }
+    adds_bos_ = file_.find_bool("tokenizer.ggml.add_bos_token").value_or(rule->adds_bos);
+    const Json model{{"type", "BPE"},
+                     {"dropout", nullptr},
+                     {"unk_token", nullptr},
+                     {"continuing_subword_prefix", nullptr},
+                     {"end_of_word_suffix", nullptr},
+                     {"fuse_unk", false},
+                     {"byte_fallback", false},
+                     {"ignore_merges", rule->ignore_merges}};
+    write_tokenizer(rule->normalizer, rule->pre_tokenizer, byte_level(true), model, read_merges(file_, vocabulary_));
+  }
+
+  void sentencepiece_bpe() {
+    adds_bos_ = file_.find_bool("tokenizer.ggml.add_bos_token").value_or(true);
+    const bool prefix = file_.find_bool("tokenizer.ggml.add_space_prefix").value_or(true);
+    const Json mark{{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kSpace}};
+    const Json prepend{{"type", "Prepend"}, {"prepend", kSpace}};
+    const Json normalizer = sequence("normalizers", prefix ? Json::array({prepend, mark}) : Json::array({mark}));
+    Json steps = Json::array({{{"type", "Replace"}, {"pattern", {{"String", kSpace}}}, {"content", " "}},
+                              {{"type", "ByteFallback"}},
+                              {{"type", "Fuse"}}});
+    if (prefix) steps.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
+    const Json unknown = unknown_ ? Json(vocabulary_.tokens[*unknown_]) : Json(nullptr);
+    const Json model{{"type", "BPE"},
+                     {"dropout", nullptr},
+                     {"unk_token", unknown},
+                     {"continuing_subword_prefix", nullptr},
+                     {"end_of_word_suffix", nullptr},
+                     {"fuse_unk", true},
+                     {"byte_fallback", true},
+                     {"ignore_merges", false}};
+    write_tokenizer(normalizer, nullptr, sequence("decoders", std::move(steps)), model,
+                    merges_from_scores(file_, vocabulary_));
+  }
+
+  // <s> A, <s> A <s> B where the model wants it.
+  Json post_processor() const {
+    const bool bos = adds_bos_ && bos_;
+    const bool eos = file_.find_bool("tokenizer.ggml.add_eos_token").value_or(false) && eos_;
+    if (!bos && !eos) return nullptr;
+    Json single = Json::array(), pair = Json::array(), tokens = Json::object();
+    const auto special = [&](uint32_t id, int type) {
+      const std::string_view token = vocabulary_.tokens[id];
+      tokens[std::string(token)] = {{"id", token}, {"ids", {id}}, {"tokens", {token}}};
+      return Json{{"SpecialToken", {{"id", token}, {"type_id", type}}}};
+    };
+    const auto part = [&](const char* name, int type, Json& out) {
+      if (bos) out.push_back(special(*bos_, type));
+      out.push_back({{"Sequence", {{"id", name}, {"type_id", type}}}});
+      if (eos) out.push_back(special(*eos_, type));
+    };
+    part("A", 0, single);
+    part("A", 0, pair);
+    part("B", 1, pair);
+    return {{"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", tokens}};
+  }
+
+  // The parts are written one by one: an ordered JSON object of 100,000 keys would take quadratic time to fill.
+  void write_tokenizer(const Json& normalizer, const Json& pre_tokenizer, const Json& decoder, const Json& model,
+                       const std::vector<Merge>& merges) {
+    std::string text =
+        "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n  \"added_tokens\": [";
+    const char* separator = "\n    ";
+    for (size_t id = 0; id < vocabulary_.tokens.size(); ++id) {
+      const TokenType type = vocabulary_.types[id];
+      if (!is_added(type)) continue;
+      Json token{{"id", id}};
+      token.update(added_token(vocabulary_.tokens[id], is_special(type)));
+      text.append(separator).append(token.dump());
+      separator = ",\n    ";
+    }
+    text += "\n  ],\n";
+    const auto field = [&](const char* name, const Json& value) {
+      text += fmt::format("  \"{}\": {},\n", name, value.dump());
+    };
+    field("normalizer", normalizer);
+    field("pre_tokenizer", pre_tokenizer);
+    field("post_processor", post_processor());
+    field("decoder", decoder);
+    text += "  \"model\": {\n";
+    for (const auto& [name, value] : model.items()) text += fmt::format("    \"{}\": {},\n", name, value.dump());
+    write_vocabulary(text);
+    write_merges(text, merges);
+    text += "  }\n}\n";
+    result_.files["tokenizer.json"] = std::move(text);
+  }
+
+  void write_vocabulary(std::string& text) const {
+    text += "    \"vocab\": {";
+    for (size_t id = 0; id < vocabulary_.tokens.size(); ++id) {
+      text += fmt::format("{}\n      {}: {}", id == 0 ? "" : ",", Json(vocabulary_.tokens[id]).dump(), id);
+    }
+    text += "\n    },\n";
+  }
+
+  // "a b" as all versions of tokenizers read it, or pairs where a token has a blank itself.
+  static void write_merges(std::string& text, const std::vector<Merge>& merges) {
+    const bool pairs = std::any_of(merges.begin(), merges.end(), [](const Merge& merge) {
+      return merge.first.find(' ') != std::string_view::npos || merge.second.find(' ') != std::string_view::npos;
+    });
+    text += "    \"merges\": [";
+    for (size_t i = 0; i < merges.size(); ++i) {
+      const auto& [left, right] = merges[i];
+      const Json merge = pairs ? Json::array({left, right}) : Json(std::string(left).append(" ").append(right));
+      text += fmt::format("{}\n      {}", i == 0 ? "" : ",", merge.dump());
+    }
+    text += "\n    ]\n";
+  }
+
+  Json special_tokens() const {
+    Json map = Json::object();
+    const auto add = [&](const char* name, std::optional<uint32_t> id) {
+      if (id) map[name] = vocabulary_.tokens[*id];
+    };
+    add("bos_token", bos_);
+    add("eos_token", eos_);
+    add("unk_token", unknown_);
+    add("pad_token", padding_);
+    return map;
+  }
+
+  Json tokenizer_config() {
+    Json config{{"tokenizer_class", "PreTrainedTokenizerFast"}};
+    config.update(special_tokens());
+    config["add_bos_token"] = adds_bos_;
+    config["add_eos_token"] = file_.find_bool("tokenizer.ggml.add_eos_token").value_or(false);
+    config["clean_up_tokenization_spaces"] = false;
+    if (const auto context = file_.find_u32(file_.get_string("general.architecture") + ".context_length")) {
+      config["model_max_length"] = *context;
+    }
+    Json decoder = Json::object();
+    for (size_t id = 0; id < vocabulary_.tokens.size(); ++id) {
+      const TokenType type = vocabulary_.types[id];
+      // Not by operator[]: see write_tokenizer.
+      if (is_added(type)) {
+        decoder.get_ref<Json::object_t&>().Container::emplace_back(
+            std::to_string(id), added_token(vocabulary_.tokens[id], is_special(type)));
+      }
+    }
+    config["added_tokens_decoder"] = std::move(decoder);
+    if (auto chat = file_.find_string("tokenizer.chat_template")) {
+      if (is_text(*chat)) {
+        config["chat_template"] = *std::move(chat);
+      } else {
+        result_.notes.emplace_back("no chat template: the file's is not UTF-8");
+      }
+    }
+    return config;
+  }
+
+  static bool is_text(const std::string& text) {
+    try {
+      (void)Json(text).dump();
+      return true;
+    } catch (const Json::exception&) {
+      return false;
+    }
+  }
+
+  static std::string printable(std::string text) {
+    text.resize(std::min<size_t>(text.size(), 60));
+    std::replace_if(
+        text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c > 0x7e; }, '?');
+    return text;
+  }
+
+  using Container = Json::object_t::Container;
+
+  const GgufFile& file_;
+  Vocabulary vocabulary_;
+  TokenizerFiles result_;
+  std::optional<uint32_t> bos_, eos_, unknown_, padding_;
+  bool adds_bos_ = false;
+};
+
+// Token ids only: which ids end a text, above all.
+std::string generation_config(const GgufFile& file) {
+  Json config{{"_from_model_config", true}};
+  const auto add = [&](const char* name, const char* key) {
+    if (const auto id = file.find_u32(key); id && *id <= INT32_MAX) config[name] = *id;
+  };
+  add("bos_token_id", "tokenizer.ggml.bos_token_id");
+  add("eos_token_id", "tokenizer.ggml.eos_token_id");
+  const auto eos = file.find_u32("tokenizer.ggml.eos_token_id"), turn = file.find_u32("tokenizer.ggml.eot_token_id");
+  if (eos && turn && *eos != *turn && *eos <= INT32_MAX && *turn <= INT32_MAX) config["eos_token_id"] = {*eos, *turn};
+  add("pad_token_id", "tokenizer.ggml.padding_token_id");
+  return config.dump(2) + "\n";
+}
+
+}  // namespace
+
+TokenizerFiles tokenizer_files(const GgufFile& file) {
+  TokenizerFiles result;
+  if (file.find("tokenizer.ggml.tokens") && file.find("tokenizer.ggml.model")) {
+    result = Builder(file).build();
+  } else {
+    result.notes.emplace_back("no tokenizer.json: the file has no tokenizer");
+  }
+  result.files["generation_config.json"] = generation_config(file);
+  return result;
+}
+
+}  // namespace mxq

@@ -1,0 +1,151 @@
+#include "model/tokenizer_vocabulary.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "mxq/error.h"
+
+namespace mxq {
+
+namespace {
+
+// A token's cuts cost its length squared, so a hostile file must not bring a token of megabytes. Real tokens have
+// fewer than 200 bytes.
+constexpr size_t kLongestMergedToken = 1024;
+
+[[noreturn]] void invalid(const GgufFile& file, std::string given, std::string supported = {}) {
+  throw Error(ErrorCode::invalid_file, "read the tokenizer of " + file.source, std::move(given), std::move(supported));
+}
+
+std::string shown(std::string_view token) {
+  std::string text;
+  for (unsigned char c : token.substr(0, 60)) {
+    if (c < 0x20 || c == 0x7f) {
+      text += fmt::format("\\x{:02x}", c);
+    } else {
+      text += static_cast<char>(c);
+    }
+  }
+  return text;
+}
+
+// Length of the UTF-8 character that `text` begins with; 0 if it begins with none (overlong forms, surrogates and
+// numbers above 10ffff are none).
+size_t character_length(std::string_view text) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char first = byte(0);
+  if (first < 0x80) return 1;
+  const size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+  if (first < 0xc2 || first > 0xf4 || text.size() < length) return 0;
+  for (size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+  }
+  if ((first == 0xe0 && byte(1) < 0xa0) || (first == 0xed && byte(1) > 0x9f) || (first == 0xf0 && byte(1) < 0x90) ||
+      (first == 0xf4 && byte(1) > 0x8f)) {
+    return 0;
+  }
+  return length;
+}
+
+bool is_utf8(std::string_view text) {
+  while (!text.empty()) {
+    const size_t length = character_length(text);
+    if (length == 0) return false;
+    text.remove_prefix(length);
+  }
+  return true;
+}
+
+}  // namespace
+
+std::optional<uint32_t> Vocabulary::special(const GgufFile& file, std::string_view key) const {
+  const auto id = file.find_u32(key);
+  return id && *id < tokens.size() ? id : std::nullopt;
+}
+
+Vocabulary read_vocabulary(const GgufFile& file) {
+  Vocabulary vocabulary;
+  vocabulary.tokens = file.get_strings("tokenizer.ggml.tokens");
+  const size_t count = vocabulary.tokens.size();
+  vocabulary.types.assign(count, TokenType::normal);
+  if (const auto types = file.find_ints("tokenizer.ggml.token_type")) {
+    if (types->size() != count) invalid(file, fmt::format("{} token types of {} tokens", types->size(), count));
+    for (size_t i = 0; i < count; ++i) {
+      if ((*types)[i] < 1 || (*types)[i] > 6) {
+        invalid(file, fmt::format("token {} has type {}", i, (*types)[i]), "1 to 6");
+      }
+      vocabulary.types[i] = static_cast<TokenType>((*types)[i]);
+    }
+  }
+  vocabulary.ids.reserve(count);
+  for (size_t i = 0; i < count; ++i) {
+    const std::string_view token = vocabulary.tokens[i];
+    if (!is_utf8(token)) invalid(file, fmt::format("token {} is not UTF-8", i));
+    const auto [other, is_new] = vocabulary.ids.emplace(token, static_cast<uint32_t>(i));
+    if (!is_new) invalid(file, fmt::format("tokens {} and {} are both '{}'", other->second, i, shown(token)));
+  }
+  return vocabulary;
+}
+
+std::vector<Merge> read_merges(const GgufFile& file, const Vocabulary& vocabulary) {
+  const auto lines = file.get_strings("tokenizer.ggml.merges");
+  std::vector<Merge> merges;
+  merges.reserve(lines.size());
+  std::string whole;
+  for (size_t i = 0; i < lines.size(); ++i) {
+    const size_t blank = lines[i].find(' ', 1);
+    if (blank == std::string_view::npos) invalid(file, fmt::format("merge {} is one word, '{}'", i, shown(lines[i])));
+    const Merge merge{lines[i].substr(0, blank), lines[i].substr(blank + 1)};
+    whole.assign(merge.first).append(merge.second);
+    for (std::string_view part : {merge.first, merge.second, std::string_view(whole)}) {
+      if (!vocabulary.ids.contains(part)) {
+        invalid(file, fmt::format("merge {} needs the token '{}', which is not there", i, shown(part)));
+      }
+    }
+    merges.push_back(merge);
+  }
+  return merges;
+}
+
+std::vector<Merge> merges_from_scores(const GgufFile& file, const Vocabulary& vocabulary) {
+  const auto scores = file.get_f32s("tokenizer.ggml.scores");
+  if (scores.size() != vocabulary.tokens.size()) {
+    invalid(file, fmt::format("{} scores of {} tokens", scores.size(), vocabulary.tokens.size()));
+  }
+  const auto is_normal = [&](std::string_view text) {
+    const auto found = vocabulary.ids.find(text);
+    return found != vocabulary.ids.end() && vocabulary.types[found->second] == TokenType::normal;
+  };
+
+  std::vector<uint32_t> order;
+  for (uint32_t id = 0; id < scores.size(); ++id) {
+    if (vocabulary.types[id] != TokenType::normal) continue;
+    if (!std::isfinite(scores[id])) invalid(file, fmt::format("the score of token {} is {}", id, scores[id]));
+    if (vocabulary.tokens[id].size() > kLongestMergedToken) {
+      invalid(file, fmt::format("token {} has {} bytes", id, vocabulary.tokens[id].size()),
+              fmt::format("at most {}", kLongestMergedToken));
+    }
+    order.push_back(id);
+  }
+  std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return scores[a] > scores[b]; });
+
+  std::vector<Merge> merges;
+  std::vector<size_t> cuts;
+  for (uint32_t id : order) {
+    const std::string_view token = vocabulary.tokens[id];
+    cuts.clear();
+    for (size_t cut = character_length(token.empty() ? " " : token); cut < token.size();
+         cut += character_length(token.substr(cut))) {
+      cuts.push_back(cut);
+    }
+    for (auto cut = cuts.rbegin(); cut != cuts.rend(); ++cut) {
+      const Merge merge{token.substr(0, *cut), token.substr(*cut)};
+      if (is_normal(merge.first) && is_normal(merge.second)) merges.push_back(merge);
+    }
+  }
+  return merges;
+}
+
+}  // namespace mxq
