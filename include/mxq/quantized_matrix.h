@@ -21,6 +21,8 @@ struct QuantizedLayout {
   bool has_column_scales = false;
 
   int64_t groups() const { return group_count(scheme, axis, rows, cols); }
+  /// Axis 1: bytes from one row's codes to the next one's, a whole number of bytes.
+  int64_t code_row_bytes() const;
   /// Bytes of each part; their sum is storage_bytes() plus the column scales.
   int64_t code_bytes() const;
   int64_t scale_bytes() const;  // of `scales`; `zeros` has as many
@@ -30,8 +32,9 @@ struct QuantizedLayout {
 };
 
 /// The bytes of a quantized matrix, little-endian; docs/checkpoint.md has the layout byte by byte.
-///   codes        one dense LSB-first bit stream: element i of the stream occupies bits [b*i, b*i + b).
-///                axis 1: row after row, each row padded to whole groups. axis 0: row-major, padded to whole groups.
+///   codes        dense LSB-first bit streams: code i of a stream occupies bits [b*i, b*i + b).
+///                axis 1: one stream a row, of K codes, padded to a whole byte. axis 0: one stream, row-major.
+///                Zero bytes pad the whole to a multiple of 4.
 ///   scales       q8: u8; f16, f32: the scale s itself
 ///   zeros        q8: i8; f16, f32: the zero z itself
 ///   scale_steps  q8: fp16 per kGroupsPerStep consecutive groups: s = step * u8

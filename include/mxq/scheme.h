@@ -59,7 +59,8 @@ struct QuantizeOptions {
 int64_t group_count(const Scheme& scheme, int axis, int64_t rows, int64_t cols);
 
 /// Bytes of the stored matrix: codes, scales, zeros and steps; exactly what quantize_matrix fills.
-/// With q8 this is Eq. 2, |W| (b1 + 16/g1 + 32/(128 g1)) bits, up to the padding of short groups and of the last step.
+/// With q8 this is Eq. 2, |W| (b1 + 16/g1 + 32/(128 g1)) bits, where the group divides the matrix; a short group has a
+/// scale and a zero of its own, the last step may serve fewer groups, and codes are padded to whole words.
 int64_t storage_bytes(const Scheme& scheme, const QuantizeOptions& options, int64_t rows, int64_t cols);
 
 /// Eq. 2's nominal bits a weight for metadata q8, e.g. 3.2539 for b3g64.

@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "allocate/objective.h"
-#include "base/text.h"
+#include "mxq/text.h"
 #include "mxq/error.h"
 
 namespace mxq {

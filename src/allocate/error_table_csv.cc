@@ -8,7 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "base/text.h"
+#include "mxq/text.h"
 #include "mxq/error.h"
 #include "mxq/error_table.h"
 

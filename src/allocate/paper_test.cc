@@ -5,7 +5,7 @@
 #include <map>
 
 #include "allocate/shared_data.h"
-#include "base/text.h"
+#include "mxq/text.h"
 #include "mxq/allocate.h"
 
 namespace mxq {

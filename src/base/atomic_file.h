@@ -7,6 +7,8 @@
 #include <span>
 #include <string_view>
 
+#include "mxq/files.h"
+
 namespace mxq {
 
 /// Writes ".NAME.partial" beside NAME; commit() fsyncs and renames it. Without commit() the destructor removes it.
@@ -31,10 +33,6 @@ class AtomicFile {
   int fd_ = -1;
   uint64_t size_ = 0;
 };
-
-/// The whole of a small file at once.
-void write_file(const std::filesystem::path& path, std::string_view text);
-std::string read_file(const std::filesystem::path& path);
 
 /// Makes the names in a folder durable (after renames into it).
 void sync_folder(const std::filesystem::path& folder);

@@ -13,7 +13,8 @@
 #include "base/half.h"
 #include "base/mapped_file.h"
 #include "base/parallel.h"
-#include "base/text.h"
+#include "base/staged_folder.h"
+#include "mxq/text.h"
 #include "mxq/error.h"
 #include "mxq/tensor.h"
 
@@ -136,6 +137,39 @@ TEST_F(Files, ErrorsNameTheFile) {
 TEST_F(Files, EmptyFileMapsToNothing) {
   write_file(folder_ / "empty", "");
   EXPECT_TRUE(MappedFile(folder_ / "empty").bytes().empty());
+}
+
+TEST_F(Files, StagedFolderIsAllOrNothing) {
+  {
+    StagedFolder stage(folder_ / "out", "key", false);
+    write_file(stage.path() / "file", "half");
+    EXPECT_THROW(StagedFolder(folder_ / "out", "key", false), Error) << "two processes in one folder";
+  }
+  EXPECT_TRUE(fs::is_empty(folder_));
+
+  // What a killed run leaves: the partial folder with its key.
+  fs::create_directories(folder_ / ".out.partial");
+  write_file(folder_ / ".out.partial" / ".key", "key");
+  write_file(folder_ / ".out.partial" / "shard", "done");
+  {
+    StagedFolder stage(folder_ / "out", "key", false);
+    EXPECT_TRUE(stage.resumed());
+    stage.commit();
+  }
+  EXPECT_EQ(read_file(folder_ / "out" / "shard"), "done");
+  EXPECT_FALSE(fs::exists(folder_ / "out" / ".key"));
+  EXPECT_THROW(StagedFolder(folder_ / "out", "key", false), Error);
+
+  fs::create_directories(folder_ / ".out.partial");
+  write_file(folder_ / ".out.partial" / ".key", "another key");
+  write_file(folder_ / ".out.partial" / "shard", "stale");
+  StagedFolder stage(folder_ / "out/", "key", true);
+  EXPECT_FALSE(stage.resumed());
+  write_file(stage.path() / "new", "n");
+  stage.commit();
+  EXPECT_FALSE(fs::exists(folder_ / "out" / "shard"));
+  EXPECT_EQ(read_file(folder_ / "out" / "new"), "n");
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), {}), 1);
 }
 
 TEST(ContentHash, KnownValues) {

@@ -4,11 +4,9 @@
 #include <cstdint>
 #include <functional>
 
-namespace mxq {
+#include "mxq/runtime.h"
 
-/// Threads of every later parallel loop; n <= 0: all cores. The default is all cores.
-void set_threads(int n);
-int threads();
+namespace mxq {
 
 /// Calls body(i) for i in [0, n), in any order, on up to threads() threads. Results must not depend on the order:
 /// write to slot i, and reduce in order of i afterwards. If bodies throw, the exception of the smallest i among

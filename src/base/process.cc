@@ -1,4 +1,4 @@
-#include "base/process.h"
+#include "mxq/runtime.h"
 
 #include <sys/resource.h>
 

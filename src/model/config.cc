@@ -6,7 +6,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "base/text.h"
+#include "mxq/text.h"
 #include "model/gguf_names.h"
 #include "mxq/error.h"
 

@@ -5,15 +5,14 @@
 #include <filesystem>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
-#include "format/gguf.h"
-#include "format/tensor_store.h"
+#include "base/content_hash.h"
 #include "model/config.h"
 #include "mxq/tensor.h"
 
@@ -31,7 +30,8 @@ std::optional<MatrixName> parse_matrix_name(std::string_view tensor_name);
 /// A tensor of a model, in HF order.
 struct SourceTensor {
   std::string name;            // "model.layers.0.self_attn.q_proj.weight"
-  DType dtype = DType::f32;    // as stored
+  DType dtype = DType::f32;    // as stored; F32 for a quantized matrix of an mxq checkpoint
+  std::string stored_as;       // the dtype's name, or the scheme of a quantized matrix
   std::vector<int64_t> shape;  // row-major; a matrix is [out_features, in_features]
   /// Set if the tensor is a plannable matrix: 2-D, not empty, of weights, and named so.
   std::optional<MatrixName> matrix;
@@ -39,11 +39,15 @@ struct SourceTensor {
 
   int64_t elements() const;
   int64_t rows() const;  // the first dimension; 1 for a scalar
+  int64_t cols() const;  // elements of a row
+  /// The name without ".weight": what plans and error tables call a matrix.
+  std::string matrix_name() const;
 };
 
 /// An opened model. Reading is thread-safe.
 class ModelSource {
  public:
+  virtual ~ModelSource() = default;
   ModelSource(const ModelSource&) = delete;
   ModelSource& operator=(const ModelSource&) = delete;
 
@@ -52,8 +56,13 @@ class ModelSource {
   std::string architecture() const { return config_ ? config_->architecture : ""; }
   /// nullopt for a .safetensors file alone.
   const std::optional<ModelConfig>& config() const { return config_; }
-  /// The metadata where the model is a GGUF file (tokenizer_files needs them), else null.
-  const GgufFile* gguf() const { return gguf_ ? &*gguf_ : nullptr; }
+  /// The model's config.json, or one built from GGUF metadata; "{}" for a .safetensors file alone.
+  virtual std::string config_json() const = 0;
+  /// The other files of the model (name, contents), such as its tokenizer; for a GGUF, rebuilt from its metadata. What
+  /// could not be rebuilt is told in `notes`, a sentence each.
+  virtual std::vector<std::pair<std::string, std::string>> side_files(std::vector<std::string>& notes) const = 0;
+  /// The files that hold the weights.
+  virtual std::vector<std::filesystem::path> weight_files() const = 0;
 
   /// In the files' order.
   const std::vector<SourceTensor>& tensors() const { return tensors_; }
@@ -61,50 +70,43 @@ class ModelSource {
   const SourceTensor* find(std::string_view name) const;
 
   /// elements() floats. Throws Error(unsupported) naming the tensor if its dtype is no weight's.
-  void read(const SourceTensor& tensor, float* out) const;
+  void read(const SourceTensor& tensor, float* out) const { read_rows(tensor, 0, tensor.rows(), out); }
   /// Rows [first, first + count). Throws Error(usage) for a range outside the tensor.
   void read_rows(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const;
 
   /// The bytes as an HF checkpoint holds them, where they can be copied unchanged: no GGUF block type, no permuted
-  /// rows. Empty optional otherwise: read() and write_dtype() to output_dtype().
-  std::optional<std::span<const std::byte>> plain_bytes(const SourceTensor& tensor) const;
+  /// rows, no codes. Empty optional otherwise: read() and write_dtype() to output_dtype().
+  virtual std::optional<std::span<const std::byte>> plain_bytes(const SourceTensor& tensor) const = 0;
   /// The dtype in an HF checkpoint of a tensor that is not quantized: its own if that is plain. GGUF blocks become F16,
   /// or F32 if that would make a value infinite; the first call for such a tensor reads all of it.
-  DType output_dtype(const SourceTensor& tensor) const;
-  /// The tensor will not be read again: its pages need not stay in memory.
-  void done(const SourceTensor& tensor) const;
+  virtual DType output_dtype(const SourceTensor& tensor) const = 0;
+  /// Adds all that the tensor's values depend on: stored bytes, dtype or scheme, order of rows.
+  virtual void hash(const SourceTensor& tensor, ContentHash& hash) const = 0;
+  /// What it takes in the files.
+  virtual int64_t stored_bytes(const SourceTensor& tensor) const = 0;
+  /// The tensor will not be read again soon: its pages need not stay in memory.
+  virtual void done(const SourceTensor& tensor) const = 0;
 
- private:
-  friend std::unique_ptr<ModelSource> open_model(const std::filesystem::path& path);
-  // Where a tensor comes from: its view, and the rows of a head if those are permuted (else 0).
-  struct Origin {
-    const TensorView* view = nullptr;
-    int64_t head_rows = 0;
-  };
-
-  ModelSource() = default;
-  void add(const TensorView& view, std::string name, int64_t head_rows);
-  void open_safetensors_model(const std::filesystem::path& path);
-  void open_gguf_model(const std::filesystem::path& path);
-  int64_t permuted_head_rows(const TensorView& view) const;
-  void check_complete() const;
-  const Origin& origin(const SourceTensor& tensor) const;
+ protected:
+  ModelSource(std::filesystem::path path, std::optional<ModelConfig> config)
+      : path_(std::move(path)), config_(std::move(config)) {}
+  /// Appends a tensor; a 2-D one of weights with a projection's name becomes a plannable matrix.
+  void add(std::string name, DType dtype, std::string stored_as, std::vector<int64_t> shape);
+  /// As read_rows, with a range that has been checked.
+  virtual void read_range(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const = 0;
 
   std::filesystem::path path_;
-  TensorStore store_;
-  std::optional<GgufFile> gguf_;
   std::optional<ModelConfig> config_;
+
+ private:
   std::vector<SourceTensor> tensors_;
-  std::vector<Origin> origins_;
   std::map<std::string, size_t, std::less<>> index_;
-  mutable std::mutex mutex_;
-  mutable std::map<size_t, DType> output_dtypes_;  // found so far, under mutex_
 };
 
-/// Opens an HF folder (config.json and safetensors, sharded or not), a .safetensors file alone, a .gguf file, or a
-/// folder with one .gguf and no safetensors. Only headers are read.
+/// Opens an HF folder (config.json and safetensors, sharded or not), an mxq checkpoint, a .safetensors file alone, a
+/// .gguf file, or a folder with one .gguf and no safetensors. Only headers are read.
 /// Throws Error(not_found) where nothing is there, Error(unsupported) for other kinds of files, architectures of GGUF
-/// that have no HF names here, GGUF files in several parts, and checkpoints that are quantized already;
+/// that have no HF names here, GGUF files in several parts, and checkpoints that another program has quantized;
 /// Error(invalid_file) for broken files, tensors that are missing (GGUF) or do not fit the configuration.
 std::unique_ptr<ModelSource> open_model(const std::filesystem::path& path);
 

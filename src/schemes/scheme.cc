@@ -103,8 +103,13 @@ int64_t metadata_bytes(Metadata metadata) {
 
 }  // namespace
 
+int64_t QuantizedLayout::code_row_bytes() const {
+  return packed_bytes(cols, scheme.bits);
+}
 int64_t QuantizedLayout::code_bytes() const {
-  return packed_bytes(groups() * scheme.group, scheme.bits);
+  constexpr int64_t kWord = 4;
+  const int64_t bytes = axis == 1 ? rows * code_row_bytes() : packed_bytes(rows * cols, scheme.bits);
+  return (bytes + kWord - 1) / kWord * kWord;
 }
 int64_t QuantizedLayout::scale_bytes() const {
   return groups() * metadata_bytes(metadata);

@@ -74,8 +74,10 @@ TEST(Scheme, GroupsAndPadding) {
   EXPECT_EQ(group_count({4, 64}, 0, 3, 65), 4);
   EXPECT_EQ(group_count({4, 64}, 1, 0, 65), 0);
   EXPECT_EQ(group_count({4, 64}, 0, 5, 0), 0);
-  // 6 groups of 64 codes of 3 bits, 6 + 6 bytes, one pair of steps.
-  EXPECT_EQ(storage_bytes({3, 64}, {Fit::mse, 1, Metadata::q8}, 3, 65), 144 + 12 + 4);
+  // 3 rows of 65 codes of 3 bits: 25 bytes each, 75 padded to 76; 6 groups: 6 + 6 bytes and one pair of steps.
+  EXPECT_EQ(storage_bytes({3, 64}, {Fit::mse, 1, Metadata::q8}, 3, 65), 76 + 12 + 4);
+  // Axis 0: one stream of 195 codes: 74 bytes padded to 76; 4 groups.
+  EXPECT_EQ(storage_bytes({3, 64}, {Fit::mse, 0, Metadata::q8}, 3, 65), 76 + 8 + 4);
   EXPECT_EQ(storage_bytes({3, 64}, {}, 0, 65), 0);
 }
 

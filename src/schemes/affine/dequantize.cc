@@ -77,8 +77,9 @@ void dequantize_matrix(const QuantizedView& matrix, float* out) {
   if (layout.axis == 1) {
     const int64_t per_row = groups / layout.rows;
     parallel_for(layout.rows, [&](int64_t r) {
-      std::vector<uint8_t> codes(static_cast<size_t>(per_row * group));
-      unpack_codes(matrix.codes, bits, r * per_row * group, per_row * group, codes.data());
+      std::vector<uint8_t> codes(static_cast<size_t>(layout.cols));
+      unpack_codes(matrix.codes.subspan(static_cast<size_t>(r * layout.code_row_bytes())), bits, 0, layout.cols,
+                   codes.data());
       float* row = out + r * layout.cols;
       for (int64_t j = 0; j < per_row; ++j) {
         const GroupValues values = group_values(matrix, r * per_row + j);

@@ -145,9 +145,9 @@ QuantizedMatrix quantize_matrix(MatrixView matrix, const Scheme& scheme, const Q
 
   const Grouping grouping(matrix.rows, matrix.cols, scheme.group, options.axis);
   const int bits = scheme.bits;
-  // Axis 1: a block's codes are its own whole bytes. Axis 0: they lie all over the stream, which is packed at the end.
+  // Axis 1: a group's codes are its own whole bytes. Axis 0: they lie all over the stream, which is packed at the end.
   std::vector<uint8_t> all_codes;
-  if (options.axis == 0) all_codes.resize(static_cast<size_t>(grouping.groups() * scheme.group));
+  if (options.axis == 0) all_codes.resize(static_cast<size_t>(matrix.size()));
   fit_matrix(matrix, grouping, {&bits, 1}, options.fit, [&](const Block& block, size_t, const FittedBlock& fitted) {
     StoredBlock stored;
     store_metadata(block, bits, options.fit, options.metadata, fitted, stored);
@@ -158,8 +158,13 @@ QuantizedMatrix quantize_matrix(MatrixView matrix, const Scheme& scheme, const Q
     }
     std::vector<uint8_t> codes(static_cast<size_t>(int64_t{block.groups} * scheme.group));
     write_codes(block, grouping, bits, stored, codes.data());
-    pack_codes(codes.data(), static_cast<int64_t>(codes.size()), bits,
-               out.codes.data() + packed_bytes(block.first_group * scheme.group, bits));
+    for (int g = 0; g < block.groups; ++g) {
+      // A group begins at a whole byte of its row: its size is a multiple of 8.
+      const int64_t group = block.first_group + g, first = grouping.first(group);
+      const int64_t row = first / matrix.cols, col = first % matrix.cols;
+      pack_codes(codes.data() + int64_t{g} * scheme.group, grouping.length(group), bits,
+                 out.codes.data() + row * out.layout.code_row_bytes() + col * bits / 8);
+    }
   });
   constexpr int64_t kChunk = 1 << 16;
   const auto loose = static_cast<int64_t>(all_codes.size());

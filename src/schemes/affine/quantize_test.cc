@@ -95,10 +95,11 @@ TEST(Quantize, StoredBytesMeanWhatTheHeaderSays) {
         for (int64_t k = 0; k < 150; ++k) {
           const int64_t flat = r * 150 + k;
           const int64_t group = axis == 1 ? r * per_row + k / 32 : flat % groups;
-          const int64_t code_index = axis == 1 ? group * 32 + k % 32 : flat;
+          const int64_t row_bits = (150 * bits + 7) / 8 * 8;
+          const int64_t code_bit = axis == 1 ? r * row_bits + k * bits : flat * bits;
           int code = 0;
           for (int b = 0; b < bits; ++b) {
-            const int64_t bit = code_index * bits + b;
+            const int64_t bit = code_bit + b;
             code |= ((std::to_integer<int>(q.codes[bit / 8]) >> (bit % 8)) & 1) << b;
           }
           const double s = half(q.scale_steps, group / 128) * std::to_integer<int>(q.scales[group]);

@@ -1,10 +1,14 @@
-// Facts about this process and machine.
+// The process that mxq runs in.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 
 namespace mxq {
+
+/// Threads of every later parallel loop; n <= 0: all cores, the default. Results never depend on it.
+void set_threads(int n);
+int threads();
 
 /// Largest resident set so far, in bytes.
 int64_t peak_rss_bytes();

@@ -1,0 +1,51 @@
+# Everyday commands. CMake does the building; this file only saves typing.
+PRESET ?= release
+BUILD := build/$(PRESET)
+
+.PHONY: demo test build setup test-integration test-asan test-tsan fuzz bench install format clean
+
+demo: build setup-model          ## fit SmolLM2-135M into 3.25 bits a weight and show what came out
+	scripts/demo.sh $(BUILD)/mxq
+
+test: setup-model                ## set-up, build, all tests
+	cmake --preset $(PRESET) $(CMAKE_FLAGS)
+	cmake --build $(BUILD)
+	scripts/run_tests.sh $(BUILD)
+
+build: setup                     ## leaves the program at build/release/mxq
+	cmake --preset $(PRESET) -DMXQ_TESTS=OFF $(CMAKE_FLAGS)
+	cmake --build $(BUILD)
+
+setup:
+	scripts/setup.sh
+
+setup-model: setup
+	scripts/setup.sh --model
+
+test-integration: test           ## against transformers, tokenizers, safetensors, gguf (installs PyTorch in build/venv)
+	scripts/setup.sh --peers
+	scripts/test_integration.sh $(BUILD)/mxq
+
+test-asan:                       ## the whole test suite under AddressSanitizer and UndefinedBehaviorSanitizer
+	$(MAKE) test PRESET=asan
+
+test-tsan:                       ## the parallel parts under ThreadSanitizer
+	$(MAKE) test PRESET=tsan
+
+fuzz: setup                      ## every parser, SECONDS each (default 300)
+	fuzz/run.sh $(or $(SECONDS_EACH),300)
+
+bench: setup-model               ## side by side with the real packages; prints ratios
+	scripts/setup.sh --peers
+	cmake --preset release -DMXQ_BENCH=ON $(CMAKE_FLAGS)
+	cmake --build build/release
+	scripts/bench.sh build/release
+
+install: build
+	cmake --install $(BUILD)
+
+format:
+	git ls-files '*.cc' '*.h' | xargs clang-format -i
+
+clean:
+	rm -rf build

@@ -1,0 +1,45 @@
+// Budgets as people state them, and what they leave for the matrices.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "mxq/allocate.h"
+
+namespace mxq {
+
+struct Budget {
+  enum class Kind {
+    bits,    // bits a weight over the quantized matrices
+    scheme,  // what one scheme for all matrices would take
+    size,    // bytes of the checkpoint's model*.safetensors files, headers and unquantized tensors included
+    vram,    // bytes of weights + KV cache of `context` tokens + `reserve`
+  };
+  Kind kind = Kind::bits;
+  double bits = 0;
+  std::string scheme;
+  int64_t bytes = 0;
+  int64_t context = 0;
+  int64_t reserve = 0;
+};
+
+/// "3.25" or "b3g64". Throws Error(usage) for anything else, also for bits outside (0, 32].
+Budget parse_bits_budget(const std::string& text);
+
+/// What a model needs beside its quantized matrices.
+struct ModelBytes {
+  int64_t plain = 0;         // tensors that are not quantized, as they will be stored
+  int64_t headers = 0;       // at most: the safetensors headers of the checkpoint
+  int64_t kv_per_token = 0;  // K and V in fp16, all layers
+  int64_t max_context = 0;   // of the model's configuration; 0: unknown
+};
+/// `skip` as in MeasureOptions. Reads no weights.
+ModelBytes model_bytes(const std::filesystem::path& model, const std::vector<std::string>& skip = {});
+
+/// Bytes left for the matrices. Throws Error(infeasible) naming what the rest alone takes when nothing is left.
+int64_t matrix_budget(const Budget& budget, const ErrorTable& table, const AllocateOptions& options,
+                      const ModelBytes& model);
+
+}  // namespace mxq

@@ -1,0 +1,36 @@
+// A model's error table: every scheme tried on every matrix.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "mxq/error_table.h"
+#include "mxq/progress.h"
+#include "mxq/scheme.h"
+
+namespace mxq {
+
+struct MeasureOptions {
+  std::vector<Scheme> schemes = paper_schemes();
+  QuantizeOptions quantize;
+  /// Matrices whose name one of these regular expressions (ECMAScript, searched) finds stay as they are.
+  std::vector<std::string> skip;
+  /// Where finished matrices are remembered by content, so that a killed run goes on where it was; empty: nowhere.
+  std::filesystem::path cache;
+};
+
+struct Measurement {
+  ErrorTable table;
+  int64_t matrices_from_cache = 0;
+  double seconds = 0;
+};
+
+/// Streams the model from disk, one matrix in memory at a time. `model` is whatever docs/models.md lists.
+/// Throws Error(not_finite) naming tensor and index for a weight that is not a number, Error(not_found) where the
+/// model has no matrix to quantize.
+Measurement measure_model(const std::filesystem::path& model, const MeasureOptions& options,
+                          Progress* progress = nullptr);
+
+}  // namespace mxq

@@ -1,0 +1,21 @@
+// Plans as JSON: `mxq plan -o plan.json`, mxq-plan.json in a checkpoint, `--json` output.
+#pragma once
+
+#include <string>
+
+#include "mxq/allocate.h"
+#include "mxq/scheme.h"
+
+namespace mxq {
+
+struct PlanFile {
+  Plan plan;
+  QuantizeOptions quantize;
+};
+
+/// The fields of docs/plan.md.
+std::string write_plan(const PlanFile& file);
+/// `source` names the file in errors. Throws Error(invalid_file) naming the field that is missing or wrong.
+PlanFile read_plan(const std::string& json, const std::string& source);
+
+}  // namespace mxq

@@ -1,0 +1,43 @@
+// From a model to a checkpoint and back.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "mxq/plan_file.h"
+#include "mxq/progress.h"
+#include "mxq/tensor.h"
+
+namespace mxq {
+
+struct WriteOptions {
+  /// Shards are cut before they grow past this (a single larger tensor gets a shard of its own).
+  int64_t max_shard_bytes = 5'000'000'000;
+  /// Replace an existing folder instead of refusing.
+  bool overwrite = false;
+};
+
+struct WriteReport {
+  std::map<std::string, int64_t> files;  // file name -> bytes
+  int64_t matrix_bytes = 0;              // of the quantized matrices: equals the plan's
+  std::vector<std::string> notes;        // what a user should know, e.g. that no tokenizer could be rebuilt
+  double seconds = 0;
+};
+
+/// Writes the mxq checkpoint `out` (docs/checkpoint.md). All or nothing: the folder appears under its name when it is
+/// complete; after a kill, the same call goes on from the last finished shard; after an error nothing is left.
+/// Throws Error(usage) when the plan does not fit the model or `out` exists.
+WriteReport quantize_model(const std::filesystem::path& model, const std::filesystem::path& out, const PlanFile& plan,
+                           const WriteOptions& options = {}, Progress* progress = nullptr);
+
+/// Writes any model that mxq reads as plain HF safetensors of one dtype (f32, f16 or bf16). As atomic as above.
+WriteReport dequantize_model(const std::filesystem::path& model, const std::filesystem::path& out, DType dtype,
+                             const WriteOptions& options = {}, Progress* progress = nullptr);
+
+/// What the weights in `model` take now: tensors as they are stored, whatever the format.
+int64_t stored_weight_bytes(const std::filesystem::path& model);
+
+}  // namespace mxq

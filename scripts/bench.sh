@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# bench.sh BUILD: every side-by-side benchmark, one after another; bench/README.md explains the columns.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+build=$1
+export MXQ_SHARED=${MXQ_SHARED:-$PWD/../shared}
+model=build/models/SmolLM2-135M-Instruct.Q4_1.gguf
+python=build/venv/bin/python
+
+echo "== solver: ours against HiGHS, the authors' tables and hard synthetic ones"
+"$build/bench/bench_solver"
+echo
+echo "== fits: ours against the hqq package"
+"$python" bench/fit_vs_hqq.py "$build/bench/bench_fit" "$model"
+echo
+echo "== SmolLM2-135M to 3.25 bits, nothing cached"
+"$python" bench/quantize_smollm2.py "$build/mxq" "$model"

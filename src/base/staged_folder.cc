@@ -1,0 +1,91 @@
+#include "base/staged_folder.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+#include <utility>
+
+#include "base/atomic_file.h"
+#include "mxq/error.h"
+
+namespace mxq {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* kKeyFile = ".key";
+
+[[noreturn]] void fail(const fs::path& folder, const std::string& reason) {
+  throw Error(ErrorCode::io, "make " + folder.string(), reason);
+}
+
+fs::path without_trailing_slash(fs::path folder) {
+  folder = fs::absolute(folder).lexically_normal();
+  return folder.has_filename() ? folder : folder.parent_path();
+}
+
+}  // namespace
+
+StagedFolder::StagedFolder(fs::path folder, const std::string& key, bool overwrite)
+    : folder_(without_trailing_slash(std::move(folder))), overwrite_(overwrite) {
+  std::error_code error;
+  if (fs::exists(fs::symlink_status(folder_, error)) && !overwrite) {
+    throw Error(ErrorCode::usage, "make " + folder_.string(), "it exists", "another name, or --overwrite");
+  }
+  partial_ = folder_.parent_path() / ("." + folder_.filename().string() + ".partial");
+  fs::create_directories(partial_, error);
+  if (error) fail(folder_, error.message());
+  lock_ = ::open(partial_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (lock_ < 0) fail(folder_, std::strerror(errno));
+  if (::flock(lock_, LOCK_EX | LOCK_NB) < 0) {
+    ::close(lock_);
+    fail(folder_, "another process is making it");
+  }
+  try {
+    resumed_ = fs::exists(partial_ / kKeyFile) && read_file(partial_ / kKeyFile) == key;
+    if (!resumed_) {
+      for (const auto& entry : fs::directory_iterator(partial_)) fs::remove_all(entry.path());
+      write_file(partial_ / kKeyFile, key);
+    }
+  } catch (...) {
+    fs::remove_all(partial_, error);
+    ::close(lock_);
+    throw;
+  }
+}
+
+StagedFolder::~StagedFolder() {
+  if (lock_ < 0) return;
+  std::error_code ignored;
+  fs::remove_all(partial_, ignored);
+  ::close(lock_);
+}
+
+void StagedFolder::commit() {
+  std::error_code error;
+  fs::remove(partial_ / kKeyFile, error);
+  sync_folder(partial_);
+  const fs::path old = folder_.parent_path() / ("." + folder_.filename().string() + ".old");
+  const bool replacing = overwrite_ && fs::exists(fs::symlink_status(folder_, error));
+  if (replacing) {
+    fs::remove_all(old, error);
+    fs::rename(folder_, old, error);
+    if (error) fail(folder_, error.message());
+  }
+  fs::rename(partial_, folder_, error);
+  if (error) {
+    std::error_code ignored;
+    if (replacing) fs::rename(old, folder_, ignored);
+    fail(folder_, error.message());
+  }
+  sync_folder(folder_.parent_path());
+  ::close(std::exchange(lock_, -1));
+  if (replacing) fs::remove_all(old, error);
+}
+
+}  // namespace mxq

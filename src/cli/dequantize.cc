@@ -1,0 +1,34 @@
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "mxq/text.h"
+#include "cli/commands.h"
+#include "mxq/quantize_model.h"
+
+namespace mxq::cli {
+
+void add_dequantize(CLI::App& app, const CommonOptions& common) {
+  struct Options {
+    std::string model, output, dtype = "f16";
+    WriteOptions write;
+  };
+  auto options = std::make_shared<Options>();
+  auto* command = app.add_subcommand("dequantize", "plain Hugging Face safetensors again, loadable by transformers");
+  command->add_option("MODEL", options->model, "a checkpoint that quantize wrote (or any other model)")->required();
+  command->add_option("-o,--output", options->output, "folder to make")->type_name("DIR")->required();
+  command->add_option("--dtype", options->dtype, "f32, f16 or bf16")
+      ->check(CLI::IsMember({"f32", "f16", "bf16"}))
+      ->type_name("T")
+      ->capture_default_str();
+  command->add_flag("--overwrite", options->write.overwrite, "replace DIR if it exists");
+  command->callback([options, &common] {
+    const DType dtype = options->dtype == "f32" ? DType::f32 : options->dtype == "f16" ? DType::f16 : DType::bf16;
+    const auto report = dequantize_model(options->model, options->output, dtype, options->write, common.progress().get());
+    int64_t bytes = 0;
+    for (const auto& [name, size] : report.files) bytes += size;
+    for (const auto& note : report.notes) spdlog::warn("{}", note);
+    spdlog::info("{}: {} files, {} in {:.1f} s", options->output, report.files.size(), format_size(bytes), report.seconds);
+  });
+}
+
+}  // namespace mxq::cli

@@ -1,0 +1,85 @@
+// The program: parses the command line, runs one subcommand, turns errors into one line and an exit code.
+#include <fmt/format.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <iostream>
+#include <new>
+#include <string>
+
+#include "mxq/runtime.h"
+#include "cli/commands.h"
+#include "mxq/error.h"
+
+namespace {
+
+constexpr int kFailed = 1;
+constexpr int kWrongUsage = 2;
+
+constexpr const char* kIntro =
+    "mxq fits a transformer into a memory budget without calibration data.\n\n"
+    "The one command most people need:\n\n"
+    "    mxq quantize MODEL --bits 3.25 -o OUT\n\n"
+    "MODEL is a folder of Hugging Face safetensors or a .gguf file; OUT becomes a checkpoint folder.\n"
+    "Other budgets: --size 4GiB (weight files), --vram 8GiB --context 4096.\n";
+
+int report(const std::string& message, int status) {
+  std::string line = message;
+  for (char& c : line) {
+    if (c == '\n') c = ' ';
+  }
+  fmt::print(stderr, "mxq: error: {}\n", line);
+  return status;
+}
+
+void set_up(const mxq::cli::CommonOptions& common) {
+  mxq::set_threads(common.threads);
+  auto logger = std::make_shared<spdlog::logger>("mxq", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  logger->set_pattern("mxq: %v");
+  logger->set_level(common.quiet ? spdlog::level::warn : spdlog::level::from_str(common.log_level));
+  spdlog::set_default_logger(std::move(logger));
+}
+
+int run(int argc, char** argv) {
+  CLI::App app{kIntro};
+  mxq::cli::CommonOptions common;
+  app.set_version_flag("--version", "mxq " MXQ_VERSION);
+  app.require_subcommand(0, 1);
+  app.fallthrough();
+  app.get_formatter()->column_width(34);
+  add_common(app, common);
+  app.parse_complete_callback([&] { set_up(common); });
+  mxq::cli::add_inspect(app, common);
+  mxq::cli::add_measure(app, common);
+  mxq::cli::add_plan(app, common);
+  mxq::cli::add_quantize(app, common);
+  mxq::cli::add_dequantize(app, common);
+  try {
+    app.parse(argc, argv);
+    if (app.get_subcommands().empty()) std::cout << app.help();
+  } catch (const CLI::Success& e) {
+    app.exit(e);  // --help and --version
+  } catch (const CLI::ParseError& e) {
+    return report(e.what(), kWrongUsage);
+  }
+  std::cout.flush();
+  if (!std::cout || std::fflush(stdout) != 0) return report("write standard output: failed", kFailed);
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const mxq::Error& e) {
+    return report(e.what(), e.code() == mxq::ErrorCode::usage ? kWrongUsage : kFailed);
+  } catch (const std::bad_alloc&) {
+    return report("out of memory", kFailed);
+  } catch (const std::exception& e) {
+    return report(e.what(), kFailed);
+  }
+}

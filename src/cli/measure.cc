@@ -1,0 +1,42 @@
+#include "mxq/measure.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <nlohmann/json.hpp>
+
+#include "mxq/files.h"
+#include "cli/commands.h"
+
+namespace mxq::cli {
+
+void add_measure(CLI::App& app, const CommonOptions& common) {
+  struct Options {
+    std::string model, output;
+    MethodOptions method;
+  };
+  auto options = std::make_shared<Options>();
+  auto* command = app.add_subcommand("measure", "error table: what every scheme would lose on every matrix");
+  command->add_option("MODEL", options->model, "folder of safetensors, .safetensors or .gguf")->required();
+  command->add_option("-o,--output", options->output, "the table as CSV (default: standard output)")->type_name("FILE");
+  add_method(*command, options->method);
+  command->callback([options, &common] {
+    const auto result = measure_model(options->model, options->method.measure(), common.progress().get());
+    const std::string csv = write_error_table(result.table);
+    if (!options->output.empty()) {
+      write_file(options->output, csv);
+    } else if (!common.json) {
+      fmt::print("{}", csv);
+    }
+    spdlog::info("{} matrices measured in {:.1f} s ({} known from the cache)", result.table.matrices.size(),
+                 result.seconds, result.matrices_from_cache);
+    if (common.json) {
+      const nlohmann::ordered_json json{{"matrices", result.table.matrices.size()},
+                                        {"from_cache", result.matrices_from_cache},
+                                        {"seconds", result.seconds}};
+      fmt::print("{}\n", json.dump(2));
+    }
+  });
+}
+
+}  // namespace mxq::cli

@@ -1,0 +1,140 @@
+#include "cli/options.h"
+
+#include <fmt/format.h>
+
+#include "mxq/text.h"
+#include "cli/progress_bar.h"
+#include "mxq/error.h"
+#include "mxq/runtime.h"
+
+namespace mxq::cli {
+
+namespace {
+
+int64_t size_option(const std::string& flag, const std::string& text) {
+  const auto bytes = parse_size(text);
+  if (!bytes || *bytes == 0) {
+    throw Error(ErrorCode::usage, flag, fmt::format("'{}' is not a size", text), "a number with B, KB, MiB, GiB, ...");
+  }
+  return *bytes;
+}
+
+}  // namespace
+
+std::unique_ptr<Progress> CommonOptions::progress() const { return make_progress_bar(!quiet); }
+
+void add_common(CLI::App& app, CommonOptions& common) {
+  app.add_flag("-q,--quiet", common.quiet, "no progress bar, only results and errors");
+  app.add_flag("--json", common.json, "the result as one JSON object on standard output");
+  app.add_option("--threads", common.threads, "threads of parallel work (default: all cores)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 4096));
+  app.add_option("--log-level", common.log_level, "what to say on standard error: error, warn, info or debug")
+      ->type_name("LEVEL")
+      ->check(CLI::IsMember({"error", "warn", "info", "debug"}));
+}
+
+MeasureOptions MethodOptions::measure() const {
+  MeasureOptions options;
+  if (schemes != "paper") {
+    options.schemes.clear();
+    for (const auto& name : split(schemes, ',')) options.schemes.push_back(parse_scheme(name));
+  }
+  options.quantize = {parse_fit(fit), axis, parse_metadata(metadata)};
+  options.skip = skip;
+  if (!no_cache) options.cache = cache_folder();
+  return options;
+}
+
+void add_method(CLI::App& command, MethodOptions& method) {
+  auto* group = command.add_option_group("Method");
+  group->add_option("--fit", method.fit, "how codes, scale and zero are found: mse, hqq or rtn")
+      ->type_name("FIT")
+      ->capture_default_str();
+  group->add_option("--schemes", method.schemes, "schemes to choose from: paper (b2..b8, g32..g128), or a comma list")
+      ->type_name("LIST")
+      ->capture_default_str();
+  group->add_option("--axis", method.axis, "1: groups along the input dimension; 0: as the paper")
+      ->check(CLI::IsMember({0, 1}))
+      ->type_name("1|0")
+      ->capture_default_str();
+  group->add_option("--metadata", method.metadata, "how scale and zero are stored: q8, f16 or f32")
+      ->type_name("M")
+      ->capture_default_str();
+  group->add_option("--skip", method.skip, "leave matrices whose name the regular expression finds as they are")
+      ->type_name("REGEX")
+      ->take_all();
+  group->add_flag("--no-cache", method.no_cache, "measure everything anew, remember nothing");
+}
+
+Budget BudgetOptions::budget() const {
+  const int kinds = bits.has_value() + size.has_value() + vram.has_value();
+  if (kinds != 1) {
+    throw Error(ErrorCode::usage, "budget", fmt::format("{} budgets given", kinds),
+                "exactly one of --bits, --size, --vram");
+  }
+  if ((context || reserve) && !vram) {
+    throw Error(ErrorCode::usage, "budget", "--context or --reserve without --vram", "they belong to --vram");
+  }
+  if (bits) return parse_bits_budget(*bits);
+  Budget budget;
+  if (size) {
+    budget.kind = Budget::Kind::size;
+    budget.bytes = size_option("--size", *size);
+    return budget;
+  }
+  budget.kind = Budget::Kind::vram;
+  budget.bytes = size_option("--vram", *vram);
+  budget.context = context.value_or(4096);
+  budget.reserve = reserve ? size_option("--reserve", *reserve) : int64_t{512} << 20;
+  return budget;
+}
+
+void add_budget(CLI::App& command, BudgetOptions& budget) {
+  auto* group = command.add_option_group("Budget", "what the result may take; exactly one");
+  group->add_option("--bits", budget.bits, "bits a weight over the quantized matrices: 3.25, or b3g64 for what that takes")
+      ->type_name("B");
+  group->add_option("--size", budget.size, "all weight files together: 4GiB")->type_name("SIZE");
+  group->add_option("--vram", budget.vram, "weights + KV cache of --context tokens + --reserve")->type_name("SIZE");
+  group->add_option("--context", budget.context, "tokens that the KV cache (fp16) must hold (default 4096)")
+      ->type_name("TOKENS")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
+  group->add_option("--reserve", budget.reserve, "for activations and the runtime (default 512MiB)")->type_name("SIZE");
+}
+
+AllocateOptions PlanOptions::allocate() const {
+  AllocateOptions options;
+  options.objective = parse_objective(objective);
+  options.solver = parse_solver(solver);
+  options.min_bits = min_bits;
+  for (const auto& pin : pins) {
+    const size_t at = pin.rfind('=');
+    if (at == std::string::npos || at == 0) {
+      throw Error(ErrorCode::usage, "--pin", fmt::format("'{}'", pin), "REGEX=SCHEME, e.g. 'layers.0.=b8g32'");
+    }
+    options.pins.emplace_back(pin.substr(0, at), parse_scheme(pin.substr(at + 1)).name());
+  }
+  for (const auto& list : ties) {
+    for (auto& tie : split(list, ',')) options.ties.push_back(std::move(tie));
+  }
+  return options;
+}
+
+void add_plan_options(CLI::App& command, PlanOptions& plan) {
+  auto* group = command.add_option_group("Plan");
+  group->add_option("--objective", plan.objective, "what is minimised: rel, f2 or f (the paper's)")
+      ->type_name("O")
+      ->capture_default_str();
+  group->add_option("--solver", plan.solver, "exact (ours) or highs (the paper's)")
+      ->type_name("S")
+      ->capture_default_str();
+  group->add_option("--pin", plan.pins, "matrices that the regular expression finds take this scheme")
+      ->type_name("REGEX=SCHEME")
+      ->take_all();
+  group->add_option("--min-bits", plan.min_bits, "no scheme of fewer bits")->type_name("N")->check(CLI::Range(0, 8));
+  group->add_option("--tie", plan.ties, "one scheme for matrices that a runtime fuses: qkv,gate_up")
+      ->type_name("LIST")
+      ->take_all();
+}
+
+}  // namespace mxq::cli

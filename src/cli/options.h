@@ -1,0 +1,62 @@
+// Options that several subcommands share, and how they become the library's.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "mxq/allocate.h"
+#include "mxq/budget.h"
+#include "mxq/measure.h"
+#include "mxq/progress.h"
+
+namespace mxq::cli {
+
+/// Of every subcommand.
+struct CommonOptions {
+  bool quiet = false;
+  bool json = false;
+  int threads = 0;
+  std::string log_level = "info";
+
+  /// A bar on a terminal; nothing when piped or --quiet.
+  std::unique_ptr<Progress> progress() const;
+};
+void add_common(CLI::App& app, CommonOptions& common);
+
+/// How matrices are measured and quantized: --fit, --axis, --metadata, --schemes, --skip, --no-cache.
+struct MethodOptions {
+  std::string fit = "mse";
+  int axis = 1;
+  std::string metadata = "q8";
+  std::string schemes = "paper";
+  std::vector<std::string> skip;
+  bool no_cache = false;
+
+  MeasureOptions measure() const;
+};
+void add_method(CLI::App& command, MethodOptions& method);
+
+/// --bits, --size, --vram with --context and --reserve: exactly one of the three.
+struct BudgetOptions {
+  std::optional<std::string> bits, size, vram, reserve;
+  std::optional<int64_t> context;
+
+  bool given() const { return bits || size || vram; }
+  Budget budget() const;
+};
+void add_budget(CLI::App& command, BudgetOptions& budget);
+
+/// --objective, --solver, --pin, --min-bits, --tie.
+struct PlanOptions {
+  std::string objective = "rel", solver = "exact";
+  std::vector<std::string> pins, ties;
+  int min_bits = 0;
+
+  AllocateOptions allocate() const;
+};
+void add_plan_options(CLI::App& command, PlanOptions& plan);
+
+}  // namespace mxq::cli

@@ -1,0 +1,84 @@
+#include <fmt/format.h>
+
+#include "mxq/files.h"
+#include "cli/commands.h"
+#include "cli/print_plan.h"
+#include "mxq/error.h"
+#include "mxq/plan_file.h"
+
+namespace mxq::cli {
+
+namespace {
+
+struct Options {
+  std::string model, errors, output, frontier;
+  int grid = 200;
+  MethodOptions method;
+  BudgetOptions budget;
+  PlanOptions plan;
+};
+
+void write_frontier(const ErrorTable& table, const Options& options, const AllocateOptions& allocate_options) {
+  std::string csv = "bytes,bits_per_parameter,objective,convex\n";
+  for (const auto& point : frontier(table, options.grid, allocate_options)) {
+    csv += fmt::format("{},{},{},{}\n", point.bytes, point.bits_per_parameter, point.value, point.convex ? 1 : 0);
+  }
+  write_file(options.frontier, csv);
+}
+
+void run(const Options& options, const CommonOptions& common) {
+  if (options.model.empty() == options.errors.empty()) {
+    throw Error(ErrorCode::usage, "plan", options.model.empty() ? "neither MODEL nor --errors" : "both MODEL and --errors",
+                "one of the two");
+  }
+  if (!options.budget.given() && options.frontier.empty()) {
+    throw Error(ErrorCode::usage, "plan", "no budget", "--bits, --size or --vram (or --frontier FILE)");
+  }
+  const Budget budget = options.budget.given() ? options.budget.budget() : Budget{};
+  const AllocateOptions allocate_options = options.plan.allocate();
+  ErrorTable table;
+  ModelBytes bytes;
+  PlanFile file;
+  file.quantize = options.method.measure().quantize;
+  if (options.errors.empty()) {
+    table = measure_model(options.model, options.method.measure(), common.progress().get()).table;
+    bytes = model_bytes(options.model, options.method.skip);
+  } else {
+    if (options.budget.size || options.budget.vram) {
+      throw Error(ErrorCode::usage, "plan", "--size or --vram with --errors", "they need the MODEL; --bits does not");
+    }
+    table = read_error_table(read_file(options.errors), options.errors);
+  }
+  if (!options.frontier.empty()) write_frontier(table, options, allocate_options);
+  if (!options.budget.given()) return;
+  file.plan = allocate(table, matrix_budget(budget, table, allocate_options, bytes), allocate_options);
+  const std::string json = write_plan(file);
+  if (!options.output.empty()) write_file(options.output, json);
+  if (common.json) {
+    fmt::print("{}", json);
+  } else {
+    print_plan(file.plan, table);
+  }
+}
+
+}  // namespace
+
+void add_plan(CLI::App& app, const CommonOptions& common) {
+  auto options = std::make_shared<Options>();
+  auto* command = app.add_subcommand("plan", "choose a scheme for every matrix, proved optimal for the budget");
+  command->add_option("MODEL", options->model, "folder of safetensors, .safetensors or .gguf");
+  command->add_option("--errors", options->errors, "an error table instead of MODEL")->type_name("CSV");
+  command->add_option("-o,--output", options->output, "the plan as JSON, for quantize --plan")->type_name("FILE");
+  command->add_option("--frontier", options->frontier, "also write the frontier, loss against bytes, as CSV")
+      ->type_name("FILE");
+  command->add_option("--grid", options->grid, "exact plans on the frontier beside its convex corners")
+      ->type_name("N")
+      ->check(CLI::Range(0, 100000))
+      ->capture_default_str();
+  add_budget(*command, options->budget);
+  add_plan_options(*command, options->plan);
+  add_method(*command, options->method);
+  command->callback([options, &common] { run(*options, common); });
+}
+
+}  // namespace mxq::cli

@@ -1,0 +1,70 @@
+#include "cli/print_plan.h"
+
+#include <fmt/format.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "mxq/text.h"
+
+namespace mxq::cli {
+
+namespace {
+
+struct Share {
+  int64_t matrices = 0, weights = 0, bytes = 0;
+};
+
+}  // namespace
+
+void print_plan(const Plan& plan, const ErrorTable& table) {
+  std::map<std::string, Share> schemes;
+  std::vector<std::string> modules;  // in the order of the model
+  std::map<std::string, std::map<std::string, int64_t>> counts;
+  int64_t weights = 0;
+  for (size_t i = 0; i < plan.matrices.size(); ++i) {
+    const auto& chosen = plan.matrices[i];
+    const auto& matrix = table.matrices[i];
+    auto& share = schemes[chosen.scheme];
+    ++share.matrices;
+    share.weights += matrix.params;
+    share.bytes += chosen.bytes;
+    weights += matrix.params;
+    if (!counts.contains(matrix.module)) modules.push_back(matrix.module);
+    ++counts[matrix.module][chosen.scheme];
+  }
+
+  fmt::print("{:24}", "matrices by scheme");
+  for (const auto& [scheme, share] : schemes) fmt::print("{:>8}", scheme);
+  fmt::print("\n");
+  for (const auto& module : modules) {
+    fmt::print("  {:22}", module.empty() ? "(other)" : module);
+    for (const auto& [scheme, share] : schemes) {
+      const auto found = counts[module].find(scheme);
+      fmt::print("{:>8}", found == counts[module].end() ? "." : std::to_string(found->second));
+    }
+    fmt::print("\n");
+  }
+  fmt::print("  {:22}", "share of the weights");
+  for (const auto& [scheme, share] : schemes) {
+    fmt::print("{:>7.1f}%", 100.0 * static_cast<double>(share.weights) / static_cast<double>(weights));
+  }
+  fmt::print("\n\n");
+  fmt::print("budget     {} for {} matrices of {:.1f} M weights\n", format_size(plan.budget_bytes), plan.matrices.size(),
+             static_cast<double>(weights) / 1e6);
+  fmt::print("plan       {} = {:.4f} bits a weight\n", format_size(plan.bytes), plan.bits_per_parameter);
+  const std::string proof = plan.gap == 0 ? "proved optimal" : fmt::format("at most {:.2g} % above the optimum", 100 * plan.gap);
+  fmt::print("objective  {} = {:.6g}, {} in {:.1f} ms\n", objective_name(plan.objective), plan.value, proof,
+             1000 * plan.seconds);
+  if (plan.best_uniform) {
+    const auto& uniform = *plan.best_uniform;
+    fmt::print("uniform    {} is the best that fits: {} = {:.6g} in {}; the plan is {:.1f} % lower\n", uniform.scheme,
+               objective_name(plan.objective), uniform.objective, format_size(uniform.bytes),
+               uniform.objective > 0 ? 100 * (1 - plan.value / uniform.objective) : 0.0);
+  } else {
+    fmt::print("uniform    no single scheme fits this budget\n");
+  }
+}
+
+}  // namespace mxq::cli

@@ -1,0 +1,114 @@
+#include "format/hf_config.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "mxq/error.h"
+
+namespace mxq {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kKey = "quantization_config";
+constexpr const char* kMethod = "mxq";
+constexpr int64_t kVersion = 1;
+constexpr int64_t kMaxExtent = int64_t{1} << 31;
+constexpr int64_t kMaxElements = int64_t{1} << 50;  // so that bits and bytes of a matrix fit 63 bits
+
+Json parse_object(const std::string& text, const std::string& source) {
+  auto json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) throw Error(ErrorCode::invalid_file, "read " + source, "not a JSON object");
+  return json;
+}
+
+std::string print(const Json& config) {
+  return config.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+template <typename T>
+T field(const Json& object, const char* key, const std::string& where, const std::string& source) {
+  const auto found = object.find(key);
+  const auto fail = [&](const std::string& given) {
+    throw Error(ErrorCode::invalid_file, "read " + source, fmt::format("{}: '{}' {}", where, key, given));
+  };
+  if (found == object.end()) fail("is missing");
+  bool right = false;
+  if constexpr (std::is_same_v<T, std::string>) {
+    right = found->is_string();
+  } else {
+    right = found->is_number_integer();
+  }
+  if (!right) fail("is " + found->dump(-1, ' ', true, Json::error_handler_t::replace).substr(0, 60));
+  return found->get<T>();
+}
+
+}  // namespace
+
+std::string set_quantization_config(const std::string& config_json,
+                                    const std::optional<QuantizationConfig>& quantization, const std::string& source) {
+  Json config = parse_object(config_json, source);
+  config.erase(kKey);
+  if (quantization) {
+    Json matrices = Json::object();
+    for (const auto& matrix : quantization->matrices) {
+      Json entry{{"scheme", matrix.scheme}, {"rows", matrix.rows}, {"cols", matrix.cols}};
+      if (matrix.column_scales) entry["column_scales"] = true;
+      matrices[matrix.name] = std::move(entry);
+    }
+    config[kKey] = {{"quant_method", kMethod},     {"version", kVersion},
+                    {"fit", quantization->fit},    {"axis", quantization->axis},
+                    {"metadata", quantization->metadata}, {"matrices", std::move(matrices)}};
+  }
+  return print(config);
+}
+
+std::string set_torch_dtype(const std::string& config_json, const std::string& dtype, const std::string& source) {
+  Json config = parse_object(config_json, source);
+  config["torch_dtype"] = dtype;
+  if (config.contains("dtype")) config["dtype"] = dtype;
+  return print(config);
+}
+
+std::optional<QuantizationConfig> get_quantization_config(const std::string& config_json, const std::string& source) {
+  const Json config = parse_object(config_json, source);
+  const auto found = config.find(kKey);
+  if (found == config.end() || !found->is_object() || found->value("quant_method", Json()) != kMethod) return {};
+  const auto version = field<int64_t>(*found, "version", kKey, source);
+  if (version != kVersion) {
+    throw Error(ErrorCode::unsupported, "read " + source, fmt::format("version {} of the mxq checkpoint", version),
+                fmt::format("version {}", kVersion));
+  }
+  QuantizationConfig quantization;
+  quantization.fit = field<std::string>(*found, "fit", kKey, source);
+  quantization.metadata = field<std::string>(*found, "metadata", kKey, source);
+  const auto axis = field<int64_t>(*found, "axis", kKey, source);
+  if (axis != 0 && axis != 1) {
+    throw Error(ErrorCode::invalid_file, "read " + source, fmt::format("{}: axis {}", kKey, axis), "0 or 1");
+  }
+  quantization.axis = static_cast<int>(axis);
+  const auto matrices = found->find("matrices");
+  if (matrices == found->end() || !matrices->is_object()) {
+    throw Error(ErrorCode::invalid_file, "read " + source, fmt::format("{}: 'matrices' is not an object", kKey));
+  }
+  for (const auto& [name, entry] : matrices->items()) {
+    if (!entry.is_object()) {
+      throw Error(ErrorCode::invalid_file, "read " + source, fmt::format("{}: '{}' is not an object", kKey, name));
+    }
+    QuantizationConfig::Matrix matrix{name, field<std::string>(entry, "scheme", name, source),
+                                      field<int64_t>(entry, "rows", name, source),
+                                      field<int64_t>(entry, "cols", name, source),
+                                      entry.value("column_scales", Json()) == true};
+    if (matrix.rows < 0 || matrix.cols < 0 || matrix.rows > kMaxExtent || matrix.cols > kMaxExtent ||
+        matrix.rows * matrix.cols > kMaxElements) {
+      throw Error(ErrorCode::invalid_file, "read " + source,
+                  fmt::format("{}: {} x {}", name, matrix.rows, matrix.cols), "extents from 0 to 2^31, at most 2^50 weights");
+    }
+    quantization.matrices.push_back(std::move(matrix));
+  }
+  return quantization;
+}
+
+}  // namespace mxq

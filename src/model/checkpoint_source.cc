@@ -1,0 +1,118 @@
+#include "model/checkpoint_source.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "format/safetensors.h"
+#include "format/weights.h"
+#include "model/safetensors_source.h"
+#include "mxq/error.h"
+#include "mxq/files.h"
+#include "schemes/stored_matrix.h"
+
+namespace mxq {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* kConfig = "config.json";
+constexpr const char* kPlan = "mxq-plan.json";
+
+std::optional<ModelConfig> plain_config(const fs::path& folder) {
+  const std::string file = (folder / kConfig).string();
+  const std::string plain = set_quantization_config(read_file(file), std::nullopt, file);
+  // A bare .safetensors file has no configuration, nor has a checkpoint made from it.
+  if (plain == set_quantization_config("{}", std::nullopt, file)) return {};
+  return parse_hf_config(plain, file);
+}
+
+}  // namespace
+
+CheckpointSource::CheckpointSource(const fs::path& folder, const QuantizationConfig& quantization)
+    : ModelSource(folder, plain_config(folder)), store_(open_safetensors(folder)) {
+  std::set<std::string, std::less<>> parts;
+  for (const auto& matrix : quantization.matrices) {
+    for (const auto& spec : stored_specs(matrix.name, stored_layout(quantization, matrix))) parts.insert(spec.name);
+  }
+  for (const TensorView& view : store_.tensors()) {
+    if (!parts.contains(view.name)) add(view.name, view.dtype, std::string(dtype_name(view.dtype)), view.shape);
+  }
+  for (const auto& matrix : quantization.matrices) {
+    const QuantizedLayout layout = stored_layout(quantization, matrix);
+    const std::string name = matrix.name + ".weight";
+    if (find(name) != nullptr) {
+      throw Error(ErrorCode::invalid_file, "read " + folder.string(),
+                  fmt::format("'{}' is there both quantized and as it was", name));
+    }
+    matrices_.emplace(tensors().size(), stored_view(matrix.name, layout, store_));
+    add(name, DType::f32, layout.scheme.name(), {matrix.rows, matrix.cols});
+  }
+}
+
+const QuantizedView* CheckpointSource::quantized(const SourceTensor& tensor) const {
+  const auto found = matrices_.find(tensor.index);
+  return found == matrices_.end() ? nullptr : &found->second;
+}
+
+std::string CheckpointSource::config_json() const {
+  const std::string file = (path_ / kConfig).string();
+  return set_quantization_config(read_file(file), std::nullopt, file);
+}
+
+std::vector<std::pair<std::string, std::string>> CheckpointSource::side_files(std::vector<std::string>&) const {
+  auto files = hf_side_files(path_);
+  std::erase_if(files, [](const auto& file) { return file.first == kPlan; });
+  return files;
+}
+
+std::vector<fs::path> CheckpointSource::weight_files() const { return mapped_paths(store_); }
+
+void CheckpointSource::read_range(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const {
+  const QuantizedView* matrix = quantized(tensor);
+  if (matrix == nullptr) {
+    read_f32(*store_.find(tensor.name), first * tensor.cols(), count * tensor.cols(), out);
+  } else if (count == tensor.rows()) {
+    dequantize_matrix(*matrix, out);
+  } else {
+    std::vector<float> whole(static_cast<size_t>(tensor.elements()));
+    dequantize_matrix(*matrix, whole.data());
+    std::copy_n(whole.data() + first * tensor.cols(), count * tensor.cols(), out);
+  }
+}
+
+std::optional<std::span<const std::byte>> CheckpointSource::plain_bytes(const SourceTensor& tensor) const {
+  if (quantized(tensor) != nullptr) return std::nullopt;
+  return store_.find(tensor.name)->bytes;
+}
+
+DType CheckpointSource::output_dtype(const SourceTensor& tensor) const {
+  return quantized(tensor) != nullptr ? DType::f16 : tensor.dtype;
+}
+
+void CheckpointSource::hash(const SourceTensor& tensor, ContentHash& hash) const {
+  hash.add(tensor.stored_as);
+  if (const QuantizedView* matrix = quantized(tensor)) {
+    hash.add(fmt::format("axis{} {}", matrix->layout.axis, metadata_name(matrix->layout.metadata)));
+    for (const auto part : stored_parts(*matrix)) hash.add(part);
+  } else {
+    hash.add(store_.find(tensor.name)->bytes);
+  }
+}
+
+int64_t CheckpointSource::stored_bytes(const SourceTensor& tensor) const {
+  const QuantizedView* matrix = quantized(tensor);
+  return matrix != nullptr ? matrix->layout.total_bytes() : static_cast<int64_t>(store_.find(tensor.name)->bytes.size());
+}
+
+void CheckpointSource::done(const SourceTensor& tensor) const {
+  if (const QuantizedView* matrix = quantized(tensor)) {
+    for (const auto part : stored_parts(*matrix)) advise_done(part);
+  } else {
+    advise_done(store_.find(tensor.name)->bytes);
+  }
+}
+
+}  // namespace mxq

@@ -1,0 +1,39 @@
+// mxq checkpoints: quantized matrices are dequantized as they are read.
+#pragma once
+
+#include <unordered_map>
+
+#include "format/hf_config.h"
+#include "format/tensor_store.h"
+#include "model/model_source.h"
+#include "mxq/quantized_matrix.h"
+
+namespace mxq {
+
+class CheckpointSource : public ModelSource {
+ public:
+  /// A folder whose config.json has the given quantization config.
+  CheckpointSource(const std::filesystem::path& folder, const QuantizationConfig& quantization);
+
+  std::string config_json() const override;
+  std::vector<std::pair<std::string, std::string>> side_files(std::vector<std::string>& notes) const override;
+  std::vector<std::filesystem::path> weight_files() const override;
+  std::optional<std::span<const std::byte>> plain_bytes(const SourceTensor& tensor) const override;
+  /// F16 for a quantized matrix.
+  DType output_dtype(const SourceTensor& tensor) const override;
+  void hash(const SourceTensor& tensor, ContentHash& hash) const override;
+  int64_t stored_bytes(const SourceTensor& tensor) const override;
+  void done(const SourceTensor& tensor) const override;
+
+ protected:
+  /// Dequantizes the whole matrix where only some rows are asked for.
+  void read_range(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const override;
+
+ private:
+  const QuantizedView* quantized(const SourceTensor& tensor) const;
+
+  TensorStore store_;
+  std::unordered_map<size_t, QuantizedView> matrices_;  // by SourceTensor::index
+};
+
+}  // namespace mxq

@@ -1,0 +1,166 @@
+#include "model/gguf_source.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "format/weights.h"
+#include "model/gguf_names.h"
+#include "model/tokenizer_files.h"
+#include "mxq/error.h"
+
+namespace mxq {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr float kLargestF16 = 65504;
+
+bool is_block_dtype(DType dtype) {
+  return dtype_block_elements(dtype) > 1;
+}
+
+}  // namespace
+
+GgufSource::GgufSource(const fs::path& path)
+    : ModelSource(path, std::nullopt), file_(path), gguf_(parse_gguf(file_.bytes(), path.string())) {
+  if (const auto parts = gguf_.find_u32("split.count"); parts && *parts > 1) {
+    throw Error(ErrorCode::unsupported, "read " + path.string(), fmt::format("one of {} parts of a GGUF", *parts),
+                "whole files (llama-gguf-split --merge)");
+  }
+  config_ = gguf_config(gguf_);
+  for (const TensorView& view : gguf_.tensors) {
+    if (gguf_is_rope_table(view.name)) continue;
+    auto name = hf_name_from_gguf(view.name);
+    if (!name) {
+      throw Error(ErrorCode::unsupported, "read " + path.string(), fmt::format("tensor '{}'", view.name),
+                  fmt::format("the tensors of {}", fmt::join(gguf_architectures(), ", ")));
+    }
+    add(*std::move(name), view.dtype, std::string(dtype_name(view.dtype)), view.shape);
+    origins_.push_back({&view, permuted_head_rows(view)});
+  }
+  check_complete();
+}
+
+// Rows of a head of q and k where they are permuted, 0 for everything else.
+int64_t GgufSource::permuted_head_rows(const TensorView& view) const {
+  if (!gguf_permutes_rows(config_->architecture)) return 0;
+  const bool q = view.name.ends_with(".attn_q.weight") || view.name.ends_with(".attn_q.bias");
+  const bool k = view.name.ends_with(".attn_k.weight") || view.name.ends_with(".attn_k.bias");
+  if (!q && !k) return 0;
+  const int64_t heads = q ? config_->num_attention_heads : config_->num_key_value_heads;
+  const int64_t rows = view.shape.empty() ? 0 : view.shape.front();
+  int64_t expected = 0;
+  if (__builtin_mul_overflow(heads, config_->head_dim, &expected) || rows != expected || config_->head_dim % 2 != 0) {
+    throw Error(ErrorCode::invalid_file, "read " + gguf_.source,
+                fmt::format("tensor '{}' has {} rows", view.name, rows),
+                fmt::format("{} heads of {} rows, an even number", heads, config_->head_dim));
+  }
+  return config_->head_dim;
+}
+
+// Every tensor that the architecture cannot do without, in the shape that the configuration says.
+void GgufSource::check_complete() const {
+  const auto require = [&](const std::string& name, const std::vector<int64_t>& shape) {
+    const SourceTensor* tensor = find(name);
+    const std::string gguf_name = gguf_name_from_hf(name).value_or(name);
+    if (!tensor) {
+      throw Error(ErrorCode::invalid_file, "read " + gguf_.source, fmt::format("tensor '{}' is missing", gguf_name));
+    }
+    if (tensor->shape != shape) {
+      throw Error(ErrorCode::invalid_file, "read " + gguf_.source,
+                  fmt::format("tensor '{}' has shape [{}]", gguf_name, fmt::join(tensor->shape, ", ")),
+                  fmt::format("[{}] by the metadata", fmt::join(shape, ", ")));
+    }
+  };
+  const ModelConfig& c = *config_;
+  const int64_t hidden = c.hidden_size, inner = c.intermediate_size;
+  const int64_t query = c.num_attention_heads * c.head_dim, key = c.num_key_value_heads * c.head_dim;
+  require("model.embed_tokens.weight", {c.vocab_size, hidden});
+  require("model.norm.weight", {hidden});
+  if (!c.tie_word_embeddings) require("lm_head.weight", {c.vocab_size, hidden});
+  for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer) {
+    const auto in_layer = [&](std::string_view module, const std::vector<int64_t>& shape) {
+      require(fmt::format("model.layers.{}.{}.weight", layer, module), shape);
+    };
+    in_layer("input_layernorm", {hidden});
+    in_layer("self_attn.q_proj", {query, hidden});
+    in_layer("self_attn.k_proj", {key, hidden});
+    in_layer("self_attn.v_proj", {key, hidden});
+    in_layer("self_attn.o_proj", {hidden, query});
+    in_layer("post_attention_layernorm", {hidden});
+    in_layer("mlp.gate_proj", {inner, hidden});
+    in_layer("mlp.up_proj", {inner, hidden});
+    in_layer("mlp.down_proj", {hidden, inner});
+  }
+}
+
+std::string GgufSource::config_json() const { return hf_config_json(*config_, DType::f16); }
+
+std::vector<std::pair<std::string, std::string>> GgufSource::side_files(std::vector<std::string>& notes) const {
+  TokenizerFiles rebuilt = tokenizer_files(gguf_);
+  notes.insert(notes.end(), rebuilt.notes.begin(), rebuilt.notes.end());
+  return {rebuilt.files.begin(), rebuilt.files.end()};
+}
+
+void GgufSource::read_range(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const {
+  const auto& [view, head_rows] = origin(tensor);
+  const int64_t columns = tensor.cols();
+  if (head_rows == 0) return read_f32(*view, first * columns, count * columns, out);
+
+  // A head at a time, as the file has it; then its rows in HF's order.
+  std::vector<float> head(static_cast<size_t>(head_rows * columns));
+  for (int64_t row = first; row < first + count;) {
+    const int64_t begin = row / head_rows * head_rows;
+    read_f32(*view, begin * columns, head_rows * columns, head.data());
+    for (; row < std::min(begin + head_rows, first + count); ++row) {
+      const int64_t from = gguf_row_of_hf_row(row, head_rows) - begin;
+      std::copy_n(head.data() + from * columns, columns, out + (row - first) * columns);
+    }
+  }
+}
+
+std::optional<std::span<const std::byte>> GgufSource::plain_bytes(const SourceTensor& tensor) const {
+  const auto& [view, head_rows] = origin(tensor);
+  if (head_rows != 0 || is_block_dtype(view->dtype)) return std::nullopt;
+  return view->bytes;
+}
+
+DType GgufSource::output_dtype(const SourceTensor& tensor) const {
+  const TensorView& view = *origin(tensor).view;
+  if (!is_block_dtype(view.dtype)) return view.dtype;
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto known = output_dtypes_.find(tensor.index); known != output_dtypes_.end()) return known->second;
+  }
+  constexpr int64_t chunk = 1 << 20;  // a multiple of every block
+  std::vector<float> values(static_cast<size_t>(std::min(chunk, view.elements())));
+  bool fits = true;
+  for (int64_t begin = 0; fits && begin < view.elements(); begin += chunk) {
+    const int64_t count = std::min(chunk, view.elements() - begin);
+    read_f32(view, begin, count, values.data());
+    // Infinities and NaN are the same in any dtype.
+    fits = std::none_of(values.begin(), values.begin() + count,
+                        [](float v) { return std::isfinite(v) && std::abs(v) > kLargestF16; });
+  }
+  const DType dtype = fits ? DType::f16 : DType::f32;
+  const std::lock_guard lock(mutex_);
+  output_dtypes_[tensor.index] = dtype;
+  return dtype;
+}
+
+void GgufSource::hash(const SourceTensor& tensor, ContentHash& hash) const {
+  const auto& [view, head_rows] = origin(tensor);
+  hash.add(fmt::format("{} {}", tensor.stored_as, head_rows));
+  hash.add(view->bytes);
+}
+
+int64_t GgufSource::stored_bytes(const SourceTensor& tensor) const {
+  return static_cast<int64_t>(origin(tensor).view->bytes.size());
+}
+
+void GgufSource::done(const SourceTensor& tensor) const { advise_done(origin(tensor).view->bytes); }
+
+}  // namespace mxq

@@ -1,0 +1,47 @@
+// Models in GGUF, under Hugging Face's names and in its order of rows.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+
+#include "base/mapped_file.h"
+#include "format/gguf.h"
+#include "model/model_source.h"
+
+namespace mxq {
+
+class GgufSource : public ModelSource {
+ public:
+  explicit GgufSource(const std::filesystem::path& path);
+
+  std::string config_json() const override;
+  std::vector<std::pair<std::string, std::string>> side_files(std::vector<std::string>& notes) const override;
+  std::vector<std::filesystem::path> weight_files() const override { return {path_}; }
+  std::optional<std::span<const std::byte>> plain_bytes(const SourceTensor& tensor) const override;
+  DType output_dtype(const SourceTensor& tensor) const override;
+  void hash(const SourceTensor& tensor, ContentHash& hash) const override;
+  int64_t stored_bytes(const SourceTensor& tensor) const override;
+  void done(const SourceTensor& tensor) const override;
+
+ protected:
+  void read_range(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const override;
+
+ private:
+  // Where a tensor comes from: its view, and the rows of a head if those are permuted (else 0).
+  struct Origin {
+    const TensorView* view = nullptr;
+    int64_t head_rows = 0;
+  };
+  const Origin& origin(const SourceTensor& tensor) const { return origins_[tensor.index]; }
+  int64_t permuted_head_rows(const TensorView& view) const;
+  void check_complete() const;
+
+  MappedFile file_;
+  GgufFile gguf_;
+  std::vector<Origin> origins_;
+  mutable std::mutex mutex_;
+  mutable std::map<size_t, DType> output_dtypes_;  // found so far, under mutex_
+};
+
+}  // namespace mxq

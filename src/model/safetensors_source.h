@@ -1,0 +1,37 @@
+// Models in safetensors: a Hugging Face folder, or a file alone.
+#pragma once
+
+#include "format/tensor_store.h"
+#include "model/model_source.h"
+
+namespace mxq {
+
+class SafetensorsSource : public ModelSource {
+ public:
+  /// A folder with config.json, or a .safetensors file.
+  explicit SafetensorsSource(const std::filesystem::path& path);
+
+  std::string config_json() const override;
+  std::vector<std::pair<std::string, std::string>> side_files(std::vector<std::string>& notes) const override;
+  std::vector<std::filesystem::path> weight_files() const override;
+  std::optional<std::span<const std::byte>> plain_bytes(const SourceTensor& tensor) const override;
+  DType output_dtype(const SourceTensor& tensor) const override { return tensor.dtype; }
+  void hash(const SourceTensor& tensor, ContentHash& hash) const override;
+  int64_t stored_bytes(const SourceTensor& tensor) const override;
+  void done(const SourceTensor& tensor) const override;
+
+ protected:
+  void read_range(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const override;
+
+ private:
+  TensorStore store_;  // in the order of tensors()
+};
+
+/// Files of a Hugging Face folder that belong to the model but hold neither weights nor its config, in order of name.
+/// Throws Error(io).
+std::vector<std::pair<std::string, std::string>> hf_side_files(const std::filesystem::path& folder);
+
+/// Files of a store's mappings.
+std::vector<std::filesystem::path> mapped_paths(const TensorStore& store);
+
+}  // namespace mxq

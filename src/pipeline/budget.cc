@@ -1,0 +1,83 @@
+#include "mxq/budget.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "format/safetensors_writer.h"
+#include "model/model_source.h"
+#include "mxq/error.h"
+#include "mxq/scheme.h"
+#include "mxq/text.h"
+#include "pipeline/checkpoint_writer.h"
+#include "pipeline/select_matrices.h"
+
+namespace mxq {
+
+Budget parse_bits_budget(const std::string& text) {
+  Budget budget;
+  if (text.starts_with('b')) {
+    budget.kind = Budget::Kind::scheme;
+    budget.scheme = parse_scheme(text).name();
+    return budget;
+  }
+  const auto bits = parse_double(text);
+  if (!bits || *bits <= 0 || *bits > 32) {
+    throw Error(ErrorCode::usage, "--bits", fmt::format("'{}'", text),
+                "bits a weight between 0 and 32, or a scheme's name such as b3g64");
+  }
+  budget.bits = *bits;
+  return budget;
+}
+
+ModelBytes model_bytes(const std::filesystem::path& path, const std::vector<std::string>& skip) {
+  const auto model = open_model(path);
+  const auto matrices = select_matrices(*model, skip);
+  ModelBytes bytes;
+  for (const auto& spec : plain_specs(*model, matrices)) bytes.plain += spec.bytes();
+  bytes.headers = header_bound(*model, matrices);
+  const auto& config = model->config();
+  if (config) {
+    bytes.kv_per_token = kv_cache_bytes(*config, 1);
+    bytes.max_context = config->max_position_embeddings;
+  }
+  return bytes;
+}
+
+int64_t matrix_budget(const Budget& budget, const ErrorTable& table, const AllocateOptions& options,
+                      const ModelBytes& model) {
+  switch (budget.kind) {
+    case Budget::Kind::bits: {
+      int64_t params = 0;
+      for (const auto& matrix : table.matrices) params += matrix.params;
+      return static_cast<int64_t>(std::floor(budget.bits * static_cast<double>(params) / 8));
+    }
+    case Budget::Kind::scheme:
+      return uniform_plan(table, budget.scheme, options).bytes;
+    case Budget::Kind::size: {
+      const int64_t rest = model.plain + model.headers;
+      if (budget.bytes <= rest) {
+        throw Error(ErrorCode::infeasible, "--size", fmt::format("{} bytes", budget.bytes),
+                    fmt::format("more than the {} bytes of what is not quantized (embeddings, norms, headers)", rest));
+      }
+      return budget.bytes - rest;
+    }
+    case Budget::Kind::vram: {
+      if (model.kv_per_token == 0) {
+        throw Error(ErrorCode::unsupported, "--vram", "the model's config does not tell the size of its KV cache",
+                    "--size or --bits");
+      }
+      const int64_t cache = model.kv_per_token * budget.context;
+      const int64_t rest = model.plain + cache + budget.reserve;
+      if (budget.bytes <= rest) {
+        throw Error(ErrorCode::infeasible, "--vram", fmt::format("{} bytes", budget.bytes),
+                    fmt::format("more than {} bytes: {} of unquantized weights, {} of KV cache for {} tokens, {} reserve",
+                                rest, model.plain, cache, budget.context, budget.reserve));
+      }
+      return budget.bytes - rest;
+    }
+  }
+  return 0;
+}
+
+}  // namespace mxq

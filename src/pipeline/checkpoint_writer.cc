@@ -1,0 +1,157 @@
+#include "pipeline/checkpoint_writer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <unordered_set>
+
+#include "base/atomic_file.h"
+#include "base/content_hash.h"
+#include "base/staged_folder.h"
+#include "format/weights.h"
+#include "mxq/error.h"
+#include "mxq/quantized_matrix.h"
+#include "schemes/stored_matrix.h"
+
+namespace mxq {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+/// What transformers looks for; mxq's own facts stand in config.json.
+const SafetensorsMetadata kMetadata{{"format", "pt"}};
+constexpr int64_t kChunkElements = 1 << 22;  // 16 MiB of floats at a time
+
+void write_shard(const Shard& shard, const fs::path& path, const std::vector<OutputTensors>& tensors, size_t& next,
+                 Progress& bar, int64_t& done) {
+  SafetensorsWriter writer(path, shard.tensors, kMetadata);
+  for (size_t left = shard.tensors.size(); left > 0; ++next) {
+    tensors[next].write(writer);
+    left -= tensors[next].specs.size();
+    done += tensors[next].work;
+    bar.update(done);
+  }
+  writer.commit();
+}
+
+void skip_shard(const Shard& shard, const std::vector<OutputTensors>& tensors, size_t& next, int64_t& done) {
+  for (size_t left = shard.tensors.size(); left > 0; ++next) {
+    left -= tensors[next].specs.size();
+    done += tensors[next].work;
+  }
+}
+
+/// Files of the model and when they were last changed, so that a resumed run never mixes two models.
+std::string source_identity(const ModelSource& model) {
+  std::string identity;
+  for (const auto& file : model.weight_files()) {
+    identity += fmt::format("{} {} {}\n", fs::absolute(file).string(), fs::file_size(file),
+                            fs::last_write_time(file).time_since_epoch().count());
+  }
+  return identity;
+}
+
+}  // namespace
+
+OutputTensors plain_output(const ModelSource& model, const SourceTensor& tensor, DType dtype) {
+  OutputTensors output;
+  output.specs = {{tensor.name, dtype, tensor.shape}};
+  output.work = tensor.elements();
+  output.write = [&model, &tensor, dtype](SafetensorsWriter& writer) {
+    const int64_t elements = tensor.elements();
+    const auto raw = model.plain_bytes(tensor);
+    if (raw && tensor.dtype == dtype) {
+      writer.write(*raw);
+    } else if (elements > 0) {
+      const int64_t rows = tensor.shape.empty() ? 1 : tensor.shape[0];
+      const int64_t row = elements / rows;
+      const int64_t step = std::max<int64_t>(1, kChunkElements / row);
+      std::vector<float> values(static_cast<size_t>(std::min(step, rows) * row));
+      std::vector<std::byte> bytes(static_cast<size_t>(dtype_bytes(dtype, static_cast<int64_t>(values.size()))));
+      for (int64_t begin = 0; begin < rows; begin += step) {
+        const int64_t count = std::min(step, rows - begin);
+        model.read_rows(tensor, begin, count, values.data());
+        write_dtype(values.data(), count * row, dtype, bytes.data());
+        writer.write(std::span(bytes).first(static_cast<size_t>(dtype_bytes(dtype, count * row))));
+      }
+    }
+    model.done(tensor);
+  };
+  return output;
+}
+
+WriteReport write_model_folder(const ModelSource& model, const FolderContents& contents, const fs::path& out,
+                               const WriteOptions& options, Progress* progress) {
+  const auto started = std::chrono::steady_clock::now();
+  Progress silent;
+  Progress& bar = progress != nullptr ? *progress : silent;
+  WriteReport report;
+
+  std::vector<TensorSpec> specs;
+  std::unordered_map<std::string, std::string> group;
+  int64_t work = 0, done = 0;
+  for (const auto& tensors : contents.tensors) {
+    work += tensors.work;
+    for (const auto& spec : tensors.specs) {
+      group[spec.name] = tensors.specs.front().name;
+      specs.push_back(spec);
+    }
+  }
+  const ShardLayout layout =
+      plan_shards(specs, options.max_shard_bytes, [&](const TensorSpec& spec) { return group.at(spec.name); });
+
+  ContentHash key;
+  key.add(contents.key);
+  key.add(source_identity(model));
+  StagedFolder stage(out, key.hex() + "\n", options.overwrite);
+  bar.begin("write", work);
+  size_t next = 0;
+  for (const auto& shard : layout.shards) {
+    const fs::path path = stage.path() / shard.file;
+    if (stage.resumed() && is_finished_shard(path, shard.tensors, kMetadata)) {
+      skip_shard(shard, contents.tensors, next, done);
+    } else {
+      write_shard(shard, path, contents.tensors, next, bar, done);
+    }
+  }
+  auto files = contents.files;
+  if (layout.shards.size() > 1) files.emplace_back("model.safetensors.index.json", shard_index_json(layout));
+  for (auto& side : model.side_files(report.notes)) files.push_back(std::move(side));
+  for (const auto& [name, text] : files) write_file(stage.path() / name, text);
+  for (const auto& entry : fs::directory_iterator(stage.path())) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with('.')) report.files[name] = static_cast<int64_t>(entry.file_size());
+  }
+  stage.commit();
+  bar.end();
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  return report;
+}
+
+std::vector<TensorSpec> plain_specs(const ModelSource& model, const std::vector<const SourceTensor*>& matrices) {
+  const std::unordered_set<const SourceTensor*> quantized(matrices.begin(), matrices.end());
+  std::vector<TensorSpec> specs;
+  for (const auto& tensor : model.tensors()) {
+    if (!quantized.contains(&tensor)) specs.push_back({tensor.name, model.output_dtype(tensor), tensor.shape});
+  }
+  std::stable_sort(specs.begin(), specs.end(), [](const TensorSpec& a, const TensorSpec& b) {
+    return dtype_block_bytes(a.dtype) > dtype_block_bytes(b.dtype);
+  });
+  return specs;
+}
+
+int64_t header_bound(const ModelSource& model, const std::vector<const SourceTensor*>& matrices) {
+  constexpr int64_t kShardOverhead = 256;  // length, metadata and padding of one more shard's header
+  auto specs = plain_specs(model, matrices);
+  for (const auto* tensor : matrices) {
+    // The scheme of the most bytes has the offsets of the most digits.
+    const QuantizedLayout widest{tensor->rows(), tensor->cols(), {8, 32}, 1, Metadata::q8, true};
+    for (auto& spec : stored_specs(tensor->matrix_name(), widest)) specs.push_back(std::move(spec));
+  }
+  const auto shards = static_cast<int64_t>(plan_shards(specs).shards.size());
+  return static_cast<int64_t>(safetensors_header(specs, kMetadata).size()) + shards * kShardOverhead;
+}
+
+}  // namespace mxq

@@ -1,0 +1,46 @@
+// Writes a model's folder: shards, index, config and side files, all or nothing.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "format/safetensors_writer.h"
+#include "model/model_source.h"
+#include "mxq/progress.h"
+#include "mxq/quantize_model.h"
+
+namespace mxq {
+
+/// Some tensors that stay in one shard, and how their bytes are made when their turn comes.
+struct OutputTensors {
+  std::vector<TensorSpec> specs;
+  int64_t work = 0;  // weights, for the progress bar
+  std::function<void(SafetensorsWriter&)> write;
+};
+
+/// A tensor written as `dtype` (F32, F16 or BF16): copied byte by byte where that is what is stored, else converted a
+/// few rows at a time. `model` and `tensor` must outlive it.
+OutputTensors plain_output(const ModelSource& model, const SourceTensor& tensor, DType dtype);
+
+struct FolderContents {
+  std::vector<OutputTensors> tensors;
+  std::vector<std::pair<std::string, std::string>> files;  // name, text; written beside the shards
+  std::string key;                                         // the same for runs that make the same bytes
+};
+
+/// The side files of the model (tokenizer, ...) are added to contents.files.
+WriteReport write_model_folder(const ModelSource& model, const FolderContents& contents,
+                               const std::filesystem::path& out, const WriteOptions& options, Progress* progress);
+
+/// Specs of the tensors that are not among `matrices`, in the order in which a checkpoint stores them: wide dtypes
+/// first, so that each is aligned.
+std::vector<TensorSpec> plain_specs(const ModelSource& model, const std::vector<const SourceTensor*>& matrices);
+
+/// At least what all safetensors headers of a checkpoint of the model take, whatever the plan.
+int64_t header_bound(const ModelSource& model, const std::vector<const SourceTensor*>& matrices);
+
+}  // namespace mxq

@@ -1,0 +1,88 @@
+#include "mxq/measure.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "model/model_source.h"
+#include "mxq/error.h"
+#include "mxq/quantized_matrix.h"
+#include "pipeline/measure_cache.h"
+#include "pipeline/select_matrices.h"
+#include "pipeline/statistics.h"
+
+namespace mxq {
+
+namespace {
+
+/// Errors of all `schemes` on one matrix, from the cache as far as it has them. Sets `complete` where no work was left.
+CachedMatrix measure_one(const ModelSource& model, const SourceTensor& tensor, const MeasureOptions& options,
+                         const MeasureCache& cache, std::vector<float>& buffer, bool& complete) {
+  ContentHash hash;
+  model.hash(tensor, hash);
+  const std::string key = MeasureCache::key(hash, tensor.rows(), tensor.cols(), options.quantize);
+  auto known = cache.find(key);
+  std::vector<Scheme> missing;
+  for (const auto& scheme : options.schemes) {
+    if (!known || !known->fnorm.contains(scheme.name())) missing.push_back(scheme);
+  }
+  complete = missing.empty();
+  if (complete) return *known;
+
+  buffer.resize(static_cast<size_t>(tensor.rows() * tensor.cols()));
+  model.read(tensor, buffer.data());
+  const MatrixView matrix{buffer.data(), tensor.rows(), tensor.cols()};
+  if (!known) {
+    const Moments stats = moments(matrix, tensor.name);
+    known = CachedMatrix{stats.norm, stats.kurtosis, {}};
+  }
+  const auto errors = measure_matrix(matrix, missing, options.quantize);
+  for (size_t i = 0; i < missing.size(); ++i) known->fnorm[missing[i].name()] = errors[i];
+  cache.store(key, *known);
+  return *known;
+}
+
+}  // namespace
+
+Measurement measure_model(const std::filesystem::path& path, const MeasureOptions& options, Progress* progress) {
+  const auto started = std::chrono::steady_clock::now();
+  const auto model = open_model(path);
+  const auto matrices = select_matrices(*model, options.skip);
+  const MeasureCache cache(options.cache);
+  Progress silent;
+  Progress& bar = progress != nullptr ? *progress : silent;
+  int64_t weights = 0, done = 0;
+  for (const auto* tensor : matrices) weights += tensor->rows() * tensor->cols();
+
+  Measurement result;
+  std::vector<float> buffer;
+  bar.begin("measure", weights);
+  for (const auto* tensor : matrices) {
+    bool complete = false;
+    const CachedMatrix measured = measure_one(*model, *tensor, options, cache, buffer, complete);
+    result.matrices_from_cache += complete;
+    MatrixErrors row;
+    row.name = tensor->matrix_name();
+    row.layer = tensor->matrix->layer;
+    row.module = tensor->matrix->module;
+    row.rows = tensor->rows();
+    row.cols = tensor->cols();
+    row.params = row.rows * row.cols;
+    row.norm = measured.norm;
+    row.kurtosis = measured.kurtosis;
+    for (const auto& scheme : options.schemes) {
+      const std::string name = scheme.name();
+      row.schemes.push_back({name, storage_bytes(scheme, options.quantize, row.rows, row.cols), measured.fnorm.at(name)});
+    }
+    done += row.params;
+    result.table.matrices.push_back(std::move(row));
+    model->done(*tensor);
+    bar.update(done);
+  }
+  bar.end();
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  return result;
+}
+
+}  // namespace mxq

@@ -1,0 +1,117 @@
+#include "mxq/plan_file.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "mxq/error.h"
+
+namespace mxq {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+class Reader {
+ public:
+  Reader(const Json& object, std::string where, const std::string& source)
+      : object_(object), where_(std::move(where)), source_(source) {
+    if (!object.is_object()) fail("is not an object");
+  }
+
+  Reader object(const char* key) const { return Reader(at(key), where_ + key + ".", source_); }
+  std::string text(const char* key) const {
+    if (!at(key).is_string()) fail(key, "is not a string");
+    return at(key).get<std::string>();
+  }
+  double number(const char* key) const {
+    if (!at(key).is_number()) fail(key, "is not a number");
+    return at(key).get<double>();
+  }
+  int64_t count(const char* key) const {
+    if (!at(key).is_number_integer() || at(key).get<int64_t>() < 0) fail(key, "is not a count");
+    return at(key).get<int64_t>();
+  }
+  const Json& at(const char* key) const {
+    const auto found = object_.find(key);
+    if (found == object_.end()) fail(key, "is missing");
+    return *found;
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& key, const std::string& what) const {
+    throw Error(ErrorCode::invalid_file, "read plan " + source_, fmt::format("'{}{}' {}", where_, key, what));
+  }
+  [[noreturn]] void fail(const std::string& what) const {
+    throw Error(ErrorCode::invalid_file, "read plan " + source_,
+                where_.empty() ? "the file " + what : fmt::format("'{}' {}", where_.substr(0, where_.size() - 1), what));
+  }
+
+  const Json& object_;
+  std::string where_;
+  const std::string& source_;
+};
+
+}  // namespace
+
+std::string write_plan(const PlanFile& file) {
+  const Plan& plan = file.plan;
+  Json json{{"objective",
+             {{"kind", objective_name(plan.objective)},
+              {"value", plan.value},
+              {"lower_bound", plan.lower_bound},
+              {"gap", plan.gap}}},
+            {"bits_per_parameter", plan.bits_per_parameter},
+            {"bytes", plan.bytes},
+            {"budget_bytes", plan.budget_bytes},
+            {"solver", solver_name(plan.solver)}};
+  if (plan.seconds > 0) json["seconds"] = plan.seconds;
+  json["best_uniform"] = plan.best_uniform ? Json{{"scheme", plan.best_uniform->scheme},
+                                                  {"objective", plan.best_uniform->objective},
+                                                  {"bytes", plan.best_uniform->bytes}}
+                                           : Json();
+  json["quantize"] = {{"fit", fit_name(file.quantize.fit)},
+                      {"axis", file.quantize.axis},
+                      {"metadata", metadata_name(file.quantize.metadata)}};
+  Json matrices = Json::object();
+  for (const auto& matrix : plan.matrices) {
+    matrices[matrix.name] = {{"scheme", matrix.scheme}, {"bytes", matrix.bytes}, {"fnorm", matrix.fnorm}};
+  }
+  json["matrices"] = std::move(matrices);
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+PlanFile read_plan(const std::string& text, const std::string& source) {
+  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const Reader root(json, "", source);
+  PlanFile file;
+  Plan& plan = file.plan;
+  const Reader objective = root.object("objective");
+  plan.objective = parse_objective(objective.text("kind"));
+  plan.value = objective.number("value");
+  plan.lower_bound = objective.number("lower_bound");
+  plan.gap = objective.number("gap");
+  plan.bits_per_parameter = root.number("bits_per_parameter");
+  plan.bytes = root.count("bytes");
+  plan.budget_bytes = root.count("budget_bytes");
+  if (json.contains("seconds")) plan.seconds = root.number("seconds");
+  plan.solver = parse_solver(root.text("solver"));
+  if (!root.at("best_uniform").is_null()) {
+    const Reader uniform = root.object("best_uniform");
+    plan.best_uniform = UniformPlan{uniform.text("scheme"), uniform.number("objective"), uniform.count("bytes")};
+  }
+  const Reader quantize = root.object("quantize");
+  file.quantize.fit = parse_fit(quantize.text("fit"));
+  file.quantize.axis = static_cast<int>(quantize.count("axis"));
+  file.quantize.metadata = parse_metadata(quantize.text("metadata"));
+  const Reader matrices = root.object("matrices");
+  for (const auto& [name, entry] : json.at("matrices").items()) {
+    const Reader matrix(entry, "matrices." + name + ".", source);
+    plan.matrices.push_back({name, matrix.text("scheme"), matrix.count("bytes"), matrix.number("fnorm")});
+  }
+  return file;
+}
+
+}  // namespace mxq

@@ -1,0 +1,92 @@
+#include "mxq/plan_file.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "mxq/budget.h"
+#include "mxq/error.h"
+
+namespace mxq {
+namespace {
+
+using testing::HasSubstr;
+
+PlanFile example() {
+  PlanFile file;
+  file.plan.objective = Objective::f2;
+  file.plan.value = 1.0 / 3;
+  file.plan.lower_bound = 1.0 / 3;
+  file.plan.bytes = 300;
+  file.plan.budget_bytes = 310;
+  file.plan.bits_per_parameter = 3.1;
+  file.plan.best_uniform = UniformPlan{"b3g64", 0.5, 305};
+  file.plan.matrices = {{"model.layers.0.self_attn.q_proj", "b4g64", 200, 0.25}, {"other \"name\"\n", "b2g32", 100, 1e-30}};
+  file.quantize = {Fit::hqq, 0, Metadata::f16};
+  return file;
+}
+
+std::string error_of(const std::string& json) {
+  try {
+    read_plan(json, "plan.json");
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "no error";
+}
+
+TEST(PlanFile, RoundTripKeepsEveryNumber) {
+  const PlanFile file = example();
+  const PlanFile again = read_plan(write_plan(file), "plan.json");
+  EXPECT_EQ(write_plan(again), write_plan(file));
+  EXPECT_EQ(again.plan.value, file.plan.value);
+  EXPECT_EQ(again.plan.matrices[1].name, file.plan.matrices[1].name);
+  EXPECT_EQ(again.plan.matrices[1].fnorm, 1e-30);
+  EXPECT_EQ(again.quantize.metadata, Metadata::f16);
+  EXPECT_EQ(again.quantize.axis, 0);
+}
+
+TEST(PlanFile, HasTheDocumentedFields) {
+  const auto json = nlohmann::json::parse(write_plan(example()));
+  EXPECT_EQ(json["objective"]["kind"], "f2");
+  EXPECT_EQ(json["best_uniform"]["bytes"], 305);
+  EXPECT_EQ(json["matrices"]["model.layers.0.self_attn.q_proj"]["scheme"], "b4g64");
+  EXPECT_FALSE(json.contains("seconds")) << "unknown here, so that equal plans give equal bytes";
+}
+
+TEST(PlanFile, NoUniformPlanIsNull) {
+  PlanFile file = example();
+  file.plan.best_uniform.reset();
+  EXPECT_TRUE(nlohmann::json::parse(write_plan(file))["best_uniform"].is_null());
+  EXPECT_FALSE(read_plan(write_plan(file), "p").plan.best_uniform);
+}
+
+TEST(PlanFile, ErrorsNameTheField) {
+  EXPECT_THAT(error_of("not json"), HasSubstr("plan.json: the file is not an object"));
+  EXPECT_THAT(error_of("[1]"), HasSubstr("not an object"));
+  EXPECT_THAT(error_of("{}"), HasSubstr("'objective' is missing"));
+  const auto changed = [](const char* pointer, nlohmann::json value) {
+    auto json = nlohmann::json::parse(write_plan(example()));
+    json[nlohmann::json::json_pointer(pointer)] = std::move(value);
+    return error_of(json.dump());
+  };
+  EXPECT_THAT(changed("/bytes", "300"), HasSubstr("'bytes' is not a count"));
+  EXPECT_THAT(changed("/bytes", -1), HasSubstr("'bytes' is not a count"));
+  EXPECT_THAT(changed("/objective/kind", "best"), HasSubstr("best"));
+  EXPECT_THAT(changed("/quantize/fit", "magic"), HasSubstr("magic"));
+  EXPECT_THAT(changed("/matrices", 3), HasSubstr("'matrices' is not an object"));
+  EXPECT_THAT(changed("/matrices/model.layers.0.self_attn.q_proj", 3), HasSubstr("q_proj' is not an object"));
+  EXPECT_THAT(changed("/matrices/model.layers.0.self_attn.q_proj/bytes", 0.5), HasSubstr("bytes' is not a count"));
+}
+
+TEST(BitsBudget, NumbersAndSchemes) {
+  EXPECT_EQ(parse_bits_budget("3.25").bits, 3.25);
+  EXPECT_EQ(parse_bits_budget("b3g64").scheme, "b3g64");
+  for (const char* bad : {"", "0", "-3", "nan", "33", "3.25x", "b9g64", "b"}) {
+    EXPECT_THROW(parse_bits_budget(bad), Error) << bad;
+  }
+}
+
+}  // namespace
+}  // namespace mxq

@@ -1,0 +1,126 @@
+#include "mxq/quantize_model.h"
+
+#include <fmt/format.h>
+
+#include <unordered_map>
+#include <unordered_set>
+
+#include "format/hf_config.h"
+#include "model/model_source.h"
+#include "mxq/error.h"
+#include "mxq/quantized_matrix.h"
+#include "pipeline/checkpoint_writer.h"
+#include "pipeline/statistics.h"
+#include "schemes/stored_matrix.h"
+
+namespace mxq {
+
+namespace {
+
+constexpr const char* kPlanName = "mxq-plan.json";
+
+/// The model's tensors that the plan names. Throws where the plan was made for another model.
+std::unordered_map<const SourceTensor*, Scheme> match_plan(const ModelSource& model, const PlanFile& file) {
+  std::unordered_map<std::string, const PlannedMatrix*> planned;
+  for (const auto& matrix : file.plan.matrices) planned[matrix.name] = &matrix;
+  std::unordered_map<const SourceTensor*, Scheme> schemes;
+  const auto other_model = [](const std::string& given) {
+    throw Error(ErrorCode::usage, "apply plan", given, "the model that the plan was made for");
+  };
+  for (const auto& tensor : model.tensors()) {
+    if (!tensor.matrix) continue;
+    const auto found = planned.find(tensor.matrix_name());
+    if (found == planned.end()) continue;
+    const Scheme scheme = parse_scheme(found->second->scheme);
+    const int64_t bytes = storage_bytes(scheme, file.quantize, tensor.rows(), tensor.cols());
+    if (bytes != found->second->bytes) {
+      other_model(fmt::format("the plan gives '{}' {} bytes in {}, a {} x {} matrix takes {}", found->first,
+                              found->second->bytes, scheme.name(), tensor.rows(), tensor.cols(), bytes));
+    }
+    schemes.emplace(&tensor, scheme);
+    planned.erase(found);
+  }
+  if (!planned.empty()) {
+    other_model(fmt::format("the plan names {} matrices that the model lacks, e.g. '{}'", planned.size(),
+                            planned.begin()->first));
+  }
+  return schemes;
+}
+
+OutputTensors quantized_output(const ModelSource& model, const SourceTensor& tensor, const Scheme& scheme,
+                               const QuantizeOptions& options) {
+  const QuantizedLayout layout{tensor.rows(), tensor.cols(), scheme, options.axis, options.metadata, false};
+  OutputTensors output;
+  output.specs = stored_specs(tensor.matrix_name(), layout);
+  output.work = tensor.elements();
+  output.write = [&model, &tensor, scheme, options](SafetensorsWriter& writer) {
+    std::vector<float> weights(static_cast<size_t>(tensor.elements()));
+    model.read(tensor, weights.data());
+    const MatrixView matrix{weights.data(), tensor.rows(), tensor.cols()};
+    moments(matrix, tensor.name);  // refuses NaN and infinity by name
+    const QuantizedMatrix quantized = quantize_matrix(matrix, scheme, options);
+    for (const auto part : stored_parts(quantized.view())) writer.write(part);
+    model.done(tensor);
+  };
+  return output;
+}
+
+const char* torch_dtype(DType dtype) {
+  return dtype == DType::f32 ? "float32" : dtype == DType::f16 ? "float16" : "bfloat16";
+}
+
+}  // namespace
+
+WriteReport quantize_model(const std::filesystem::path& path, const std::filesystem::path& out, const PlanFile& file,
+                           const WriteOptions& options, Progress* progress) {
+  const auto model = open_model(path);
+  const auto schemes = match_plan(*model, file);
+  std::vector<const SourceTensor*> matrices;
+  for (const auto& tensor : model->tensors()) {
+    if (schemes.contains(&tensor)) matrices.push_back(&tensor);
+  }
+
+  FolderContents contents;
+  for (const auto& spec : plain_specs(*model, matrices)) {
+    contents.tensors.push_back(plain_output(*model, *model->find(spec.name), spec.dtype));
+  }
+  QuantizationConfig config;
+  config.fit = fit_name(file.quantize.fit);
+  config.axis = file.quantize.axis;
+  config.metadata = metadata_name(file.quantize.metadata);
+  int64_t matrix_bytes = 0;
+  for (const auto* tensor : matrices) {
+    const Scheme scheme = schemes.at(tensor);
+    contents.tensors.push_back(quantized_output(*model, *tensor, scheme, file.quantize));
+    config.matrices.push_back({tensor->matrix_name(), scheme.name(), tensor->rows(), tensor->cols(), false});
+    for (const auto& spec : contents.tensors.back().specs) matrix_bytes += spec.bytes();
+  }
+  PlanFile stored = file;
+  stored.plan.seconds = 0;  // the same model and budget give the same bytes
+  contents.files = {{"config.json", set_quantization_config(model->config_json(), config, "config.json")},
+                    {kPlanName, write_plan(stored)}};
+  contents.key = fmt::format("quantize {} {} {}", MXQ_VERSION, options.max_shard_bytes, write_plan(stored));
+  auto report = write_model_folder(*model, contents, out, options, progress);
+  report.matrix_bytes = matrix_bytes;
+  return report;
+}
+
+WriteReport dequantize_model(const std::filesystem::path& path, const std::filesystem::path& out, DType dtype,
+                             const WriteOptions& options, Progress* progress) {
+  const auto model = open_model(path);
+  FolderContents contents;
+  for (const auto& tensor : model->tensors()) contents.tensors.push_back(plain_output(*model, tensor, dtype));
+  const std::string config = set_quantization_config(model->config_json(), std::nullopt, "config.json");
+  contents.files = {{"config.json", set_torch_dtype(config, torch_dtype(dtype), "config.json")}};
+  contents.key = fmt::format("dequantize {} {} {}", MXQ_VERSION, options.max_shard_bytes, dtype_name(dtype));
+  return write_model_folder(*model, contents, out, options, progress);
+}
+
+int64_t stored_weight_bytes(const std::filesystem::path& path) {
+  const auto model = open_model(path);
+  int64_t bytes = 0;
+  for (const auto& tensor : model->tensors()) bytes += model->stored_bytes(tensor);
+  return bytes;
+}
+
+}  // namespace mxq

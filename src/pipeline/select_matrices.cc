@@ -1,0 +1,36 @@
+#include "pipeline/select_matrices.h"
+
+#include <fmt/format.h>
+
+#include <regex>
+
+#include "mxq/error.h"
+
+namespace mxq {
+
+std::vector<const SourceTensor*> select_matrices(const ModelSource& model, const std::vector<std::string>& skip) {
+  std::vector<const SourceTensor*> matrices;
+  for (const auto& tensor : model.tensors()) {
+    if (tensor.matrix) matrices.push_back(&tensor);
+  }
+  if (matrices.empty()) {
+    throw Error(ErrorCode::not_found, "open model",
+                fmt::format("{} tensors, none of them a projection of attention or MLP", model.tensors().size()),
+                "matrices such as model.layers.0.self_attn.q_proj.weight");
+  }
+  for (const auto& pattern : skip) {
+    std::regex expression;
+    try {
+      expression = std::regex(pattern);
+    } catch (const std::regex_error& e) {
+      throw Error(ErrorCode::usage, "--skip", fmt::format("'{}' is not a regular expression: {}", pattern, e.what()));
+    }
+    const auto found = std::erase_if(
+        matrices, [&](const SourceTensor* tensor) { return std::regex_search(tensor->name, expression); });
+    if (found == 0) throw Error(ErrorCode::usage, "--skip", fmt::format("'{}' finds no matrix", pattern));
+  }
+  if (matrices.empty()) throw Error(ErrorCode::usage, "--skip", "no matrix is left to quantize");
+  return matrices;
+}
+
+}  // namespace mxq

@@ -1,0 +1,25 @@
+// Moments and percentiles of a matrix's weights.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "mxq/inspect.h"
+#include "mxq/tensor.h"
+
+namespace mxq {
+
+struct Moments {
+  double norm = 0;      // Frobenius
+  double kurtosis = 0;  // E[(w - mean)^4] / Var[w]^2; 0 for a constant or empty matrix
+};
+
+/// In fp64, the same bits whatever the thread count. Throws Error(not_finite) naming `name`, row and column of the
+/// first weight that is NaN or infinite.
+Moments moments(MatrixView matrix, const std::string& name);
+
+/// kPercentiles of |w|. Uses a copy of the matrix. All zero for an empty one.
+std::array<double, 5> magnitude_percentiles(MatrixView matrix);
+
+}  // namespace mxq

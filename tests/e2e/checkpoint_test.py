@@ -1,0 +1,148 @@
+"""The mxq checkpoint against docs/checkpoint.md: decoded here, byte by byte, by an independent reader."""
+import array
+import json
+import struct
+import unittest
+
+from support import PAPER_SCHEMES, MxqTest, floats, matrix_names, read_folder, read_safetensors, small_model
+
+
+def f32(x):
+    return struct.unpack("<f", struct.pack("<f", x))[0]
+
+
+def decode(tensors, name, entry, axis, metadata):
+    """The matrix's floats by the definition in docs/checkpoint.md, in float32 arithmetic."""
+    bits, group = map(int, entry["scheme"][1:].split("g"))
+    rows, cols = entry["rows"], entry["cols"]
+    groups = rows * -(-cols // group) if axis == 1 else -(-rows * cols // group)
+    codes = tensors[name + ".codes"][2]
+    if metadata == "q8":
+        scale_steps, zero_steps = floats(tensors[name + ".scale_steps"]), floats(tensors[name + ".zero_steps"])
+        scales = [f32(scale_steps[j // 128] * u) for j, u in enumerate(tensors[name + ".scales"][2])]
+        middle = (2**bits - 1) / 2
+        zeros = [f32(middle - f32(zero_steps[j // 128] * i))
+                 for j, i in enumerate(array.array("b", tensors[name + ".zeros"][2]))]
+    else:
+        scales, zeros = floats(tensors[name + ".scales"]), floats(tensors[name + ".zeros"])
+    assert len(scales) == len(zeros) == groups
+    out = []
+    row_bytes = -(-cols * bits // 8)
+    for r in range(rows):
+        for c in range(cols):
+            if axis == 1:
+                position, j = 8 * r * row_bytes + bits * c, r * -(-cols // group) + c // group
+            else:
+                e = r * cols + c
+                position, j = bits * e, e % groups
+            word = codes[position // 8] | (codes[position // 8 + 1] << 8 if position // 8 + 1 < len(codes) else 0)
+            q = (word >> position % 8) & (2**bits - 1)
+            out.append(f32(f32(q - zeros[j]) * scales[j]))
+    return out
+
+
+def stored_bytes(tensors, name):
+    return sum(len(t[2]) for n, t in tensors.items() if n.startswith(name + ".") and n != name + ".weight")
+
+
+class Checkpoint(MxqTest):
+    def check(self, model, out, *options):
+        """Quantizes, decodes every matrix here, compares with the plan and with `mxq dequantize`."""
+        result = self.mxq_json("quantize", model, "-o", out, *options)
+        tensors = read_folder(out)
+        config = json.loads((out / "config.json").read_text())["quantization_config"]
+        self.assertEqual(config["quant_method"], "mxq")
+        self.mxq("dequantize", out, "-o", f"{out}-f32", "--dtype", "f32")
+        plain = read_folder(f"{out}-f32")
+        original = read_folder(model)
+        self.assertEqual(set(plain), set(original))
+        total = 0
+        for name, entry in config["matrices"].items():
+            planned = result["matrices"][name]
+            self.assertEqual(planned["scheme"], entry["scheme"])
+            self.assertEqual(stored_bytes(tensors, name), planned["bytes"], name)
+            total += planned["bytes"]
+            ours = decode(tensors, name, entry, config["axis"], config["metadata"])
+            theirs = floats(plain[name + ".weight"])
+            worst = max((abs(a - b) for a, b in zip(ours, theirs)), default=0)
+            # One fused multiply-add may round once where this reader rounds twice.
+            self.assertLessEqual(worst, 1e-6 * max(map(abs, ours), default=0) + 1e-30, name)
+            weights = floats(original[name + ".weight"])
+            fnorm = sum((w - q) ** 2 for w, q in zip(weights, theirs)) ** 0.5
+            self.assertAlmostEqual(fnorm, planned["fnorm"], delta=1e-5 * max(fnorm, 1e-9), msg=name)
+        self.assertEqual(total, result["bytes"])
+        self.assertLessEqual(result["bytes"], result["budget_bytes"])
+        for name, size in result["files"].items():
+            self.assertEqual((out / name).stat().st_size, size)
+        for name in set(original) - {n + ".weight" for n in config["matrices"]}:
+            self.assertEqual(tensors[name], original[name], "unquantized tensors are copied")
+        return result
+
+    def test_budget(self):
+        small_model(self.folder / "model")
+        result = self.check(self.folder / "model", self.folder / "out", "--bits", "3.25")
+        self.assertEqual(sorted(result["matrices"]), sorted(matrix_names()))
+        self.assertEqual(json.loads((self.folder / "out/mxq-plan.json").read_text())["matrices"], result["matrices"])
+        self.assertTrue((self.folder / "out/tokenizer_config.json").exists())
+
+    def test_every_scheme_axis_and_metadata(self):
+        small_model(self.folder / "model", config={"num_hidden_layers": 1, "hidden_size": 48, "intermediate_size": 100})
+        for scheme in PAPER_SCHEMES:
+            self.check(self.folder / "model", self.folder / scheme, "--uniform", scheme)
+        for axis in (0, 1):
+            for metadata in ("f16", "f32", "q8"):
+                for fit in ("rtn", "hqq", "mse"):
+                    self.check(self.folder / "model", self.folder / f"{axis}{metadata}{fit}", "--uniform", "b3g32",
+                               "--axis", axis, "--metadata", metadata, "--fit", fit)
+
+    def test_dtypes_and_shards(self):
+        for dtype in ("F32", "F16"):
+            small_model(self.folder / dtype, dtype=dtype, shards=3)
+            self.check(self.folder / dtype, self.folder / f"{dtype}-out", "--bits", "4.2", "--shard-bytes", "20000")
+        self.assertTrue((self.folder / "F16-out/model.safetensors.index.json").exists())
+        index = json.loads((self.folder / "F16-out/model.safetensors.index.json").read_text())
+        for tensor, file in index["weight_map"].items():
+            self.assertIn(tensor, read_safetensors(self.folder / "F16-out" / file))
+
+    def test_two_bytes_alignment(self):
+        small_model(self.folder / "model", config={"hidden_size": 60, "intermediate_size": 33})
+        self.mxq("quantize", self.folder / "model", "-o", self.folder / "out", "--bits", "4")
+        data = (self.folder / "out/model.safetensors").read_bytes()
+        (length,) = struct.unpack_from("<Q", data)
+        self.assertEqual(length % 8, 0)
+        for name, tensor in json.loads(data[8:8 + length]).items():
+            if name != "__metadata__" and tensor["dtype"] in ("F16", "BF16"):
+                self.assertEqual(tensor["data_offsets"][0] % 2, 0, name)
+
+    def test_skip_leaves_matrices_as_they_are(self):
+        original = small_model(self.folder / "model")
+        self.check(self.folder / "model", self.folder / "out", "--bits", "3.25", "--skip", "layers.0.")
+        tensors = read_folder(self.folder / "out")
+        self.assertEqual(tensors["model.layers.0.mlp.up_proj.weight"][2], original["model.layers.0.mlp.up_proj.weight"][2])
+
+    def test_size_budget_holds_for_the_files(self):
+        small_model(self.folder / "model")
+        result = self.check(self.folder / "model", self.folder / "out", "--size", "60000")
+        weights = sum(s for n, s in result["files"].items() if n.endswith(".safetensors"))
+        self.assertLessEqual(weights, 60000)
+        self.assertGreater(weights, 0.9 * 60000)
+
+    def test_plan_file_and_direct_quantize_agree(self):
+        small_model(self.folder / "model")
+        self.mxq("plan", self.folder / "model", "--bits", "3.5", "-o", self.folder / "plan.json")
+        self.mxq("quantize", self.folder / "model", "--plan", self.folder / "plan.json", "-o", self.folder / "a")
+        self.mxq("quantize", self.folder / "model", "--bits", "3.5", "-o", self.folder / "b")
+        for file in (self.folder / "a").iterdir():
+            self.assertEqual(file.read_bytes(), (self.folder / "b" / file.name).read_bytes(), file.name)
+
+    def test_a_checkpoint_is_a_model(self):
+        small_model(self.folder / "model")
+        self.mxq("quantize", self.folder / "model", "--bits", "4", "-o", self.folder / "out")
+        report = self.mxq_json("inspect", self.folder / "out")
+        self.assertEqual([m["name"] for m in report["matrices"]], matrix_names())
+        self.assertRegex(report["matrices"][0]["dtype"], r"^b\dg\d+$")
+        self.mxq("quantize", self.folder / "out", "--uniform", "b8g32", "-o", self.folder / "twice")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,95 @@
+"""mxq plan: on models, and on the authors' error tables with their published objectives."""
+import csv
+import json
+import random
+import unittest
+
+from support import SHARED, MxqTest, needs_shared, small_model
+
+
+def table(path, matrices, seed, params=4096):
+    """An error table in the authors' columns; errors fall with bytes, at random speed."""
+    rng = random.Random(seed)
+    rows = []
+    for i in range(matrices):
+        loss = rng.uniform(1, 10)
+        for bits in (2, 3, 4, 8):
+            for group in (32, 64, 128):
+                bpp = bits + 16 / group + 32 / (128 * group)
+                rows.append([i, "mlp.up_proj", bits, group, 8, 128, loss * 2**-bits * group**0.2,
+                             params * bpp / 8 / 2**20, params])
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow("layer,module,nbit1,gsize1,nbit2,gsize2,fnorm,memmb,params".split(","))
+        writer.writerows(rows)
+
+
+class Plan(MxqTest):
+    def test_documented_json(self):
+        small_model(self.folder / "model")
+        plan = self.mxq_json("plan", self.folder / "model", "--bits", "3.25", "-o", self.folder / "plan.json")
+        self.assertLessEqual(
+            {"objective", "bits_per_parameter", "bytes", "budget_bytes", "seconds", "solver", "best_uniform", "matrices"},
+            set(plan))
+        self.assertLessEqual({"kind", "value", "lower_bound", "gap"}, set(plan["objective"]))
+        self.assertEqual(plan["objective"]["gap"], 0)
+        self.assertEqual(plan["solver"], "exact")
+        self.assertEqual(plan["bytes"], sum(m["bytes"] for m in plan["matrices"].values()))
+        self.assertLessEqual(plan["bytes"], plan["budget_bytes"])
+        self.assertEqual(json.loads((self.folder / "plan.json").read_text())["matrices"], plan["matrices"])
+
+    def test_never_worse_than_the_best_uniform(self):
+        small_model(self.folder / "model")
+        for objective in ("rel", "f2", "f"):
+            for scheme in ("b2g32", "b3g64", "b4g64", "b8g32"):
+                plan = self.mxq_json("plan", self.folder / "model", "--bits", scheme, "--objective", objective)
+                self.assertLessEqual(plan["objective"]["value"], plan["best_uniform"]["objective"] * (1 + 1e-12))
+
+    def test_pin_min_bits_and_ties(self):
+        small_model(self.folder / "model")
+        plan = self.mxq_json("plan", self.folder / "model", "--bits", "4.6", "--pin", r"layers\.0\..*q_proj=b8g32",
+                             "--min-bits", "3", "--tie", "gate_up")
+        schemes = {name: m["scheme"] for name, m in plan["matrices"].items()}
+        self.assertEqual(schemes["model.layers.0.self_attn.q_proj"], "b8g32")
+        self.assertFalse([s for s in schemes.values() if s.startswith("b2")])
+        for i in range(2):
+            self.assertEqual(schemes[f"model.layers.{i}.mlp.gate_proj"], schemes[f"model.layers.{i}.mlp.up_proj"])
+
+    def test_vram_counts_cache_and_reserve(self):
+        small_model(self.folder / "model")
+        # K and V in fp16: 2 layers x 2 heads x 16 x 2 x 2 bytes a token.
+        plain = 2 * (2 * 96 * 64 + 64 + 4 * 64)
+        for context in (10, 50):
+            plan = self.mxq_json("plan", self.folder / "model", "--vram", "300KB", "--context", context, "--reserve", "100KB")
+            self.assertEqual(plan["budget_bytes"], 200_000 - plain - context * 2 * 2 * 16 * 2 * 2)
+
+    def test_frontier(self):
+        table(self.folder / "errors.csv", 5, seed=3)
+        self.mxq("plan", "--errors", self.folder / "errors.csv", "--frontier", self.folder / "frontier.csv", "--grid", "50")
+        rows = list(csv.DictReader(open(self.folder / "frontier.csv")))
+        self.assertGreaterEqual(len(rows), 50)
+        sizes = [int(r["bytes"]) for r in rows]
+        losses = [float(r["objective"]) for r in rows]
+        self.assertEqual(sizes, sorted(sizes))
+        self.assertEqual(losses, sorted(losses, reverse=True))
+        self.assertEqual({r["convex"] for r in rows}, {"0", "1"})
+
+    def test_unreachable_budget_names_the_smallest(self):
+        table(self.folder / "errors.csv", 5, seed=3)
+        line = self.refuses("plan", "--errors", self.folder / "errors.csv", "--bits", "1.5")
+        smallest = 5 * 4096 * (2 + 16 / 128 + 32 / (128 * 128)) / 8
+        self.assertIn(str(int(smallest)), line)
+
+    @needs_shared
+    def test_authors_objectives(self):
+        errors = SHARED / "data/mxq-paper/fnorm-Llama-2-7b-hf.csv"
+        # Found by scipy's HiGHS and published by the authors.
+        for bits, objective in ((3.07, 4955.039), (3.25, 4195.602), (4.25, 1965.410), (4.51, 1685.407), (5.72, 953.241)):
+            plan = self.mxq_json("plan", "--errors", errors, "--bits", bits, "--objective", "f")
+            self.assertLessEqual(plan["objective"]["value"], objective * (1 + 1e-6))
+            self.assertEqual(plan["objective"]["gap"], 0)
+            self.assertIn("0.self_attn.q_proj", plan["matrices"])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# layers_test.sh SOURCE_DIR: fails when an include points up the layers of DESIGN (CONTRIBUTING.md lists them).
+set -euo pipefail
+cd "$1"
+
+# layer: what it may include (besides itself and "mxq/...", the public headers)
+declare -A below=(
+  [base]=""
+  [format]="base"
+  [allocate]="base"
+  [kernels]="base"
+  [schemes]="kernels format base"
+  [model]="schemes kernels format base"
+  [pipeline]="model schemes kernels allocate format base"
+  [cli]=""
+)
+failures=0
+for folder in src/*/; do
+  layer=$(basename "$folder")
+  if [[ ! -v below[$layer] ]]; then
+    echo "src/$layer is not a known layer: add it to tests/layers_test.sh and CONTRIBUTING.md"
+    failures=1
+    continue
+  fi
+  allowed=" $layer mxq ${below[$layer]} "
+  # Unit tests may also look at what is below them, never above.
+  while IFS=: read -r file line include; do
+    target=${include#*\"}
+    target=${target%%/*}
+    [[ $target == hwy || $allowed == *" $target "* ]] && continue
+    echo "$file:$line: layer $layer must not include ${include#*\"}"
+    failures=1
+  done < <(grep -rnE '^ *#include "[a-z_]+/' --include='*.cc' --include='*.h' "$folder")
+done
+# Public headers stand alone.
+while IFS=: read -r file line include; do
+  [[ $include == *'"mxq/'* ]] && continue
+  echo "$file:$line: a public header may include public headers only"
+  failures=1
+done < <(grep -rnE '^ *#include "' --include='*.h' include/mxq)
+exit $failures
