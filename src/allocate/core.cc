@@ -172,7 +172,7 @@ class CoreSearch {
   /// All pairs of states, few of which survive: they are pruned a block at a time, and what earlier blocks left keeps
   /// most of the later pairs out.
   Part join(const Part& a, const Part& b) {
-    constexpr size_t kBlock = size_t{1} << 16;
+    constexpr size_t kBlock = size_t{1} << 12;
     Part joined;
     joined.groups = a.groups;
     joined.groups.insert(joined.groups.end(), b.groups.begin(), b.groups.end());
@@ -197,7 +197,7 @@ class CoreSearch {
         push(sum);
       }
       spend_steps(second.size());
-      if (next_.size() - kept > kBlock) {
+      if (next_.size() - kept > std::max(kBlock, kept)) {
         runs.push_back(next_.size());
         prune(runs, joined.groups);
         floor.rebuild(next_);

@@ -39,7 +39,7 @@ void drop_dominated(StateList& states, double lambda) {
 }
 
 void CostFloor::rebuild(const StateList& states) {
-  constexpr size_t kBuckets = size_t{1} << 15;
+  constexpr size_t kBuckets = size_t{1} << 14;
   least_.clear();
   if (states.size() < 2) return;
   lightest_ = static_cast<double>(states.front().weight);
