@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <numeric>
 #include <utility>
 
 #include "allocate/hull.h"
@@ -113,24 +114,32 @@ class CoreSearch {
   }
 
   void spend(size_t states) {
-    const auto n = static_cast<int64_t>(states);
-    states_ += n;
-    steps_left_ -= n;
+    states_ += static_cast<int64_t>(states);
+    spend_steps(states);
+  }
+
+  void spend_steps(size_t n) {
+    steps_left_ -= static_cast<int64_t>(n);
     if (steps_left_ < 0) throw OutOfBudget{};
   }
 
-  void push(StateList& out, const State& s) {
-    // Two lists of the largest size live at a time while runs are merged.
-    if (static_cast<int64_t>(2 * sizeof(State) * (out.size() + 1)) > memory_left_) throw OutOfBudget{};
-    out.push_back(s);
+  void push(const State& s) {
+    // Up to four lists of the largest size live at a time, the room to grow included.
+    if (static_cast<int64_t>(4 * sizeof(State) * (next_.size() + 1)) > memory_left_) throw OutOfBudget{};
+    next_.push_back(s);
   }
 
-  /// Takes dominated and hopeless states out of next_ and makes it the part's list.
-  void settle(Part& part, std::vector<size_t>& runs, int32_t left, int32_t right, int32_t group) {
+  /// Makes next_, which consists of sorted runs, one list without dominated states and, where the list is long enough
+  /// to repay setting up the bound, without hopeless ones.
+  void prune(std::vector<size_t>& runs, const std::vector<int32_t>& groups) {
     spend(next_.size());
     merge_runs(next_, runs, scratch_);
     drop_dominated(next_, core_.lambda);
-    drop_hopeless(next_, bound_without(part.groups), limit_);
+    if (next_.size() * 4 > over_.size() + under_.size()) drop_hopeless(next_, bound_without(groups), limit_);
+  }
+
+  /// Makes next_ the part's list.
+  void settle(Part& part, int32_t left, int32_t right, int32_t group) {
     Layer layer{left, right, group, {}};
     memory_left_ -= static_cast<int64_t>(next_.size() * sizeof(layer.origins[0]));
     if (memory_left_ < 0) throw OutOfBudget{};
@@ -151,33 +160,54 @@ class CoreSearch {
         const State& s = part.states[i];
         State sum{0, s.loss + option.loss, static_cast<uint32_t>(i), static_cast<uint32_t>(o)};
         if (sum.loss > limit_ || __builtin_add_overflow(s.weight, option.weight, &sum.weight)) continue;
-        push(next_, sum);
+        push(sum);
       }
     }
     runs.push_back(next_.size());
     part.groups.push_back(k);
-    settle(part, runs, part.layer, -1, k);
+    prune(runs, part.groups);
+    settle(part, part.layer, -1, k);
   }
 
+  /// All pairs of states, few of which survive: they are pruned a block at a time, and what earlier blocks left keeps
+  /// most of the later pairs out.
   Part join(const Part& a, const Part& b) {
-    next_.clear();
-    std::vector<size_t> runs;
-    for (size_t i = 0; i < a.states.size(); ++i) {
-      const State& s = a.states[i];
-      runs.push_back(next_.size());
-      for (size_t j = 0; j < b.states.size(); ++j) {
-        const State& t = b.states[j];
-        State sum{0, s.loss + t.loss, static_cast<uint32_t>(i), static_cast<uint32_t>(j)};
-        if (sum.loss > limit_ || __builtin_add_overflow(s.weight, t.weight, &sum.weight)) continue;
-        push(next_, sum);
-      }
-      spend(b.states.size());
-    }
-    runs.push_back(next_.size());
+    constexpr size_t kBlock = size_t{1} << 12;
     Part joined;
     joined.groups = a.groups;
     joined.groups.insert(joined.groups.end(), b.groups.begin(), b.groups.end());
-    settle(joined, runs, a.layer, b.layer, -1);
+    std::vector<uint32_t> first(a.states.size()), second(b.states.size());
+    std::iota(first.begin(), first.end(), 0);
+    std::iota(second.begin(), second.end(), 0);
+    // Small losses first: they make the list that rules out the rest.
+    std::stable_sort(first.begin(), first.end(),
+                     [&](uint32_t i, uint32_t j) { return a.states[i].loss < a.states[j].loss; });
+    next_.clear();
+    std::vector<size_t> runs{0};
+    size_t kept = 0;  // states of next_ that earlier blocks left
+    CostFloor floor(core_.lambda);
+    for (const uint32_t i : first) {
+      const State& s = a.states[i];
+      std::erase_if(second, [&](uint32_t j) { return s.loss + b.states[j].loss > limit_; });
+      runs.push_back(next_.size());
+      for (const uint32_t j : second) {
+        const State& t = b.states[j];
+        State sum{0, s.loss + t.loss, i, j};
+        if (__builtin_add_overflow(s.weight, t.weight, &sum.weight) || floor.beats(sum)) continue;
+        push(sum);
+      }
+      spend_steps(second.size());
+      if (next_.size() - kept > std::max(kBlock, kept)) {
+        runs.push_back(next_.size());
+        prune(runs, joined.groups);
+        floor.rebuild(next_);
+        kept = next_.size();
+        runs = {0};
+      }
+    }
+    runs.push_back(next_.size());
+    prune(runs, joined.groups);
+    settle(joined, a.layer, b.layer, -1);
     return joined;
   }
 
@@ -250,7 +280,7 @@ class CoreSearch {
         std::erase_if(third, hopeless);
         thinned_at = allowed;
       }
-      spend_pairs(second.size() + third.size());
+      spend_steps(second.size() + third.size());
       size_t t = third.size();
       for (const Place& b : second) {
         int64_t room;
@@ -275,11 +305,6 @@ class CoreSearch {
       }
     }
     for (int p = 0; p < 3; ++p) read_back(parts[p].layer, found[p]);
-  }
-
-  void spend_pairs(size_t n) {
-    steps_left_ -= static_cast<int64_t>(n);
-    if (steps_left_ < 0) throw OutOfBudget{};
   }
 
   void read_back(int32_t layer, uint32_t state) {

@@ -49,6 +49,31 @@ double table_optimum(const Problem& problem) {
   return best.back();
 }
 
+/// The same by meeting in the middle: every choice for either half, the halves paired by weight.
+double paired_optimum(const Problem& problem) {
+  std::vector<std::pair<int64_t, double>> halves[2];
+  for (size_t half = 0; half < 2; ++half) {
+    halves[half] = {{0, 0.0}};
+    for (size_t k = half; k < problem.classes.size(); k += 2) {
+      std::vector<std::pair<int64_t, double>> next;
+      for (const auto& [weight, cost] : halves[half]) {
+        for (const Item& item : problem.classes[k]) next.emplace_back(weight + item.weight, cost + item.cost);
+      }
+      halves[half] = std::move(next);
+    }
+    std::sort(halves[half].begin(), halves[half].end());
+  }
+  double best = std::numeric_limits<double>::infinity(), cheapest = best;
+  size_t j = 0;
+  for (auto i = halves[0].rbegin(); i != halves[0].rend(); ++i) {
+    for (; j < halves[1].size() && i->first + halves[1][j].first <= problem.capacity; ++j) {
+      cheapest = std::min(cheapest, halves[1][j].second);
+    }
+    best = std::min(best, i->second + cheapest);
+  }
+  return best;
+}
+
 int64_t least_weight(const Problem& problem) {
   int64_t sum = 0;
   for (const auto& items : problem.classes) {
@@ -163,6 +188,31 @@ TEST(Mckp, EqualsTheTableWhereManyShapesMustBeJoined) {
     expect_optimum(problem, table_optimum(problem));
     if (HasFailure()) return;
   }
+}
+
+TEST(Mckp, EqualsMeetingInTheMiddleWhereStatesNeverCoincide) {
+  const uint64_t seed = 20250104;
+  RecordProperty("seed", static_cast<int>(seed));
+  Random random(seed);
+  int64_t most_states = 0;
+  for (int round = 0; round < 24; ++round) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed << ", round " << round);
+    // Costs nearly on one line in the weight, so that neither dominance nor bounds bite.
+    const int64_t largest = int64_t{1} << 40, scatter = largest >> (round % 8 * 4 + 6);
+    Problem problem;
+    for (int k = 0; k < 16; ++k) {
+      auto& items = problem.classes.emplace_back();
+      for (int i = 0; i < 4; ++i) {
+        const int64_t weight = pick(random, 0, largest);
+        items.push_back({static_cast<double>(largest - weight + pick(random, 0, scatter)), weight});
+      }
+    }
+    problem.capacity = pick(random, least_weight(problem), most_weight(problem));
+    expect_optimum(problem, paired_optimum(problem));
+    most_states = std::max(most_states, solve(problem).states);
+    if (HasFailure()) return;
+  }
+  EXPECT_GT(most_states, 50000) << "the instances have become too easy to show anything";
 }
 
 TEST(Mckp, CapacityExactlyAtTheLightestAndTheHeaviest) {

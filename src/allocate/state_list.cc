@@ -1,6 +1,8 @@
 #include "allocate/state_list.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 namespace mxq::mckp {
 
@@ -34,6 +36,22 @@ void drop_dominated(StateList& states, double lambda) {
     states[kept++] = s;
   }
   states.resize(kept);
+}
+
+void CostFloor::rebuild(const StateList& states) {
+  constexpr size_t kBuckets = size_t{1} << 14;
+  least_.clear();
+  if (states.size() < 2) return;
+  lightest_ = static_cast<double>(states.front().weight);
+  scale_ = static_cast<double>(kBuckets - 1) / (static_cast<double>(states.back().weight) - lightest_);
+  if (!std::isfinite(scale_)) return;
+  least_.assign(kBuckets, std::numeric_limits<double>::infinity());
+  for (const State& s : states) {
+    const auto weight = static_cast<double>(s.weight);
+    const auto bucket = std::min(static_cast<size_t>((weight - lightest_) * scale_), kBuckets - 1);
+    if (bucket + 1 < kBuckets) least_[bucket + 1] = std::min(least_[bucket + 1], s.loss - lambda_ * weight);
+  }
+  for (size_t i = 1; i < kBuckets; ++i) least_[i] = std::min(least_[i], least_[i - 1]);
 }
 
 void drop_hopeless(StateList& states, const LossBound& bound, double limit) {

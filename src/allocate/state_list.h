@@ -43,6 +43,26 @@ void merge_runs(StateList& states, std::vector<size_t>& runs, StateList& scratch
 /// Drops the states that a lighter or equally heavy one beats in cost. `lambda` turns loss back into cost.
 void drop_dominated(StateList& states, double lambda);
 
+/// A quick look whether a list holds a state that dominates another: by a table of the least cost below some weights,
+/// so that it may miss one, but never finds one that is not there.
+class CostFloor {
+ public:
+  explicit CostFloor(double lambda) : lambda_(lambda) {}
+  void rebuild(const StateList& states);
+  bool beats(const State& state) const {
+    if (least_.empty()) return false;
+    const auto weight = static_cast<double>(state.weight);
+    const double place = (weight - lightest_) * scale_;
+    if (!(place >= 0)) return false;
+    const size_t bucket = place < static_cast<double>(least_.size()) ? static_cast<size_t>(place) : least_.size() - 1;
+    return state.loss - lambda_ * weight >= least_[bucket];
+  }
+
+ private:
+  double lambda_, lightest_ = 0, scale_ = 0;
+  std::vector<double> least_;  // of the states in lower buckets, so surely lighter
+};
+
 /// Drops the states that cannot be part of a choice whose loss is at most `limit`.
 void drop_hopeless(StateList& states, const LossBound& bound, double limit);
 
