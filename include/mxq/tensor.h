@@ -20,7 +20,7 @@ std::string_view dtype_name(DType dtype);
 int64_t dtype_block_elements(DType dtype);
 int64_t dtype_block_bytes(DType dtype);
 
-/// True for the types that dequantize_to_f32 (format/) accepts as weights: F32, F16, BF16 and the GGUF blocks.
+/// True for the types that read_f32 (format/weights.h) accepts: F32, F16, BF16 and the GGUF blocks.
 bool dtype_is_weight(DType dtype);
 
 /// A tensor in a file: row-major, the last dimension contiguous (GGUF's ne[0] is the last dimension here).

@@ -1,7 +1,5 @@
 #include "format/ggml_blocks.h"
 
-#include <cstring>
-
 #include "base/half.h"
 
 namespace mxq {

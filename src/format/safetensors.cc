@@ -178,10 +178,16 @@ bool is_plain_file_name(std::string_view name) {
   return !name.empty() && name != "." && name != ".." && name.find_first_of(std::string_view("/\\\0", 3)) == name.npos;
 }
 
+/// Certainly not there. What cannot be told (no permission, a name too long) is left to opening, which says why.
+bool is_missing(const std::filesystem::path& path) {
+  std::error_code error;
+  return std::filesystem::status(path, error).type() == std::filesystem::file_type::not_found;
+}
+
 void add_shard(TensorStore& store, const std::filesystem::path& folder, const std::string& shard,
                const std::map<std::string, std::string>& weight_map, size_t expected) {
   const std::string index = (folder / kIndexName).string();
-  if (!std::filesystem::exists(folder / shard)) {
+  if (is_missing(folder / shard)) {
     throw Error(ErrorCode::not_found, "read " + index, fmt::format("shard {} is not there", in_quotes(shard)));
   }
   auto file = std::make_shared<const MappedFile>(folder / shard);
@@ -269,8 +275,9 @@ std::map<std::string, std::string> parse_shard_index(std::string_view json, cons
 TensorStore open_safetensors(const std::filesystem::path& path) {
   TensorStore store;
   std::filesystem::path single = path;
-  if (std::filesystem::is_directory(path)) {
-    if (std::filesystem::exists(path / kIndexName)) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) {
+    if (!is_missing(path / kIndexName)) {
       const MappedFile index(path / kIndexName);
       const auto weight_map = parse_shard_index(as_text(index.bytes()), index.path().string());
       std::map<std::string, size_t> shards;  // and the number of their tensors
@@ -279,7 +286,7 @@ TensorStore open_safetensors(const std::filesystem::path& path) {
       return store;
     }
     single = path / "model.safetensors";
-    if (!std::filesystem::exists(single)) {
+    if (is_missing(single)) {
       throw Error(ErrorCode::not_found, "read " + path.string(), "no safetensors model in this folder",
                   fmt::format("{} or model.safetensors", kIndexName));
     }

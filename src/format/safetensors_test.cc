@@ -355,6 +355,26 @@ TEST_F(Folder, MissingShard) {
   expect(ErrorCode::not_found, "shard 'two' is not there");
 }
 
+TEST_F(Folder, ANameThatTheSystemRefusesIsAnErrorOfOurs) {
+  put_index(R"("a":")" + std::string(5000, 'x') + "\"");
+  expect(ErrorCode::io, "File name too long");
+  EXPECT_THROW(open_safetensors(folder_ / std::string(5000, 'x')), Error);
+}
+
+TEST_F(Folder, OffsetsBeyond4GiB) {
+  const std::string header = R"({"large":{"dtype":"U8","shape":[5000000000],"data_offsets":[0,5000000000]},)"
+                             R"("last":{"dtype":"F32","shape":[1],"data_offsets":[5000000000,5000000004]}})";
+  const fs::path path = folder_ / "model.safetensors";
+  put("model.safetensors", file_of(header));
+  std::error_code error;
+  fs::resize_file(path, 8 + header.size() + 5'000'000'000, error);  // sparse
+  if (error) GTEST_SKIP() << "no room for a sparse file: " << error.message();
+  std::ofstream(path, std::ios::app) << "abcd";
+  const TensorStore store = open_safetensors(path);
+  EXPECT_EQ(store.find("large")->bytes.size(), 5'000'000'000u);
+  EXPECT_EQ(std::to_integer<char>(store.find("last")->bytes[3]), 'd');
+}
+
 TEST_F(Folder, IndexNamesWhatTheShardLacks) {
   put_tensors("one", "a");
   put_index(R"("a":"one","b":"one")");

@@ -137,6 +137,9 @@ bool is_finished_shard(const std::filesystem::path& path, const std::vector<Tens
 
 ShardLayout plan_shards(const std::vector<TensorSpec>& tensors, int64_t max_bytes,
                         const std::function<std::string(const TensorSpec&)>& group) {
+  if (max_bytes < 1) {
+    throw Error(ErrorCode::usage, kOperation, fmt::format("shards of {} bytes", max_bytes), "1 or more");
+  }
   ShardLayout layout;
   layout.bytes = total_bytes(tensors);
   layout.shards.emplace_back();

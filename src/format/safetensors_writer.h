@@ -77,7 +77,8 @@ inline constexpr int64_t kMaxShardBytes = 5'000'000'000;
 
 /// Which tensors go into which file: filled in the order given, none split, a new shard where the next would exceed
 /// `max_bytes` (a larger tensor has one of its own). Neighbours for which `group` gives the same non-empty key stay
-/// together. One shard is model.safetensors, more are model-00001-of-00002.safetensors, ...
+/// together. Throws Error(usage) for `max_bytes` < 1 and as TensorSpec::bytes. One shard is model.safetensors, more are
+/// model-00001-of-00002.safetensors, ...
 ShardLayout plan_shards(const std::vector<TensorSpec>& tensors, int64_t max_bytes = kMaxShardBytes,
                         const std::function<std::string(const TensorSpec&)>& group = {});
 

@@ -42,8 +42,9 @@ def sample_tensors():
 
 
 def same(a, b):
-    return a.dtype == b.dtype and a.shape == b.shape and a.numpy(force=True).tobytes() == b.numpy(force=True).tobytes() \
-        if a.dtype != torch.bfloat16 else b.dtype == a.dtype and same(a.view(torch.int16), b.view(torch.int16))
+    """Dtype, shape and every bit (NaNs and signed zeros count)."""
+    bits = lambda t: t.reshape(-1).contiguous().view(torch.uint8)
+    return a.dtype == b.dtype and a.shape == b.shape and torch.equal(bits(a), bits(b))
 
 
 def round_trip(program, folder):
