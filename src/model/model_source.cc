@@ -99,7 +99,7 @@ void ModelSource::read_rows(const SourceTensor& tensor, int64_t first, int64_t c
   const int64_t rows = tensor.rows();
   if (first < 0 || count < 0 || first > rows || count > rows - first) {
     throw Error(ErrorCode::usage, fmt::format("read tensor '{}'", tensor.name),
-                fmt::format("rows {} to {}", first, first + count), fmt::format("0 to {}", rows));
+                fmt::format("{} rows from row {} on", count, first), fmt::format("{} rows in all", rows));
   }
   const int64_t columns = rows == 0 ? 0 : tensor.elements() / rows;
   if (head_rows == 0) return read_f32(*view, first * columns, count * columns, out);
@@ -248,7 +248,8 @@ void ModelSource::open_gguf_model(const fs::path& path) {
     if (gguf_is_rope_table(view.name)) continue;
     auto name = hf_name_from_gguf(view.name);
     if (!name) {
-      throw Error(ErrorCode::unsupported, "read " + path.string(), fmt::format("tensor '{}'", view.name),
+      throw Error(ErrorCode::unsupported, "read " + path.string(),
+                  fmt::format("tensor '{}'", gguf_printable(view.name)),
                   fmt::format("the tensors of {}", fmt::join(gguf_architectures(), ", ")));
     }
     add(view, *std::move(name), permuted_head_rows(view));

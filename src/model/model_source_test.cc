@@ -164,8 +164,9 @@ TEST(ModelSource, ReadsRangesOfRows) {
     }
     for (const auto& [first, count] : std::vector<std::pair<int64_t, int64_t>>{
              {-1, 1}, {0, 33}, {33, 0}, {1, -1}, {1, std::numeric_limits<int64_t>::max()}}) {
-      expect_error(ErrorCode::usage, std::string("read tensor '") + name + "': rows",
-                   [&, first = first, count = count] { model->read_rows(tensor, first, count, nullptr); });
+      expect_error(ErrorCode::usage, std::string("read tensor '") + name + "': ", [&, first = first, count = count] {
+        model->read_rows(tensor, first, count, nullptr);
+      });
     }
   }
 }

@@ -116,7 +116,7 @@ TEST(TokenizerFiles, WordRules) {
   const auto unknown = rebuild(byte_level("tekken\n"));
   EXPECT_FALSE(unknown.files.contains("tokenizer.json"));
   EXPECT_TRUE(unknown.files.contains("tokenizer_config.json"));
-  EXPECT_THAT(unknown.notes, ElementsAre(HasSubstr("tokenizer.ggml.pre is 'tekken?'")));
+  EXPECT_THAT(unknown.notes, ElementsAre(HasSubstr("tokenizer.ggml.pre is 'tekken\\x0a'")));
 }
 
 TEST(TokenizerFiles, AddsBosAndEosAsTheFileSays) {
