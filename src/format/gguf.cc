@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cmath>
 #include <cstring>
 #include <limits>
 #include <set>
@@ -73,25 +72,8 @@ constexpr std::array kTensorTypes{
     TensorType{39, "MXFP4", std::nullopt},
 };
 
-constexpr std::array<std::string_view, 13> kTypeNames{"u8",   "i8",     "u16",   "i16", "u32", "i32", "f32",
-                                                      "bool", "string", "array", "u64", "i64", "f64"};
-// Bytes of an element; 0 for those whose length is in the file.
+// By GgufType, the bytes of an element; 0 for those whose length is in the file.
 constexpr std::array<uint64_t, 13> kTypeBytes{1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
-
-// Text from an untrusted file, fit for one line of an error message.
-std::string shown(std::string_view text) {
-  constexpr size_t limit = 100;
-  std::string result;
-  for (char c : text.substr(0, limit)) {
-    if (c >= 0x20 && c < 0x7f) {
-      result += c;
-    } else {
-      result += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-    }
-  }
-  if (text.size() > limit) result += "...";
-  return result;
-}
 
 // Reads forward through the file; every read is checked against what is left.
 class Cursor {
@@ -145,15 +127,15 @@ class Cursor {
 
 GgufType read_type(Cursor& in, std::string_view key) {
   const auto id = in.number<uint32_t>("a metadata value's type");
-  if (id >= kTypeNames.size()) {
-    in.invalid(fmt::format("metadata '{}' has value type {}", shown(key), id), "0 to 12");
+  if (id >= kTypeBytes.size()) {
+    in.invalid(fmt::format("metadata '{}' has value type {}", gguf_printable(key), id), "0 to 12");
   }
   return static_cast<GgufType>(id);
 }
 
 bool read_bool(Cursor& in, std::byte byte, std::string_view key) {
   if (byte > std::byte{1}) {
-    in.invalid(fmt::format("metadata '{}' has the bool {}", shown(key), static_cast<int>(byte)), "0 or 1");
+    in.invalid(fmt::format("metadata '{}' has the bool {}", gguf_printable(key), static_cast<int>(byte)), "0 or 1");
   }
   return byte == std::byte{1};
 }
@@ -161,7 +143,7 @@ bool read_bool(Cursor& in, std::byte byte, std::string_view key) {
 GgufArray read_array(Cursor& in, std::string_view key) {
   GgufArray array;
   array.element = read_type(in, key);
-  const auto what = fmt::format("metadata '{}'", shown(key));
+  const auto what = fmt::format("metadata '{}'", gguf_printable(key));
   if (array.element == GgufType::array) in.unsupported(what + " is an array of arrays", "arrays of plain values");
   if (array.element == GgufType::string) {
     array.count = in.count("the length of " + what, sizeof(uint64_t));
@@ -219,7 +201,7 @@ struct TensorPlace {
 TensorPlace read_tensor_info(Cursor& in, uint64_t alignment, TensorView& tensor) {
   tensor.name = std::string(in.string("a tensor's name"));
   if (tensor.name.empty()) in.invalid("a tensor has no name");
-  const std::string what = fmt::format("tensor '{}'", shown(tensor.name));
+  const std::string what = fmt::format("tensor '{}'", gguf_printable(tensor.name));
   const auto dimensions = in.number<uint32_t>("the dimensions of " + what);
   if (dimensions > kMaxDimensions) {
     in.invalid(fmt::format("{} has {} dimensions", what, dimensions), fmt::format("at most {}", kMaxDimensions));
@@ -273,8 +255,8 @@ void place_tensors(const Cursor& in, std::span<const std::byte> data, const std:
   for (size_t i = 0; i < places.size(); ++i) {
     if (places[i].bytes == 0) continue;
     if (places[i].offset > data.size() || places[i].bytes > data.size() - places[i].offset) {
-      in.invalid(fmt::format("tensor '{}' takes {} bytes at offset {} of {} bytes of data", shown(tensors[i].name),
-                             places[i].bytes, places[i].offset, data.size()));
+      in.invalid(fmt::format("tensor '{}' takes {} bytes at offset {} of {} bytes of data",
+                             gguf_printable(tensors[i].name), places[i].bytes, places[i].offset, data.size()));
     }
     tensors[i].bytes = data.subspan(places[i].offset, places[i].bytes);
     order.push_back(i);
@@ -283,8 +265,8 @@ void place_tensors(const Cursor& in, std::span<const std::byte> data, const std:
   for (size_t k = 1; k < order.size(); ++k) {
     const auto &before = places[order[k - 1]], &here = places[order[k]];
     if (before.offset + before.bytes > here.offset) {
-      in.invalid(fmt::format("tensors '{}' and '{}' overlap", shown(tensors[order[k - 1]].name),
-                             shown(tensors[order[k]].name)));
+      in.invalid(fmt::format("tensors '{}' and '{}' overlap", gguf_printable(tensors[order[k - 1]].name),
+                             gguf_printable(tensors[order[k]].name)));
     }
   }
 }
@@ -310,103 +292,7 @@ void read_header(Cursor& in, GgufFile& file) {
   }
 }
 
-// --- typed access -------------------------------------------------------------------------------------------------
-
-[[noreturn]] void wrong_value(const GgufFile& file, std::string_view key, const GgufValue& value,
-                              std::string_view wanted) {
-  const std::string type(kTypeNames[value.index()]);
-  const std::string given = std::visit(
-      [&](const auto& v) {
-        using T = std::decay_t<decltype(v)>;
-        if constexpr (std::is_same_v<T, GgufArray>) {
-          return fmt::format("metadata '{}' is an array of {} {}", shown(key), v.count, gguf_type_name(v.element));
-        } else if constexpr (std::is_same_v<T, std::string>) {
-          return fmt::format("metadata '{}' is the string '{}'", shown(key), shown(v));
-        } else {
-          return fmt::format("metadata '{}' is {} ({})", shown(key), v, type);
-        }
-      },
-      value);
-  throw Error(ErrorCode::invalid_file, "read " + file.source, given, std::string(wanted));
-}
-
-template <typename T>
-constexpr bool is_integer = std::is_integral_v<T> && !std::is_same_v<T, bool>;
-
-template <typename T>
-T element_at(const GgufArray& array, uint64_t i) {
-  T value;
-  std::memcpy(&value, array.bytes.data() + i * sizeof(T), sizeof(T));
-  return value;
-}
-
-// The elements as T, if they are numbers that T can hold; integers as they are, floats by rounding.
-template <typename T, typename From>
-bool convert_array(const GgufArray& array, std::vector<T>& out) {
-  for (uint64_t i = 0; i < array.count; ++i) {
-    const From value = element_at<From>(array, i);
-    if constexpr (is_integer<T>) {
-      if (!std::in_range<T>(value)) return false;
-    }
-    out.push_back(static_cast<T>(value));
-  }
-  return true;
-}
-
-template <typename T>
-bool convert_numbers(const GgufArray& array, std::vector<T>& out) {
-  out.reserve(array.count);
-  if constexpr (std::is_floating_point_v<T>) {
-    if (array.element == GgufType::f32) return convert_array<T, float>(array, out);
-    if (array.element == GgufType::f64) return convert_array<T, double>(array, out);
-    return false;
-  } else {
-    switch (array.element) {
-      case GgufType::u8:
-        return convert_array<T, uint8_t>(array, out);
-      case GgufType::i8:
-        return convert_array<T, int8_t>(array, out);
-      case GgufType::u16:
-        return convert_array<T, uint16_t>(array, out);
-      case GgufType::i16:
-        return convert_array<T, int16_t>(array, out);
-      case GgufType::u32:
-        return convert_array<T, uint32_t>(array, out);
-      case GgufType::i32:
-        return convert_array<T, int32_t>(array, out);
-      case GgufType::u64:
-        return convert_array<T, uint64_t>(array, out);
-      case GgufType::i64:
-        return convert_array<T, int64_t>(array, out);
-      default:
-        return false;
-    }
-  }
-}
-
-template <typename T>
-std::optional<std::vector<T>> find_numbers(const GgufFile& file, std::string_view key, std::string_view wanted) {
-  const GgufValue* value = file.find(key);
-  if (!value) return std::nullopt;
-  const auto* array = std::get_if<GgufArray>(value);
-  std::vector<T> numbers;
-  if (!array || !convert_numbers(*array, numbers)) wrong_value(file, key, *value, wanted);
-  return numbers;
-}
-
-template <typename T>
-T required(const GgufFile& file, std::string_view key, std::optional<T> value) {
-  if (!value) {
-    throw Error(ErrorCode::invalid_file, "read " + file.source, fmt::format("metadata '{}' is missing", shown(key)));
-  }
-  return *std::move(value);
-}
-
 }  // namespace
-
-std::string_view gguf_type_name(GgufType type) {
-  return kTypeNames.at(static_cast<size_t>(type));
-}
 
 GgufFile parse_gguf(std::span<const std::byte> bytes, const std::string& source) {
   Cursor in(bytes, source);
@@ -422,7 +308,7 @@ GgufFile parse_gguf(std::span<const std::byte> bytes, const std::string& source)
   for (uint64_t i = 0; i < entries; ++i) {
     std::string key(in.string("a metadata key"));
     if (key.empty()) in.invalid("a metadata key is empty");
-    if (file.metadata.contains(key)) in.invalid(fmt::format("metadata '{}' is there twice", shown(key)));
+    if (file.metadata.contains(key)) in.invalid(fmt::format("metadata '{}' is there twice", gguf_printable(key)));
     GgufValue value = read_value(in, key);
     file.metadata.emplace(std::move(key), std::move(value));
   }
@@ -439,7 +325,7 @@ GgufFile parse_gguf(std::span<const std::byte> bytes, const std::string& source)
     file.tensors.emplace_back();  // never moves what `names` points to: the room is reserved
     places.push_back(read_tensor_info(in, file.alignment, file.tensors.back()));
     if (!names.insert(file.tensors.back().name).second) {
-      in.invalid(fmt::format("tensor '{}' is there twice", shown(file.tensors.back().name)));
+      in.invalid(fmt::format("tensor '{}' is there twice", gguf_printable(file.tensors.back().name)));
     }
   }
 
@@ -448,84 +334,6 @@ GgufFile parse_gguf(std::span<const std::byte> bytes, const std::string& source)
   const uint64_t begin = std::min<uint64_t>((in.position() + mask) & ~mask, bytes.size());
   place_tensors(in, bytes.subspan(begin), places, file.tensors);
   return file;
-}
-
-const GgufValue* GgufFile::find(std::string_view key) const {
-  const auto found = metadata.find(key);
-  return found == metadata.end() ? nullptr : &found->second;
-}
-
-std::optional<uint32_t> GgufFile::find_u32(std::string_view key) const {
-  const GgufValue* value = find(key);
-  if (!value) return std::nullopt;
-  return std::visit(
-      [&](const auto& v) -> uint32_t {
-        if constexpr (is_integer<std::decay_t<decltype(v)>>) {
-          if (std::in_range<uint32_t>(v)) return static_cast<uint32_t>(v);
-        }
-        wrong_value(*this, key, *value, "an integer from 0 to 2^32 - 1");
-      },
-      *value);
-}
-
-std::optional<float> GgufFile::find_f32(std::string_view key) const {
-  const GgufValue* value = find(key);
-  if (!value) return std::nullopt;
-  if (const auto* single = std::get_if<float>(value)) return *single;
-  if (const auto* wide = std::get_if<double>(value)) return static_cast<float>(*wide);
-  wrong_value(*this, key, *value, "a number of type f32 or f64");
-}
-
-std::optional<bool> GgufFile::find_bool(std::string_view key) const {
-  const GgufValue* value = find(key);
-  if (!value) return std::nullopt;
-  if (const auto* flag = std::get_if<bool>(value)) return *flag;
-  wrong_value(*this, key, *value, "a bool");
-}
-
-std::optional<std::string> GgufFile::find_string(std::string_view key) const {
-  const GgufValue* value = find(key);
-  if (!value) return std::nullopt;
-  if (const auto* text = std::get_if<std::string>(value)) return *text;
-  wrong_value(*this, key, *value, "a string");
-}
-
-std::optional<std::vector<std::string_view>> GgufFile::find_strings(std::string_view key) const {
-  const GgufValue* value = find(key);
-  if (!value) return std::nullopt;
-  const auto* array = std::get_if<GgufArray>(value);
-  if (!array || array->element != GgufType::string) wrong_value(*this, key, *value, "an array of strings");
-  return array->strings;
-}
-
-std::optional<std::vector<float>> GgufFile::find_f32s(std::string_view key) const {
-  return find_numbers<float>(*this, key, "an array of f32 or f64");
-}
-
-std::optional<std::vector<int64_t>> GgufFile::find_ints(std::string_view key) const {
-  return find_numbers<int64_t>(*this, key, "an array of integers below 2^63");
-}
-
-uint32_t GgufFile::get_u32(std::string_view key) const {
-  return required(*this, key, find_u32(key));
-}
-float GgufFile::get_f32(std::string_view key) const {
-  return required(*this, key, find_f32(key));
-}
-bool GgufFile::get_bool(std::string_view key) const {
-  return required(*this, key, find_bool(key));
-}
-std::string GgufFile::get_string(std::string_view key) const {
-  return required(*this, key, find_string(key));
-}
-std::vector<std::string_view> GgufFile::get_strings(std::string_view key) const {
-  return required(*this, key, find_strings(key));
-}
-std::vector<float> GgufFile::get_f32s(std::string_view key) const {
-  return required(*this, key, find_f32s(key));
-}
-std::vector<int64_t> GgufFile::get_ints(std::string_view key) const {
-  return required(*this, key, find_ints(key));
 }
 
 }  // namespace mxq

@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "base/mapped_file.h"
+#include "expect_error.h"
 #include "gguf_builder.h"
 #include "mxq/error.h"
 
@@ -17,7 +18,6 @@ namespace mxq {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 
 std::span<const std::byte> as_bytes(std::string_view text) {
   return std::as_bytes(std::span(text));
@@ -25,18 +25,6 @@ std::span<const std::byte> as_bytes(std::string_view text) {
 
 GgufFile parse(const std::string& file) {
   return parse_gguf(as_bytes(file), "test.gguf");
-}
-
-template <typename Function>
-void expect_error(ErrorCode code, std::string_view message, Function function) {
-  try {
-    function();
-    ADD_FAILURE() << "no error; wanted: " << message;
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), code) << error.what();
-    EXPECT_THAT(error.what(), HasSubstr(std::string(message)));
-    EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << error.what();
-  }
 }
 
 void expect_refused(ErrorCode code, std::string_view message, const GgufBuilder& builder) {

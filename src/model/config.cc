@@ -320,7 +320,7 @@ void read_gguf_rope(const GgufFile& file, const GgufFields& fields, ModelConfig&
   }
   const auto type = fields.find_string("rope.scaling.type").value_or("none");
   if (has_tensor(file, "rope_factors_long.weight") || (type != "none" && type != "linear" && type != "yarn")) {
-    refuse(fmt::format("rope scaling of type '{}'", type == "none" ? "longrope" : type),
+    refuse(fmt::format("rope scaling of type '{}'", type == "none" ? "longrope" : gguf_printable(type)),
            "none, linear, yarn or Llama 3's");
   }
   if (type == "none") return;
@@ -364,10 +364,8 @@ ModelConfig gguf_config(const GgufFile& file) {
   const std::string architecture = file.get_string("general.architecture");
   const auto& known = gguf_architectures();
   if (std::find(known.begin(), known.end(), architecture) == known.end()) {
-    std::string name = architecture.substr(0, 60);
-    std::replace_if(
-        name.begin(), name.end(), [](unsigned char c) { return c < 0x20 || c > 0x7e; }, '?');
-    throw Error(ErrorCode::unsupported, "read " + file.source, fmt::format("architecture '{}'", name),
+    throw Error(ErrorCode::unsupported, "read " + file.source,
+                fmt::format("architecture '{}'", gguf_printable(architecture)),
                 fmt::format("{}", fmt::join(known, ", ")));
   }
   const GgufFields fields(file, architecture);

@@ -90,7 +90,7 @@ void ModelSource::read_rows(const SourceTensor& tensor, int64_t first, int64_t c
   const int64_t rows = tensor.rows();
   if (first < 0 || count < 0 || first > rows || count > rows - first) {
     throw Error(ErrorCode::usage, fmt::format("read tensor '{}'", tensor.name),
-                fmt::format("rows {} to {}", first, first + count), fmt::format("0 to {}", rows));
+                fmt::format("{} rows from row {} on", count, first), fmt::format("{} rows in all", rows));
   }
   read_range(tensor, first, count, out);
 }

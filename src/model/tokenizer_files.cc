@@ -88,8 +88,8 @@ class Builder {
     } else if (model == "llama") {
       sentencepiece_bpe();
     } else {
-      result_.notes.push_back(
-          fmt::format("no tokenizer.json: tokenizer.ggml.model is '{}' (supported: gpt2, llama)", printable(model)));
+      result_.notes.push_back(fmt::format("no tokenizer.json: tokenizer.ggml.model is '{}' (supported: gpt2, llama)",
+                                          gguf_printable(model)));
     }
     result_.files["special_tokens_map.json"] = special_tokens().dump(2) + "\n";
     result_.files["tokenizer_config.json"] = tokenizer_config().dump(2, ' ', false) + "\n";
@@ -103,7 +103,7 @@ class Builder {
     if (!rule) {
       result_.notes.push_back(
           fmt::format("no tokenizer.json: tokenizer.ggml.pre is '{}' (supported: smollm, llama-bpe, qwen2, gpt-2)",
-                      printable(pre)));
+                      gguf_printable(pre)));
       return;
     }
     if (pre == "default") {
@@ -268,15 +268,6 @@ class Builder {
       return false;
     }
   }
-
-  static std::string printable(std::string text) {
-    text.resize(std::min<size_t>(text.size(), 60));
-    std::replace_if(
-        text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c > 0x7e; }, '?');
-    return text;
-  }
-
-  using Container = Json::object_t::Container;
 
   const GgufFile& file_;
   Vocabulary vocabulary_;

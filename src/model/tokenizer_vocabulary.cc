@@ -19,18 +19,6 @@ constexpr size_t kLongestMergedToken = 1024;
   throw Error(ErrorCode::invalid_file, "read the tokenizer of " + file.source, std::move(given), std::move(supported));
 }
 
-std::string shown(std::string_view token) {
-  std::string text;
-  for (unsigned char c : token.substr(0, 60)) {
-    if (c < 0x20 || c == 0x7f) {
-      text += fmt::format("\\x{:02x}", c);
-    } else {
-      text += static_cast<char>(c);
-    }
-  }
-  return text;
-}
-
 // Length of the UTF-8 character that `text` begins with; 0 if it begins with none (overlong forms, surrogates and
 // numbers above 10ffff are none).
 size_t character_length(std::string_view text) {
@@ -84,7 +72,7 @@ Vocabulary read_vocabulary(const GgufFile& file) {
     const std::string_view token = vocabulary.tokens[i];
     if (!is_utf8(token)) invalid(file, fmt::format("token {} is not UTF-8", i));
     const auto [other, is_new] = vocabulary.ids.emplace(token, static_cast<uint32_t>(i));
-    if (!is_new) invalid(file, fmt::format("tokens {} and {} are both '{}'", other->second, i, shown(token)));
+    if (!is_new) invalid(file, fmt::format("tokens {} and {} are both '{}'", other->second, i, gguf_printable(token)));
   }
   return vocabulary;
 }
@@ -96,12 +84,13 @@ std::vector<Merge> read_merges(const GgufFile& file, const Vocabulary& vocabular
   std::string whole;
   for (size_t i = 0; i < lines.size(); ++i) {
     const size_t blank = lines[i].find(' ', 1);
-    if (blank == std::string_view::npos) invalid(file, fmt::format("merge {} is one word, '{}'", i, shown(lines[i])));
+    if (blank == std::string_view::npos)
+      invalid(file, fmt::format("merge {} is one word, '{}'", i, gguf_printable(lines[i])));
     const Merge merge{lines[i].substr(0, blank), lines[i].substr(blank + 1)};
     whole.assign(merge.first).append(merge.second);
     for (std::string_view part : {merge.first, merge.second, std::string_view(whole)}) {
       if (!vocabulary.ids.contains(part)) {
-        invalid(file, fmt::format("merge {} needs the token '{}', which is not there", i, shown(part)));
+        invalid(file, fmt::format("merge {} needs the token '{}', which is not there", i, gguf_printable(part)));
       }
     }
     merges.push_back(merge);

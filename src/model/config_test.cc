@@ -1,0 +1,295 @@
+#include "model/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "expect_error.h"
+#include "gguf_builder.h"
+#include "tiny_gguf.h"
+
+namespace mxq {
+namespace {
+
+using ::testing::ElementsAre;
+using Json = nlohmann::json;
+
+constexpr auto kInvalid = ErrorCode::invalid_file;
+
+// Llama-3.2-1B's published config.json, in the fields that matter.
+Json llama() {
+  return Json::parse(R"({"model_type": "llama", "hidden_size": 2048, "intermediate_size": 8192,
+    "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64, "vocab_size": 128256,
+    "max_position_embeddings": 131072, "rms_norm_eps": 1e-05, "rope_theta": 500000.0, "tie_word_embeddings": true,
+    "rope_scaling": {"factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
+                     "original_max_position_embeddings": 8192, "rope_type": "llama3"},
+    "bos_token_id": 128000, "eos_token_id": [128001, 128008, 128009], "attention_bias": false, "mlp_bias": false})");
+}
+
+ModelConfig parse(const Json& json) {
+  return parse_hf_config(json.dump(), "config.json");
+}
+
+TEST(ModelConfig, ReadsEveryFieldOfHuggingFace) {
+  const ModelConfig config = parse(llama());
+  EXPECT_EQ(config.architecture, "llama");
+  EXPECT_EQ(config.hidden_size, 2048);
+  EXPECT_EQ(config.intermediate_size, 8192);
+  EXPECT_EQ(config.num_hidden_layers, 16);
+  EXPECT_EQ(config.num_attention_heads, 32);
+  EXPECT_EQ(config.num_key_value_heads, 8);
+  EXPECT_EQ(config.head_dim, 64);
+  EXPECT_EQ(config.vocab_size, 128256);
+  EXPECT_EQ(config.max_position_embeddings, 131072);
+  EXPECT_EQ(config.rms_norm_eps, 1e-5);
+  EXPECT_EQ(config.rope_theta, 5e5);
+  ASSERT_TRUE(config.rope_scaling);
+  EXPECT_EQ(config.rope_scaling->type, "llama3");
+  EXPECT_EQ(config.rope_scaling->factor, 32);
+  EXPECT_EQ(config.rope_scaling->high_freq_factor, 4);
+  EXPECT_EQ(config.rope_scaling->original_max_position_embeddings, 8192);
+  EXPECT_TRUE(config.tie_word_embeddings);
+  EXPECT_FALSE(config.attention_bias);
+  EXPECT_EQ(config.bos_token_id, 128000);
+  EXPECT_THAT(config.eos_token_ids, ElementsAre(128001, 128008, 128009));
+  EXPECT_EQ(config.sliding_window, std::nullopt);
+  EXPECT_EQ(config.quantization, "");
+}
+
+TEST(ModelConfig, DefaultsAreThoseOfTransformers) {
+  const ModelConfig config = parse(Json::parse(R"({"model_type": "qwen2", "hidden_size": 896, "intermediate_size": 4864,
+    "num_hidden_layers": 24, "num_attention_heads": 14, "vocab_size": 151936, "head_dim": null, "bos_token_id": -1,
+    "use_sliding_window": false, "sliding_window": 32768})"));
+  EXPECT_EQ(config.num_key_value_heads, 14);
+  EXPECT_EQ(config.head_dim, 64);
+  EXPECT_EQ(config.rms_norm_eps, 1e-6);
+  EXPECT_EQ(config.rope_theta, 1e4);
+  EXPECT_FALSE(config.tie_word_embeddings);
+  EXPECT_TRUE(config.attention_bias);
+  EXPECT_EQ(config.bos_token_id, std::nullopt);
+  EXPECT_TRUE(config.eos_token_ids.empty());
+  EXPECT_EQ(config.sliding_window, std::nullopt);
+}
+
+TEST(ModelConfig, ReadsNewerAndNestedForms) {
+  Json json = llama();
+  json.erase("rope_scaling");
+  json.erase("rope_theta");
+  json["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", 1234.0}};
+  EXPECT_EQ(parse(json).rope_theta, 1234);
+  EXPECT_FALSE(parse(json).rope_scaling);
+  const Json nested{{"model_type", "gemma3"}, {"text_config", json}};
+  EXPECT_EQ(parse(nested).hidden_size, 2048);
+  json["sliding_window"] = 4096;
+  EXPECT_EQ(parse(json).sliding_window, 4096);
+  json["quantization_config"] = {{"quant_method", "gptq"}};
+  EXPECT_EQ(parse(json).quantization, "gptq");
+}
+
+TEST(ModelConfig, NamesFieldAndValueOfWhatIsWrong) {
+  const auto wrong = [](const char* field, const Json& value, const std::string& message) {
+    Json json = llama();
+    json[field] = value;
+    expect_error(kInvalid, message, [&] { parse(json); });
+  };
+  for (const char* field : {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+                            "num_key_value_heads", "head_dim", "vocab_size", "max_position_embeddings"}) {
+    const std::string is = std::string("read config.json: '") + field + "' is ";
+    wrong(field, 0, is + "0; an integer from 1 to");
+    wrong(field, -5, is + "-5");
+    wrong(field, int64_t{1} << 41, is + "2199023255552");
+    wrong(field, ~uint64_t{0}, is + "18446744073709551615");
+    wrong(field, "12", is + "\"12\"");
+    wrong(field, 1.5, is + "1.5");
+    wrong(field, Json::array({1}), is + "[1]");
+  }
+  for (const char* field :
+       {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "model_type"}) {
+    Json json = llama();
+    json.erase(field);
+    expect_error(kInvalid, std::string("'") + field + "' is missing", [&] { parse(json); });
+  }
+  wrong("rope_theta", -1.0, "'rope_theta' is -1.0; a number above 0");
+  wrong("rms_norm_eps", "x", "'rms_norm_eps' is \"x\"");
+  wrong("tie_word_embeddings", 1, "'tie_word_embeddings' is 1; true or false");
+  wrong("eos_token_id", "</s>", "'eos_token_id' is \"</s>\"");
+  wrong("rope_scaling", 8, "'rope_scaling' is 8; an object");
+  wrong("model_type", 8, "'model_type' is 8; a string");
+  wrong("num_key_value_heads", 5, "num_attention_heads 32 is no multiple of num_key_value_heads 5");
+  Json json = llama();
+  json.erase("head_dim");
+  json["num_attention_heads"] = 24;
+  expect_error(kInvalid, "hidden_size 2048 is no multiple of num_attention_heads 24", [&] { parse(json); });
+  expect_error(kInvalid, "no JSON", [] { parse_hf_config("{\"a\": 1,\n}", "config.json"); });
+  expect_error(kInvalid, "the JSON is [1]; an object", [] { parse_hf_config("[1]", "config.json"); });
+  expect_error(kInvalid, "no JSON", [] { parse_hf_config("", "config.json"); });
+}
+
+ModelConfig from_gguf(const GgufBuilder& builder) {
+  const std::string bytes = builder.build();
+  return gguf_config(parse_gguf(std::as_bytes(std::span(bytes)), "tiny.gguf"));
+}
+
+TEST(ModelConfig, ReadsGgufMetadata) {
+  TinyGguf tiny;
+  tiny.extra_keys = false;
+  GgufBuilder builder = tiny.builder();
+  builder.u32("tokenizer.ggml.bos_token_id", 1).u32("tokenizer.ggml.eos_token_id", 2);
+  builder.u32("tokenizer.ggml.eot_token_id", 3).u32("tokenizer.ggml.padding_token_id", 0xffffffff);
+  const ModelConfig config = from_gguf(builder);
+  EXPECT_EQ(config.architecture, "llama");
+  EXPECT_EQ(config.hidden_size, 32);
+  EXPECT_EQ(config.intermediate_size, 64);
+  EXPECT_EQ(config.num_hidden_layers, 2);
+  EXPECT_EQ(config.num_attention_heads, 4);
+  EXPECT_EQ(config.num_key_value_heads, 2);
+  EXPECT_EQ(config.head_dim, 8);
+  EXPECT_EQ(config.vocab_size, 4);
+  EXPECT_EQ(config.max_position_embeddings, 128);
+  EXPECT_EQ(config.rms_norm_eps, 1e-5);  // not the nearest float's 9.99999975e-06
+  EXPECT_TRUE(config.tie_word_embeddings);
+  EXPECT_FALSE(config.attention_bias);
+  EXPECT_EQ(config.bos_token_id, 1);
+  EXPECT_EQ(config.pad_token_id, std::nullopt);
+  EXPECT_THAT(config.eos_token_ids, ElementsAre(2, 3));
+
+  TinyGguf qwen;
+  qwen.architecture = "qwen2";
+  qwen.separate_output = qwen.qkv_bias = true;
+  const ModelConfig other = from_gguf(qwen.builder());
+  EXPECT_FALSE(other.tie_word_embeddings);
+  EXPECT_TRUE(other.attention_bias);
+  // A window makes it Mistral for transformers.
+  EXPECT_EQ(from_gguf(tiny.builder().u32("llama.attention.sliding_window", 64)).architecture, "mistral");
+}
+
+TEST(ModelConfig, RefusesGgufMetadataThatCannotBe) {
+  const auto refused = [](ErrorCode code, const char* message, const GgufBuilder& builder) {
+    expect_error(code, message, [&] { from_gguf(builder); });
+  };
+  const auto unsupported = ErrorCode::unsupported;
+  refused(kInvalid, "metadata 'general.architecture' is missing", GgufBuilder());
+  refused(unsupported, "architecture 'gpt2'; llama, mistral, qwen2, qwen3",
+          GgufBuilder().string("general.architecture", "gpt2"));
+  for (const char* key :
+       {"block_count", "context_length", "embedding_length", "feed_forward_length", "attention.head_count"}) {
+    TinyGguf tiny;
+    tiny.without = {key};
+    refused(kInvalid, (std::string("metadata 'llama.") + key + "' is missing").c_str(), tiny.builder());
+    refused(kInvalid, (std::string("'llama.") + key + "' is 0; an integer from 1").c_str(),
+            tiny.builder().u32(std::string("llama.") + key, 0));
+  }
+  TinyGguf tiny;
+  tiny.without = {"eps", "attention.head_count_kv"};
+  refused(kInvalid, "layer_norm_rms_epsilon' is missing", tiny.builder());
+  refused(kInvalid, "layer_norm_rms_epsilon' is nan",
+          tiny.builder().f32("llama.attention.layer_norm_rms_epsilon", NAN));
+  refused(unsupported, "'llama.attention.head_count_kv' differs between layers",
+          tiny.builder().numbers<uint32_t>("llama.attention.head_count_kv", 4, {2, 4}));
+  tiny.without = {"attention.head_count_kv"};
+  EXPECT_EQ(from_gguf(tiny.builder()).num_key_value_heads, 4);
+  EXPECT_EQ(from_gguf(tiny.builder().numbers<uint32_t>("llama.attention.head_count_kv", 4, {2, 2})).num_key_value_heads,
+            2);
+  refused(unsupported, "mixture of experts", TinyGguf().builder().u32("llama.expert_count", 8));
+  refused(unsupported, "rotary embedding of 4 of a head's 8",
+          TinyGguf().builder().u32("llama.rope.dimension_count", 4));
+  refused(unsupported, "rope scaling of type 'longrope'",
+          TinyGguf().builder().string("llama.rope.scaling.type", "longrope"));
+}
+
+TEST(ModelConfig, ReadsRopeScalingOfGguf) {
+  GgufBuilder builder = TinyGguf().builder();
+  builder.string("llama.rope.scaling.type", "yarn").f32("llama.rope.scaling.factor", 4.f);
+  builder.u32("llama.rope.scaling.original_context_length", 32);
+  const auto rope = from_gguf(builder).rope_scaling;
+  ASSERT_TRUE(rope);
+  EXPECT_EQ(rope->type, "yarn");
+  EXPECT_EQ(rope->factor, 4);
+  EXPECT_EQ(rope->original_max_position_embeddings, 32);
+}
+
+// The table that llama.cpp's converter makes of Llama 3.1's parameters (values by transformers'
+// _compute_llama3_parameters at head_dim 16, theta 500000, factor 8: inv_freq without over inv_freq with scaling).
+TEST(ModelConfig, RecognisesLlama3RopeInItsTable) {
+  TinyGguf tiny;
+  tiny.extra_keys = false;
+  tiny.without = {"attention.head_count", "attention.head_count_kv"};
+  const std::vector<float> table{1, 1, 1, 1, 2.694530249f, 8, 8, 8};
+  const auto with = [&](const std::vector<float>& values) {
+    GgufBuilder b;
+    b.string("general.architecture", "llama").u32("llama.block_count", 1).u32("llama.context_length", 131072);
+    b.u32("llama.embedding_length", 32).u32("llama.feed_forward_length", 64).u32("llama.attention.head_count", 2);
+    b.f32("llama.attention.layer_norm_rms_epsilon", 1e-5f).f32("llama.rope.freq_base", 500000.f);
+    b.u32("llama.vocab_size", 8).f32_tensor("rope_freqs.weight", {values.size()}, values);
+    return b;
+  };
+  const auto rope = from_gguf(with(table)).rope_scaling;
+  ASSERT_TRUE(rope);
+  EXPECT_EQ(rope->type, "llama3");
+  EXPECT_EQ(rope->factor, 8);
+  EXPECT_EQ(rope->original_max_position_embeddings, 8192);
+  auto other = table;
+  other[4] = 3;
+  expect_error(ErrorCode::unsupported, "'rope_freqs.weight' is not the table", [&] { from_gguf(with(other)); });
+  other[4] = NAN;
+  expect_error(ErrorCode::unsupported, "'rope_freqs.weight' is not the table", [&] { from_gguf(with(other)); });
+  expect_error(ErrorCode::unsupported, "is not the table", [&] { from_gguf(with({1, 8})); });
+}
+
+TEST(ModelConfig, WritesWhatItReads) {
+  for (const char* architecture : {"llama", "qwen2", "qwen3", "mistral"}) {
+    SCOPED_TRACE(architecture);
+    ModelConfig config = parse(llama());
+    config.architecture = architecture;
+    config.attention_bias = config.architecture == "qwen2";
+    config.sliding_window = 1024;
+    config.pad_token_id = 3;
+    const std::string text = hf_config_json(config, DType::bf16);
+    const ModelConfig again = parse_hf_config(text, "config.json");
+    EXPECT_EQ(again.architecture, config.architecture);
+    EXPECT_EQ(again.hidden_size, config.hidden_size);
+    EXPECT_EQ(again.intermediate_size, config.intermediate_size);
+    EXPECT_EQ(again.num_hidden_layers, config.num_hidden_layers);
+    EXPECT_EQ(again.num_attention_heads, config.num_attention_heads);
+    EXPECT_EQ(again.num_key_value_heads, config.num_key_value_heads);
+    EXPECT_EQ(again.head_dim, config.head_dim);
+    EXPECT_EQ(again.vocab_size, config.vocab_size);
+    EXPECT_EQ(again.max_position_embeddings, config.max_position_embeddings);
+    EXPECT_EQ(again.rms_norm_eps, config.rms_norm_eps);
+    EXPECT_EQ(again.rope_theta, config.rope_theta);
+    EXPECT_EQ(again.rope_scaling->type, "llama3");
+    EXPECT_EQ(again.rope_scaling->factor, 32);
+    EXPECT_EQ(again.rope_scaling->original_max_position_embeddings, 8192);
+    EXPECT_EQ(again.tie_word_embeddings, config.tie_word_embeddings);
+    EXPECT_EQ(again.attention_bias, config.attention_bias);
+    EXPECT_EQ(again.bos_token_id, config.bos_token_id);
+    EXPECT_EQ(again.pad_token_id, config.pad_token_id);
+    EXPECT_EQ(again.eos_token_ids, config.eos_token_ids);
+    EXPECT_EQ(again.sliding_window, config.sliding_window);
+    EXPECT_EQ(Json::parse(text)["torch_dtype"], "bfloat16");
+  }
+  ModelConfig config = parse(llama());
+  EXPECT_EQ(Json::parse(hf_config_json(config, DType::f16))["architectures"], Json::array({"LlamaForCausalLM"}));
+  config.architecture = "gpt2";
+  expect_error(ErrorCode::unsupported, "architecture 'gpt2'", [&] { hf_config_json(config, DType::f16); });
+}
+
+TEST(ModelConfig, KvCacheBytes) {
+  // Llama-3-8B: 32 layers, 8 KV heads of 128: 128 KiB a token, 1 GiB at 8,192 tokens.
+  ModelConfig config;
+  config.num_hidden_layers = 32;
+  config.num_key_value_heads = 8;
+  config.head_dim = 128;
+  EXPECT_EQ(kv_cache_bytes(config, 1), 131072);
+  EXPECT_EQ(kv_cache_bytes(config, 8192), int64_t{1} << 30);
+  for (int64_t context : {int64_t{0}, int64_t{-1}, (int64_t{1} << 40) + 1}) {
+    expect_error(ErrorCode::usage, "a context of", [&] { kv_cache_bytes(config, context); });
+  }
+  config.head_dim = config.num_key_value_heads = int64_t{1} << 31;
+  expect_error(ErrorCode::usage, "too many bytes", [&] { kv_cache_bytes(config, int64_t{1} << 40); });
+}
+
+}  // namespace
+}  // namespace mxq

@@ -1,0 +1,74 @@
+#include "model/gguf_names.h"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+#include <set>
+#include <vector>
+
+namespace mxq {
+namespace {
+
+TEST(GgufNames, TranslateBothWays) {
+  const std::vector<std::pair<const char*, const char*>> pairs{
+      {"token_embd.weight", "model.embed_tokens.weight"},
+      {"output_norm.weight", "model.norm.weight"},
+      {"output.weight", "lm_head.weight"},
+      {"blk.0.attn_norm.weight", "model.layers.0.input_layernorm.weight"},
+      {"blk.0.attn_q.weight", "model.layers.0.self_attn.q_proj.weight"},
+      {"blk.7.attn_k.bias", "model.layers.7.self_attn.k_proj.bias"},
+      {"blk.10.attn_v.weight", "model.layers.10.self_attn.v_proj.weight"},
+      {"blk.123.attn_output.weight", "model.layers.123.self_attn.o_proj.weight"},
+      {"blk.1.attn_q_norm.weight", "model.layers.1.self_attn.q_norm.weight"},
+      {"blk.1.attn_k_norm.weight", "model.layers.1.self_attn.k_norm.weight"},
+      {"blk.1.ffn_norm.weight", "model.layers.1.post_attention_layernorm.weight"},
+      {"blk.1.ffn_gate.weight", "model.layers.1.mlp.gate_proj.weight"},
+      {"blk.1.ffn_up.weight", "model.layers.1.mlp.up_proj.weight"},
+      {"blk.1.ffn_down.bias", "model.layers.1.mlp.down_proj.bias"}};
+  for (const auto& [gguf, hf] : pairs) {
+    EXPECT_EQ(hf_name_from_gguf(gguf), hf);
+    EXPECT_EQ(gguf_name_from_hf(hf), gguf);
+  }
+}
+
+TEST(GgufNames, OthersHaveNone) {
+  for (const char* name :
+       {"", ".weight", "blk", "blk.", "blk.0", "blk.0.", "blk.0.weight", "blk..attn_q.weight", "blk.x.attn_q.weight",
+        "blk.-1.attn_q.weight", "blk.01.attn_q.weight", "blk.0.attn_q", "blk.0.attn_q.scale",
+        "blk.0.ffn_gate_exps.weight", "token_embd", "rope_freqs.weight", "model.layers.0.self_attn.q_proj.weight"}) {
+    EXPECT_EQ(hf_name_from_gguf(name), std::nullopt) << name;
+  }
+  EXPECT_EQ(gguf_name_from_hf("model.layers.0.self_attn.rotary_emb.inv_freq"), std::nullopt);
+  EXPECT_EQ(gguf_name_from_hf("blk.0.attn_q.weight"), std::nullopt);
+  EXPECT_TRUE(gguf_is_rope_table("rope_freqs.weight"));
+  EXPECT_FALSE(gguf_is_rope_table("output.weight"));
+}
+
+TEST(GgufNames, OnlyLlamaIsPermuted) {
+  EXPECT_TRUE(gguf_permutes_rows("llama"));
+  EXPECT_TRUE(gguf_permutes_rows("mistral"));
+  EXPECT_FALSE(gguf_permutes_rows("qwen2"));
+  EXPECT_FALSE(gguf_permutes_rows("qwen3"));
+}
+
+// llama.cpp converts by reshape(heads, 2, head/2, ...).swapaxes(1, 2): replayed here with explicit indices.
+TEST(GgufNames, PermutationUndoesTheConversion) {
+  for (int64_t heads : {1, 3}) {
+    for (int64_t head : {2, 8, 64}) {
+      std::vector<int64_t> gguf(static_cast<size_t>(heads * head));
+      size_t out = 0;
+      for (int64_t h = 0; h < heads; ++h) {
+        for (int64_t pair = 0; pair < head / 2; ++pair) {
+          for (int64_t half = 0; half < 2; ++half) gguf[out++] = (h * 2 + half) * (head / 2) + pair;
+        }
+      }
+      // gguf[i] is the HF row that the file holds at i.
+      for (int64_t row = 0; row < heads * head; ++row) {
+        EXPECT_EQ(gguf[static_cast<size_t>(gguf_row_of_hf_row(row, head))], row);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace mxq
