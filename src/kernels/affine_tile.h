@@ -22,6 +22,9 @@ inline constexpr float kSmallestScale = 1e-30f;
 /// Groups whose range over the codes' is smaller are taken for constant by the least squares fits.
 inline constexpr float kSmallestRange = 1e-20f;
 
+/// tile_snap does not look at the zeros one step around where the step is no more than this part of a code.
+inline constexpr float kFineZeroStep = 0.0625f;
+
 /// Rounds of alternating least squares of tile_fit_mse.
 struct LeastSquaresSearch {
   const float* shrinks = nullptr;  // starts: the min..max range times each of these

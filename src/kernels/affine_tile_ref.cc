@@ -254,9 +254,11 @@ void tile_snap(const float* tile, int n, int max_code, const MetadataSteps& step
       const float u = best_u, up = std::min(u + 1.0f, 255.0f), down = std::max(u - 1.0f, 0.0f);
       consider(up, offset_code(up));
       consider(down, offset_code(down));
-      const float i = best_i, u_best = best_u;
-      consider(u_best, std::min(i + 1.0f, 127.0f));
-      consider(u_best, std::max(i - 1.0f, -127.0f));
+      if (steps.zero > kFineZeroStep) {
+        const float i = best_i, u_best = best_u;
+        consider(u_best, std::min(i + 1.0f, 127.0f));
+        consider(u_best, std::max(i - 1.0f, -127.0f));
+      }
     }
     scale_codes[l] = static_cast<uint8_t>(best_u);
     zero_codes[l] = static_cast<int8_t>(best_i);
