@@ -83,7 +83,12 @@ class Builder {
 
   TokenizerFiles build() {
     const std::string model = file_.get_string("tokenizer.ggml.model");
-    if (model == "gpt2") {
+    const char* merges = model == "gpt2"    ? "tokenizer.ggml.merges"
+                         : model == "llama" ? "tokenizer.ggml.scores"
+                                            : nullptr;
+    if (merges && !file_.find(merges)) {
+      result_.notes.push_back(fmt::format("no tokenizer.json: the file has no {}", merges));
+    } else if (model == "gpt2") {
       byte_level_bpe();
     } else if (model == "llama") {
       sentencepiece_bpe();

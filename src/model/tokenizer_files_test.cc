@@ -192,6 +192,13 @@ TEST(TokenizerFiles, WithoutTokenizerThereIsANote) {
   const auto bert = rebuild(other);
   EXPECT_FALSE(bert.files.contains("tokenizer.json"));
   EXPECT_THAT(bert.notes, ElementsAre(HasSubstr("tokenizer.ggml.model is 'bert'")));
+  GgufBuilder bare;
+  bare.string("general.architecture", "llama")
+      .string("tokenizer.ggml.model", "gpt2")
+      .strings("tokenizer.ggml.tokens", {"a"});
+  const auto no_merges = rebuild(bare);
+  EXPECT_FALSE(no_merges.files.contains("tokenizer.json"));
+  EXPECT_THAT(no_merges.notes, ElementsAre("no tokenizer.json: the file has no tokenizer.ggml.merges"));
   // A template that is no text is left out.
   const auto result = rebuild(byte_level("gpt-2").string("tokenizer.chat_template", "\xff"));
   EXPECT_FALSE(Json::parse(result.files.at("tokenizer_config.json")).contains("chat_template"));
@@ -222,7 +229,6 @@ TEST(TokenizerFiles, RefusesVocabulariesThatContradictThemselves) {
   refused("merge 0 needs the token 'ab', which is not there",
           with({"a", "b"}).strings("tokenizer.ggml.merges", {"a b"}));
   refused("merge 0 needs the token 'c'", with({"a", "ca"}).strings("tokenizer.ggml.merges", {"c a"}));
-  expect_error(kInvalid, "metadata 'tokenizer.ggml.merges' is missing", [&] { rebuild(with({"a"})); });
   refused("2 scores of 10 tokens", sentencepiece().numbers<float>("tokenizer.ggml.scores", 6, {0, 0}));
   refused("the score of token 3 is nan",
           sentencepiece().numbers<float>("tokenizer.ggml.scores", 6, std::vector<float>(10, NAN)));
