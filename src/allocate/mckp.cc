@@ -205,8 +205,10 @@ Solution solve_checked(const Problem& problem, const Limits& limits) {
     limit *= 2;
   }
   best.states = states;
-  best.lower_bound =
-      loss - proved > tolerance * best.value ? std::max(0.0, std::min(best.value, relaxed + proved)) : best.value;
+  best.lower_bound = best.value;
+  if (const double slop = tolerance * best.value; loss - proved > slop) {
+    best.lower_bound = std::max(0.0, std::min(best.value, relaxed + proved - slop));
+  }
   return best;
 }
 
