@@ -60,16 +60,17 @@ std::vector<std::optional<std::string>> apply_pins(const ErrorTable& table, cons
   std::vector<std::optional<std::string>> pinned(table.matrices.size());
   for (const auto& [pattern, scheme] : options.pins) {
     const std::string operation = fmt::format("pin '{}={}'", pattern, scheme);
-    std::regex regex;
+    std::vector<char> matches;
     try {
-      regex.assign(pattern, std::regex::ECMAScript);
+      const std::regex regex(pattern, std::regex::ECMAScript);
+      for (const MatrixErrors& m : table.matrices) matches.push_back(std::regex_search(m.name, regex));
     } catch (const std::regex_error& e) {
       throw Error(ErrorCode::usage, operation, fmt::format("not a regular expression ({})", e.what()));
     }
     bool matched = false;
     for (size_t i = 0; i < table.matrices.size(); ++i) {
       const MatrixErrors& m = table.matrices[i];
-      if (!std::regex_search(m.name, regex)) continue;
+      if (!matches[i]) continue;
       matched = true;
       if (pinned[i]) continue;
       if (!find_scheme(m, scheme)) {

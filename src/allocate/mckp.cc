@@ -23,8 +23,9 @@ int64_t lightest(const std::vector<Item>& items) {
   return std::min_element(items.begin(), items.end(), [](auto& a, auto& b) { return a.weight < b.weight; })->weight;
 }
 
-void check(const Problem& problem) {
-  double largest = 0;
+/// Returns the largest cost.
+double check(const Problem& problem) {
+  double largest = 0, sum = 0;
   for (size_t k = 0; k < problem.classes.size(); ++k) {
     if (problem.classes[k].empty()) {
       throw Error(ErrorCode::usage, kOperation, fmt::format("class {} has no items", k), "at least one a class");
@@ -41,11 +42,13 @@ void check(const Problem& problem) {
       }
       costliest = std::max(costliest, item.cost);
     }
-    largest += costliest;
+    largest = std::max(largest, costliest);
+    sum += costliest;
   }
-  if (!std::isfinite(largest)) {
+  if (!std::isfinite(sum)) {
     throw Error(ErrorCode::usage, kOperation, "the sum of the largest costs overflows", "sums below 1.79e308");
   }
+  return largest;
 }
 
 /// The problem with the lightest item's weight taken off every class, the weights' common divisor taken out, and
@@ -173,8 +176,9 @@ double relative_tolerance(size_t classes) {
   return 1e-12 + 1e-15 * static_cast<double>(classes);
 }
 
-Solution solve(const Problem& problem, const Limits& limits) {
-  check(problem);
+namespace {
+
+Solution solve_checked(const Problem& problem, const Limits& limits) {
   const Reduced reduced = reduce(problem);
   const Greedy greedy = walk(reduced);
   const Core core = make_core(reduced, greedy);
@@ -187,7 +191,7 @@ Solution solve(const Problem& problem, const Limits& limits) {
   // The optimum usually lies very near the relaxation, and the search's work grows with the loss it admits: so ask
   // first for a choice of very little loss, and for twice as much until there is one.
   double loss = best.value - relaxed;
-  double limit = loss / 4096;
+  double limit = std::max({loss / 4096, tolerance * best.value, std::numeric_limits<double>::min()});
   while (loss - proved > tolerance * best.value) {
     limit = std::min(limit, loss);
     const Search search = search_core(core, limit, loss, limits.memory_bytes, steps_left, states);
@@ -201,9 +205,31 @@ Solution solve(const Problem& problem, const Limits& limits) {
     limit *= 2;
   }
   best.states = states;
-  best.lower_bound =
-      loss - proved > tolerance * best.value ? std::max(0.0, std::min(best.value, relaxed + proved)) : best.value;
+  best.lower_bound = best.value;
+  if (const double slop = tolerance * best.value; loss - proved > slop) {
+    best.lower_bound = std::max(0.0, std::min(best.value, relaxed + proved - slop));
+  }
   return best;
+}
+
+}  // namespace
+
+Solution solve(const Problem& problem, const Limits& limits) {
+  constexpr double kSmall = 0x1p-700;
+  const double largest = check(problem);
+  if (largest == 0 || largest > kSmall) return solve_checked(problem, limits);
+  // A cost per unit of weight would be rounded to few digits or to 0; a power of two changes nothing else.
+  const int shift = -std::ilogb(largest);
+  Problem scaled = problem;
+  for (auto& items : scaled.classes) {
+    for (Item& item : items) item.cost = std::ldexp(item.cost, shift);
+  }
+  const Solution found = solve_checked(scaled, limits);
+  Solution solution = finish(problem, found.choice);
+  solution.lower_bound =
+      found.optimal() ? solution.value : std::min(solution.value, std::ldexp(found.lower_bound, -shift));
+  solution.states = found.states;
+  return solution;
 }
 
 }  // namespace mxq::mckp

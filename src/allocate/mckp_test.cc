@@ -264,6 +264,17 @@ TEST(Mckp, CostsOfZeroAnd1e300) {
   EXPECT_THROW(solve(problem), Error);
 }
 
+TEST(Mckp, CostsBelowTheSmallestNormalNumber) {
+  const double tiny = std::numeric_limits<double>::denorm_min();
+  Problem problem;
+  for (int k = 0; k < 10; ++k) problem.classes.push_back({{7 * tiny, 0}, {2 * tiny, 2}, {0, 3}});
+  for (problem.capacity = 0; problem.capacity <= 30; ++problem.capacity) {
+    const Solution solution = solve(problem);
+    expect_sound(problem, solution);
+    EXPECT_EQ(solution.value, table_optimum(problem));
+  }
+}
+
 TEST(Mckp, HugeWeights) {
   const int64_t huge = int64_t{1} << 60;
   // 3 classes of up to 2^60 + odd parts, so that no common divisor helps.
