@@ -212,15 +212,23 @@ void TileFitMse(const float* tile, int n, int max_code, const float* min, const 
       return error;
     };
     V best_s = full, best_z = hn::Zero(d), best_error = hn::Zero(d);
-    for (int start = 0; start < search.starts; ++start) {
-      V s = hn::Mul(full, splat(search.shrinks[start]));
-      V z = hn::Sub(middle, hn::Div(mid, s));
+    const auto consider = [&](V s, V z, int rounds, bool first) HWY_ATTR {
       V error = hn::Zero(d);
-      for (int k = 0; k < search.rounds_per_start; ++k) error = round(s, z);
-      const M better = start == 0 ? hn::Eq(full, full) : hn::Lt(error, best_error);
+      for (int k = 0; k < rounds; ++k) error = round(s, z);
+      const M better = first ? hn::Eq(full, full) : hn::Lt(error, best_error);
       best_s = hn::IfThenElse(better, s, best_s);
       best_z = hn::IfThenElse(better, z, best_z);
       best_error = hn::IfThenElse(better, error, best_error);
+    };
+    for (int k = 0; k < search.starts; ++k) {
+      const V s = hn::Mul(full, splat(search.shrinks[k]));
+      consider(s, hn::Sub(middle, hn::Div(mid, s)), search.rounds_per_start, k == 0);
+    }
+    const V around_s = best_s, around_z = best_z;
+    for (int k = 0; k < search.nudge_count; ++k) {
+      const V factor = splat(search.nudges[k]);
+      consider(hn::Mul(around_s, factor), hn::Sub(middle, hn::Div(hn::Sub(middle, around_z), factor)),
+               search.rounds_per_nudge, false);
     }
     M active = hn::Not(constant);
     const V tolerance = splat(search.tolerance);
@@ -249,11 +257,11 @@ void TileFitBounded(const float* tile, int n, int max_code, const MetadataRange&
   if (!within) ref::tile_fit_bounded(tile, n, max_code, range, rounds, scale, center);
 }
 
-void TileSnap(const float* tile, int n, int max_code, const MetadataSteps& steps, bool neighbours, const float* scale,
-              const float* center, uint8_t* scale_codes, int8_t* zero_codes, float* error) {
+void TileSnap(const float* tile, int n, int max_code, const MetadataSteps& steps, const SnapSearch& search,
+              const float* scale, const float* center, uint8_t* scale_codes, int8_t* zero_codes, float* error) {
   const V top = splat(static_cast<float>(max_code)), middle = splat(0.5f * static_cast<float>(max_code));
   const V scale_step = splat(steps.scale), zero_step = splat(steps.zero);
-  const V per_zero_step = inverse_or_zero(zero_step), one = splat(1.0f), magic = splat(12582912.0f);
+  const V per_zero_step = inverse_or_zero(zero_step), magic = splat(12582912.0f);
   const V largest_u = splat(255.0f), largest_i = splat(127.0f), smallest_i = splat(-127.0f);
   for_each_vector([&](size_t l) {
     const V c = hn::LoadU(d, center + l);
@@ -274,15 +282,18 @@ void TileSnap(const float* tile, int n, int max_code, const MetadataSteps& steps
       best_i = hn::IfThenElse(better, i, best_i);
       best_error = hn::IfThenElse(better, e, best_error);
     };
-    if (neighbours) {
-      const V u = best_u, up = hn::Min(hn::Add(u, one), largest_u), down = hn::Max(hn::Sub(u, one), hn::Zero(d));
+    const V around_u = best_u;
+    for (int k = 1; k <= search.scale_reach; ++k) {
+      const V move = splat(static_cast<float>(k));
+      const V up = hn::Min(hn::Add(around_u, move), largest_u), down = hn::Max(hn::Sub(around_u, move), hn::Zero(d));
       consider(up, offset_code(up));
       consider(down, offset_code(down));
-      if (steps.zero > kFineZeroStep) {
-        const V i = best_i, u_best = best_u;
-        consider(u_best, hn::Min(hn::Add(i, one), largest_i));
-        consider(u_best, hn::Max(hn::Sub(i, one), smallest_i));
-      }
+    }
+    const V around_i = best_i, with_u = best_u;
+    for (int k = 1; k <= search.zero_reach; ++k) {
+      const V move = splat(static_cast<float>(k * search.zero_stride));
+      consider(with_u, hn::Min(hn::Add(around_i, move), largest_i));
+      consider(with_u, hn::Max(hn::Sub(around_i, move), smallest_i));
     }
     HWY_ALIGN float u[kTileLanes], i[kTileLanes];
     hn::Store(best_u, d, u);
@@ -368,10 +379,10 @@ void tile_fit_bounded(const float* tile, int n, int max_code, const MetadataRang
                       float* center) {
   HWY_DYNAMIC_DISPATCH(TileFitBounded)(tile, n, max_code, range, rounds, scale, center);
 }
-void tile_snap(const float* tile, int n, int max_code, const MetadataSteps& steps, bool neighbours, const float* scale,
-               const float* center, uint8_t* scale_codes, int8_t* zero_codes, float* error) {
+void tile_snap(const float* tile, int n, int max_code, const MetadataSteps& steps, const SnapSearch& search,
+               const float* scale, const float* center, uint8_t* scale_codes, int8_t* zero_codes, float* error) {
   HWY_DYNAMIC_DISPATCH(TileSnap)
-  (tile, n, max_code, steps, neighbours, scale, center, scale_codes, zero_codes, error);
+  (tile, n, max_code, steps, search, scale, center, scale_codes, zero_codes, error);
 }
 void tile_codes(const float* tile, int n, int max_code, const float* inverse_scale, const float* zero,
                 uint8_t* codes) {

@@ -22,16 +22,17 @@ inline constexpr float kSmallestScale = 1e-30f;
 /// Groups whose range over the codes' is smaller are taken for constant by the least squares fits.
 inline constexpr float kSmallestRange = 1e-20f;
 
-/// tile_snap does not look at the zeros one step around where the step is no more than this part of a code.
-inline constexpr float kFineZeroStep = 0.0625f;
-
-/// Rounds of alternating least squares of tile_fit_mse.
+/// Where tile_fit_mse looks. Alternating least squares ends in the local minimum next to its start, so several starts
+/// are gone a few rounds each; then as many around the best, and the best of all goes on.
 struct LeastSquaresSearch {
-  const float* shrinks = nullptr;  // starts: the min..max range times each of these
+  const float* shrinks = nullptr;  // starts: the scale that spans min..max times each of these
   int starts = 0;
-  int rounds_per_start = 2;  // then the best start goes on
-  int rounds = 8;            // at most, and
-  float tolerance = 1e-4f;   // no longer than the error falls by this share a round
+  int rounds_per_start = 2;
+  const float* nudges = nullptr;  // then: the best start's scale times each of these, its centre kept
+  int nudge_count = 0;
+  int rounds_per_nudge = 2;
+  int rounds = 8;           // at most, for the best, and
+  float tolerance = 1e-4f;  // no longer than the error falls by this share a round
 };
 
 /// What stored metadata can say: s <= scale_limit and |c / s| <= offset_limit.
@@ -44,6 +45,14 @@ struct MetadataRange {
 struct MetadataSteps {
   float scale = 0;
   float zero = 0;
+};
+
+/// The neighbours on the grid that tile_snap tries: scales up to scale_reach steps around, then, with the best of them,
+/// zeros up to zero_reach times zero_stride steps around. All 0: only rounds.
+struct SnapSearch {
+  int scale_reach = 0;
+  int zero_reach = 0;
+  int zero_stride = 1;
 };
 
 #define MXQ_AFFINE_TILE_KERNELS                                                                                       \
@@ -62,9 +71,8 @@ struct MetadataSteps {
   /* The same from (scale, center), each round's result put back into `range`. Groups within it stay as they are. */  \
   void tile_fit_bounded(const float* tile, int n, int max_code, const MetadataRange& range, int rounds, float* scale, \
                         float* center);                                                                               \
-  /* Puts (scale, center) on the grid of `steps`. With `neighbours`, of the scales one step around and then of the    \
-     zeros one step around, the one of least squared error. error: sum of (w - W)^2. */                               \
-  void tile_snap(const float* tile, int n, int max_code, const MetadataSteps& steps, bool neighbours,                 \
+  /* Puts (scale, center) on the grid of `steps`: of the neighbours that `search` names, the one of least squared error. */\
+  void tile_snap(const float* tile, int n, int max_code, const MetadataSteps& steps, const SnapSearch& search,        \
                  const float* scale, const float* center, uint8_t* scale_codes, int8_t* zero_codes, float* error);    \
   /* q = round(w * inverse_scale + zero), half to even, within 0..max_code; codes[i * 16 + l]. */                     \
   void tile_codes(const float* tile, int n, int max_code, const float* inverse_scale, const float* zero,              \

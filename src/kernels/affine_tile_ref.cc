@@ -154,14 +154,22 @@ void tile_fit_mse(const float* tile, int n, int max_code, const float* min, cons
       z = (z - fit.alpha) / slope;
       return error;
     };
-    for (int start = 0; start < search.starts; ++start) {
-      float s = full * search.shrinks[start], z = middle - mid / s, error = 0;
-      for (int k = 0; k < search.rounds_per_start; ++k) error = round(s, z);
-      if (start == 0 || error < best_error) {
-        best_s = s;
-        best_z = z;
-        best_error = error;
-      }
+    const auto consider = [&](float s, float z, int rounds, bool first) {
+      float error = 0;
+      for (int k = 0; k < rounds; ++k) error = round(s, z);
+      if (!first && !(error < best_error)) return;
+      best_s = s;
+      best_z = z;
+      best_error = error;
+    };
+    for (int k = 0; k < search.starts; ++k) {
+      const float s = full * search.shrinks[k];
+      consider(s, middle - mid / s, search.rounds_per_start, k == 0);
+    }
+    const float around_s = best_s, around_z = best_z;
+    for (int k = 0; k < search.nudge_count; ++k) {
+      const float s = around_s * search.nudges[k];
+      consider(s, middle - (middle - around_z) / search.nudges[k], search.rounds_per_nudge, false);
     }
     for (int k = 0; k < search.rounds; ++k) {
       const float before = best_error;
@@ -224,8 +232,8 @@ void tile_fit_bounded(const float* tile, int n, int max_code, const MetadataRang
   }
 }
 
-void tile_snap(const float* tile, int n, int max_code, const MetadataSteps& steps, bool neighbours, const float* scale,
-               const float* center, uint8_t* scale_codes, int8_t* zero_codes, float* error) {
+void tile_snap(const float* tile, int n, int max_code, const MetadataSteps& steps, const SnapSearch& search,
+               const float* scale, const float* center, uint8_t* scale_codes, int8_t* zero_codes, float* error) {
   const float top = static_cast<float>(max_code), middle = 0.5f * top;
   const float per_scale_step = inverse_or_zero(steps.scale), per_zero_step = inverse_or_zero(steps.zero);
   for (int l = 0; l < kTileLanes; ++l) {
@@ -250,15 +258,17 @@ void tile_snap(const float* tile, int n, int max_code, const MetadataSteps& step
     best_u = round_code(scale[l] * per_scale_step, 255.0f);
     best_i = offset_code(best_u);
     best_error = evaluate(best_u, best_i);
-    if (neighbours) {
-      const float u = best_u, up = std::min(u + 1.0f, 255.0f), down = std::max(u - 1.0f, 0.0f);
+    const float u = best_u;
+    for (int k = 1; k <= search.scale_reach; ++k) {
+      const float up = std::min(u + static_cast<float>(k), 255.0f), down = std::max(u - static_cast<float>(k), 0.0f);
       consider(up, offset_code(up));
       consider(down, offset_code(down));
-      if (steps.zero > kFineZeroStep) {
-        const float i = best_i, u_best = best_u;
-        consider(u_best, std::min(i + 1.0f, 127.0f));
-        consider(u_best, std::max(i - 1.0f, -127.0f));
-      }
+    }
+    const float i = best_i, u_best = best_u;
+    for (int k = 1; k <= search.zero_reach; ++k) {
+      const auto move = static_cast<float>(k * search.zero_stride);
+      consider(u_best, std::min(i + move, 127.0f));
+      consider(u_best, std::max(i - move, -127.0f));
     }
     scale_codes[l] = static_cast<uint8_t>(best_u);
     zero_codes[l] = static_cast<int8_t>(best_i);

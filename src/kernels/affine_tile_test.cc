@@ -96,7 +96,9 @@ TEST_P(AffineTile, EqualsTheReference) {
       ASSERT_TRUE(same_bits(errors, errors2));
 
       const float shrinks[] = {1.0f, 0.85f, 0.7f};
-      const LeastSquaresSearch search{.shrinks = shrinks, .starts = 3, .rounds_per_start = 2, .rounds = 6};
+      const float nudges[] = {0.95f, 1.05f};
+      const LeastSquaresSearch search{.shrinks = shrinks, .starts = 3, .nudges = nudges, .nudge_count = 2,
+                                      .rounds = 6};
       auto scale = lanes(), center = lanes(), scale2 = lanes(), center2 = lanes();
       tile_fit_mse(tile.data, n, max_code, min.data(), max.data(), search, scale.data(), center.data());
       ref::tile_fit_mse(tile.data, n, max_code, min.data(), max.data(), search, scale2.data(), center2.data());
@@ -120,7 +122,7 @@ TEST_P(AffineTile, EqualsTheReference) {
       }
 
       for (const MetadataSteps steps : {MetadataSteps{1e-4f, 0.01f}, {0.02f, 0.5f}, {0.0f, 0.0f}}) {
-        for (const bool neighbours : {false, true}) {
+        for (const SnapSearch neighbours : {SnapSearch{0, 0, 1}, {1, 1, 1}, {3, 2, 5}}) {
           std::vector<uint8_t> u(kTileLanes), u2 = u;
           std::vector<int8_t> i(kTileLanes), i2 = i;
           auto e = lanes(), e2 = lanes();

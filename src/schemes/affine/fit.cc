@@ -10,8 +10,8 @@ namespace {
 /// hqq 0.2.8: ranges up to this get scale 1, and inverse scales are at most 2e4.
 constexpr float kHqqSmallestRange = 1e-4f;
 constexpr float kHqqLargestInverse = 2e4f;
-/// Not hqq's: keeps 1 / inverse_scale finite where max - min overflows.
-constexpr float kSmallestInverse = 1e-37f;
+/// Not hqq's: keeps 1 / inverse_scale finite.
+constexpr float kSmallestInverse = 3e-39f;
 
 }  // namespace
 
@@ -25,6 +25,7 @@ void fit_rtn(const Block& block, int bits, FittedBlock& fitted) {
       const float range = max[l] - min[l];
       // Python's number / tensor is a reciprocal and a product in torch.
       float inverse = range <= kHqqSmallestRange ? 1.0f : (1.0f / range) * top;
+      if (std::isinf(range)) inverse = (0.5f * top) / (0.5f * max[l] - 0.5f * min[l]);  // hqq would give 0
       inverse = std::max(std::min(inverse, kHqqLargestInverse), kSmallestInverse);
       fitted.inverse_scale[slot] = inverse;
       fitted.zero[slot] = -min[l] * inverse;
@@ -44,14 +45,32 @@ void centers_from_zeros(const Block& block, int bits, FittedBlock& fitted) {
   }
 }
 
-void fit_mse(const Block& block, int bits, FittedBlock& fitted) {
-  static constexpr float kShrinks[] = {1.0f, 0.9f, 0.8f, 0.7f};
-  const LeastSquaresSearch search{.shrinks = kShrinks, .starts = 4, .rounds_per_start = 2, .rounds = 8};
+namespace {
+
+constexpr float kShrinks[] = {1.0f, 0.9f, 0.8f, 0.7f};
+constexpr float kNudges[] = {0.94f, 0.97f, 1.03f, 1.06f};
+
+/// Starts and rounds were chosen on real matrices (docs/decisions/0003-metadata-first.md).
+constexpr LeastSquaresSearch kThoroughSearch{.shrinks = kShrinks,
+                                             .starts = 4,
+                                             .rounds_per_start = 3,
+                                             .nudges = kNudges,
+                                             .nudge_count = 4,
+                                             .rounds_per_nudge = 3,
+                                             .rounds = 8};
+/// With many codes the best scale is next to the whole range, and the search over the stored grid finds it.
+constexpr LeastSquaresSearch kQuickSearch{.shrinks = kShrinks, .starts = 1, .rounds_per_start = 1, .rounds = 0};
+
+}  // namespace
+
+void fit_mse(const Block& block, int bits, Metadata metadata, FittedBlock& fitted) {
+  const bool quick = bits >= kWideCodes && metadata == Metadata::q8;
   alignas(64) float min[kTileLanes], max[kTileLanes];
   for (int t = 0; t < block.tile_count; ++t) {
     const int n = block.tiles[t].n, slot = t * kTileLanes;
     tile_min_max(block.tile_data(t), n, min, max);
-    tile_fit_mse(block.tile_data(t), n, (1 << bits) - 1, min, max, search, fitted.scale + slot, fitted.center + slot);
+    tile_fit_mse(block.tile_data(t), n, (1 << bits) - 1, min, max, quick ? kQuickSearch : kThoroughSearch,
+                 fitted.scale + slot, fitted.center + slot);
   }
 }
 

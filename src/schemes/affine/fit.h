@@ -22,7 +22,10 @@ void fit_rtn(const Block& block, int bits, FittedBlock& fitted);
 /// hqq takes for constant (range below 1e-4: its scale of 1 says nothing about them) keep those of fit_rtn.
 void centers_from_zeros(const Block& block, int bits, FittedBlock& fitted);
 
-/// Fit::mse. Fills scale and center.
-void fit_mse(const Block& block, int bits, FittedBlock& fitted);
+/// From this width on, a grid of 8-bit metadata is coarse against the codes: searching it matters more than the fit.
+inline constexpr int kWideCodes = 6;
+
+/// Fit::mse. Fills scale and center; less thoroughly where store_metadata will search the stored grid.
+void fit_mse(const Block& block, int bits, Metadata metadata, FittedBlock& fitted);
 
 }  // namespace mxq::affine

@@ -1,7 +1,7 @@
 #include "schemes/affine/fit_matrix.h"
 
 #include <algorithm>
-#include <cstring>
+#include <cmath>
 #include <limits>
 #include <memory>
 #include <vector>
@@ -63,9 +63,11 @@ class HqqRounds {
       }
       kept = std::min(kept, kRoundsPerVisit - 1);
       parallel_for(blocks, [&](int64_t b) {
-        for (int t = 0; t < tiled_.blocks[b].tile_count; ++t) {
-          std::memcpy(fitted[b].zero + t * kTileLanes, visits_[b].zeros + (t * kRoundsPerVisit + kept) * kTileLanes,
-                      sizeof(float) * kTileLanes);
+        for (int slot = 0; slot < tiled_.blocks[b].tile_count * kTileLanes; ++slot) {
+          const int tile = slot / kTileLanes, lane = slot % kTileLanes;
+          const float zero = visits_[b].zeros[(tile * kRoundsPerVisit + kept) * kTileLanes + lane];
+          // Sums of weights near the largest float overflow; such groups stay as they are.
+          if (std::isfinite(zero)) fitted[b].zero[slot] = zero;
         }
       });
     }
@@ -117,10 +119,10 @@ void fit_matrix_hqq(MatrixView matrix, const Grouping& grouping, std::span<const
 
 }  // namespace
 
-void fit_matrix(MatrixView matrix, const Grouping& grouping, std::span<const int> widths, Fit fit,
-                const BlockConsumer& consume) {
+void fit_matrix(MatrixView matrix, const Grouping& grouping, std::span<const int> widths,
+                const QuantizeOptions& options, const BlockConsumer& consume) {
   if (grouping.groups() == 0 || widths.empty()) return;
-  if (fit == Fit::hqq) return fit_matrix_hqq(matrix, grouping, widths, consume);
+  if (options.fit == Fit::hqq) return fit_matrix_hqq(matrix, grouping, widths, consume);
   // A few blocks a task, each task with its own tile buffer.
   constexpr int64_t kBlocksPerTask = 4;
   parallel_for((grouping.blocks() + kBlocksPerTask - 1) / kBlocksPerTask, [&](int64_t task) {
@@ -133,10 +135,10 @@ void fit_matrix(MatrixView matrix, const Grouping& grouping, std::span<const int
       plan_block(grouping, b, *block);
       load_block(matrix, grouping, *block);
       for (size_t which = 0; which < widths.size(); ++which) {
-        if (fit == Fit::rtn) {
+        if (options.fit == Fit::rtn) {
           fit_rtn(*block, widths[which], *fitted);
         } else {
-          fit_mse(*block, widths[which], *fitted);
+          fit_mse(*block, widths[which], options.metadata, *fitted);
         }
         consume(*block, which, *fitted);
       }

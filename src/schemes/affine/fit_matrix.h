@@ -13,7 +13,7 @@ using BlockConsumer = std::function<void(const Block& block, size_t which, const
 
 /// Fits every block of the matrix at each of the bit widths. The tiles are made once for all widths. Fit::rtn and
 /// Fit::mse hold one block a thread; Fit::hqq, whose stopping rule looks at the whole matrix, a copy of the matrix.
-void fit_matrix(MatrixView matrix, const Grouping& grouping, std::span<const int> widths, Fit fit,
-                const BlockConsumer& consume);
+void fit_matrix(MatrixView matrix, const Grouping& grouping, std::span<const int> widths,
+                const QuantizeOptions& options, const BlockConsumer& consume);
 
 }  // namespace mxq::affine

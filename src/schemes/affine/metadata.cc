@@ -54,6 +54,14 @@ struct Snapped {
   double error = 0;
 };
 
+/// How far around the nearest point of the grid Fit::mse looks. Zeros move by about 0.15 of a code, less does nothing.
+SnapSearch grid_search(int max_code, float zero_step) {
+  const float stride = std::min(0.15f / std::max(zero_step, 1e-3f), 32.0f);
+  const bool wide = max_code >= (1 << kWideCodes) - 1;
+  return {
+      .scale_reach = wide ? 8 : 1, .zero_reach = wide ? 6 : 3, .zero_stride = std::max(1, static_cast<int>(stride))};
+}
+
 void snap(const Block& block, int max_code, Fit fit, const BoundedBlock& bounded, Snapped& out) {
   float scale = 0, offset = 0;
   for (int slot = 0; slot < block.tile_count * kTileLanes; ++slot) {
@@ -63,11 +71,12 @@ void snap(const Block& block, int max_code, Fit fit, const BoundedBlock& bounded
   out.scale_step = half_at_least(scale / 255.0f);
   out.zero_step = half_at_least(offset / 127.0f);
   const MetadataSteps steps{f32_from_f16(out.scale_step), f32_from_f16(out.zero_step)};
+  const SnapSearch search = fit == Fit::mse ? grid_search(max_code, steps.zero) : SnapSearch{};
   out.error = 0;
   alignas(64) float error[kTileLanes];
   for (int t = 0; t < block.tile_count; ++t) {
     const int slot = t * kTileLanes;
-    tile_snap(block.tile_data(t), block.tiles[t].n, max_code, steps, fit == Fit::mse, bounded.scale + slot,
+    tile_snap(block.tile_data(t), block.tiles[t].n, max_code, steps, search, bounded.scale + slot,
               bounded.center + slot, out.scale_codes + slot, out.zero_codes + slot, error);
     for (int l = 0; l < block.tiles[t].lanes; ++l) out.error += error[l];
   }
@@ -85,47 +94,64 @@ Spread spread_of(float* values, int n) {
   return {*std::max_element(values + n / 2, values + n), typical};
 }
 
-/// Metadata::q8. Mostly the block's largest scale and offset set the steps. Where some groups dwarf the others, their
-/// limits are halved for as long as that lowers the block's squared error.
+/// The scale that the neediest group takes when centres must lie within offset_limit scales: its own, or the one with
+/// which its span, pushed inwards, still ends where it did.
+float needed_scale(const Block& block, int max_code, const FittedBlock& fitted, float offset_limit) {
+  const float middle = 0.5f * static_cast<float>(max_code);
+  float needed = 0;
+  for (int slot = 0; slot < block.tile_count * kTileLanes; ++slot) {
+    const float scale = fitted.scale[slot], center = std::fabs(fitted.center[slot]);
+    const bool within = center <= offset_limit * scale;
+    needed = std::max(needed,
+                      within ? scale : center / (offset_limit + middle) + scale * (middle / (offset_limit + middle)));
+  }
+  return needed;
+}
+
+/// Metadata::q8. Mostly the block's largest scale and offset set the steps. Where some groups dwarf the others, lower
+/// limits are tried: first of the offsets (a zero step of one code, 127 / 127, serves any group), then of the scales;
+/// what lowers the block's squared error is kept.
 void choose_grid(const Block& block, int max_code, Fit fit, const FittedBlock& fitted, Snapped& best) {
   const float middle = 0.5f * static_cast<float>(max_code);
+  constexpr float kLargestOffset = 127.0f;
   float scales[kMaxSlots], offsets[kMaxSlots];
+  const int slots = block.tile_count * kTileLanes;
   int n = 0;
-  float largest_center = 0;
-  for (int slot = 0; slot < block.tile_count * kTileLanes; ++slot) {
-    largest_center = std::max(largest_center, std::fabs(fitted.center[slot]));
+  for (int slot = 0; slot < slots; ++slot) {
     if (fitted.scale[slot] < kSmallestScale) continue;  // constant groups follow the others
     scales[n] = fitted.scale[slot];
     offsets[n] = std::fabs(fitted.center[slot]) / fitted.scale[slot];
     ++n;
   }
   const Spread scale = spread_of(scales, n), offset = spread_of(offsets, n);
-  // A zero step of one code serves any group; finer where the groups' middles are all nearer.
   const float usual_offset = std::max(offset.typical, middle);
-  MetadataRange range{n > 0 ? scale.largest : largest_center / middle,
-                      n > 0 ? std::min(offset.largest, 127.0f) : middle};
   BoundedBlock bounded;
   const auto attempt = [&](const MetadataRange& limits, Snapped& out) {
     bound(block, max_code, fit, fitted, limits, bounded);
     snap(block, max_code, fit, bounded, out);
   };
+  MetadataRange range{.offset_limit = n > 0 ? std::min(offset.largest, kLargestOffset) : middle};
+  range.scale_limit = needed_scale(block, max_code, fitted, range.offset_limit);
   attempt(range, best);
-  if (!(best.error > 0)) return;
-  Snapped other;
-  // Lower (or, for constant groups alone in need, raise) one limit at a time; stop at the typical group.
-  const auto descend = [&](float MetadataRange::*limit, float floor) {
-    MetadataRange trial = range;
-    for (int halvings = 0; halvings < 16 && trial.*limit > 2 * floor; ++halvings) {
-      trial.*limit = std::max(0.5f * (trial.*limit), floor);
-      attempt(trial, other);
-      if (!(other.error < best.error)) continue;
-      best = other;
-      range = trial;
-    }
-  };
   constexpr float kOutlier = 6.0f;
-  if (n > 0 && offset.largest > 3 * usual_offset) descend(&MetadataRange::offset_limit, 0.5f * usual_offset);
-  if (n > 0 && scale.largest > kOutlier * scale.typical) descend(&MetadataRange::scale_limit, scale.typical);
+  const bool outliers = range.scale_limit > kOutlier * scale.typical || offset.largest > 3 * usual_offset;
+  if (!outliers || !(best.error > 0)) return;
+
+  Snapped other;
+  const auto consider = [&](const MetadataRange& limits) {
+    attempt(limits, other);
+    if (!(other.error < best.error)) return;
+    best = other;
+    range = limits;
+  };
+  for (float limit = kLargestOffset; limit > 0.25f * usual_offset; limit *= 0.5f) {
+    consider({needed_scale(block, max_code, fitted, limit), limit});
+  }
+  MetadataRange trial = range;
+  for (int halvings = 0; halvings < 20 && trial.scale_limit > scale.typical; ++halvings) {
+    trial.scale_limit *= 0.5f;
+    consider(trial);
+  }
 }
 
 void store_q8(const Block& block, int max_code, Fit fit, const FittedBlock& fitted, StoredBlock& stored) {

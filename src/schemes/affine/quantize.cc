@@ -148,7 +148,7 @@ QuantizedMatrix quantize_matrix(MatrixView matrix, const Scheme& scheme, const Q
   // Axis 1: a group's codes are its own whole bytes. Axis 0: they lie all over the stream, which is packed at the end.
   std::vector<uint8_t> all_codes;
   if (options.axis == 0) all_codes.resize(static_cast<size_t>(matrix.size()));
-  fit_matrix(matrix, grouping, {&bits, 1}, options.fit, [&](const Block& block, size_t, const FittedBlock& fitted) {
+  fit_matrix(matrix, grouping, {&bits, 1}, options, [&](const Block& block, size_t, const FittedBlock& fitted) {
     StoredBlock stored;
     store_metadata(block, bits, options.fit, options.metadata, fitted, stored);
     write_metadata(block, stored, out);
@@ -192,7 +192,7 @@ std::vector<double> measure_matrix(MatrixView matrix, std::span<const Scheme> sc
     for (const size_t i : which_schemes) widths.push_back(schemes[i].bits);
     // Summed block by block, then over the blocks in order, so that threads make no difference.
     std::vector<double> sums(static_cast<size_t>(grouping.blocks()) * widths.size());
-    fit_matrix(matrix, grouping, widths, options.fit, [&](const Block& block, size_t which, const FittedBlock& fitted) {
+    fit_matrix(matrix, grouping, widths, options, [&](const Block& block, size_t which, const FittedBlock& fitted) {
       const int bits = widths[which];
       StoredBlock stored;
       store_metadata(block, bits, options.fit, options.metadata, fitted, stored);

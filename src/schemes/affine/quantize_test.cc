@@ -160,6 +160,64 @@ TEST(Quantize, GaussianErrorsLieBetweenTheBounds) {
   }
 }
 
+struct Adversarial {
+  const char* name;
+  float (*weight)(int row, int col, float normal);
+};
+
+/// Groups that a grid shared by 128 of them could ruin.
+const Adversarial kAdversarial[] = {
+    {"all zero", [](int, int, float) { return 0.0f; }},
+    {"constant", [](int, int, float) { return 0.37f; }},
+    {"constants of all sizes", [](int r, int, float) { return std::ldexp(r % 2 ? 1.0f : -1.0f, r % 9 - 4); }},
+    {"all negative", [](int, int, float x) { return -0.1f - 0.02f * std::fabs(x); }},
+    {"far from zero", [](int, int, float x) { return 3.0f + 0.001f * x; }},
+    {"one row far from zero", [](int r, int, float x) { return r == 3 ? 5.0f + 0.01f * x : 0.02f * x; }},
+    {"one outlier", [](int r, int c, float x) { return r == 3 && c == 70 ? 8.0f : 0.02f * x; }},
+    {"an outlier a row", [](int r, int c, float x) { return c == 5 * r ? -4.0f : 0.02f * x; }},
+    {"one row a thousand times larger", [](int r, int, float x) { return r == 3 ? 20.0f * x : 0.02f * x; }},
+    {"rows of ranges 1e3 apart", [](int r, int, float x) { return std::pow(10.0f, float(r % 4)) * 1e-3f * x; }},
+    {"zero and Gaussian rows", [](int r, int, float x) { return r % 2 ? 0.0f : 0.02f * x; }},
+    {"two values", [](int, int c, float) { return c % 2 ? 1.0f : -1.0f; }},
+    {"denormal", [](int, int, float x) { return 1e-40f * x; }},
+    {"tiny", [](int, int, float x) { return 1e-8f * x; }},
+    {"huge", [](int, int, float x) { return 1e30f * x; }},
+    {"largest floats", [](int, int c, float) { return c % 2 ? 3e38f : -3e38f; }},
+};
+
+TEST(Quantize, NoGroupIsRuined) {
+  for (const Adversarial& kind : kAdversarial) {
+    Matrix m = gaussian(16, 256, 13, 1.0f);
+    double norm = 0;
+    for (int i = 0; i < 16 * 256; ++i) {
+      m.data[i] = kind.weight(i / 256, i % 256, m.data[i]);
+      norm += std::pow(double{m.data[i]}, 2);
+    }
+    norm = std::sqrt(norm);
+    for (const Scheme& scheme : {Scheme{2, 32}, {3, 64}, {4, 128}, {4, 32}, {8, 64}}) {
+      for (const int axis : {0, 1}) {
+        const double rtn = error_of(m, scheme, {Fit::rtn, axis, Metadata::f32});
+        for (const Metadata metadata : {Metadata::q8, Metadata::f16, Metadata::f32}) {
+          for (const Fit fit : {Fit::mse, Fit::rtn, Fit::hqq}) {
+            const QuantizeOptions options{fit, axis, metadata};
+            SCOPED_TRACE(testing::Message() << kind.name << " " << scheme.name() << " " << describe(options));
+            const double error = error_of(m, scheme, options);
+            EXPECT_TRUE(std::isfinite(error));
+            EXPECT_NEAR(measure_matrix(m.view(), {&scheme, 1}, options)[0], error, 1e-9 * error);
+            if (fit != Fit::mse) continue;
+            // What the format's own precision takes: fp16 steps end at 6e-8, fp16 at 65504 (times 255 for q8).
+            const bool out_of_range = metadata != Metadata::f32 && norm > 1e9;
+            const double precision = metadata == Metadata::f32 ? 1e-6 : 4e-3;
+            if (!out_of_range) {
+              EXPECT_LE(error, 1.15 * rtn + precision * norm + 1e-6) << "rtn with fp32 metadata " << rtn;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST(Quantize, NonFiniteWeightsAreNamed) {
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
                           -std::numeric_limits<float>::infinity()}) {
