@@ -24,7 +24,7 @@ setup-model: setup
 
 test-integration: test           ## against transformers, tokenizers, safetensors, gguf (installs PyTorch in build/venv)
 	scripts/setup.sh --peers
-	scripts/test_integration.sh $(BUILD)/mxq
+	scripts/test_integration.sh $(BUILD)
 
 test-asan:                       ## the whole test suite under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(MAKE) test PRESET=asan

@@ -1,19 +1,37 @@
 #!/usr/bin/env bash
-# test_integration.sh MXQ: the program against the packages that people load models with (scripts/setup.sh --peers).
+# test_integration.sh BUILD: the program against the packages that people load models with (scripts/setup.sh --peers).
 set -euo pipefail
 cd "$(dirname "$0")/.."
-mxq=$(realpath "$1")
-export MXQ_BIN=$mxq MXQ_BUILD=$(dirname "$mxq")
+build=$(realpath "$1")
+export MXQ_BIN=$build/mxq
 export MXQ_SHARED=${MXQ_SHARED:-$PWD/../shared}
 export MXQ_SMOLLM2_GGUF=${MXQ_SMOLLM2_GGUF:-$PWD/build/models/SmolLM2-135M-Instruct.Q4_1.gguf}
 export HF_HUB_OFFLINE=1 PYTHONDONTWRITEBYTECODE=1
-python=build/venv/bin/python
-status=0
-for test in tests/integration/*_peer.py; do
-  echo "== $(basename "$test")"
-  "$python" "$test" || status=1
-done
-# The RSS contract on a model of 4 GiB, made on the fly.
-echo "== 4 GiB model"
-(cd tests/e2e && MXQ_LARGE_MODEL_GIB=4 "../../$python" -m unittest -v real_model_test.LargeModel) || status=1
-exit $status
+python=$PWD/build/venv/bin/python
+cmake --build "$build" --target safetensors_copy gguf_tokenizer
+
+failed=()
+check() {
+  echo "== $1"
+  shift
+  "$@" || failed+=("$*")
+}
+check "safetensors: the official package" \
+  "$python" tests/integration/safetensors_peer.py "$build/tests/integration/safetensors_copy"
+check "GGUF: weights and logits as transformers loads them" \
+  "$python" tests/integration/gguf_peer.py "$MXQ_SMOLLM2_GGUF" "$MXQ_BIN"
+if [[ -d $MXQ_SHARED/data ]]; then
+  check "tokenizer files rebuilt from GGUF: ids of tokenizers and llama.cpp" \
+    "$python" tests/integration/tokenizer_peer.py "$build/tests/integration/gguf_tokenizer" "$MXQ_SHARED/data" "$MXQ_SMOLLM2_GGUF"
+else
+  echo "== tokenizer files: skipped, no reference data at $MXQ_SHARED (set MXQ_SHARED)"
+fi
+check "dequantized checkpoints in transformers" "$python" tests/integration/transformers_peer.py
+check "a model of 4 GiB within the memory contract" \
+  env -C tests/e2e MXQ_LARGE_MODEL_GIB=4 "$python" -m unittest -v real_model_test.LargeModel
+
+if ((${#failed[@]})); then
+  printf 'FAILED: %s\n' "${failed[@]}"
+  exit 1
+fi
+echo "all integration tests passed"

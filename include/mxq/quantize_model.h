@@ -37,7 +37,11 @@ WriteReport quantize_model(const std::filesystem::path& model, const std::filesy
 WriteReport dequantize_model(const std::filesystem::path& model, const std::filesystem::path& out, DType dtype,
                              const WriteOptions& options = {}, Progress* progress = nullptr);
 
-/// What the weights in `model` take now: tensors as they are stored, whatever the format.
-int64_t stored_weight_bytes(const std::filesystem::path& model);
+/// What a model's tensors take as they are stored, and how many weights they hold.
+struct WeightBytes {
+  int64_t stored = 0;
+  int64_t weights = 0;
+};
+WeightBytes weight_bytes(const std::filesystem::path& model);
 
 }  // namespace mxq

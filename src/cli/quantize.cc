@@ -69,15 +69,18 @@ void print_json(const PlanFile& file, const WriteReport& report, const Seconds& 
   fmt::print("{}\n", json.dump(2));
 }
 
-void print_summary(const Options& options, const WriteReport& report, const Seconds& seconds) {
-  int64_t weights = 0;
+void print_summary(const Options& options, const PlanFile& file, const WriteReport& report, const Seconds& seconds) {
+  int64_t after = 0;
   for (const auto& [name, size] : report.files) {
-    if (name.ends_with(".safetensors")) weights += size;
+    if (name.ends_with(".safetensors")) after += size;
   }
-  const int64_t before = stored_weight_bytes(options.model);
-  fmt::print("result     {}: {} of weight files, matrices {}; before: {} ({:.2f} x smaller)\n", options.output,
-             format_size(weights), format_size(report.matrix_bytes), format_size(before),
-             static_cast<double>(before) / static_cast<double>(weights));
+  const WeightBytes before = weight_bytes(options.model);
+  const double weights = 8 * static_cast<double>(file.plan.bytes) / file.plan.bits_per_parameter;
+  const auto half = static_cast<int64_t>(2 * weights);
+  fmt::print("matrices   {}; {} in fp16, so {:.2f} x smaller\n", format_size(report.matrix_bytes), format_size(half),
+             static_cast<double>(half) / static_cast<double>(report.matrix_bytes));
+  fmt::print("all        {} in {}; as it was: {}, all in fp16: {}\n", format_size(after), options.output,
+             format_size(before.stored), format_size(2 * before.weights));
   fmt::print("time       measure {:.1f} s, plan {:.3f} s, quantize {:.1f} s; peak memory {}\n", seconds.measure,
              seconds.plan, seconds.quantize, format_size(peak_rss_bytes()));
 }
@@ -91,7 +94,7 @@ void run(const Options& options, const CommonOptions& common) {
   if (common.json) {
     print_json(file, report, seconds);
   } else {
-    print_summary(options, report, seconds);
+    print_summary(options, file, report, seconds);
   }
 }
 

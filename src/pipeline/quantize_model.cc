@@ -116,10 +116,13 @@ WriteReport dequantize_model(const std::filesystem::path& path, const std::files
   return write_model_folder(*model, contents, out, options, progress);
 }
 
-int64_t stored_weight_bytes(const std::filesystem::path& path) {
+WeightBytes weight_bytes(const std::filesystem::path& path) {
   const auto model = open_model(path);
-  int64_t bytes = 0;
-  for (const auto& tensor : model->tensors()) bytes += model->stored_bytes(tensor);
+  WeightBytes bytes;
+  for (const auto& tensor : model->tensors()) {
+    bytes.stored += model->stored_bytes(tensor);
+    bytes.weights += tensor.elements();
+  }
   return bytes;
 }
 

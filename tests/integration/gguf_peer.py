@@ -1,15 +1,14 @@
 """Compares a GGUF model as mxq turns it into a Hugging Face folder with the same file as transformers loads it.
 
-    python gguf_peer.py MODEL.gguf --mxq PROGRAM        runs `PROGRAM dequantize MODEL.gguf -o DIR --dtype f32`
-    python gguf_peer.py MODEL.gguf --folder DIR         takes a folder that is there already (from gguf_unpack)
+    python gguf_peer.py MODEL.gguf MXQ        runs `MXQ dequantize MODEL.gguf -o DIR --dtype f32`
 
 All weights must be equal to the bit, the forward pass on some tokens as well, and the configurations in every field
 that decides what the model computes. Needs the packages torch, transformers and gguf. Exit 1 at the first difference.
 """
 
-import argparse
 import pathlib
 import subprocess
+import sys
 import tempfile
 
 import torch
@@ -45,20 +44,12 @@ def compare(model: pathlib.Path, folder: pathlib.Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=pathlib.Path)
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--mxq")
-    source.add_argument("--folder", type=pathlib.Path)
-    arguments = parser.parse_args()
-    if arguments.folder:
-        compare(arguments.model, arguments.folder)
-        return
+    model, mxq = pathlib.Path(sys.argv[1]), sys.argv[2]
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary) / "model"
-        command = [arguments.mxq, "dequantize", str(arguments.model), "-o", str(folder), "--dtype", "f32"]
+        command = [mxq, "dequantize", str(model), "-o", str(folder), "--dtype", "f32"]
         subprocess.run(command, check=True)
-        compare(arguments.model, folder)
+        compare(model, folder)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Compares the tokenizer files that mxq rebuilds from GGUF with what the models' own tokenizers gave.
 
-    python tokenizer_peer.py GGUF_UNPACK SHARED_DATA [SMOLLM2_GGUF]
+    python tokenizer_peer.py GGUF_TOKENIZER SHARED_DATA [SMOLLM2_GGUF]
 
-GGUF_UNPACK is the program built from gguf_unpack.cc, SHARED_DATA the folder with tokenizers/, wikitext-2/ and
+GGUF_TOKENIZER is the program built from gguf_tokenizer.cc, SHARED_DATA the folder with tokenizers/, wikitext-2/ and
 smollm2-reference/. Needs the packages tokenizers, transformers and numpy. Exit 1 at the first difference.
 """
 
@@ -19,7 +19,7 @@ SEPARATOR = "\n__ggml_vocab_test__\n"
 
 
 def unpack(program: str, model: pathlib.Path, folder: pathlib.Path) -> tokenizers.Tokenizer:
-    subprocess.run([program, str(model), str(folder), "--tokenizer"], check=True)
+    subprocess.run([program, str(model), str(folder)], check=True)
     return tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
