@@ -45,6 +45,14 @@ T field(const Json& object, const char* key, const std::string& where, const std
   return found->get<T>();
 }
 
+int axis_field(const Json& object, const std::string& where, const std::string& source) {
+  const auto axis = field<int64_t>(object, "axis", where, source);
+  if (axis != 0 && axis != 1) {
+    throw Error(ErrorCode::invalid_file, "read " + source, fmt::format("{}: axis {}", where, axis), "0 or 1");
+  }
+  return static_cast<int>(axis);
+}
+
 }  // namespace
 
 std::string set_quantization_config(const std::string& config_json,
@@ -56,6 +64,8 @@ std::string set_quantization_config(const std::string& config_json,
     for (const auto& matrix : quantization->matrices) {
       Json entry{{"scheme", matrix.scheme}, {"rows", matrix.rows}, {"cols", matrix.cols}};
       if (matrix.column_scales) entry["column_scales"] = true;
+      if (matrix.axis) entry["axis"] = *matrix.axis;
+      if (matrix.metadata) entry["metadata"] = *matrix.metadata;
       matrices[matrix.name] = std::move(entry);
     }
     config[kKey] = {{"quant_method", kMethod},     {"version", kVersion},
@@ -84,11 +94,7 @@ std::optional<QuantizationConfig> get_quantization_config(const std::string& con
   QuantizationConfig quantization;
   quantization.fit = field<std::string>(*found, "fit", kKey, source);
   quantization.metadata = field<std::string>(*found, "metadata", kKey, source);
-  const auto axis = field<int64_t>(*found, "axis", kKey, source);
-  if (axis != 0 && axis != 1) {
-    throw Error(ErrorCode::invalid_file, "read " + source, fmt::format("{}: axis {}", kKey, axis), "0 or 1");
-  }
-  quantization.axis = static_cast<int>(axis);
+  quantization.axis = axis_field(*found, kKey, source);
   const auto matrices = found->find("matrices");
   if (matrices == found->end() || !matrices->is_object()) {
     throw Error(ErrorCode::invalid_file, "read " + source, fmt::format("{}: 'matrices' is not an object", kKey));
@@ -97,10 +103,14 @@ std::optional<QuantizationConfig> get_quantization_config(const std::string& con
     if (!entry.is_object()) {
       throw Error(ErrorCode::invalid_file, "read " + source, fmt::format("{}: '{}' is not an object", kKey, name));
     }
-    QuantizationConfig::Matrix matrix{name, field<std::string>(entry, "scheme", name, source),
-                                      field<int64_t>(entry, "rows", name, source),
-                                      field<int64_t>(entry, "cols", name, source),
-                                      entry.value("column_scales", Json()) == true};
+    QuantizationConfig::Matrix matrix;
+    matrix.name = name;
+    matrix.scheme = field<std::string>(entry, "scheme", name, source);
+    matrix.rows = field<int64_t>(entry, "rows", name, source);
+    matrix.cols = field<int64_t>(entry, "cols", name, source);
+    matrix.column_scales = entry.value("column_scales", Json()) == true;
+    if (entry.contains("axis")) matrix.axis = axis_field(entry, name, source);
+    if (entry.contains("metadata")) matrix.metadata = field<std::string>(entry, "metadata", name, source);
     if (matrix.rows < 0 || matrix.cols < 0 || matrix.rows > kMaxExtent || matrix.cols > kMaxExtent ||
         matrix.rows * matrix.cols > kMaxElements) {
       throw Error(ErrorCode::invalid_file, "read " + source,

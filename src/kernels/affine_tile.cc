@@ -135,17 +135,23 @@ void TileMinMax(const float* tile, int n, float* min, float* max) {
 
 // ------------------------------------------------------------------------------------------------------------ hqq
 
-/// Lanes whose error is over the threshold are rare: one by one.
-HWY_NOINLINE V shrink_large(V error) {
-  HWY_ALIGN float e[kTileLanes];
-  hn::Store(error, d, e);
-  for (size_t l = 0; l < hn::Lanes(d); ++l) {
-    const float magnitude = std::fabs(e[l]);
-    const float shrunk =
-        magnitude > 0.1701f ? std::max(magnitude - 0.1f * std::pow(magnitude, -0.3f), 0.0f) : 0.0f;
-    e[l] = std::copysign(shrunk, e[l]);
+HWY_INLINE V power_minus_0_3(V x) {
+  const hn::RebindToSigned<D> di;
+  const V log = hn::ConvertTo(d, hn::BitCast(di, x));
+  V y = hn::BitCast(d, hn::ConvertTo(di, hn::Sub(splat(1384468480.0f), hn::Mul(splat(0.3f), log))));
+  const V x3 = hn::Mul(hn::Mul(x, x), x), one = splat(1.0f), tenth = splat(0.1f);
+  for (int step = 0; step < 4; ++step) {
+    const V y2 = hn::Mul(y, y), y4 = hn::Mul(y2, y2), y8 = hn::Mul(y4, y4);
+    y = hn::Add(y, hn::Mul(hn::Mul(y, tenth), hn::Sub(one, hn::Mul(hn::Mul(x3, y2), y8))));
   }
-  return hn::Load(d, e);
+  return y;
+}
+
+/// Zero where the error is not over the threshold.
+HWY_INLINE V shrink(V error, V magnitude, M large) {
+  const V bounded = hn::Min(hn::Max(magnitude, splat(0.1f)), splat(1e6f));
+  const V shrunk = hn::Max(hn::Sub(magnitude, hn::Mul(splat(0.1f), power_minus_0_3(bounded))), hn::Zero(d));
+  return hn::IfThenElseZero(large, hn::CopySign(shrunk, error));
 }
 
 void TileHqqRounds(const float* tile, int n, int max_code, const float* inverse_scale, const float* zero, int rounds,
@@ -167,8 +173,9 @@ void TileHqqRounds(const float* tile, int n, int max_code, const float* inverse_
         const V magnitude = hn::Abs(e);
         error = hn::Add(error, magnitude);
         V kept = scaled;
-        if (HWY_UNLIKELY(!hn::AllFalse(d, hn::Gt(magnitude, threshold)))) {
-          const V shrunk = shrink_large(e);
+        const M large = hn::Gt(magnitude, threshold);
+        if (HWY_UNLIKELY(!hn::AllFalse(d, large))) {
+          const V shrunk = shrink(e, magnitude, large);
           kept = hn::IfThenElse(hn::Eq(shrunk, hn::Zero(d)), scaled, hn::Mul(hn::Sub(w, shrunk), inverse));
         }
         sum = hn::Add(sum, hn::Sub(q, kept));

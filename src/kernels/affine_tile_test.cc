@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <hwy/highway.h>
@@ -169,6 +170,32 @@ TEST_P(AffineTile, LoadsPutGroupsInLanes) {
         }
       }
     }
+  }
+}
+
+/// One half-quadratic round on large errors by its formula in fp64: W_e = sign(e) max(|e| - |e|^-0.3 / 10, 0).
+TEST_P(AffineTile, HqqShrinksAsItsFormulaSays) {
+  alignas(64) float tile[64 * kTileLanes];
+  std::mt19937 random(45);
+  for (int i = 0; i < 64; ++i) {
+    for (int l = 0; l < kTileLanes; ++l) {
+      tile[i * kTileLanes + l] = std::ldexp(std::normal_distribution<float>()(random), l - 4);
+    }
+  }
+  const Floats inverse(kTileLanes, 0.7f), zero(kTileLanes, 1.25f);
+  auto zeros = lanes(), errors = lanes();
+  tile_hqq_rounds(tile, 64, 3, inverse.data(), zero.data(), 1, zeros.data(), errors.data());
+  for (int l = 0; l < kTileLanes; ++l) {
+    double mean = 0, error = 0;
+    for (int i = 0; i < 64; ++i) {
+      const double w = tile[i * kTileLanes + l], inv = 0.7f;
+      const double q = std::clamp(std::nearbyint(w * inv + 1.25), 0.0, 3.0), e = w - (q - 1.25) / inv;
+      const double shrunk = std::copysign(std::max(std::fabs(e) - 0.1 * std::pow(std::fabs(e), -0.3), 0.0), e);
+      mean += (q - (w - shrunk) * inv) / 64;
+      error += std::fabs(e);
+    }
+    EXPECT_NEAR(zeros[l], mean, 2e-6 * (1 + error / 64)) << "lane " << l << " seed 45";
+    EXPECT_NEAR(errors[l], error, 1e-5 * error);
   }
 }
 

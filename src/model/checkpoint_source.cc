@@ -92,6 +92,18 @@ DType CheckpointSource::output_dtype(const SourceTensor& tensor) const {
   return quantized(tensor) != nullptr ? DType::f16 : tensor.dtype;
 }
 
+std::optional<QuantizedLayout> CheckpointSource::exact_layout(const SourceTensor& tensor) const {
+  const QuantizedView* matrix = quantized(tensor);
+  return matrix != nullptr ? std::optional(matrix->layout) : std::nullopt;
+}
+
+QuantizedMatrix CheckpointSource::exact_groups(const SourceTensor& tensor) const {
+  const QuantizedView& view = *quantized(tensor);
+  const auto copy = [](std::span<const std::byte> bytes) { return std::vector(bytes.begin(), bytes.end()); };
+  return {view.layout,            copy(view.codes),      copy(view.scales),       copy(view.zeros),
+          copy(view.scale_steps), copy(view.zero_steps), copy(view.column_scales)};
+}
+
 void CheckpointSource::hash(const SourceTensor& tensor, ContentHash& hash) const {
   hash.add(tensor.stored_as);
   if (const QuantizedView* matrix = quantized(tensor)) {

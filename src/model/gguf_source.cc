@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
+#include "base/half.h"
+#include "base/parallel.h"
 #include "format/weights.h"
 #include "model/gguf_names.h"
 #include "model/tokenizer_files.h"
@@ -17,6 +20,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr float kLargestF16 = 65504;
+constexpr int kQ8Block = 32;  // weights in a block of Q8_0
 
 bool is_block_dtype(DType dtype) {
   return dtype_block_elements(dtype) > 1;
@@ -150,6 +154,34 @@ DType GgufSource::output_dtype(const SourceTensor& tensor) const {
   const std::lock_guard lock(mutex_);
   output_dtypes_[tensor.index] = dtype;
   return dtype;
+}
+
+std::optional<QuantizedLayout> GgufSource::exact_layout(const SourceTensor& tensor) const {
+  const auto& [view, head_rows] = origin(tensor);
+  if (view->dtype != DType::q8_0 || head_rows != 0 || tensor.shape.size() != 2) return std::nullopt;
+  return QuantizedLayout{tensor.rows(), tensor.cols(), {8, kQ8Block}, 1, Metadata::f16, false};
+}
+
+QuantizedMatrix GgufSource::exact_groups(const SourceTensor& tensor) const {
+  // A block of Q8_0 is an fp16 scale d and 32 signed codes q: d * q = (q + 128 - 128) * d.
+  const std::byte* blocks = origin(tensor).view->bytes.data();
+  constexpr size_t block_bytes = 2 + kQ8Block;
+  QuantizedMatrix out;
+  out.layout = *exact_layout(tensor);
+  out.codes.resize(static_cast<size_t>(out.layout.code_bytes()));
+  out.scales.resize(static_cast<size_t>(out.layout.scale_bytes()));
+  out.zeros.resize(out.scales.size());
+  const uint16_t zero = f16_from_f32(128);
+  parallel_for(tensor.rows(), [&](int64_t row) {
+    const int64_t per_row = tensor.cols() / kQ8Block;
+    for (int64_t j = row * per_row; j < (row + 1) * per_row; ++j) {
+      const std::byte* block = blocks + static_cast<size_t>(j) * block_bytes;
+      std::memcpy(out.scales.data() + 2 * j, block, 2);
+      std::memcpy(out.zeros.data() + 2 * j, &zero, 2);
+      for (int i = 0; i < kQ8Block; ++i) out.codes[static_cast<size_t>(j * kQ8Block + i)] = block[2 + i] ^ std::byte{0x80};
+    }
+  });
+  return out;
 }
 
 void GgufSource::hash(const SourceTensor& tensor, ContentHash& hash) const {

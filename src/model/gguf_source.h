@@ -20,6 +20,8 @@ class GgufSource : public ModelSource {
   std::vector<std::filesystem::path> weight_files() const override { return {path_}; }
   std::optional<std::span<const std::byte>> plain_bytes(const SourceTensor& tensor) const override;
   DType output_dtype(const SourceTensor& tensor) const override;
+  std::optional<QuantizedLayout> exact_layout(const SourceTensor& tensor) const override;
+  QuantizedMatrix exact_groups(const SourceTensor& tensor) const override;
   void hash(const SourceTensor& tensor, ContentHash& hash) const override;
   int64_t stored_bytes(const SourceTensor& tensor) const override;
   void done(const SourceTensor& tensor) const override;

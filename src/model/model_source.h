@@ -14,6 +14,7 @@
 
 #include "base/content_hash.h"
 #include "model/config.h"
+#include "mxq/quantized_matrix.h"
 #include "mxq/tensor.h"
 
 namespace mxq {
@@ -80,6 +81,17 @@ class ModelSource {
   /// The dtype in an HF checkpoint of a tensor that is not quantized: its own if that is plain. GGUF blocks become F16,
   /// or F32 if that would make a value infinite; the first call for such a tensor reads all of it.
   virtual DType output_dtype(const SourceTensor& tensor) const = 0;
+  /// Set where the file's own blocks are groups of an affine scheme, so that a checkpoint can hold the very same values in
+  /// fewer bytes than floats take: Q8_0 (b8g32 with fp16 metadata, zero 128) and what a checkpoint has quantized.
+  virtual std::optional<QuantizedLayout> exact_layout(const SourceTensor& tensor) const {
+    (void)tensor;
+    return std::nullopt;
+  }
+  /// The tensor in that form: dequantizing gives what read() gives, bit for bit. Only where exact_layout() is set.
+  virtual QuantizedMatrix exact_groups(const SourceTensor& tensor) const {
+    (void)tensor;
+    return {};
+  }
   /// Adds all that the tensor's values depend on: stored bytes, dtype or scheme, order of rows.
   virtual void hash(const SourceTensor& tensor, ContentHash& hash) const = 0;
   /// What it takes in the files.

@@ -34,7 +34,9 @@ ModelBytes model_bytes(const std::filesystem::path& path, const std::vector<std:
   const auto model = open_model(path);
   const auto matrices = select_matrices(*model, skip);
   ModelBytes bytes;
-  for (const auto& spec : plain_specs(*model, matrices)) bytes.plain += spec.bytes();
+  for (const auto& kept : kept_tensors(*model, matrices)) {
+    for (const auto& spec : kept.specs()) bytes.plain += spec.bytes();
+  }
   bytes.headers = header_bound(*model, matrices);
   const auto& config = model->config();
   if (config) {

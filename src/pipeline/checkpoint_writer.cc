@@ -55,6 +55,18 @@ std::string source_identity(const ModelSource& model) {
 
 }  // namespace
 
+OutputTensors quantized_output(const std::string& name, const QuantizedLayout& layout,
+                               std::function<QuantizedMatrix()> make) {
+  OutputTensors output;
+  output.specs = stored_specs(name, layout);
+  output.work = layout.rows * layout.cols;
+  output.write = [make = std::move(make)](SafetensorsWriter& writer) {
+    const QuantizedMatrix matrix = make();
+    for (const auto part : stored_parts(matrix.view())) writer.write(part);
+  };
+  return output;
+}
+
 OutputTensors plain_output(const ModelSource& model, const SourceTensor& tensor, DType dtype) {
   OutputTensors output;
   output.specs = {{tensor.name, dtype, tensor.shape}};
@@ -130,21 +142,31 @@ WriteReport write_model_folder(const ModelSource& model, const FolderContents& c
   return report;
 }
 
-std::vector<TensorSpec> plain_specs(const ModelSource& model, const std::vector<const SourceTensor*>& matrices) {
+std::vector<TensorSpec> KeptTensor::specs() const {
+  if (groups) return stored_specs(tensor->matrix_name(), *groups);
+  return {{tensor->name, dtype, tensor->shape}};
+}
+
+std::vector<KeptTensor> kept_tensors(const ModelSource& model, const std::vector<const SourceTensor*>& matrices) {
   const std::unordered_set<const SourceTensor*> quantized(matrices.begin(), matrices.end());
-  std::vector<TensorSpec> specs;
+  std::vector<KeptTensor> kept;
   for (const auto& tensor : model.tensors()) {
-    if (!quantized.contains(&tensor)) specs.push_back({tensor.name, model.output_dtype(tensor), tensor.shape});
+    if (quantized.contains(&tensor)) continue;
+    const auto groups = model.exact_layout(tensor);
+    kept.push_back({&tensor, groups ? DType::u8 : model.output_dtype(tensor), groups});
   }
-  std::stable_sort(specs.begin(), specs.end(), [](const TensorSpec& a, const TensorSpec& b) {
+  std::stable_sort(kept.begin(), kept.end(), [](const KeptTensor& a, const KeptTensor& b) {
     return dtype_block_bytes(a.dtype) > dtype_block_bytes(b.dtype);
   });
-  return specs;
+  return kept;
 }
 
 int64_t header_bound(const ModelSource& model, const std::vector<const SourceTensor*>& matrices) {
   constexpr int64_t kShardOverhead = 256;  // length, metadata and padding of one more shard's header
-  auto specs = plain_specs(model, matrices);
+  std::vector<TensorSpec> specs;
+  for (const auto& kept : kept_tensors(model, matrices)) {
+    for (auto& spec : kept.specs()) specs.push_back(std::move(spec));
+  }
   for (const auto* tensor : matrices) {
     // The scheme of the most bytes has the offsets of the most digits.
     const QuantizedLayout widest{tensor->rows(), tensor->cols(), {8, 32}, 1, Metadata::q8, true};

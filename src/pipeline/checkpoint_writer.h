@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "model/model_source.h"
 #include "mxq/progress.h"
 #include "mxq/quantize_model.h"
+#include "mxq/quantized_matrix.h"
 
 namespace mxq {
 
@@ -21,6 +23,10 @@ struct OutputTensors {
   int64_t work = 0;  // weights, for the progress bar
   std::function<void(SafetensorsWriter&)> write;
 };
+
+/// A quantized matrix under its stored names; `make` is called when its turn comes.
+OutputTensors quantized_output(const std::string& name, const QuantizedLayout& layout,
+                               std::function<QuantizedMatrix()> make);
 
 /// A tensor written as `dtype` (F32, F16 or BF16): copied byte by byte where that is what is stored, else converted a
 /// few rows at a time. `model` and `tensor` must outlive it.
@@ -36,9 +42,18 @@ struct FolderContents {
 WriteReport write_model_folder(const ModelSource& model, const FolderContents& contents,
                                const std::filesystem::path& out, const WriteOptions& options, Progress* progress);
 
-/// Specs of the tensors that are not among `matrices`, in the order in which a checkpoint stores them: wide dtypes
-/// first, so that each is aligned.
-std::vector<TensorSpec> plain_specs(const ModelSource& model, const std::vector<const SourceTensor*>& matrices);
+/// A tensor that a checkpoint holds besides the planned matrices, with the values that it has.
+struct KeptTensor {
+  const SourceTensor* tensor = nullptr;
+  DType dtype = DType::f16;               // where it is stored as floats
+  std::optional<QuantizedLayout> groups;  // where its own blocks are kept (ModelSource::exact_layout)
+
+  std::vector<TensorSpec> specs() const;
+};
+
+/// All tensors that are not among `matrices`, in the order in which a checkpoint stores them: floats first, wide dtypes
+/// before narrow ones, so that each is aligned.
+std::vector<KeptTensor> kept_tensors(const ModelSource& model, const std::vector<const SourceTensor*>& matrices);
 
 /// At least what all safetensors headers of a checkpoint of the model take, whatever the plan.
 int64_t header_bound(const ModelSource& model, const std::vector<const SourceTensor*>& matrices);

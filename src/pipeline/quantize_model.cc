@@ -47,22 +47,15 @@ std::unordered_map<const SourceTensor*, Scheme> match_plan(const ModelSource& mo
   return schemes;
 }
 
-OutputTensors quantized_output(const ModelSource& model, const SourceTensor& tensor, const Scheme& scheme,
-                               const QuantizeOptions& options) {
-  const QuantizedLayout layout{tensor.rows(), tensor.cols(), scheme, options.axis, options.metadata, false};
-  OutputTensors output;
-  output.specs = stored_specs(tensor.matrix_name(), layout);
-  output.work = tensor.elements();
-  output.write = [&model, &tensor, scheme, options](SafetensorsWriter& writer) {
-    std::vector<float> weights(static_cast<size_t>(tensor.elements()));
-    model.read(tensor, weights.data());
-    const MatrixView matrix{weights.data(), tensor.rows(), tensor.cols()};
-    moments(matrix, tensor.name);  // refuses NaN and infinity by name
-    const QuantizedMatrix quantized = quantize_matrix(matrix, scheme, options);
-    for (const auto part : stored_parts(quantized.view())) writer.write(part);
-    model.done(tensor);
-  };
-  return output;
+QuantizedMatrix quantize_tensor(const ModelSource& model, const SourceTensor& tensor, const Scheme& scheme,
+                                const QuantizeOptions& options) {
+  std::vector<float> weights(static_cast<size_t>(tensor.elements()));
+  model.read(tensor, weights.data());
+  const MatrixView matrix{weights.data(), tensor.rows(), tensor.cols()};
+  moments(matrix, tensor.name);  // refuses NaN and infinity by name
+  QuantizedMatrix quantized = quantize_matrix(matrix, scheme, options);
+  model.done(tensor);
+  return quantized;
 }
 
 const char* torch_dtype(DType dtype) {
@@ -81,19 +74,34 @@ WriteReport quantize_model(const std::filesystem::path& path, const std::filesys
   }
 
   FolderContents contents;
-  for (const auto& spec : plain_specs(*model, matrices)) {
-    contents.tensors.push_back(plain_output(*model, *model->find(spec.name), spec.dtype));
-  }
   QuantizationConfig config;
   config.fit = fit_name(file.quantize.fit);
   config.axis = file.quantize.axis;
   config.metadata = metadata_name(file.quantize.metadata);
+  for (const auto& kept : kept_tensors(*model, matrices)) {
+    const SourceTensor& tensor = *kept.tensor;
+    if (!kept.groups) {
+      contents.tensors.push_back(plain_output(*model, tensor, kept.dtype));
+      continue;
+    }
+    contents.tensors.push_back(quantized_output(tensor.matrix_name(), *kept.groups, [&model, &tensor] {
+      QuantizedMatrix groups = model->exact_groups(tensor);
+      model->done(tensor);
+      return groups;
+    }));
+    config.matrices.push_back({tensor.matrix_name(), kept.groups->scheme.name(), tensor.rows(), tensor.cols(),
+                               kept.groups->has_column_scales, kept.groups->axis,
+                               std::string(metadata_name(kept.groups->metadata))});
+  }
   int64_t matrix_bytes = 0;
   for (const auto* tensor : matrices) {
     const Scheme scheme = schemes.at(tensor);
-    contents.tensors.push_back(quantized_output(*model, *tensor, scheme, file.quantize));
-    config.matrices.push_back({tensor->matrix_name(), scheme.name(), tensor->rows(), tensor->cols(), false});
-    for (const auto& spec : contents.tensors.back().specs) matrix_bytes += spec.bytes();
+    const QuantizedLayout layout{tensor->rows(), tensor->cols(), scheme, file.quantize.axis, file.quantize.metadata, false};
+    contents.tensors.push_back(quantized_output(tensor->matrix_name(), layout, [&model, tensor, scheme, &file] {
+      return quantize_tensor(*model, *tensor, scheme, file.quantize);
+    }));
+    config.matrices.push_back({tensor->matrix_name(), scheme.name(), tensor->rows(), tensor->cols(), false, {}, {}});
+    matrix_bytes += layout.total_bytes();
   }
   PlanFile stored = file;
   stored.plan.seconds = 0;  // the same model and budget give the same bytes

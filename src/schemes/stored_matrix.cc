@@ -66,8 +66,8 @@ QuantizedLayout stored_layout(const QuantizationConfig& config, const Quantizati
     return {matrix.rows,
             matrix.cols,
             parse_scheme(matrix.scheme),
-            config.axis,
-            parse_metadata(config.metadata),
+            matrix.axis.value_or(config.axis),
+            parse_metadata(matrix.metadata.value_or(config.metadata)),
             matrix.column_scales};
   } catch (const Error& e) {  // names that come from a file are not wrong usage
     throw Error(ErrorCode::invalid_file, fmt::format("read checkpoint: '{}'", matrix.name), e.given(), e.supported());

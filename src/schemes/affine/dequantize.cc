@@ -7,6 +7,7 @@
 #include "base/bitpack.h"
 #include "base/half.h"
 #include "base/parallel.h"
+#include "kernels/dequantize.h"
 #include "mxq/error.h"
 #include "mxq/quantized_matrix.h"
 #include "schemes/affine/blocks.h"
@@ -74,39 +75,36 @@ void dequantize_matrix(const QuantizedView& matrix, float* out) {
     for (size_t k = 0; k < column_scales.size(); ++k) row[k] *= column_scales[k];
   };
 
+  std::vector<float> scales(static_cast<size_t>(groups)), zeros(static_cast<size_t>(groups));
+  constexpr int64_t kChunk = 1 << 14;
+  parallel_for((groups + kChunk - 1) / kChunk, [&](int64_t chunk) {
+    for (int64_t j = chunk * kChunk; j < std::min(groups, (chunk + 1) * kChunk); ++j) {
+      const GroupValues values = group_values(matrix, j);
+      scales[j] = values.scale;
+      zeros[j] = values.zero;
+    }
+  });
   if (layout.axis == 1) {
-    const int64_t per_row = groups / layout.rows;
+    const int64_t per_row = groups / layout.rows, row_bytes = layout.code_row_bytes();
     parallel_for(layout.rows, [&](int64_t r) {
-      std::vector<uint8_t> codes(static_cast<size_t>(layout.cols));
-      unpack_codes(matrix.codes.subspan(static_cast<size_t>(r * layout.code_row_bytes())), bits, 0, layout.cols,
-                   codes.data());
       float* row = out + r * layout.cols;
-      for (int64_t j = 0; j < per_row; ++j) {
-        const GroupValues values = group_values(matrix, r * per_row + j);
-        const int64_t end = std::min(layout.cols, (j + 1) * group);
-        for (int64_t k = j * group; k < end; ++k) {
-          row[k] = (static_cast<float>(codes[k]) - values.zero) * values.scale;
-        }
-      }
+      dequantize_groups(reinterpret_cast<const uint8_t*>(matrix.codes.data()) + r * row_bytes, row_bytes, bits,
+                        static_cast<int>(group), layout.cols, scales.data() + r * per_row, zeros.data() + r * per_row,
+                        row);
       scale_columns(row);
     });
     return;
-  }
-  std::vector<float> scales(static_cast<size_t>(groups)), zeros(static_cast<size_t>(groups));
-  for (int64_t j = 0; j < groups; ++j) {
-    const GroupValues values = group_values(matrix, j);
-    scales[j] = values.scale;
-    zeros[j] = values.zero;
   }
   parallel_for(layout.rows, [&](int64_t r) {
     std::vector<uint8_t> codes(static_cast<size_t>(layout.cols));
     const int64_t first = r * layout.cols;
     unpack_codes(matrix.codes, bits, first, layout.cols, codes.data());
     float* row = out + first;
-    int64_t j = first % groups;
-    for (int64_t k = 0; k < layout.cols; ++k) {
-      row[k] = (static_cast<float>(codes[k]) - zeros[j]) * scales[j];
-      if (++j == groups) j = 0;
+    // Runs of neighbouring groups.
+    for (int64_t k = 0; k < layout.cols;) {
+      const int64_t j = (first + k) % groups, run = std::min(layout.cols - k, groups - j);
+      dequantize_elements(codes.data() + k, run, scales.data() + j, zeros.data() + j, row + k);
+      k += run;
     }
     scale_columns(row);
   });

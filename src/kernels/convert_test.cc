@@ -1,0 +1,75 @@
+// Wide conversions and dequantizing loops: every instruction set against the scalar reference.
+#include "kernels/convert.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <hwy/highway.h>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/dequantize.h"
+
+namespace mxq {
+namespace {
+
+class Convert : public testing::TestWithParam<int64_t> {
+ protected:
+  void SetUp() override { hwy::SetSupportedTargetsForTest(GetParam()); }
+  void TearDown() override { hwy::SetSupportedTargetsForTest(0); }
+};
+
+TEST_P(Convert, All65536HalvesAndBfloats) {
+  std::vector<uint16_t> in(65536 + 3);
+  for (size_t i = 0; i < in.size(); ++i) in[i] = static_cast<uint16_t>(i);
+  for (const auto& [wide, scalar] : {std::pair{&f32_from_f16, &ref::f32_from_f16},
+                                     std::pair{&f32_from_bf16, &ref::f32_from_bf16}}) {
+    std::vector<float> out(in.size()), expected(in.size());
+    wide(in.data(), static_cast<int64_t>(in.size()), out.data());
+    scalar(in.data(), static_cast<int64_t>(in.size()), expected.data());
+    EXPECT_EQ(std::memcmp(out.data(), expected.data(), out.size() * sizeof(float)), 0);
+    out.assign(5, 7.0f);
+    wide(in.data(), 0, out.data());
+    EXPECT_EQ(out, std::vector<float>(5, 7.0f));
+  }
+}
+
+TEST_P(Convert, DequantizingLoopsEqualTheReference) {
+  std::mt19937 random(3);
+  for (int bits = 1; bits <= 8; ++bits) {
+    for (const int group : {16, 32, 128}) {
+      for (const int64_t n : {1, 15, 16, 17, 100, 128, 129, 1000}) {
+        SCOPED_TRACE(testing::Message() << bits << " bits, groups of " << group << ", " << n << " codes, seed 3");
+        // Exactly as long as the codes need, so that a sanitizer sees reads beyond.
+        const int64_t length = (n * bits + 7) / 8;
+        const auto stream = std::make_unique<uint8_t[]>(static_cast<size_t>(length));
+        for (int64_t i = 0; i < length; ++i) stream[i] = static_cast<uint8_t>(random());
+        std::vector<float> scales(static_cast<size_t>(n)), zeros(scales.size()), out(scales.size()), expected = out;
+        for (float& x : scales) x = static_cast<float>(random() % 1000) * 1e-3f;
+        for (float& x : zeros) x = static_cast<float>(random() % 1000) * 0.1f;
+        dequantize_groups(stream.get(), length, bits, group, n, scales.data(), zeros.data(), out.data());
+        ref::dequantize_groups(stream.get(), length, bits, group, n, scales.data(), zeros.data(), expected.data());
+        ASSERT_EQ(out, expected);
+        if (length < n) continue;
+        dequantize_elements(stream.get(), n, scales.data(), zeros.data(), out.data());
+        ref::dequantize_elements(stream.get(), n, scales.data(), zeros.data(), expected.data());
+        ASSERT_EQ(out, expected);
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, Convert,
+                         testing::ValuesIn([] {
+                           hwy::SetSupportedTargetsForTest(0);
+                           std::vector<int64_t> all;
+                           const int64_t compiled = hwy::SupportedTargets() & HWY_TARGETS;
+                           for (int64_t bits = compiled; bits != 0; bits &= bits - 1) all.push_back(bits & -bits);
+                           return all;
+                         }()),
+                         [](const auto& param) { return std::string(hwy::TargetName(param.param)); });
+
+}  // namespace
+}  // namespace mxq
