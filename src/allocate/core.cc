@@ -33,13 +33,15 @@ struct Part {
 
 class CoreSearch {
  public:
-  CoreSearch(const Core& core, double limit, double best, int64_t memory_bytes, int64_t& steps_left, int64_t& states)
+  CoreSearch(const Core& core, double limit, double best, int64_t memory_bytes, int64_t& steps_left, int64_t& states,
+             size_t beam)
       : core_(core),
         // Pruning compares sums of rounded numbers: keep what lies a hair beyond the limit.
         limit_(limit * (1 + 1e-9)),
         memory_left_(memory_bytes),
         steps_left_(steps_left),
-        states_(states) {
+        states_(states),
+        beam_(beam) {
     result_.loss = best;
   }
 
@@ -49,7 +51,7 @@ class CoreSearch {
       std::vector<Part> parts = decide_shapes();
       join_to_three(parts);
       combine(parts);
-      result_.complete = true;
+      result_.complete = beam_ == 0;
     } catch (const OutOfBudget&) {
       result_.complete = false;
     }
@@ -136,6 +138,10 @@ class CoreSearch {
     merge_runs(next_, runs, scratch_);
     drop_dominated(next_, core_.lambda);
     if (next_.size() * 4 > over_.size() + under_.size()) drop_hopeless(next_, bound_without(groups), limit_);
+    if (beam_ > 0 && next_.size() > beam_) {
+      for (size_t i = 0; i < beam_; ++i) next_[i] = next_[i * next_.size() / beam_];  // all over the weights
+      next_.resize(beam_);
+    }
   }
 
   /// Makes next_ the part's list.
@@ -326,6 +332,7 @@ class CoreSearch {
   int64_t memory_left_;
   int64_t& steps_left_;
   int64_t& states_;
+  const size_t beam_;
   std::vector<std::vector<Option>> options_;
   std::vector<Slope> over_, under_;  // the relaxation's steps away from the break solution, flattest first
   std::vector<Layer> layers_;
@@ -336,8 +343,8 @@ class CoreSearch {
 }  // namespace
 
 Search search_core(const Core& core, double limit, double best, int64_t memory_bytes, int64_t& steps_left,
-                   int64_t& states) {
-  return CoreSearch(core, limit, best, memory_bytes, steps_left, states).run();
+                   int64_t& states, size_t beam) {
+  return CoreSearch(core, limit, best, memory_bytes, steps_left, states, beam).run();
 }
 
 }  // namespace mxq::mckp

@@ -1,6 +1,7 @@
 // The core problem: what is left of an MCKP around its break solution, and one search of it.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -34,7 +35,8 @@ struct Search {
 
 /// Finds the best choice of loss < `best` among at least all those of loss <= `limit`. Takes its work off
 /// `steps_left`; where that or the memory does not suffice, stops with complete = false.
+/// `beam` > 0 thins every list to that many states, which finds good choices cheaply but never completes.
 Search search_core(const Core& core, double limit, double best, int64_t memory_bytes, int64_t& steps_left,
-                   int64_t& states);
+                   int64_t& states, size_t beam = 0);
 
 }  // namespace mxq::mckp

@@ -194,13 +194,20 @@ Solution solve_checked(const Problem& problem, const Limits& limits) {
   double limit = std::max({loss / 4096, tolerance * best.value, std::numeric_limits<double>::min()});
   while (loss - proved > tolerance * best.value) {
     limit = std::min(limit, loss);
-    const Search search = search_core(core, limit, loss, limits.memory_bytes, steps_left, states);
-    if (search.improved) {
+    const auto take = [&](const Search& search) {
+      if (!search.improved) return;
       Solution better = finish(problem, search.choice);
       if (better.value < best.value) best = std::move(better);
       loss = std::min(loss, search.loss);
+    };
+    const Search search = search_core(core, limit, loss, limits.memory_bytes, steps_left, states);
+    take(search);
+    if (!search.complete) {
+      // No proof then; thinned lists still find a good choice in a few steps, which may even meet the bound.
+      int64_t beam_steps = std::min(limits.steps, int64_t{1} << 26);
+      take(search_core(core, loss, loss, limits.memory_bytes, beam_steps, states, 512));
+      break;
     }
-    if (!search.complete) break;
     proved = std::min(limit, loss);
     limit *= 2;
   }
