@@ -4,8 +4,8 @@
 //   bench_fit MATRICES [--threads N] [--repeat R] [--axis 0|1] [--schemes b4g64,...]
 //
 // MATRICES: for each matrix i64 length of its name, the name, i64 rows, i64 cols, rows * cols f32.
-// Prints JSON: {"<scheme>": {"hqq": {"seconds", "squared_error"}, "mse": {...}, "rtn": {...}}, "measure_12_mse": seconds,
-// "dequantize_b4g64": seconds, "weights": count}. Seconds are over all matrices, the least of R runs.
+// Prints JSON: {"<scheme>": {"hqq": {"seconds", "squared_error"}, "mse": {...}, "rtn": {...}}, "measure_12_mse":
+// seconds, "dequantize_b4g64": seconds, "weights": count}. Seconds are over all matrices, the least of R runs.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -87,7 +87,8 @@ int main(int argc, char** argv) {
   const struct {
     mxq::Fit fit;
     mxq::Metadata metadata;
-  } fits[] = {{mxq::Fit::hqq, mxq::Metadata::f32}, {mxq::Fit::mse, mxq::Metadata::q8}, {mxq::Fit::rtn, mxq::Metadata::q8}};
+  } fits[] = {
+      {mxq::Fit::hqq, mxq::Metadata::f32}, {mxq::Fit::mse, mxq::Metadata::q8}, {mxq::Fit::rtn, mxq::Metadata::q8}};
   for (const mxq::Scheme& scheme : schemes) {
     for (const auto& [fit, metadata] : fits) {
       const mxq::QuantizeOptions options{fit, axis, metadata};

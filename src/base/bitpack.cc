@@ -86,7 +86,7 @@ void unpack_codes(std::span<const std::byte> stream, int bits, int64_t first, in
   // 8 * length / bits codes are there; compared so that nothing overflows.
   if (bits < 1 || bits > 8 || first < 0 || first > length * 8 / bits || n > length * 8 / bits - first) {
     throw Error(ErrorCode::invalid_file, "unpack codes",
-                fmt::format("codes {} to {} of {} bits in {} bytes", first, first + n, bits, length));
+                fmt::format("{} codes from {} on, of {} bits, in {} bytes", n, first, bits, length));
   }
   for (; n > 0 && first % 8 != 0; ++first, --n) *out++ = one_code(stream.data(), bits, first);
   with_bits(bits, [&]<int b>() { unpack_eights<b>(stream.data() + first / 8 * b, n / 8, out); });

@@ -24,7 +24,9 @@ using V = hn::Vec<D>;
 using M = hn::Mask<D>;
 constexpr D d;
 
-HWY_INLINE V splat(float x) { return hn::Set(d, x); }
+HWY_INLINE V splat(float x) {
+  return hn::Set(d, x);
+}
 
 /// Calls body(l) for the first lane l of each vector of a tile.
 template <typename Body>
@@ -67,8 +69,7 @@ struct Regression {
 HWY_INLINE Regression regress(const PassSums& sums, V n) {
   const V det = hn::Sub(hn::Mul(n, sums.qq), hn::Mul(sums.q, sums.q));
   const V numerator = hn::Sub(hn::Mul(n, sums.rq), hn::Mul(sums.q, sums.r));
-  const V delta =
-      hn::IfThenElseZero(hn::Gt(det, hn::Zero(d)), hn::Max(hn::Div(numerator, det), splat(-0.875f)));
+  const V delta = hn::IfThenElseZero(hn::Gt(det, hn::Zero(d)), hn::Max(hn::Div(numerator, det), splat(-0.875f)));
   return {hn::Div(hn::Sub(sums.r, hn::Mul(delta, sums.q)), n), delta};
 }
 
@@ -391,8 +392,7 @@ void tile_snap(const float* tile, int n, int max_code, const MetadataSteps& step
   HWY_DYNAMIC_DISPATCH(TileSnap)
   (tile, n, max_code, steps, search, scale, center, scale_codes, zero_codes, error);
 }
-void tile_codes(const float* tile, int n, int max_code, const float* inverse_scale, const float* zero,
-                uint8_t* codes) {
+void tile_codes(const float* tile, int n, int max_code, const float* inverse_scale, const float* zero, uint8_t* codes) {
   HWY_DYNAMIC_DISPATCH(TileCodes)(tile, n, max_code, inverse_scale, zero, codes);
 }
 void tile_squared_error(const float* tile, int n, int max_code, const float* inverse_scale, const float* scale,

@@ -71,7 +71,8 @@ struct SnapSearch {
   /* The same from (scale, center), each round's result put back into `range`. Groups within it stay as they are. */  \
   void tile_fit_bounded(const float* tile, int n, int max_code, const MetadataRange& range, int rounds, float* scale, \
                         float* center);                                                                               \
-  /* Puts (scale, center) on the grid of `steps`: of the neighbours that `search` names, the one of least squared error. */\
+  /* Puts (scale, center) on the grid of `steps`: of the neighbours that `search` names, the one of least squared     \
+     error. error: sum of (w - W)^2. */                                                                               \
   void tile_snap(const float* tile, int n, int max_code, const MetadataSteps& steps, const SnapSearch& search,        \
                  const float* scale, const float* center, uint8_t* scale_codes, int8_t* zero_codes, float* error);    \
   /* q = round(w * inverse_scale + zero), half to even, within 0..max_code; codes[i * 16 + l]. */                     \

@@ -34,8 +34,8 @@ float power_minus_0_3(float x) {
   return y;
 }
 
-/// sign(e) * max(|e| - |e|^(p-1) / beta, 0), p = 0.7, beta = 10: zero unless |e|^1.3 > 0.1. Beyond 1e6 the subtrahend is
-/// below the last bit of |e|.
+/// sign(e) * max(|e| - |e|^(p-1) / beta, 0), p = 0.7, beta = 10: zero unless |e|^1.3 > 0.1. Beyond 1e6 the subtrahend
+/// is below the last bit of |e|.
 float shrink(float error) {
   constexpr float threshold = 0.1701f;  // just under 0.1^(1/1.3) = 0.17013
   const float magnitude = std::fabs(error);

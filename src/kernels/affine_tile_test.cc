@@ -3,10 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <hwy/highway.h>
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <hwy/highway.h>
 #include <limits>
 #include <random>
 #include <string>
@@ -30,21 +30,50 @@ TestTile make_tile(int n, std::mt19937& random) {
       const float x = normal(random);
       float w = 0.02f * x;
       switch (l) {
-        case 0: w = 0.0f; break;                             // all zero
-        case 1: w = 0.37f; break;                            // constant
-        case 2: w = -5.0f; break;                            // negative constant
-        case 3: w = -std::fabs(w) - 0.1f; break;             // all negative
-        case 4: w = std::fabs(w) + 1e-3f; break;             // all positive
-        case 5: w = i == n / 2 ? 8.0f : w; break;            // one outlier
-        case 6: w = i == 0 ? -1e3f : w; break;               // a worse one
-        case 7: w = x * 1e-41f; break;                       // denormal
-        case 8: w = x * 1e3f; break;                         // large errors: hqq's shrinking
-        case 9: w = x * 1e-8f; break;                        // tiny
-        case 10: w = i % 2 == 0 ? 1.0f : -1.0f; break;       // two values
-        case 11: w = static_cast<float>(i) * 0.125f; break;  // ramp, ties
-        case 12: w = std::ldexp(x, i % 20 - 10); break;      // range 1e3 and more
-        case 13: w = 1e4f + x; break;                        // far from zero
-        default: break;
+        case 0:
+          w = 0.0f;
+          break;  // all zero
+        case 1:
+          w = 0.37f;
+          break;  // constant
+        case 2:
+          w = -5.0f;
+          break;  // negative constant
+        case 3:
+          w = -std::fabs(w) - 0.1f;
+          break;  // all negative
+        case 4:
+          w = std::fabs(w) + 1e-3f;
+          break;  // all positive
+        case 5:
+          w = i == n / 2 ? 8.0f : w;
+          break;  // one outlier
+        case 6:
+          w = i == 0 ? -1e3f : w;
+          break;  // a worse one
+        case 7:
+          w = x * 1e-41f;
+          break;  // denormal
+        case 8:
+          w = x * 1e3f;
+          break;  // large errors: hqq's shrinking
+        case 9:
+          w = x * 1e-8f;
+          break;  // tiny
+        case 10:
+          w = i % 2 == 0 ? 1.0f : -1.0f;
+          break;  // two values
+        case 11:
+          w = static_cast<float>(i) * 0.125f;
+          break;  // ramp, ties
+        case 12:
+          w = std::ldexp(x, i % 20 - 10);
+          break;  // range 1e3 and more
+        case 13:
+          w = 1e4f + x;
+          break;  // far from zero
+        default:
+          break;
       }
       tile.data[i * kTileLanes + l] = w;
     }
@@ -98,8 +127,7 @@ TEST_P(AffineTile, EqualsTheReference) {
 
       const float shrinks[] = {1.0f, 0.85f, 0.7f};
       const float nudges[] = {0.95f, 1.05f};
-      const LeastSquaresSearch search{.shrinks = shrinks, .starts = 3, .nudges = nudges, .nudge_count = 2,
-                                      .rounds = 6};
+      const LeastSquaresSearch search{.shrinks = shrinks, .starts = 3, .nudges = nudges, .nudge_count = 2, .rounds = 6};
       auto scale = lanes(), center = lanes(), scale2 = lanes(), center2 = lanes();
       tile_fit_mse(tile.data, n, max_code, min.data(), max.data(), search, scale.data(), center.data());
       ref::tile_fit_mse(tile.data, n, max_code, min.data(), max.data(), search, scale2.data(), center2.data());
@@ -127,7 +155,8 @@ TEST_P(AffineTile, EqualsTheReference) {
           std::vector<uint8_t> u(kTileLanes), u2 = u;
           std::vector<int8_t> i(kTileLanes), i2 = i;
           auto e = lanes(), e2 = lanes();
-          tile_snap(tile.data, n, max_code, steps, neighbours, scale.data(), center.data(), u.data(), i.data(), e.data());
+          tile_snap(tile.data, n, max_code, steps, neighbours, scale.data(), center.data(), u.data(), i.data(),
+                    e.data());
           ref::tile_snap(tile.data, n, max_code, steps, neighbours, scale.data(), center.data(), u2.data(), i2.data(),
                          e2.data());
           ASSERT_TRUE(same_bits(u, u2));
@@ -207,8 +236,8 @@ TEST_P(AffineTile, LeastSquaresEndsAtAFixedPoint) {
   auto min = lanes(), max = lanes(), scale = lanes(), center = lanes();
   tile_min_max(tile.data, tile.n, min.data(), max.data());
   const float shrink = 0.9f;
-  const LeastSquaresSearch search{.shrinks = &shrink, .starts = 1, .rounds_per_start = 1, .rounds = 100,
-                                  .tolerance = 0.0f};
+  const LeastSquaresSearch search{
+      .shrinks = &shrink, .starts = 1, .rounds_per_start = 1, .rounds = 100, .tolerance = 0.0f};
   for (const int max_code : {3, 7, 15}) {
     tile_fit_mse(tile.data, tile.n, max_code, min.data(), max.data(), search, scale.data(), center.data());
     for (const int l : {3, 4, 14, 15}) {
@@ -230,8 +259,7 @@ TEST_P(AffineTile, LeastSquaresEndsAtAFixedPoint) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, AffineTile,
-                         testing::ValuesIn([] {
+INSTANTIATE_TEST_SUITE_P(Targets, AffineTile, testing::ValuesIn([] {
                            hwy::SetSupportedTargetsForTest(0);
                            std::vector<int64_t> all;
                            const int64_t compiled = hwy::SupportedTargets() & HWY_TARGETS;

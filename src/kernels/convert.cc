@@ -59,8 +59,12 @@ namespace mxq {
 HWY_EXPORT(F32FromF16);
 HWY_EXPORT(F32FromBf16);
 
-void f32_from_f16(const uint16_t* in, int64_t n, float* out) { HWY_DYNAMIC_DISPATCH(F32FromF16)(in, n, out); }
-void f32_from_bf16(const uint16_t* in, int64_t n, float* out) { HWY_DYNAMIC_DISPATCH(F32FromBf16)(in, n, out); }
+void f32_from_f16(const uint16_t* in, int64_t n, float* out) {
+  HWY_DYNAMIC_DISPATCH(F32FromF16)(in, n, out);
+}
+void f32_from_bf16(const uint16_t* in, int64_t n, float* out) {
+  HWY_DYNAMIC_DISPATCH(F32FromBf16)(in, n, out);
+}
 
 namespace ref {
 void f32_from_f16(const uint16_t* in, int64_t n, float* out) {

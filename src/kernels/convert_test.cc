@@ -3,8 +3,8 @@
 
 #include <gtest/gtest.h>
 
-#include <cstring>
 #include <hwy/highway.h>
+#include <cstring>
 #include <memory>
 #include <random>
 #include <string>
@@ -24,8 +24,8 @@ class Convert : public testing::TestWithParam<int64_t> {
 TEST_P(Convert, All65536HalvesAndBfloats) {
   std::vector<uint16_t> in(65536 + 3);
   for (size_t i = 0; i < in.size(); ++i) in[i] = static_cast<uint16_t>(i);
-  for (const auto& [wide, scalar] : {std::pair{&f32_from_f16, &ref::f32_from_f16},
-                                     std::pair{&f32_from_bf16, &ref::f32_from_bf16}}) {
+  for (const auto& [wide, scalar] :
+       {std::pair{&f32_from_f16, &ref::f32_from_f16}, std::pair{&f32_from_bf16, &ref::f32_from_bf16}}) {
     std::vector<float> out(in.size()), expected(in.size());
     wide(in.data(), static_cast<int64_t>(in.size()), out.data());
     scalar(in.data(), static_cast<int64_t>(in.size()), expected.data());
@@ -61,8 +61,7 @@ TEST_P(Convert, DequantizingLoopsEqualTheReference) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, Convert,
-                         testing::ValuesIn([] {
+INSTANTIATE_TEST_SUITE_P(Targets, Convert, testing::ValuesIn([] {
                            hwy::SetSupportedTargetsForTest(0);
                            std::vector<int64_t> all;
                            const int64_t compiled = hwy::SupportedTargets() & HWY_TARGETS;

@@ -87,8 +87,8 @@ namespace mxq {
 HWY_EXPORT(DequantizeGroups);
 HWY_EXPORT(DequantizeElements);
 
-void dequantize_groups(const uint8_t* stream, int64_t stream_bytes, int bits, int group, int64_t n,
-                       const float* scales, const float* zeros, float* out) {
+void dequantize_groups(const uint8_t* stream, int64_t stream_bytes, int bits, int group, int64_t n, const float* scales,
+                       const float* zeros, float* out) {
   HWY_DYNAMIC_DISPATCH(DequantizeGroups)(stream, stream_bytes, bits, group, n, scales, zeros, out);
 }
 void dequantize_elements(const uint8_t* codes, int64_t n, const float* scales, const float* zeros, float* out) {
