@@ -242,6 +242,8 @@ class Builder {
     config["add_bos_token"] = adds_bos_;
     config["add_eos_token"] = file_.find_bool("tokenizer.ggml.add_eos_token").value_or(false);
     config["clean_up_tokenization_spaces"] = false;
+    // By default transformers adds token_type_ids, which decoders refuse.
+    config["model_input_names"] = {"input_ids", "attention_mask"};
     if (const auto context = file_.find_u32(file_.get_string("general.architecture") + ".context_length")) {
       config["model_max_length"] = *context;
     }

@@ -76,6 +76,7 @@ TEST(TokenizerFiles, ByteLevelVocabularyMergesAndAddedTokens) {
   EXPECT_FALSE(config.contains("pad_token"));
   EXPECT_EQ(config["chat_template"], "{{ \"<s>\" }}");
   EXPECT_EQ(config["model_max_length"], 2048);
+  EXPECT_EQ(config["model_input_names"], (Json{"input_ids", "attention_mask"}));
   EXPECT_EQ(config["added_tokens_decoder"].size(), 2u);
   EXPECT_EQ(config["added_tokens_decoder"]["5"]["content"], "<tool>");
   EXPECT_EQ(Json::parse(result.files.at("special_tokens_map.json")), (Json{{"bos_token", "<s>"}, {"eos_token", "ab"}}));
