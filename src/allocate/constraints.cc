@@ -6,12 +6,12 @@
 #include <array>
 #include <map>
 #include <optional>
-#include <regex>
 #include <utility>
 
 #include "allocate/objective.h"
-#include "mxq/text.h"
+#include "base/pattern.h"
 #include "mxq/error.h"
+#include "mxq/text.h"
 
 namespace mxq {
 
@@ -60,17 +60,11 @@ std::vector<std::optional<std::string>> apply_pins(const ErrorTable& table, cons
   std::vector<std::optional<std::string>> pinned(table.matrices.size());
   for (const auto& [pattern, scheme] : options.pins) {
     const std::string operation = fmt::format("pin '{}={}'", pattern, scheme);
-    std::vector<char> matches;
-    try {
-      const std::regex regex(pattern, std::regex::ECMAScript);
-      for (const MatrixErrors& m : table.matrices) matches.push_back(std::regex_search(m.name, regex));
-    } catch (const std::regex_error& e) {
-      throw Error(ErrorCode::usage, operation, fmt::format("not a regular expression ({})", e.what()));
-    }
+    const Pattern regex(operation, pattern);
     bool matched = false;
     for (size_t i = 0; i < table.matrices.size(); ++i) {
       const MatrixErrors& m = table.matrices[i];
-      if (!matches[i]) continue;
+      if (!regex.found_in(m.name)) continue;
       matched = true;
       if (pinned[i]) continue;
       if (!find_scheme(m, scheme)) {

@@ -13,6 +13,7 @@
 #include "base/half.h"
 #include "base/mapped_file.h"
 #include "base/parallel.h"
+#include "base/pattern.h"
 #include "base/staged_folder.h"
 #include "mxq/text.h"
 #include "mxq/error.h"
@@ -180,6 +181,19 @@ TEST(ContentHash, KnownValues) {
   two.add("ab");
   two.add("c");
   EXPECT_EQ(one.hex(), two.hex());
+}
+
+TEST(Pattern, SearchesAnywhereAndNamesTheOption) {
+  const Pattern pattern("--skip", R"(layers\.0\.)");
+  EXPECT_TRUE(pattern.found_in("model.layers.0.mlp"));
+  EXPECT_FALSE(pattern.found_in("model.layers.10.mlp"));
+  try {
+    Pattern broken("--skip", "([");
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::usage);
+    EXPECT_THAT(e.what(), testing::HasSubstr("--skip: '([' is not a regular expression"));
+  }
 }
 
 TEST(Error, IsOneLine) {

@@ -2,8 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <regex>
-
+#include "base/pattern.h"
 #include "mxq/error.h"
 
 namespace mxq {
@@ -19,14 +18,9 @@ std::vector<const SourceTensor*> select_matrices(const ModelSource& model, const
                 "matrices such as model.layers.0.self_attn.q_proj.weight");
   }
   for (const auto& pattern : skip) {
-    std::regex expression;
-    try {
-      expression = std::regex(pattern);
-    } catch (const std::regex_error& e) {
-      throw Error(ErrorCode::usage, "--skip", fmt::format("'{}' is not a regular expression: {}", pattern, e.what()));
-    }
+    const Pattern expression("--skip", pattern);
     const auto found = std::erase_if(
-        matrices, [&](const SourceTensor* tensor) { return std::regex_search(tensor->name, expression); });
+        matrices, [&](const SourceTensor* tensor) { return expression.found_in(tensor->name); });
     if (found == 0) throw Error(ErrorCode::usage, "--skip", fmt::format("'{}' finds no matrix", pattern));
   }
   if (matrices.empty()) throw Error(ErrorCode::usage, "--skip", "no matrix is left to quantize");
