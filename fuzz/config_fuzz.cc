@@ -23,7 +23,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       if (mxq::stored_layout(*quantization, matrix).total_bytes() < 0) std::abort();
     }
     // What was read is written and read again as the same.
-    const auto again = mxq::get_quantization_config(mxq::set_quantization_config(json, quantization, "input"), "output");
+    const auto again =
+        mxq::get_quantization_config(mxq::set_quantization_config(json, quantization, "input"), "output");
     if (!again || again->matrices.size() != quantization->matrices.size()) std::abort();
   } catch (const mxq::Error&) {
   }

@@ -38,7 +38,8 @@ struct ModelBytes {
 /// `skip` as in MeasureOptions. Reads no weights.
 ModelBytes model_bytes(const std::filesystem::path& model, const std::vector<std::string>& skip = {});
 
-/// Bytes left for the matrices. Throws Error(infeasible) naming what the rest alone takes when nothing is left.
+/// Bytes left for the matrices. Throws Error(infeasible) naming the smallest reachable size and its parts where a size
+/// or vram budget is below it, Error(unsupported) for vram where the model has no config.
 int64_t matrix_budget(const Budget& budget, const ErrorTable& table, const AllocateOptions& options,
                       const ModelBytes& model);
 

@@ -16,9 +16,9 @@ struct SchemeCost {
 };
 
 struct MatrixErrors {
-  std::string name;   // tensor name without ".weight", or "<layer>.<module>" for the authors' tables
-  std::string layer;  // "0", "1", ...; empty where the name has none
-  std::string module; // "self_attn.q_proj"
+  std::string name;            // tensor name without ".weight", or "<layer>.<module>" for the authors' tables
+  std::string layer;           // "0", "1", ...; empty where the name has none
+  std::string module;          // "self_attn.q_proj"
   int64_t rows = 0, cols = 0;  // 0 in the authors' tables
   int64_t params = 0;
   double norm = 0;      // ||W||_F; 0 where unknown (the authors' tables)

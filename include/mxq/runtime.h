@@ -13,6 +13,9 @@ int threads();
 /// Largest resident set so far, in bytes.
 int64_t peak_rss_bytes();
 
+/// True where standard error is a terminal.
+bool stderr_is_terminal();
+
 /// Where caches go: $MXQ_CACHE, else $XDG_CACHE_HOME/mxq, else ~/.cache/mxq; empty where none of them is set.
 std::filesystem::path cache_folder();
 

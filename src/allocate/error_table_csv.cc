@@ -8,9 +8,9 @@
 #include <unordered_map>
 #include <vector>
 
-#include "mxq/text.h"
 #include "mxq/error.h"
 #include "mxq/error_table.h"
+#include "mxq/text.h"
 
 namespace mxq {
 

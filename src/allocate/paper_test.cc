@@ -5,8 +5,8 @@
 #include <map>
 
 #include "allocate/shared_data.h"
-#include "mxq/text.h"
 #include "mxq/allocate.h"
+#include "mxq/text.h"
 
 namespace mxq {
 namespace {

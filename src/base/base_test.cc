@@ -15,9 +15,9 @@
 #include "base/parallel.h"
 #include "base/pattern.h"
 #include "base/staged_folder.h"
-#include "mxq/text.h"
 #include "mxq/error.h"
 #include "mxq/tensor.h"
+#include "mxq/text.h"
 
 namespace mxq {
 namespace {
@@ -96,7 +96,11 @@ TEST(Parallel, RunsEveryIndexOnceAndRethrows) {
   parallel_for(1000, [&](int64_t i) { ++seen[static_cast<size_t>(i)]; });
   for (auto& count : seen) EXPECT_EQ(count, 1);
   parallel_for(0, [](int64_t) { FAIL(); });
-  EXPECT_THROW(parallel_for(100, [](int64_t i) { if (i == 57) throw Error(ErrorCode::io, "a", "b"); }), Error);
+  EXPECT_THROW(parallel_for(100,
+                            [](int64_t i) {
+                              if (i == 57) throw Error(ErrorCode::io, "a", "b");
+                            }),
+               Error);
 }
 
 class Files : public testing::Test {

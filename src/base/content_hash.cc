@@ -10,14 +10,18 @@ struct ContentHash::State {
   XXH3_state_t xxh;
 };
 
-ContentHash::ContentHash() : state_(new State) { XXH3_128bits_reset(&state_->xxh); }
+ContentHash::ContentHash() : state_(new State) {
+  XXH3_128bits_reset(&state_->xxh);
+}
 ContentHash::~ContentHash() = default;
 
 void ContentHash::add(std::span<const std::byte> bytes) {
   XXH3_128bits_update(&state_->xxh, bytes.data(), bytes.size());
 }
 
-void ContentHash::add(std::string_view text) { add(std::as_bytes(std::span(text.data(), text.size()))); }
+void ContentHash::add(std::string_view text) {
+  add(std::as_bytes(std::span(text.data(), text.size())));
+}
 
 std::string ContentHash::hex() const {
   const XXH128_hash_t hash = XXH3_128bits_digest(&state_->xxh);

@@ -13,7 +13,9 @@ namespace {
 std::atomic<int> g_threads{0};
 }
 
-void set_threads(int n) { g_threads = n > 0 ? n : 0; }
+void set_threads(int n) {
+  g_threads = n > 0 ? n : 0;
+}
 
 int threads() {
   const int n = g_threads;

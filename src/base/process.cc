@@ -1,6 +1,7 @@
 #include "mxq/runtime.h"
 
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <cstdlib>
 
@@ -14,6 +15,10 @@ int64_t peak_rss_bytes() {
 #else
   return usage.ru_maxrss * int64_t{1024};
 #endif
+}
+
+bool stderr_is_terminal() {
+  return ::isatty(STDERR_FILENO) == 1;
 }
 
 std::filesystem::path cache_folder() {

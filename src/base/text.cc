@@ -27,7 +27,9 @@ std::optional<double> parse_double(std::string_view text) {
   return value && std::isfinite(*value) ? value : std::nullopt;
 }
 
-std::optional<int64_t> parse_int(std::string_view text) { return parse<int64_t>(text); }
+std::optional<int64_t> parse_int(std::string_view text) {
+  return parse<int64_t>(text);
+}
 
 std::optional<int64_t> parse_size(std::string_view text) {
   static constexpr std::array<std::pair<std::string_view, double>, 10> units{{{"", 1},

@@ -1,9 +1,9 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-#include "mxq/text.h"
 #include "cli/commands.h"
 #include "mxq/quantize_model.h"
+#include "mxq/text.h"
 
 namespace mxq::cli {
 
@@ -23,11 +23,13 @@ void add_dequantize(CLI::App& app, const CommonOptions& common) {
   command->add_flag("--overwrite", options->write.overwrite, "replace DIR if it exists");
   command->callback([options, &common] {
     const DType dtype = options->dtype == "f32" ? DType::f32 : options->dtype == "f16" ? DType::f16 : DType::bf16;
-    const auto report = dequantize_model(options->model, options->output, dtype, options->write, common.progress().get());
+    const auto report =
+        dequantize_model(options->model, options->output, dtype, options->write, common.progress().get());
     int64_t bytes = 0;
     for (const auto& [name, size] : report.files) bytes += size;
     for (const auto& note : report.notes) spdlog::warn("{}", note);
-    spdlog::info("{}: {} files, {} in {:.1f} s", options->output, report.files.size(), format_size(bytes), report.seconds);
+    spdlog::info("{}: {} files, {} in {:.1f} s", options->output, report.files.size(), format_size(bytes),
+                 report.seconds);
   });
 }
 

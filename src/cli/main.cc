@@ -10,9 +10,9 @@
 #include <new>
 #include <string>
 
-#include "mxq/runtime.h"
 #include "cli/commands.h"
 #include "mxq/error.h"
+#include "mxq/runtime.h"
 
 namespace {
 
@@ -44,7 +44,7 @@ void set_up(const mxq::cli::CommonOptions& common) {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app{kIntro};
+  CLI::App app{kIntro, "mxq"};
   mxq::cli::CommonOptions common;
   app.set_version_flag("--version", "mxq " MXQ_VERSION);
   app.require_subcommand(0, 1);

@@ -5,8 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "mxq/files.h"
 #include "cli/commands.h"
+#include "mxq/files.h"
 
 namespace mxq::cli {
 

@@ -1,11 +1,12 @@
 #include "cli/options.h"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
-#include "mxq/text.h"
 #include "cli/progress_bar.h"
 #include "mxq/error.h"
 #include "mxq/runtime.h"
+#include "mxq/text.h"
 
 namespace mxq::cli {
 
@@ -21,7 +22,9 @@ int64_t size_option(const std::string& flag, const std::string& text) {
 
 }  // namespace
 
-std::unique_ptr<Progress> CommonOptions::progress() const { return make_progress_bar(!quiet); }
+std::unique_ptr<Progress> CommonOptions::progress() const {
+  return make_progress_bar(!quiet);
+}
 
 void add_common(CLI::App& app, CommonOptions& common) {
   app.add_flag("-q,--quiet", common.quiet, "no progress bar, only results and errors");
@@ -90,9 +93,19 @@ Budget BudgetOptions::budget() const {
   return budget;
 }
 
+int64_t matrix_budget_of(const Budget& budget, const ErrorTable& table, const AllocateOptions& options,
+                         const ModelBytes& model) {
+  if (budget.kind == Budget::Kind::vram && model.max_context > 0 && budget.context > model.max_context) {
+    spdlog::warn("--context {} is beyond the {} tokens that the model was made for", budget.context, model.max_context);
+  }
+  return matrix_budget(budget, table, options, model);
+}
+
 void add_budget(CLI::App& command, BudgetOptions& budget) {
   auto* group = command.add_option_group("Budget", "what the result may take; exactly one");
-  group->add_option("--bits", budget.bits, "bits a weight over the quantized matrices: 3.25, or b3g64 for what that takes")
+  group
+      ->add_option("--bits", budget.bits,
+                   "bits a weight over the quantized matrices: 3.25, or b3g64 for what that takes")
       ->type_name("B");
   group->add_option("--size", budget.size, "all weight files together: 4GiB")->type_name("SIZE");
   group->add_option("--vram", budget.vram, "weights + KV cache of --context tokens + --reserve")->type_name("SIZE");

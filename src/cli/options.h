@@ -47,6 +47,10 @@ struct BudgetOptions {
   bool given() const { return bits || size || vram; }
   Budget budget() const;
 };
+/// What the budget leaves for the matrices of `model`; warns of a context beyond what the model was trained for.
+int64_t matrix_budget_of(const Budget& budget, const ErrorTable& table, const AllocateOptions& options,
+                         const ModelBytes& model);
+
 void add_budget(CLI::App& command, BudgetOptions& budget);
 
 /// --objective, --solver, --pin, --min-bits, --tie.

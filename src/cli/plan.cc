@@ -1,9 +1,9 @@
 #include <fmt/format.h>
 
-#include "mxq/files.h"
 #include "cli/commands.h"
 #include "cli/print_plan.h"
 #include "mxq/error.h"
+#include "mxq/files.h"
 #include "mxq/plan_file.h"
 
 namespace mxq::cli {
@@ -28,8 +28,8 @@ void write_frontier(const ErrorTable& table, const Options& options, const Alloc
 
 void run(const Options& options, const CommonOptions& common) {
   if (options.model.empty() == options.errors.empty()) {
-    throw Error(ErrorCode::usage, "plan", options.model.empty() ? "neither MODEL nor --errors" : "both MODEL and --errors",
-                "one of the two");
+    throw Error(ErrorCode::usage, "plan",
+                options.model.empty() ? "neither MODEL nor --errors" : "both MODEL and --errors", "one of the two");
   }
   if (!options.budget.given() && options.frontier.empty()) {
     throw Error(ErrorCode::usage, "plan", "no budget", "--bits, --size or --vram (or --frontier FILE)");
@@ -51,7 +51,7 @@ void run(const Options& options, const CommonOptions& common) {
   }
   if (!options.frontier.empty()) write_frontier(table, options, allocate_options);
   if (!options.budget.given()) return;
-  file.plan = allocate(table, matrix_budget(budget, table, allocate_options, bytes), allocate_options);
+  file.plan = allocate(table, matrix_budget_of(budget, table, allocate_options, bytes), allocate_options);
   const std::string json = write_plan(file);
   if (!options.output.empty()) write_file(options.output, json);
   if (common.json) {

@@ -51,10 +51,11 @@ void print_plan(const Plan& plan, const ErrorTable& table) {
     fmt::print("{:>7.1f}%", 100.0 * static_cast<double>(share.weights) / static_cast<double>(weights));
   }
   fmt::print("\n\n");
-  fmt::print("budget     {} for {} matrices of {:.1f} M weights\n", format_size(plan.budget_bytes), plan.matrices.size(),
-             static_cast<double>(weights) / 1e6);
+  fmt::print("budget     {} for {} matrices of {:.1f} M weights\n", format_size(plan.budget_bytes),
+             plan.matrices.size(), static_cast<double>(weights) / 1e6);
   fmt::print("plan       {} = {:.4f} bits a weight\n", format_size(plan.bytes), plan.bits_per_parameter);
-  const std::string proof = plan.gap == 0 ? "proved optimal" : fmt::format("at most {:.2g} % above the optimum", 100 * plan.gap);
+  const std::string proof =
+      plan.gap == 0 ? "proved optimal" : fmt::format("at most {:.2g} % above the optimum", 100 * plan.gap);
   fmt::print("objective  {} = {:.6g}, {} in {:.1f} ms\n", objective_name(plan.objective), plan.value, proof,
              1000 * plan.seconds);
   if (plan.best_uniform) {

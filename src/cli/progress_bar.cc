@@ -1,11 +1,12 @@
 #include "cli/progress_bar.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <cstdio>
 #include <string>
+
+#include "mxq/runtime.h"
 
 namespace mxq::cli {
 
@@ -58,7 +59,7 @@ class ProgressBar : public Progress {
 }  // namespace
 
 std::unique_ptr<Progress> make_progress_bar(bool wanted) {
-  if (wanted && ::isatty(STDERR_FILENO)) return std::make_unique<ProgressBar>();
+  if (wanted && stderr_is_terminal()) return std::make_unique<ProgressBar>();
   return std::make_unique<Progress>();
 }
 

@@ -5,12 +5,12 @@
 
 #include <nlohmann/json.hpp>
 
-#include "mxq/files.h"
-#include "mxq/runtime.h"
-#include "mxq/text.h"
 #include "cli/commands.h"
 #include "cli/print_plan.h"
 #include "mxq/error.h"
+#include "mxq/files.h"
+#include "mxq/runtime.h"
+#include "mxq/text.h"
 
 namespace mxq::cli {
 
@@ -54,7 +54,7 @@ PlanFile make_plan(const Options& options, const CommonOptions& common, Seconds&
   } else {
     const ModelBytes bytes = model_bytes(options.model, measure.skip);
     file.plan =
-        allocate(measured.table, matrix_budget(budget, measured.table, allocate_options, bytes), allocate_options);
+        allocate(measured.table, matrix_budget_of(budget, measured.table, allocate_options, bytes), allocate_options);
   }
   seconds.plan = file.plan.seconds;
   if (!common.json) print_plan(file.plan, measured.table);

@@ -68,9 +68,12 @@ std::string set_quantization_config(const std::string& config_json,
       if (matrix.metadata) entry["metadata"] = *matrix.metadata;
       matrices[matrix.name] = std::move(entry);
     }
-    config[kKey] = {{"quant_method", kMethod},     {"version", kVersion},
-                    {"fit", quantization->fit},    {"axis", quantization->axis},
-                    {"metadata", quantization->metadata}, {"matrices", std::move(matrices)}};
+    config[kKey] = {{"quant_method", kMethod},
+                    {"version", kVersion},
+                    {"fit", quantization->fit},
+                    {"axis", quantization->axis},
+                    {"metadata", quantization->metadata},
+                    {"matrices", std::move(matrices)}};
   }
   return print(config);
 }
@@ -113,8 +116,8 @@ std::optional<QuantizationConfig> get_quantization_config(const std::string& con
     if (entry.contains("metadata")) matrix.metadata = field<std::string>(entry, "metadata", name, source);
     if (matrix.rows < 0 || matrix.cols < 0 || matrix.rows > kMaxExtent || matrix.cols > kMaxExtent ||
         matrix.rows * matrix.cols > kMaxElements) {
-      throw Error(ErrorCode::invalid_file, "read " + source,
-                  fmt::format("{}: {} x {}", name, matrix.rows, matrix.cols), "extents from 0 to 2^31, at most 2^50 weights");
+      throw Error(ErrorCode::invalid_file, "read " + source, fmt::format("{}: {} x {}", name, matrix.rows, matrix.cols),
+                  "extents from 0 to 2^31, at most 2^50 weights");
     }
     quantization.matrices.push_back(std::move(matrix));
   }

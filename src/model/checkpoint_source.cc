@@ -68,7 +68,9 @@ std::vector<std::pair<std::string, std::string>> CheckpointSource::side_files(st
   return files;
 }
 
-std::vector<fs::path> CheckpointSource::weight_files() const { return mapped_paths(store_); }
+std::vector<fs::path> CheckpointSource::weight_files() const {
+  return mapped_paths(store_);
+}
 
 void CheckpointSource::read_range(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const {
   const QuantizedView* matrix = quantized(tensor);
@@ -100,8 +102,8 @@ std::optional<QuantizedLayout> CheckpointSource::exact_layout(const SourceTensor
 QuantizedMatrix CheckpointSource::exact_groups(const SourceTensor& tensor) const {
   const QuantizedView& view = *quantized(tensor);
   const auto copy = [](std::span<const std::byte> bytes) { return std::vector(bytes.begin(), bytes.end()); };
-  return {view.layout,            copy(view.codes),      copy(view.scales),       copy(view.zeros),
-          copy(view.scale_steps), copy(view.zero_steps), copy(view.column_scales)};
+  return {view.layout,           copy(view.codes),        copy(view.scales), copy(view.zeros), copy(view.scale_steps),
+          copy(view.zero_steps), copy(view.column_scales)};
 }
 
 void CheckpointSource::hash(const SourceTensor& tensor, ContentHash& hash) const {
@@ -116,7 +118,8 @@ void CheckpointSource::hash(const SourceTensor& tensor, ContentHash& hash) const
 
 int64_t CheckpointSource::stored_bytes(const SourceTensor& tensor) const {
   const QuantizedView* matrix = quantized(tensor);
-  return matrix != nullptr ? matrix->layout.total_bytes() : static_cast<int64_t>(store_.find(tensor.name)->bytes.size());
+  return matrix != nullptr ? matrix->layout.total_bytes()
+                           : static_cast<int64_t>(store_.find(tensor.name)->bytes.size());
 }
 
 void CheckpointSource::done(const SourceTensor& tensor) const {

@@ -6,9 +6,9 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "mxq/text.h"
 #include "model/gguf_names.h"
 #include "mxq/error.h"
+#include "mxq/text.h"
 
 namespace mxq {
 

@@ -102,7 +102,9 @@ void GgufSource::check_complete() const {
   }
 }
 
-std::string GgufSource::config_json() const { return hf_config_json(*config_, DType::f16); }
+std::string GgufSource::config_json() const {
+  return hf_config_json(*config_, DType::f16);
+}
 
 std::vector<std::pair<std::string, std::string>> GgufSource::side_files(std::vector<std::string>& notes) const {
   TokenizerFiles rebuilt = tokenizer_files(gguf_);
@@ -178,7 +180,8 @@ QuantizedMatrix GgufSource::exact_groups(const SourceTensor& tensor) const {
       const std::byte* block = blocks + static_cast<size_t>(j) * block_bytes;
       std::memcpy(out.scales.data() + 2 * j, block, 2);
       std::memcpy(out.zeros.data() + 2 * j, &zero, 2);
-      for (int i = 0; i < kQ8Block; ++i) out.codes[static_cast<size_t>(j * kQ8Block + i)] = block[2 + i] ^ std::byte{0x80};
+      for (int i = 0; i < kQ8Block; ++i)
+        out.codes[static_cast<size_t>(j * kQ8Block + i)] = block[2 + i] ^ std::byte{0x80};
     }
   });
   return out;
@@ -194,6 +197,8 @@ int64_t GgufSource::stored_bytes(const SourceTensor& tensor) const {
   return static_cast<int64_t>(origin(tensor).view->bytes.size());
 }
 
-void GgufSource::done(const SourceTensor& tensor) const { advise_done(origin(tensor).view->bytes); }
+void GgufSource::done(const SourceTensor& tensor) const {
+  advise_done(origin(tensor).view->bytes);
+}
 
 }  // namespace mxq

@@ -115,8 +115,8 @@ std::unique_ptr<ModelSource> open_folder(const fs::path& path) {
   const auto gguf = files_ending(path, ".gguf");
   if (files_ending(path, ".safetensors").empty() && !gguf.empty()) {
     if (gguf.size() == 1) return std::make_unique<GgufSource>(gguf.front());
-    throw Error(ErrorCode::unsupported, "open " + path.string(), fmt::format("the folder has {} .gguf files", gguf.size()),
-                "one, or the path of a file");
+    throw Error(ErrorCode::unsupported, "open " + path.string(),
+                fmt::format("the folder has {} .gguf files", gguf.size()), "one, or the path of a file");
   }
   const fs::path config = path / "config.json";
   if (!fs::exists(config)) {

@@ -54,7 +54,9 @@ std::vector<std::pair<std::string, std::string>> SafetensorsSource::side_files(s
   return hf_side_files(path_);
 }
 
-std::vector<fs::path> SafetensorsSource::weight_files() const { return mapped_paths(store_); }
+std::vector<fs::path> SafetensorsSource::weight_files() const {
+  return mapped_paths(store_);
+}
 
 void SafetensorsSource::read_range(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const {
   read_f32(store_.tensors()[tensor.index], first * tensor.cols(), count * tensor.cols(), out);
@@ -73,7 +75,9 @@ int64_t SafetensorsSource::stored_bytes(const SourceTensor& tensor) const {
   return static_cast<int64_t>(store_.tensors()[tensor.index].bytes.size());
 }
 
-void SafetensorsSource::done(const SourceTensor& tensor) const { advise_done(store_.tensors()[tensor.index].bytes); }
+void SafetensorsSource::done(const SourceTensor& tensor) const {
+  advise_done(store_.tensors()[tensor.index].bytes);
+}
 
 std::vector<std::pair<std::string, std::string>> hf_side_files(const fs::path& folder) {
   std::vector<std::pair<std::string, std::string>> files;

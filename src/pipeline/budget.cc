@@ -14,6 +14,22 @@
 
 namespace mxq {
 
+namespace {
+
+/// `given` less `rest`, which `parts` explains. Throws where the smallest plan does not fit into what is left.
+int64_t left_for_matrices(const char* flag, int64_t given, int64_t rest, const std::string& parts,
+                          const ErrorTable& table, const AllocateOptions& options) {
+  const int64_t smallest = reachable_bytes(table, options).smallest;
+  if (given < rest + smallest) {
+    throw Error(ErrorCode::infeasible, flag, fmt::format("{} bytes", given),
+                fmt::format("the smallest reachable is {} bytes: {} of quantized matrices, {}", rest + smallest,
+                            smallest, parts));
+  }
+  return given - rest;
+}
+
+}  // namespace
+
 Budget parse_bits_budget(const std::string& text) {
   Budget budget;
   if (text.starts_with('b')) {
@@ -56,27 +72,20 @@ int64_t matrix_budget(const Budget& budget, const ErrorTable& table, const Alloc
     }
     case Budget::Kind::scheme:
       return uniform_plan(table, budget.scheme, options).bytes;
-    case Budget::Kind::size: {
-      const int64_t rest = model.plain + model.headers;
-      if (budget.bytes <= rest) {
-        throw Error(ErrorCode::infeasible, "--size", fmt::format("{} bytes", budget.bytes),
-                    fmt::format("more than the {} bytes of what is not quantized (embeddings, norms, headers)", rest));
-      }
-      return budget.bytes - rest;
-    }
+    case Budget::Kind::size:
+      return left_for_matrices("--size", budget.bytes, model.plain + model.headers,
+                               fmt::format("{} of unquantized tensors and headers", model.plain + model.headers), table,
+                               options);
     case Budget::Kind::vram: {
       if (model.kv_per_token == 0) {
         throw Error(ErrorCode::unsupported, "--vram", "the model's config does not tell the size of its KV cache",
                     "--size or --bits");
       }
       const int64_t cache = model.kv_per_token * budget.context;
-      const int64_t rest = model.plain + cache + budget.reserve;
-      if (budget.bytes <= rest) {
-        throw Error(ErrorCode::infeasible, "--vram", fmt::format("{} bytes", budget.bytes),
-                    fmt::format("more than {} bytes: {} of unquantized weights, {} of KV cache for {} tokens, {} reserve",
-                                rest, model.plain, cache, budget.context, budget.reserve));
-      }
-      return budget.bytes - rest;
+      return left_for_matrices("--vram", budget.bytes, model.plain + cache + budget.reserve,
+                               fmt::format("{} of unquantized tensors, {} of KV cache for {} tokens, {} of reserve",
+                                           model.plain, cache, budget.context, budget.reserve),
+                               table, options);
     }
   }
   return 0;

@@ -73,7 +73,8 @@ Measurement measure_model(const std::filesystem::path& path, const MeasureOption
     row.kurtosis = measured.kurtosis;
     for (const auto& scheme : options.schemes) {
       const std::string name = scheme.name();
-      row.schemes.push_back({name, storage_bytes(scheme, options.quantize, row.rows, row.cols), measured.fnorm.at(name)});
+      row.schemes.push_back(
+          {name, storage_bytes(scheme, options.quantize, row.rows, row.cols), measured.fnorm.at(name)});
     }
     done += row.params;
     result.table.matrices.push_back(std::move(row));

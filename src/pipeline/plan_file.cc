@@ -45,8 +45,9 @@ class Reader {
     throw Error(ErrorCode::invalid_file, "read plan " + source_, fmt::format("'{}{}' {}", where_, key, what));
   }
   [[noreturn]] void fail(const std::string& what) const {
-    throw Error(ErrorCode::invalid_file, "read plan " + source_,
-                where_.empty() ? "the file " + what : fmt::format("'{}' {}", where_.substr(0, where_.size() - 1), what));
+    throw Error(
+        ErrorCode::invalid_file, "read plan " + source_,
+        where_.empty() ? "the file " + what : fmt::format("'{}' {}", where_.substr(0, where_.size() - 1), what));
   }
 
   const Json& object_;

@@ -22,7 +22,8 @@ PlanFile example() {
   file.plan.budget_bytes = 310;
   file.plan.bits_per_parameter = 3.1;
   file.plan.best_uniform = UniformPlan{"b3g64", 0.5, 305};
-  file.plan.matrices = {{"model.layers.0.self_attn.q_proj", "b4g64", 200, 0.25}, {"other \"name\"\n", "b2g32", 100, 1e-30}};
+  file.plan.matrices = {{"model.layers.0.self_attn.q_proj", "b4g64", 200, 0.25},
+                        {"other \"name\"\n", "b2g32", 100, 1e-30}};
   file.quantize = {Fit::hqq, 0, Metadata::f16};
   return file;
 }

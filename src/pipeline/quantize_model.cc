@@ -96,7 +96,8 @@ WriteReport quantize_model(const std::filesystem::path& path, const std::filesys
   int64_t matrix_bytes = 0;
   for (const auto* tensor : matrices) {
     const Scheme scheme = schemes.at(tensor);
-    const QuantizedLayout layout{tensor->rows(), tensor->cols(), scheme, file.quantize.axis, file.quantize.metadata, false};
+    const QuantizedLayout layout{tensor->rows(),     tensor->cols(),         scheme,
+                                 file.quantize.axis, file.quantize.metadata, false};
     contents.tensors.push_back(quantized_output(tensor->matrix_name(), layout, [&model, tensor, scheme, &file] {
       return quantize_tensor(*model, *tensor, scheme, file.quantize);
     }));

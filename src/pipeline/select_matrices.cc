@@ -19,8 +19,8 @@ std::vector<const SourceTensor*> select_matrices(const ModelSource& model, const
   }
   for (const auto& pattern : skip) {
     const Pattern expression("--skip", pattern);
-    const auto found = std::erase_if(
-        matrices, [&](const SourceTensor* tensor) { return expression.found_in(tensor->name); });
+    const auto found =
+        std::erase_if(matrices, [&](const SourceTensor* tensor) { return expression.found_in(tensor->name); });
     if (found == 0) throw Error(ErrorCode::usage, "--skip", fmt::format("'{}' finds no matrix", pattern));
   }
   if (matrices.empty()) throw Error(ErrorCode::usage, "--skip", "no matrix is left to quantize");

@@ -20,9 +20,8 @@ template <size_t N, typename Body>
 std::array<double, N> chunked_sums(int64_t size, Body body) {
   const int64_t chunks = (size + kChunk - 1) / kChunk;
   std::vector<std::array<double, N>> partial(static_cast<size_t>(chunks));
-  parallel_for(chunks, [&](int64_t c) {
-    partial[static_cast<size_t>(c)] = body(c * kChunk, std::min(size, (c + 1) * kChunk));
-  });
+  parallel_for(
+      chunks, [&](int64_t c) { partial[static_cast<size_t>(c)] = body(c * kChunk, std::min(size, (c + 1) * kChunk)); });
   std::array<double, N> total{};
   for (const auto& sums : partial) {
     for (size_t i = 0; i < N; ++i) total[i] += sums[i];

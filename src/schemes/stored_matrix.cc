@@ -84,11 +84,11 @@ QuantizedView stored_view(const std::string& name, const QuantizedLayout& layout
       throw Error(ErrorCode::invalid_file, "read checkpoint", fmt::format("tensor '{}' is missing", specs[i].name));
     }
     if (tensor->dtype != specs[i].dtype || tensor->shape != specs[i].shape) {
-      throw Error(ErrorCode::invalid_file, "read checkpoint",
-                  fmt::format("tensor '{}' is {} of {} elements", specs[i].name, dtype_name(tensor->dtype),
-                              tensor->elements()),
-                  fmt::format("{} of {} for {} of a {} x {} matrix", dtype_name(specs[i].dtype), specs[i].shape[0],
-                              layout.scheme.name(), layout.rows, layout.cols));
+      throw Error(
+          ErrorCode::invalid_file, "read checkpoint",
+          fmt::format("tensor '{}' is {} of {} elements", specs[i].name, dtype_name(tensor->dtype), tensor->elements()),
+          fmt::format("{} of {} for {} of a {} x {} matrix", dtype_name(specs[i].dtype), specs[i].shape[0],
+                      layout.scheme.name(), layout.rows, layout.cols));
     }
     view.*kParts[i].bytes = tensor->bytes;
   }

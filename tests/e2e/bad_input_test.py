@@ -2,6 +2,7 @@
 import array
 import json
 import os
+import re
 import struct
 import subprocess
 import tempfile
@@ -143,8 +144,10 @@ class BadRequest(MxqTest):
     def test_budgets(self):
         line = self.quantize("--bits", "1")
         self.assertRegex(line, r"smallest|at least")
-        self.quantize("--size", "1KiB")
-        self.quantize("--vram", "1MiB", "--context", "4096", says="4096")
+        line = self.quantize("--size", "1KiB", says="the smallest reachable is ")
+        smallest = re.search(r"reachable is (\d+) bytes", line)[1]
+        self.quantize("--size", str(int(smallest) - 1), says=smallest)
+        self.quantize("--vram", "1MiB", "--context", "100", says=("the smallest reachable is ", "KV cache for 100 tokens"))
         for bad in ("three", "nan", "-1", "0", "1e9", ""):
             self.quantize("--bits", bad, status=2)
         for bad in ("4 parsecs", "-1GiB", "0", "GiB"):

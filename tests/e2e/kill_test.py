@@ -1,6 +1,7 @@
 """kill -9 at random moments: the same command run again succeeds, with the bytes of an undisturbed run."""
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -20,17 +21,23 @@ class Kill(MxqTest):
         self.model = self.folder / "model"
         small_model(self.model, config={"hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 4})
 
-    def run_and_kill(self, arguments, longest):
-        """Starts the command, kills it after a random part of `longest` seconds; True if it was still running."""
-        process = subprocess.Popen([MXQ, *map(str, arguments)], env=self.environment, stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.DEVNULL)
-        try:
-            process.wait(self.random.uniform(0, longest))
-            return False
-        except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-            return True
+    def kill_ten_times(self, arguments, longest, finished):
+        """Starts the command and kills it after a random part of `longest` seconds, until KILLS runs have been killed.
+        A run that ends before is checked by `finished`, which also clears the way for the next."""
+        killed = 0
+        for _ in range(10 * KILLS):
+            process = subprocess.Popen([MXQ, *map(str, arguments)], env=self.environment, stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL)
+            try:
+                process.wait(self.random.uniform(0, longest))
+                finished()
+            except subprocess.TimeoutExpired:
+                os.kill(process.pid, signal.SIGKILL)
+                process.wait()
+                killed += 1
+            if killed == KILLS:
+                return
+        self.fail(f"only {killed} runs could be killed")
 
     def undisturbed(self, *arguments):
         self.environment["MXQ_CACHE"] = str(self.folder / "cache/undisturbed")
@@ -41,33 +48,37 @@ class Kill(MxqTest):
 
     def test_measure(self):
         seconds = self.undisturbed("measure", self.model, "-o", self.folder / "undisturbed.csv")
+        expected = (self.folder / "undisturbed.csv").read_text()
         target = self.folder / "errors.csv"
-        killed = 0
-        for _ in range(KILLS):
-            killed += self.run_and_kill(["measure", self.model, "-o", target], seconds)
-            self.assertIn(target.read_text() if target.exists() else None,
-                          (None, (self.folder / "undisturbed.csv").read_text()), "a partial table under the final name")
-        self.assertGreater(killed, 0)
+
+        def finished():
+            self.assertEqual(target.read_text(), expected)
+            target.unlink()
+            shutil.rmtree(self.environment["MXQ_CACHE"])
+
+        self.kill_ten_times(["measure", self.model, "-o", target], seconds, finished)
+        if target.exists():
+            self.assertEqual(target.read_text(), expected, "a partial table under the final name")
         self.mxq("measure", self.model, "-o", target)
-        self.assertEqual(target.read_text(), (self.folder / "undisturbed.csv").read_text())
+        finished()
 
     def test_quantize(self):
         options = ["--bits", "3.25", "--shard-bytes", "100000"]
-        seconds = self.undisturbed("quantize", self.model, "-o", self.folder / "undisturbed", *options)
-        out = self.folder / "out"
-        killed = 0
-        for _ in range(KILLS):
-            killed += self.run_and_kill(["quantize", self.model, "-o", out, *options], seconds)
-            if out.exists():
-                break
-        self.assertGreater(killed, 0)
+        undisturbed, out = self.folder / "undisturbed", self.folder / "out"
+        seconds = self.undisturbed("quantize", self.model, "-o", undisturbed, *options)
+        names = sorted(p.name for p in undisturbed.iterdir())
+
+        def finished():
+            self.assertEqual(sorted(p.name for p in out.iterdir()), names)
+            for name in names:
+                self.assertEqual((out / name).read_bytes(), (undisturbed / name).read_bytes(), name)
+            self.assertEqual([p.name for p in self.folder.glob(".*")], [], "a partial folder is left")
+            shutil.rmtree(out)
+
+        self.kill_ten_times(["quantize", self.model, "-o", out, *options], seconds, finished)
         if not out.exists():
             self.mxq("quantize", self.model, "-o", out, *options)
-        names = sorted(p.name for p in (self.folder / "undisturbed").iterdir())
-        self.assertEqual(sorted(p.name for p in out.iterdir()), names)
-        for name in names:
-            self.assertEqual((out / name).read_bytes(), (self.folder / "undisturbed" / name).read_bytes(), name)
-        self.assertEqual([p.name for p in self.folder.glob(".*")], [], "a partial folder is left")
+        finished()
 
 
 if __name__ == "__main__":

@@ -63,6 +63,13 @@ class Plan(MxqTest):
             plan = self.mxq_json("plan", self.folder / "model", "--vram", "300KB", "--context", context, "--reserve", "100KB")
             self.assertEqual(plan["budget_bytes"], 200_000 - plain - context * 2 * 2 * 16 * 2 * 2)
 
+    def test_context_beyond_the_model_warns(self):
+        small_model(self.folder / "model")  # made for 128 tokens
+        for context, warns in ((128, False), (129, True)):
+            done = self.run_mxq("plan", self.folder / "model", "--vram", "1MiB", "--context", context, "--reserve", "1KiB")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual("beyond the 128 tokens" in done.stderr, warns, done.stderr)
+
     def test_frontier(self):
         table(self.folder / "errors.csv", 5, seed=3)
         self.mxq("plan", "--errors", self.folder / "errors.csv", "--frontier", self.folder / "frontier.csv", "--grid", "50")
