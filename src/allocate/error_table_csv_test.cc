@@ -4,7 +4,7 @@
 #include <cmath>
 #include <random>
 
-#include "allocate/shared_data.h"
+#include "allocate/paper_tables.h"
 #include "mxq/error.h"
 #include "mxq/error_table.h"
 
@@ -186,7 +186,7 @@ TEST(ErrorTableCsv, DamagedInputNeverDoesWorseThanAnError) {
 
 TEST(ErrorTableCsv, AuthorsTablesSurviveARoundTrip) {
   for (const char* file : {"fnorm-Llama-2-7b-hf.csv", "fnorm-Meta-Llama-3-8B.csv"}) {
-    MXQ_NEED_PAPER_FILE(file);
+    MXQ_NEEDS_SHARED_DATA(std::string("mxq-paper/") + file);
     const ErrorTable table = paper_table(file);
     EXPECT_EQ(write_error_table(read_error_table(write_error_table(table), "t")), write_error_table(table));
   }

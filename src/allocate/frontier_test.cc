@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <random>
 
-#include "allocate/shared_data.h"
+#include "allocate/paper_tables.h"
 #include "base/parallel.h"
 #include "mxq/allocate.h"
 #include "mxq/error.h"
@@ -117,7 +117,7 @@ TEST(Frontier, SmallGrids) {
 }
 
 TEST(Frontier, Llama2) {
-  MXQ_NEED_PAPER_FILE("fnorm-Llama-2-7b-hf.csv");
+  MXQ_NEEDS_SHARED_DATA("mxq-paper/fnorm-Llama-2-7b-hf.csv");
   const ErrorTable table = paper_table("fnorm-Llama-2-7b-hf.csv");
   const auto points = frontier(table, 50);
   for (size_t i = 1; i < points.size(); ++i) {

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <random>
 
-#include "allocate/shared_data.h"
+#include "allocate/paper_tables.h"
 #include "mxq/allocate.h"
 #include "mxq/error.h"
 
@@ -63,7 +63,7 @@ TEST(Highs, AgreesOnRandomProblems) {
 
 TEST(Highs, MakesTheSamePlan) {
   if (!highs_available()) GTEST_SKIP() << "this build has no HiGHS";
-  MXQ_NEED_PAPER_FILE("fnorm-CLIP-ViT-B-32-laion2B-s34B-b79K.csv");
+  MXQ_NEEDS_SHARED_DATA("mxq-paper/fnorm-CLIP-ViT-B-32-laion2B-s34B-b79K.csv");
   const ErrorTable table = paper_table("fnorm-CLIP-ViT-B-32-laion2B-s34B-b79K.csv");
   AllocateOptions options;
   const int64_t budget = uniform_plan(table, "b3g64").bytes;

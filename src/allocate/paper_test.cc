@@ -4,7 +4,7 @@
 #include <cmath>
 #include <map>
 
-#include "allocate/shared_data.h"
+#include "allocate/paper_tables.h"
 #include "mxq/allocate.h"
 #include "mxq/text.h"
 
@@ -30,7 +30,7 @@ AllocateOptions with(Objective objective) {
 
 TEST(Paper, TablesAreReadWhole) {
   for (const char* file : {kLlama2, kLlama3, kClip}) {
-    MXQ_NEED_PAPER_FILE(file);
+    MXQ_NEEDS_SHARED_DATA(std::string("mxq-paper/") + file);
     const ErrorTable table = paper_table(file);
     EXPECT_EQ(table.matrices.size(), file == kClip ? 48u : 224u);
     for (const MatrixErrors& m : table.matrices) {
@@ -46,10 +46,10 @@ TEST(Paper, TablesAreReadWhole) {
 }
 
 TEST(Paper, EveryPublishedObjectiveIsReached) {
-  MXQ_NEED_PAPER_FILE(kPublished);
+  MXQ_NEEDS_SHARED_DATA(std::string("mxq-paper/") + kPublished);
   const ErrorTable table = paper_table(kLlama2);
   int compared = 0;
-  for (const std::string& line : split(read_file(paper_file(kPublished)), '\n')) {
+  for (const std::string& line : split(read_file(shared_data(std::string("mxq-paper/") + kPublished)), '\n')) {
     const auto cells = split(line, ',');
     if (cells[0] != "Llama-2-7b-hf") continue;
     SCOPED_TRACE(line);
@@ -65,7 +65,7 @@ TEST(Paper, EveryPublishedObjectiveIsReached) {
 }
 
 TEST(Paper, ScipysOptimaAreReached) {
-  MXQ_NEED_PAPER_FILE(kLlama2);
+  MXQ_NEEDS_SHARED_DATA(std::string("mxq-paper/") + kLlama2);
   const ErrorTable table = paper_table(kLlama2);
   // scipy.optimize.milp (HiGHS), objective f; its default gap is 1e-4.
   const std::map<double, double> scipy{
@@ -80,7 +80,7 @@ TEST(Paper, ScipysOptimaAreReached) {
 
 TEST(Paper, NoUniformPlanBeatsTheMixedOne) {
   for (const char* file : {kLlama2, kLlama3, kClip}) {
-    MXQ_NEED_PAPER_FILE(file);
+    MXQ_NEEDS_SHARED_DATA(std::string("mxq-paper/") + file);
     const ErrorTable table = paper_table(file);
     for (const Objective objective : {Objective::rel, Objective::f2, Objective::f}) {
       for (const SchemeCost& s : table.matrices[0].schemes) {

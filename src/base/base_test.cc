@@ -4,7 +4,6 @@
 #include <atomic>
 #include <bit>
 #include <cmath>
-#include <cstdlib>
 #include <filesystem>
 #include <limits>
 
@@ -17,6 +16,7 @@
 #include "base/staged_folder.h"
 #include "mxq/error.h"
 #include "mxq/tensor.h"
+#include "temporary_folder.h"
 #include "mxq/text.h"
 
 namespace mxq {
@@ -105,12 +105,8 @@ TEST(Parallel, RunsEveryIndexOnceAndRethrows) {
 
 class Files : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "mxq-base-XXXXXX").string();
-    folder_ = ::mkdtemp(pattern.data());
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-  fs::path folder_;
+  const TemporaryFolder temporary_;
+  const fs::path folder_ = temporary_.path();
 };
 
 TEST_F(Files, AtomicFileAppearsOnCommitOnly) {

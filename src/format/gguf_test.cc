@@ -13,6 +13,7 @@
 #include "expect_error.h"
 #include "gguf_builder.h"
 #include "mxq/error.h"
+#include "shared_data.h"
 
 namespace mxq {
 namespace {
@@ -246,9 +247,7 @@ TEST(Gguf, TruncationAtEveryByteIsRefused) {
 
 std::vector<std::filesystem::path> real_files() {
   std::vector<std::filesystem::path> files;
-  const char* shared = std::getenv("MXQ_SHARED");
-  const auto folder = (shared ? std::filesystem::path(shared) : std::filesystem::path(MXQ_SOURCE_DIR) / "../shared") /
-                      "data/tokenizers";
+  const auto folder = shared_data("tokenizers");
   for (const char* name : {"ggml-vocab-llama-bpe.gguf", "ggml-vocab-llama-spm.gguf"}) {
     if (std::filesystem::exists(folder / name)) files.push_back(folder / name);
   }

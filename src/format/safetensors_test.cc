@@ -8,6 +8,7 @@
 #include <string>
 
 #include "mxq/error.h"
+#include "temporary_folder.h"
 
 namespace mxq {
 namespace {
@@ -289,12 +290,6 @@ TEST(ShardIndex, Errors) {
 
 class Folder : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "mxq-format-XXXXXX").string();
-    folder_ = ::mkdtemp(pattern.data());
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   void put(const std::string& name, const std::string& bytes) { std::ofstream(folder_ / name) << bytes; }
   /// A file with one-byte tensors of these names.
   void put_tensors(const std::string& file, const std::string& names) {
@@ -316,7 +311,8 @@ class Folder : public testing::Test {
     }
   }
 
-  fs::path folder_;
+  const TemporaryFolder temporary_;
+  const fs::path folder_ = temporary_.path();
 };
 
 TEST_F(Folder, OpensAFileAndAFolder) {

@@ -10,6 +10,7 @@
 #include "base/atomic_file.h"
 #include "format/safetensors.h"
 #include "mxq/error.h"
+#include "temporary_folder.h"
 
 namespace mxq {
 namespace {
@@ -35,13 +36,8 @@ void expect_error(ErrorCode code, const std::string& what, Function function) {
 
 class Writer : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "mxq-writer-XXXXXX").string();
-    folder_ = ::mkdtemp(pattern.data());
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
-  fs::path folder_;
+  const TemporaryFolder temporary_;
+  const fs::path folder_ = temporary_.path();
 };
 
 TEST(SafetensorsHeader, IsTheFormatsToTheByte) {

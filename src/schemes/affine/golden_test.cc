@@ -2,37 +2,45 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <fstream>
+#include <cstring>
+#include <map>
+#include <nlohmann/json.hpp>
 
 #include "base/bitpack.h"
+#include "format/safetensors.h"
+#include "mxq/files.h"
 #include "mxq/quantized_matrix.h"
-#include "schemes/testing/golden.h"
+#include "shared_data.h"
 
 namespace mxq {
 namespace {
 
-using testing_data::GoldenTensor;
-
 class Golden : public testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
-    folder_ = testing_data::shared_folder() / "data" / "hqq-golden";
-    if (!exists(folder_)) GTEST_SKIP() << "no reference data in " << folder_;
-    tensors_ = testing_data::read_golden(folder_ / (std::string(GetParam()) + ".safetensors"));
-    std::ifstream file(folder_ / "frobenius.json");
-    for (const auto& entry : nlohmann::json::parse(file)) {
+    MXQ_NEEDS_SHARED_DATA("hqq-golden");
+    const auto folder = shared_data("hqq-golden");
+    store_ = open_safetensors(folder / (std::string(GetParam()) + ".safetensors"));
+    for (const auto& entry : nlohmann::json::parse(read_file(folder / "frobenius.json"))) {
       if (entry.at("matrix") != GetParam()) continue;
       const auto key = "axis" + std::to_string(entry.at("axis").get<int>()) + ".b" +
                        std::to_string(entry.at("bits").get<int>()) + "g" +
                        std::to_string(entry.at("group").get<int>()) + "." + entry.at("method").get<std::string>();
       frobenius_[key] = entry.at("frobenius");
     }
-    weight_ = tensors_.at("weight").as<float>();
-    shape_ = tensors_.at("weight").shape;
+    weight_ = values<float>("weight");
+    shape_ = store_.find("weight")->shape;
   }
 
-  std::filesystem::path folder_;
-  std::map<std::string, GoldenTensor> tensors_;
+  template <typename Value>
+  std::vector<Value> values(const std::string& name) const {
+    const auto bytes = store_.find(name)->bytes;
+    std::vector<Value> values(bytes.size() / sizeof(Value));
+    std::memcpy(values.data(), bytes.data(), bytes.size());
+    return values;
+  }
+
+  TensorStore store_;
   std::map<std::string, double> frobenius_;
   std::vector<float> weight_;
   std::vector<int64_t> shape_;
@@ -50,7 +58,7 @@ TEST_P(Golden, RtnAndHqqAgree) {
         const QuantizedMatrix quantized = quantize_matrix(matrix, scheme, options);
 
         // Both store the grouped matrix row-major: [groups, group] for axis 1, [group, groups] for axis 0.
-        const auto expected = tensors_.at(key + ".codes").as<uint8_t>();
+        const auto expected = values<uint8_t>(key + ".codes");
         std::vector<uint8_t> codes(weight_.size());
         unpack_codes(quantized.codes, scheme.bits, 0, matrix.size(), codes.data());
         ASSERT_EQ(codes.size(), expected.size());
@@ -81,8 +89,8 @@ TEST_P(Golden, RtnAndHqqAgree) {
         }
 
         if (fit == Fit::rtn) {
-          const auto scale = tensors_.at(key + ".scale").as<float>();
-          const auto zero = tensors_.at(key + ".zero").as<float>();
+          const auto scale = values<float>(key + ".scale");
+          const auto zero = values<float>(key + ".zero");
           ASSERT_EQ(quantized.scales.size(), scale.size() * sizeof(float));
           for (size_t g = 0; g < scale.size(); ++g) {
             float ours[2];

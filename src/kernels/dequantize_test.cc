@@ -1,42 +1,24 @@
-// Wide conversions and dequantizing loops: every instruction set against the scalar reference.
-#include "kernels/convert.h"
+// Dequantizing loops: every instruction set against the scalar reference.
+#include "kernels/dequantize.h"
 
 #include <gtest/gtest.h>
 
 #include <hwy/highway.h>
-#include <cstring>
 #include <memory>
 #include <random>
 #include <string>
 #include <vector>
 
-#include "kernels/dequantize.h"
-
 namespace mxq {
 namespace {
 
-class Convert : public testing::TestWithParam<int64_t> {
+class Dequantize : public testing::TestWithParam<int64_t> {
  protected:
   void SetUp() override { hwy::SetSupportedTargetsForTest(GetParam()); }
   void TearDown() override { hwy::SetSupportedTargetsForTest(0); }
 };
 
-TEST_P(Convert, All65536HalvesAndBfloats) {
-  std::vector<uint16_t> in(65536 + 3);
-  for (size_t i = 0; i < in.size(); ++i) in[i] = static_cast<uint16_t>(i);
-  for (const auto& [wide, scalar] :
-       {std::pair{&f32_from_f16, &ref::f32_from_f16}, std::pair{&f32_from_bf16, &ref::f32_from_bf16}}) {
-    std::vector<float> out(in.size()), expected(in.size());
-    wide(in.data(), static_cast<int64_t>(in.size()), out.data());
-    scalar(in.data(), static_cast<int64_t>(in.size()), expected.data());
-    EXPECT_EQ(std::memcmp(out.data(), expected.data(), out.size() * sizeof(float)), 0);
-    out.assign(5, 7.0f);
-    wide(in.data(), 0, out.data());
-    EXPECT_EQ(out, std::vector<float>(5, 7.0f));
-  }
-}
-
-TEST_P(Convert, DequantizingLoopsEqualTheReference) {
+TEST_P(Dequantize, LoopsEqualTheReference) {
   std::mt19937 random(3);
   for (int bits = 1; bits <= 8; ++bits) {
     for (const int group : {16, 32, 128}) {
@@ -61,7 +43,7 @@ TEST_P(Convert, DequantizingLoopsEqualTheReference) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, Convert, testing::ValuesIn([] {
+INSTANTIATE_TEST_SUITE_P(Targets, Dequantize, testing::ValuesIn([] {
                            hwy::SetSupportedTargetsForTest(0);
                            std::vector<int64_t> all;
                            const int64_t compiled = hwy::SupportedTargets() & HWY_TARGETS;
