@@ -8,6 +8,7 @@
 
 #include "base/atomic_file.h"
 #include "base/content_hash.h"
+#include "base/mapped_file.h"
 #include "base/staged_folder.h"
 #include "format/weights.h"
 #include "mxq/error.h"
@@ -23,6 +24,7 @@ namespace {
 /// What transformers looks for; mxq's own facts stand in config.json.
 const SafetensorsMetadata kMetadata{{"format", "pt"}};
 constexpr int64_t kChunkElements = 1 << 22;  // 16 MiB of floats at a time
+constexpr size_t kChunkBytes = 1 << 24;
 
 void write_shard(const Shard& shard, const fs::path& path, const std::vector<OutputTensors>& tensors, size_t& next,
                  Progress& bar, int64_t& done) {
@@ -75,7 +77,12 @@ OutputTensors plain_output(const ModelSource& model, const SourceTensor& tensor,
     const int64_t elements = tensor.elements();
     const auto raw = model.plain_bytes(tensor);
     if (raw && tensor.dtype == dtype) {
-      writer.write(*raw);
+      // A piece at a time, each let go at once: an embedding may be larger than the memory that we promise to stay in.
+      for (size_t at = 0; at < raw->size(); at += kChunkBytes) {
+        const auto piece = raw->subspan(at, std::min(kChunkBytes, raw->size() - at));
+        writer.write(piece);
+        advise_done(piece);
+      }
     } else if (elements > 0) {
       const int64_t rows = tensor.shape.empty() ? 1 : tensor.shape[0];
       const int64_t row = elements / rows;
