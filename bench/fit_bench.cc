@@ -18,8 +18,8 @@
 #include <vector>
 
 #include "base/parallel.h"
-#include "base/text.h"
 #include "mxq/quantized_matrix.h"
+#include "mxq/text.h"
 
 namespace {
 

@@ -19,9 +19,9 @@
 #include "allocate/highs.h"
 #include "allocate/mckp.h"
 #include "base/atomic_file.h"
-#include "base/text.h"
 #include "mxq/allocate.h"
 #include "mxq/error.h"
+#include "mxq/text.h"
 
 namespace {
 

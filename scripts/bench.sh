@@ -8,7 +8,7 @@ model=build/models/SmolLM2-135M-Instruct.Q4_1.gguf
 python=build/venv/bin/python
 
 echo "== solver: ours against HiGHS, the authors' tables and hard synthetic ones"
-"$build/bench/bench_solver"
+"$build/bench/bench_solver" --highs "${HIGHS_SECONDS:-60}"
 echo
 echo "== fits: ours against the hqq package"
 "$python" bench/fit_vs_hqq.py "$build/bench/bench_fit" "$model"

@@ -6,7 +6,9 @@ mxq=$1
 model=build/models/SmolLM2-135M-Instruct.Q4_1.gguf
 out=demo/SmolLM2-135M-mxq-3.25
 
-say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+say() {
+  if [[ -t 1 ]]; then printf '\n\033[1m%s\033[0m\n' "$*"; else printf '\n%s\n' "$*"; fi
+}
 
 mkdir -p demo
 say "\$ mxq quantize $model --bits 3.25 -o $out"

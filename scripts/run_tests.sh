@@ -5,6 +5,9 @@ cd "$(dirname "$0")/.."
 build=$1
 export MXQ_SHARED=${MXQ_SHARED:-$PWD/../shared}
 export MXQ_SMOLLM2_GGUF=${MXQ_SMOLLM2_GGUF:-$PWD/build/models/SmolLM2-135M-Instruct.Q4_1.gguf}
-# libomp is not built with ThreadSanitizer; its own locks are understood through archer.
-export TSAN_OPTIONS=${TSAN_OPTIONS:-ignore_noninstrumented_modules=1}
+if grep -qx 'MXQ_SANITIZE:.*=thread' "$build/CMakeCache.txt"; then
+  # libomp is not built with ThreadSanitizer: archer tells it where parallel regions begin and end.
+  export TSAN_OPTIONS=${TSAN_OPTIONS:-ignore_noninstrumented_modules=1}
+  export OMP_TOOL_LIBRARIES=${OMP_TOOL_LIBRARIES:-$(dirname "$(realpath "$(command -v clang++)")")/../lib/libarcher.so}
+fi
 exec ctest --test-dir "$build" --output-on-failure -j "$(nproc)"
