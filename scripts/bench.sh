@@ -4,6 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 build=$1
 export MXQ_SHARED=${MXQ_SHARED:-$PWD/../shared}
+# Threads that wait in a spin lose whole time slices to whatever else runs; both sides sleep instead.
+export OMP_WAIT_POLICY=passive
 model=build/models/SmolLM2-135M-Instruct.Q4_1.gguf
 python=build/venv/bin/python
 
