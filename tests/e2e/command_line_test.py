@@ -90,6 +90,17 @@ class Measure(MxqTest):
         other = json.loads(self.mxq("measure", self.folder / "model", "--json", "-o", self.folder / "x", "--fit", "rtn"))
         self.assertEqual(other["from_cache"], 0)
 
+    def test_damaged_cache_is_measured_anew(self):
+        small_model(self.folder / "model")
+        first = self.mxq("measure", self.folder / "model")
+        entries = list((self.folder / "cache").rglob("*.json"))
+        self.assertEqual(len(entries), 14)
+        for i, entry in enumerate(entries):
+            entry.write_text(entry.read_text()[:20] if i % 2 else '{"norm": "x", "kurtosis": 1, "fnorm": {}}')
+        done = json.loads(self.mxq("measure", self.folder / "model", "--json", "-o", self.folder / "again.csv"))
+        self.assertEqual(done["from_cache"], 0)
+        self.assertEqual((self.folder / "again.csv").read_text(), first)
+
     def test_threads_do_not_change_the_table(self):
         small_model(self.folder / "model")
         tables = {self.mxq("measure", self.folder / "model", "--no-cache", "--threads", n) for n in (1, 2, 5)}
