@@ -33,7 +33,7 @@ void print(const ModelReport& report) {
   fmt::print("{:{}}  {:>13}  {:5}  {:>9}  {:>9}  {:>9}  {:>9}  {:>9}  {:>8}\n", "matrix", width, "N x K", "dtype",
              "min |w|", "99 %", "99.9 %", "99.99 %", "max |w|", "kurtosis");
   for (const auto& m : report.matrices) {
-    fmt::print("{:{}}  {:>13}  {:5}  {:9.3g}  {:9.4f}  {:9.4f}  {:9.4f}  {:9.4f}  {:8.2f}\n", m.name, width,
+    fmt::print("{:{}}  {:>13}  {:5}  {:9.3g}  {:9.4g}  {:9.4g}  {:9.4g}  {:9.4g}  {:8.4g}\n", m.name, width,
                fmt::format("{} x {}", m.rows, m.cols), m.dtype, m.percentiles[0], m.percentiles[1], m.percentiles[2],
                m.percentiles[3], m.percentiles[4], m.kurtosis);
   }

@@ -119,8 +119,10 @@ WriteReport dequantize_model(const std::filesystem::path& path, const std::files
   const auto model = open_model(path);
   FolderContents contents;
   for (const auto& tensor : model->tensors()) contents.tensors.push_back(plain_output(*model, tensor, dtype));
-  const std::string config = set_quantization_config(model->config_json(), std::nullopt, "config.json");
-  contents.files = {{"config.json", set_torch_dtype(config, torch_dtype(dtype), "config.json")}};
+  if (model->config()) {  // a .safetensors file alone stays without
+    const std::string config = set_quantization_config(model->config_json(), std::nullopt, "config.json");
+    contents.files = {{"config.json", set_torch_dtype(config, torch_dtype(dtype), "config.json")}};
+  }
   contents.key = fmt::format("dequantize {} {} {}", MXQ_VERSION, options.max_shard_bytes, dtype_name(dtype));
   return write_model_folder(*model, contents, out, options, progress);
 }

@@ -1,10 +1,13 @@
 """The mxq checkpoint against docs/checkpoint.md: decoded here, byte by byte, by an independent reader."""
 import array
 import json
+import random
 import struct
 import unittest
 
-from support import PAPER_SCHEMES, MxqTest, floats, matrix_names, read_folder, read_safetensors, small_model
+import support
+from support import (PAPER_SCHEMES, MxqTest, floats, matrix_names, read_folder, read_safetensors, small_model,
+                     write_safetensors)
 
 
 def f32(x):
@@ -134,6 +137,26 @@ class Checkpoint(MxqTest):
         self.mxq("quantize", self.folder / "model", "--bits", "3.5", "-o", self.folder / "b")
         for file in (self.folder / "a").iterdir():
             self.assertEqual(file.read_bytes(), (self.folder / "b" / file.name).read_bytes(), file.name)
+
+    def test_a_file_alone_with_odd_shapes(self):
+        rng = random.Random(2)
+        shapes = {"self_attn.q_proj": (1, 1), "self_attn.k_proj": (1, 7), "self_attn.v_proj": (5, 1),
+                  "self_attn.o_proj": (0, 4), "mlp.up_proj": (3, 130)}
+        path = self.folder / "alone.safetensors"
+        write_safetensors(path, {f"model.layers.0.{module}.weight":
+                                 ("F32", shape, support.f32([rng.gauss(0, 1) for _ in range(shape[0] * shape[1])]))
+                                 for module, shape in shapes.items()})
+        self.mxq("quantize", path, "--bits", "9", "-o", self.folder / "out")
+        config = json.loads((self.folder / "out/config.json").read_text())["quantization_config"]
+        self.assertNotIn("model.layers.0.self_attn.o_proj", config["matrices"], "an empty matrix stays as it is")
+        self.assertEqual(len(config["matrices"]), 4)
+        self.mxq("dequantize", self.folder / "out", "-o", self.folder / "plain", "--dtype", "f32")
+        self.assertEqual([p.name for p in (self.folder / "plain").iterdir()], ["model.safetensors"])
+        packed, plain = read_folder(self.folder / "out"), read_folder(self.folder / "plain")
+        for name, entry in config["matrices"].items():
+            ours = decode(packed, name, entry, 1, "q8")
+            for a, b in zip(ours, floats(plain[name + ".weight"])):
+                self.assertAlmostEqual(a, b, delta=1e-5)
 
     def test_a_checkpoint_is_a_model(self):
         small_model(self.folder / "model")
