@@ -1,0 +1,147 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/rows.cc"
+#include <hwy/foreach_target.h>  // must come first
+// clang-format off
+#include "kernels/rows.h"
+// clang-format on
+
+#include <hwy/contrib/math/math-inl.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cmath>
+
+HWY_BEFORE_NAMESPACE();
+namespace mxq::HWY_NAMESPACE {
+namespace {
+
+namespace hn = hwy::HWY_NAMESPACE;
+using D = hn::ScalableTag<float>;
+constexpr D d;
+using V = hn::Vec<D>;
+
+/// combine() over whole vectors, then `last` over what is left; sums and maxima of a row.
+template <typename Map, typename Combine>
+V fold(const float* row, int64_t n, V start, Map map, Combine combine) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  V total = start;
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) total = combine(total, map(hn::LoadU(d, row + i)));
+  if (i < n) {
+    const auto mask = hn::FirstN(d, static_cast<size_t>(n - i));
+    HWY_ALIGN float rest[HWY_MAX_BYTES / sizeof(float)] = {};
+    std::copy_n(row + i, n - i, rest);
+    total = hn::IfThenElse(mask, combine(total, map(hn::Load(d, rest))), total);
+  }
+  return total;
+}
+
+/// row[i] = map(row[i], i), a vector at a time; the last one padded with zeros.
+template <typename Map>
+void transform(float* row, const float* other, int64_t n, Map map) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) hn::StoreU(map(hn::LoadU(d, row + i), hn::LoadU(d, other + i)), d, row + i);
+  if (i < n) {
+    HWY_ALIGN float a[HWY_MAX_BYTES / sizeof(float)] = {};
+    HWY_ALIGN float b[HWY_MAX_BYTES / sizeof(float)] = {};
+    std::copy_n(row + i, n - i, a);
+    std::copy_n(other + i, n - i, b);
+    hn::Store(map(hn::Load(d, a), hn::Load(d, b)), d, a);
+    std::copy_n(a, n - i, row + i);
+  }
+}
+
+float Max(const float* row, int64_t n) {
+  const V max = fold(
+      row, n, hn::Set(d, row[0]), [](V x) { return x; }, [](V a, V b) { return hn::Max(a, b); });
+  return hn::GetLane(hn::MaxOfLanes(d, max));
+}
+
+void RmsNorm(const float* x, const float* weight, float eps, int64_t n, float* out) {
+  const V squares = fold(
+      x, n, hn::Zero(d), [](V v) { return hn::Mul(v, v); }, [](V a, V b) { return hn::Add(a, b); });
+  const float scale = 1 / std::sqrt(hn::GetLane(hn::SumOfLanes(d, squares)) / static_cast<float>(n) + eps);
+  const V s = hn::Set(d, scale);
+  if (out != x) std::copy_n(x, n, out);
+  transform(out, weight, n, [s](V v, V w) { return hn::Mul(hn::Mul(v, s), w); });
+}
+
+void Softmax(float* row, int64_t n) {
+  const V max = hn::Set(d, Max(row, n));
+  transform(row, row, n, [max](V v, V) { return hn::Exp(d, hn::Sub(v, max)); });
+  const V sums = fold(
+      row, n, hn::Zero(d), [](V v) { return v; }, [](V a, V b) { return hn::Add(a, b); });
+  const V inverse = hn::Set(d, 1 / hn::GetLane(hn::SumOfLanes(d, sums)));
+  transform(row, row, n, [inverse](V v, V) { return hn::Mul(v, inverse); });
+}
+
+float LogSumExp(const float* row, int64_t n) {
+  const float top = Max(row, n);
+  const V max = hn::Set(d, top);
+  const V sums = fold(
+      row, n, hn::Zero(d), [max](V v) { return hn::Exp(d, hn::Sub(v, max)); }, [](V a, V b) { return hn::Add(a, b); });
+  return top + std::log(hn::GetLane(hn::SumOfLanes(d, sums)));
+}
+
+void SiluMultiply(float* gate, const float* up, int64_t n) {
+  const V one = hn::Set(d, 1.0f);
+  transform(gate, up, n, [one](V g, V u) { return hn::Mul(hn::Div(g, hn::Add(one, hn::Exp(d, hn::Neg(g)))), u); });
+}
+
+}  // namespace
+}  // namespace mxq::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace mxq {
+
+HWY_EXPORT(RmsNorm);
+HWY_EXPORT(Softmax);
+HWY_EXPORT(LogSumExp);
+HWY_EXPORT(SiluMultiply);
+
+void rms_norm(const float* x, const float* weight, float eps, int64_t n, float* out) {
+  HWY_DYNAMIC_DISPATCH(RmsNorm)(x, weight, eps, n, out);
+}
+void softmax(float* row, int64_t n) {
+  HWY_DYNAMIC_DISPATCH(Softmax)(row, n);
+}
+float log_sum_exp(const float* row, int64_t n) {
+  return HWY_DYNAMIC_DISPATCH(LogSumExp)(row, n);
+}
+void silu_multiply(float* gate, const float* up, int64_t n) {
+  HWY_DYNAMIC_DISPATCH(SiluMultiply)(gate, up, n);
+}
+
+namespace ref {
+
+void rms_norm(const float* x, const float* weight, float eps, int64_t n, float* out) {
+  double squares = 0;
+  for (int64_t i = 0; i < n; ++i) squares += static_cast<double>(x[i]) * x[i];
+  const double scale = 1 / std::sqrt(squares / static_cast<double>(n) + eps);
+  for (int64_t i = 0; i < n; ++i) out[i] = static_cast<float>(x[i] * scale * weight[i]);
+}
+
+void softmax(float* row, int64_t n) {
+  const double total = log_sum_exp(row, n);
+  for (int64_t i = 0; i < n; ++i) row[i] = static_cast<float>(std::exp(row[i] - total));
+}
+
+float log_sum_exp(const float* row, int64_t n) {
+  const double max = *std::max_element(row, row + n);
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += std::exp(row[i] - max);
+  return static_cast<float>(max + std::log(sum));
+}
+
+void silu_multiply(float* gate, const float* up, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    gate[i] = static_cast<float>(gate[i] / (1 + std::exp(-static_cast<double>(gate[i]))) * up[i]);
+  }
+}
+
+}  // namespace ref
+
+}  // namespace mxq
+#endif  // HWY_ONCE

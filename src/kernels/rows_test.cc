@@ -1,0 +1,81 @@
+// Row kernels: every instruction set against the scalar reference in double precision.
+#include "kernels/rows.h"
+
+#include <gtest/gtest.h>
+
+#include <hwy/highway.h>
+#include <cmath>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace mxq {
+namespace {
+
+class Rows : public testing::TestWithParam<int64_t> {
+ protected:
+  void SetUp() override { hwy::SetSupportedTargetsForTest(GetParam()); }
+  void TearDown() override { hwy::SetSupportedTargetsForTest(0); }
+
+  std::vector<float> random_row(int64_t n, float spread) {
+    std::normal_distribution<float> normal(0, spread);
+    std::vector<float> row(static_cast<size_t>(n));
+    for (float& x : row) x = normal(random_);
+    return row;
+  }
+  std::mt19937 random_{11};
+};
+
+void expect_near(const std::vector<float>& found, const std::vector<float>& expected, double relative) {
+  ASSERT_EQ(found.size(), expected.size());
+  for (size_t i = 0; i < found.size(); ++i) {
+    ASSERT_NEAR(found[i], expected[i], relative * std::abs(expected[i]) + 1e-30) << "element " << i << ", seed 11";
+  }
+}
+
+TEST_P(Rows, EqualTheReference) {
+  for (const int64_t n : {1, 2, 7, 8, 16, 17, 31, 64, 100, 1000}) {
+    for (const float spread : {1e-3f, 1.f, 30.f}) {
+      SCOPED_TRACE(testing::Message() << "n " << n << ", spread " << spread);
+      const auto row = random_row(n, spread), other = random_row(n, 1);
+      auto found = row, expected = row;
+      rms_norm(row.data(), other.data(), 1e-5f, n, found.data());
+      ref::rms_norm(row.data(), other.data(), 1e-5f, n, expected.data());
+      expect_near(found, expected, 2e-6);
+      found = expected = row;
+      silu_multiply(found.data(), other.data(), n);
+      ref::silu_multiply(expected.data(), other.data(), n);
+      expect_near(found, expected, 2e-6);
+      EXPECT_NEAR(log_sum_exp(row.data(), n), ref::log_sum_exp(row.data(), n), 1e-5 * (1 + spread));
+      found = expected = row;
+      softmax(found.data(), n);
+      ref::softmax(expected.data(), n);
+      for (size_t i = 0; i < found.size(); ++i) ASSERT_NEAR(found[i], expected[i], 1e-5) << i;
+    }
+  }
+}
+
+TEST_P(Rows, LargeValuesDoNotOverflow) {
+  std::vector<float> row{-1e4f, 1e4f, 1e4f, -1e30f};
+  EXPECT_NEAR(log_sum_exp(row.data(), 4), 1e4 + std::log(2.0), 1e-2);
+  softmax(row.data(), 4);
+  EXPECT_NEAR(row[1], 0.5, 1e-6);
+  EXPECT_EQ(row[3], 0);
+  std::vector<float> gate{-1e4f, 1e4f}, up{1, 1};
+  silu_multiply(gate.data(), up.data(), 2);
+  EXPECT_NEAR(gate[0], 0, 1e-20);
+  EXPECT_EQ(gate[1], 1e4f);
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, Rows, testing::ValuesIn([] {
+                           hwy::SetSupportedTargetsForTest(0);
+                           std::vector<int64_t> all;
+                           const int64_t compiled = hwy::SupportedTargets() & HWY_TARGETS;
+                           for (int64_t bits = compiled; bits != 0; bits &= bits - 1) all.push_back(bits & -bits);
+                           return all;
+                         }()),
+                         [](const auto& param) { return std::string(hwy::TargetName(param.param)); });
+
+}  // namespace
+}  // namespace mxq
