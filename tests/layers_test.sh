@@ -11,7 +11,8 @@ declare -A below=(
   [kernels]="base"
   [schemes]="kernels format base"
   [model]="schemes kernels format base"
-  [pipeline]="model schemes kernels allocate format base"
+  [evaluate]="model schemes kernels format base"
+  [pipeline]="evaluate model schemes kernels allocate format base"
   [cli]=""
 )
 failures=0
