@@ -12,5 +12,6 @@ void add_measure(CLI::App& app, const CommonOptions& common);
 void add_plan(CLI::App& app, const CommonOptions& common);
 void add_quantize(CLI::App& app, const CommonOptions& common);
 void add_dequantize(CLI::App& app, const CommonOptions& common);
+void add_tokenize(CLI::App& app, const CommonOptions& common);
 
 }  // namespace mxq::cli
