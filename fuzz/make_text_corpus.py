@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes the seed corpora corpus/config, corpus/error_table and corpus/plan beside this file: tiny valid and broken
-inputs. Deterministic: running this again changes nothing."""
+"""Writes the seed corpora corpus/config, corpus/error_table, corpus/plan and corpus/tokenizer_json beside this file: tiny
+valid and broken inputs. Deterministic: running this again changes nothing."""
 import json
 
 from make_corpus import put
@@ -28,6 +28,30 @@ PLAN = {
     "quantize": {"fit": "mse", "axis": 1, "metadata": "q8"},
     "matrices": {"model.layers.0.self_attn.q_proj": {"scheme": "b4g64", "bytes": 10, "fnorm": 0.5}},
 }
+LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+BYTES = {
+    "added_tokens": [{"id": 5, "content": "<s>", "special": True, "lstrip": True, "rstrip": True, "normalized": False}],
+    "normalizer": {"type": "NFC"},
+    "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+        {"type": "Digits", "individual_digits": True},
+        {"type": "Split", "pattern": {"Regex": "\\s+(?!\\S)|[^\\s\\p{L}]"}, "behavior": "Isolated", "invert": False}, LEVEL]},
+    "decoder": LEVEL,
+    "post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}]},
+    "model": {"type": "BPE", "ignore_merges": True, "vocab": {"a": 0, "b": 1, "\u0120": 2, "ab": 3, "abab": 4},
+              "merges": ["a b", "ab ab"]},
+}
+PIECES = {
+    "added_tokens": [{"id": 1, "content": "<s>", "special": True, "normalized": True}],
+    "normalizer": {"type": "Sequence", "normalizers": [
+        {"type": "Prepend", "prepend": "\u2581"}, {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}]},
+    "decoder": {"type": "Sequence", "decoders": [
+        {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"},
+        {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
+    "model": {"type": "BPE", "unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True,
+              "vocab": {"<unk>": 0, "<s>": 1, "\u2581": 2, "a": 3, "\u2581a": 4, "<0xC3>": 5, "<0xA9>": 6},
+              "merges": [["\u2581", "a"]]},
+}
+METASPACE = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "first", "split": True}
 
 
 def text(target, name, value):
@@ -53,6 +77,12 @@ def main():
     text("plan", "no-uniform", PLAN | {"best_uniform": None})
     text("plan", "negative", PLAN | {"bytes": -1})
     text("plan", "empty", {})
+    text("tokenizer_json", "bytes", json.dumps(BYTES) + "\0abab <s> 12 ab\u00e9")
+    text("tokenizer_json", "pieces", json.dumps(PIECES) + "\0a <s>aa \u00e9x")
+    text("tokenizer_json", "metaspace", PIECES | {"normalizer": None, "pre_tokenizer": METASPACE, "decoder": METASPACE})
+    text("tokenizer_json", "huge-id", BYTES | {"model": {"vocab": {"a": 2**32}, "merges": []}})
+    text("tokenizer_json", "unigram", {"model": {"type": "Unigram", "vocab": [["a", -1.5]]}})
+    text("tokenizer_json", "broken", json.dumps(BYTES)[:-9])
 
 
 if __name__ == "__main__":

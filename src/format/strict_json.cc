@@ -23,7 +23,7 @@ class Walker {
       : operation_(operation), handle_(handle) {}
 
   bool null() { return value({JsonEvent::null}); }
-  bool boolean(bool) { return value({JsonEvent::boolean}); }
+  bool boolean(bool b) { return value({JsonEvent::boolean, b ? 1u : 0u}); }
   // Called for numbers with a minus sign only.
   bool number_integer(Json::number_integer_t n) { return value({JsonEvent::number, 0, fmt::format("{}", n)}); }
   bool number_unsigned(Json::number_unsigned_t n) { return value({JsonEvent::natural, n}); }

@@ -13,7 +13,7 @@ namespace mxq {
 struct JsonEvent {
   enum Kind {
     null,
-    boolean,
+    boolean,  // `natural_value` is 1 or 0
     natural,  // an integer >= 0 without a sign that fits 64 bits: `natural_value`
     number,   // any other number
     string,   // `text`

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <utility>
 
+#include "model/tokenizer/word_rules.h"
 #include "model/tokenizer_vocabulary.h"
 #include "mxq/error.h"
 
@@ -16,15 +17,6 @@ namespace mxq {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-constexpr std::string_view kSpace = "\u2581";  // SentencePiece's mark of a blank
-
-// The patterns are OpenAI's cl100k with Llama 3's and Qwen's numbers (three digits, one digit), as their published
-// tokenizer.json files have them.
-constexpr const char* kLlama3Words =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr const char* kQwen2Words =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
 Json byte_level(bool use_regex) {
   return {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", use_regex}};
@@ -39,24 +31,12 @@ Json split_words(const char* pattern) {
   return sequence("pretokenizers", Json::array({split, byte_level(false)}));
 }
 
-// What surrounds the merges of a byte-level BPE.
-struct WordRule {
-  Json normalizer, pre_tokenizer;
-  bool ignore_merges = false;  // a word that is a token needs no merges
-  bool adds_bos = false;       // where tokenizer.ggml.add_bos_token does not say
-};
-
-std::optional<WordRule> word_rule(std::string_view pre) {
-  if (pre == "smollm") {
-    const Json digits{{"type", "Digits"}, {"individual_digits", true}};
-    return WordRule{nullptr, sequence("pretokenizers", Json::array({digits, byte_level(true)}))};
-  }
-  if (pre == "llama-bpe" || pre == "llama3" || pre == "llama-v3") {
-    return WordRule{nullptr, split_words(kLlama3Words), true, true};
-  }
-  if (pre == "qwen2") return WordRule{{{"type", "NFC"}}, split_words(kQwen2Words)};
-  if (pre == "gpt-2" || pre == "default") return WordRule{nullptr, byte_level(true)};
-  return std::nullopt;
+// The pre-tokenizer of byte-level BPE.
+Json pre_tokenizer(const WordRule& rule) {
+  if (rule.pattern) return split_words(rule.pattern);
+  if (!rule.single_digits) return byte_level(true);
+  const Json digits{{"type", "Digits"}, {"individual_digits", true}};
+  return sequence("pretokenizers", Json::array({digits, byte_level(true)}));
 }
 
 // One object of added_tokens: matched whole, before anything else looks at the text.
@@ -106,9 +86,8 @@ class Builder {
     const std::string pre = file_.find_string("tokenizer.ggml.pre").value_or("default");
     const auto rule = word_rule(pre);
     if (!rule) {
-      result_.notes.push_back(
-          fmt::format("no tokenizer.json: tokenizer.ggml.pre is '{}' (supported: smollm, llama-bpe, qwen2, gpt-2)",
-                      gguf_printable(pre)));
+      result_.notes.push_back(fmt::format("no tokenizer.json: tokenizer.ggml.pre is '{}' (supported: {})",
+                                          gguf_printable(pre), kWordRuleNames));
       return;
     }
     if (pre == "default") {
@@ -124,16 +103,17 @@ class Builder {
                      {"fuse_unk", false},
                      {"byte_fallback", false},
                      {"ignore_merges", rule->ignore_merges}};
-    write_tokenizer(rule->normalizer, rule->pre_tokenizer, byte_level(true), model, read_merges(file_, vocabulary_));
+    const Json normalizer = rule->nfc ? Json{{"type", "NFC"}} : Json(nullptr);
+    write_tokenizer(normalizer, pre_tokenizer(*rule), byte_level(true), model, read_merges(file_, vocabulary_));
   }
 
   void sentencepiece_bpe() {
     adds_bos_ = file_.find_bool("tokenizer.ggml.add_bos_token").value_or(true);
     const bool prefix = file_.find_bool("tokenizer.ggml.add_space_prefix").value_or(true);
-    const Json mark{{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kSpace}};
-    const Json prepend{{"type", "Prepend"}, {"prepend", kSpace}};
+    const Json mark{{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kSpaceMark}};
+    const Json prepend{{"type", "Prepend"}, {"prepend", kSpaceMark}};
     const Json normalizer = sequence("normalizers", prefix ? Json::array({prepend, mark}) : Json::array({mark}));
-    Json steps = Json::array({{{"type", "Replace"}, {"pattern", {{"String", kSpace}}}, {"content", " "}},
+    Json steps = Json::array({{{"type", "Replace"}, {"pattern", {{"String", kSpaceMark}}}, {"content", " "}},
                               {{"type", "ByteFallback"}},
                               {{"type", "Fuse"}}});
     if (prefix) steps.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "model/tokenizer/utf8.h"
 #include "mxq/error.h"
 
 namespace mxq {
@@ -17,33 +18,6 @@ constexpr size_t kLongestMergedToken = 1024;
 
 [[noreturn]] void invalid(const GgufFile& file, std::string given, std::string supported = {}) {
   throw Error(ErrorCode::invalid_file, "read the tokenizer of " + file.source, std::move(given), std::move(supported));
-}
-
-// Length of the UTF-8 character that `text` begins with; 0 if it begins with none (overlong forms, surrogates and
-// numbers above 10ffff are none).
-size_t character_length(std::string_view text) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char first = byte(0);
-  if (first < 0x80) return 1;
-  const size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-  if (first < 0xc2 || first > 0xf4 || text.size() < length) return 0;
-  for (size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return 0;
-  }
-  if ((first == 0xe0 && byte(1) < 0xa0) || (first == 0xed && byte(1) > 0x9f) || (first == 0xf0 && byte(1) < 0x90) ||
-      (first == 0xf4 && byte(1) > 0x8f)) {
-    return 0;
-  }
-  return length;
-}
-
-bool is_utf8(std::string_view text) {
-  while (!text.empty()) {
-    const size_t length = character_length(text);
-    if (length == 0) return false;
-    text.remove_prefix(length);
-  }
-  return true;
 }
 
 }  // namespace
@@ -70,7 +44,7 @@ Vocabulary read_vocabulary(const GgufFile& file) {
   vocabulary.ids.reserve(count);
   for (size_t i = 0; i < count; ++i) {
     const std::string_view token = vocabulary.tokens[i];
-    if (!is_utf8(token)) invalid(file, fmt::format("token {} is not UTF-8", i));
+    if (find_invalid_utf8(token)) invalid(file, fmt::format("token {} is not UTF-8", i));
     const auto [other, is_new] = vocabulary.ids.emplace(token, static_cast<uint32_t>(i));
     if (!is_new) invalid(file, fmt::format("tokens {} and {} are both '{}'", other->second, i, gguf_printable(token)));
   }

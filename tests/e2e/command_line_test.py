@@ -15,7 +15,7 @@ class CommandLine(MxqTest):
             self.assertIn("mxq quantize MODEL --bits 3.25 -o OUT", self.mxq(*arguments))
 
     def test_every_subcommand_has_help(self):
-        for command in ("inspect", "measure", "plan", "quantize", "dequantize"):
+        for command in ("inspect", "measure", "plan", "quantize", "dequantize", "tokenize"):
             self.assertIn("MODEL", self.mxq(command, "--help"))
 
     def test_version(self):

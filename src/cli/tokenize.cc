@@ -1,0 +1,51 @@
+#include <fmt/format.h>
+
+#include <iostream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "cli/commands.h"
+#include "mxq/error.h"
+#include "mxq/files.h"
+#include "mxq/tokenizer.h"
+
+namespace mxq::cli {
+
+namespace {
+
+std::string read_text(const std::string& path) {
+  if (path != "-") return read_file(path);
+  std::string text(std::istreambuf_iterator<char>(std::cin), {});
+  if (std::cin.bad()) throw Error(ErrorCode::io, "read standard input", "failed");
+  return text;
+}
+
+}  // namespace
+
+void add_tokenize(CLI::App& app, const CommonOptions& common) {
+  struct Options {
+    std::string model, text;
+    bool no_bos = false;
+  };
+  auto options = std::make_shared<Options>();
+  auto* command = app.add_subcommand("tokenize", "the token ids of a text, blank-separated on one line");
+  command->add_option("MODEL", options->model, "folder with tokenizer.json, or .gguf (without tensors will do)")
+      ->required();
+  command->add_option("--text", options->text, "a file of UTF-8 text; - for standard input")
+      ->type_name("FILE")
+      ->required();
+  command->add_flag("--no-bos", options->no_bos, "no BOS token, even where the model wants one");
+  command->callback([options, &common] {
+    const auto tokenizer = open_tokenizer(options->model);
+    EncodeOptions encode;
+    encode.add_bos = !options->no_bos;
+    const auto ids = tokenizer->encode(read_text(options->text), encode);
+    if (common.json) {
+      fmt::print("{}\n", nlohmann::ordered_json{{"ids", ids}, {"tokens", ids.size()}}.dump());
+    } else {
+      fmt::print("{}\n", fmt::join(ids, " "));
+    }
+  });
+}
+
+}  // namespace mxq::cli

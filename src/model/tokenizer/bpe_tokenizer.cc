@@ -1,0 +1,256 @@
+#include "model/tokenizer/bpe_tokenizer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <deque>
+#include <utility>
+
+#include "model/tokenizer/byte_level.h"
+#include "model/tokenizer/nfc.h"
+#include "model/tokenizer/utf8.h"
+#include "mxq/error.h"
+
+namespace mxq {
+
+namespace {
+
+constexpr size_t kLongestText = size_t{1} << 30;  // positions are 32 bits
+// Longer words come rarely twice.
+constexpr size_t kLongestCachedWord = 64;
+
+void replace_all(std::string& text, std::string_view from, std::string_view to) {
+  if (from.empty() || text.find(from) == std::string::npos) return;
+  std::string result;
+  result.reserve(text.size() + text.size() / 4);
+  size_t done = 0;
+  for (size_t at; (at = text.find(from, done)) != std::string::npos; done = at + from.size()) {
+    result.append(text, done, at - done).append(to);
+  }
+  text = std::move(result.append(text, done));
+}
+
+std::string byte_token(unsigned byte) {
+  return fmt::format("<0x{:02X}>", byte);
+}
+
+}  // namespace
+
+BpeTokenizer::BpeTokenizer(TokenizerSpec spec) : spec_(std::move(spec)) {
+  const size_t count = spec_.tokens.size();
+  const auto check = [&](uint32_t id, const char* what) {
+    if (id >= count) {
+      throw Error(ErrorCode::invalid_file, spec_.operation, fmt::format("{} has id {}", what, id),
+                  fmt::format("below {}", count));
+    }
+  };
+  for (const auto& merge : spec_.merges) {
+    check(merge.left, "half of a merge");
+    check(merge.right, "half of a merge");
+    check(merge.whole, "a merge");
+  }
+  for (const auto& token : spec_.added) check(token.id, "an added token");
+  if (spec_.unknown) check(*spec_.unknown, "the unknown token");
+  if (spec_.bos) check(*spec_.bos, "BOS");
+  if (spec_.eos) check(*spec_.eos, "EOS");
+
+  ids_.reserve(count);
+  pieces_.resize(count);
+  for (size_t id = 0; id < count; ++id) {
+    const std::string& token = spec_.tokens[id];
+    if (token.empty()) continue;
+    pieces_[id] = token;
+    if (spec_.byte_level) {
+      // A token outside the alphabet is never found in a text, and decodes to itself.
+      if (auto bytes = byte_level_bytes(token)) {
+        ids_.emplace(*bytes, static_cast<int32_t>(id));
+        pieces_[id] = *std::move(bytes);
+      }
+    } else {
+      ids_.emplace(token, static_cast<int32_t>(id));
+      replace_all(pieces_[id], spec_.space_mark, " ");
+    }
+  }
+  for (unsigned byte = 0; byte < 256; ++byte) {
+    const std::string key = spec_.byte_level ? std::string(1, static_cast<char>(byte)) : byte_token(byte);
+    byte_ids_[byte] = spec_.byte_level || spec_.byte_fallback ? find(key) : kNone;
+    if (spec_.byte_fallback && byte_ids_[byte] != kNone) {
+      pieces_[static_cast<size_t>(byte_ids_[byte])] = std::string(1, static_cast<char>(byte));
+    }
+  }
+  merges_ = MergeTable(std::exchange(spec_.merges, {}), count);
+  for (const auto& rule : spec_.split) splitters_.emplace_back(spec_.operation, rule);
+
+  std::vector<AddedToken> plain, normalized;
+  for (auto& token : spec_.added) {
+    pieces_[token.id] = token.content;
+    if (token.normalized && !spec_.normalize.empty()) {
+      token.content = normalize(token.content, true);
+      normalized.push_back(std::move(token));
+    } else {
+      plain.push_back(std::move(token));
+    }
+  }
+  added_ = AddedTokens(std::move(plain));
+  normalized_ = AddedTokens(std::move(normalized));
+  spec_.added.clear();
+}
+
+int32_t BpeTokenizer::find(std::string_view word) const {
+  const auto found = ids_.find(std::string(word));
+  return found == ids_.end() ? kNone : found->second;
+}
+
+std::string BpeTokenizer::normalize(std::string_view text, bool is_first) const {
+  std::string result(text);
+  for (const auto& step : spec_.normalize) {
+    switch (step.kind) {
+      case NormalizeStep::replace:
+        replace_all(result, step.from, step.to);
+        break;
+      case NormalizeStep::nfc:
+        if (const auto at = find_not_nfc(result)) {
+          throw Error(ErrorCode::unsupported, "tokenize",
+                      fmt::format("the character U+{:04X} at byte {} is not in Unicode's normal form NFC",
+                                  first_character(std::string_view(result).substr(*at)), *at),
+                      "text that is normalized already, for this model");
+        }
+        break;
+      default:
+        if (result.empty() || (step.kind != NormalizeStep::prepend && result.starts_with(step.to)) ||
+            (step.kind == NormalizeStep::prepend_if_first && !is_first)) {
+          break;
+        }
+        result.insert(0, step.to);
+    }
+  }
+  return result;
+}
+
+// One call of encode().
+class BpeTokenizer::Encoder {
+ public:
+  Encoder(const BpeTokenizer& tokenizer, std::vector<int32_t>& out)
+      : tokenizer_(tokenizer), spec_(tokenizer.spec_), loop_(tokenizer.merges_), out_(out) {}
+
+  /// `text` must outlive the encoder.
+  void words(std::string_view text) {
+    std::vector<std::string_view> pieces{text};
+    for (const auto& splitter : tokenizer_.splitters_) pieces = splitter.split(pieces);
+    for (const auto piece : pieces) word(piece);
+  }
+
+ private:
+  void word(std::string_view text) {
+    if (text.empty()) return;
+    const size_t from = out_.size();
+    const bool cached = text.size() <= kLongestCachedWord;
+    if (cached) {
+      const auto [entry, is_new] = seen_.try_emplace(text, from, 0);
+      if (!is_new) {
+        const auto [first, count] = entry->second;
+        out_.resize(from + count);
+        std::copy_n(out_.begin() + static_cast<ptrdiff_t>(first), count, out_.begin() + static_cast<ptrdiff_t>(from));
+        return;
+      }
+      merge(text, from);
+      entry->second.second = out_.size() - from;
+    } else {
+      merge(text, from);
+    }
+  }
+
+  void merge(std::string_view text, size_t from) {
+    if (spec_.ignore_merges) {
+      if (const int32_t id = tokenizer_.find(text); id != kNone) {
+        out_.push_back(id);
+        return;
+      }
+    }
+    unknown_before_ = false;
+    if (spec_.byte_level) {
+      for (const char c : text) put(tokenizer_.byte_ids_[static_cast<unsigned char>(c)]);
+    } else {
+      while (!text.empty()) {
+        const size_t length = character_length(text);
+        character(text.substr(0, length));
+        text.remove_prefix(length);
+      }
+    }
+    loop_.run(out_, from);
+  }
+
+  void character(std::string_view text) {
+    int32_t id = tokenizer_.find(text);
+    if (id == kNone && spec_.byte_fallback) {
+      const auto byte_id = [&](char c) { return tokenizer_.byte_ids_[static_cast<unsigned char>(c)]; };
+      if (std::all_of(text.begin(), text.end(), [&](char c) { return byte_id(c) != kNone; })) {
+        for (const char c : text) put(byte_id(c));
+        return;
+      }
+    }
+    put(id);
+  }
+
+  void put(int32_t id) {
+    if (id != kNone) {
+      out_.push_back(id);
+    } else if (spec_.unknown && !(spec_.fuse_unknown && unknown_before_)) {
+      out_.push_back(static_cast<int32_t>(*spec_.unknown));
+    }
+    unknown_before_ = id == kNone;
+  }
+
+  const BpeTokenizer& tokenizer_;
+  const TokenizerSpec& spec_;
+  MergeLoop loop_;
+  std::vector<int32_t>& out_;
+  std::unordered_map<std::string_view, std::pair<size_t, size_t>> seen_;  // where in out_, how many
+  bool unknown_before_ = false;
+};
+
+std::vector<int32_t> BpeTokenizer::encode(std::string_view text, const EncodeOptions& options) const {
+  if (text.size() >= kLongestText) {
+    throw Error(ErrorCode::unsupported, "tokenize", fmt::format("a text of {} bytes", text.size()),
+                fmt::format("below {}", kLongestText));
+  }
+  if (const auto at = find_invalid_utf8(text)) {
+    throw Error(ErrorCode::invalid_file, "tokenize", fmt::format("byte {} of the text is not UTF-8", *at));
+  }
+  std::vector<int32_t> ids;
+  if (options.add_bos && adds_bos()) ids.push_back(static_cast<int32_t>(*spec_.bos));
+
+  std::deque<std::string> texts;  // normalized; the encoder's cache looks into them
+  Encoder encoder(*this, ids);
+  for (const auto& section : added_.split(text, options.parse_special)) {
+    if (section.token) {
+      ids.push_back(static_cast<int32_t>(section.token->id));
+    } else if (spec_.normalize.empty()) {
+      encoder.words(section.text);
+    } else {
+      texts.push_back(normalize(section.text, section.text.data() == text.data()));
+      for (const auto& part : normalized_.split(texts.back(), options.parse_special)) {
+        if (part.token) {
+          ids.push_back(static_cast<int32_t>(part.token->id));
+        } else {
+          encoder.words(part.text);
+        }
+      }
+    }
+  }
+  return ids;
+}
+
+std::string BpeTokenizer::decode(std::span<const int32_t> ids) const {
+  std::string text;
+  for (const int32_t id : ids) {
+    if (id < 0 || id >= vocab_size()) {
+      throw Error(ErrorCode::usage, "decode", fmt::format("id {}", id), fmt::format("0 to {}", vocab_size() - 1));
+    }
+    text += pieces_[static_cast<size_t>(id)];
+  }
+  if (spec_.strip_first_blank && text.starts_with(' ')) text.erase(0, 1);
+  return text;
+}
+
+}  // namespace mxq

@@ -1,0 +1,44 @@
+// The tokenizer that a TokenizerSpec describes.
+#pragma once
+
+#include <array>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "model/tokenizer/tokenizer_spec.h"
+#include "mxq/tokenizer.h"
+
+namespace mxq {
+
+class BpeTokenizer : public Tokenizer {
+ public:
+  /// Throws Error(invalid_file) for ids outside the vocabulary, Error(unsupported) for split patterns that PCRE2
+  /// refuses.
+  explicit BpeTokenizer(TokenizerSpec spec);
+
+  std::vector<int32_t> encode(std::string_view text, const EncodeOptions& options = {}) const override;
+  std::string decode(std::span<const int32_t> ids) const override;
+  int32_t vocab_size() const override { return static_cast<int32_t>(spec_.tokens.size()); }
+  std::optional<int32_t> bos() const override { return spec_.bos; }
+  std::optional<int32_t> eos() const override { return spec_.eos; }
+  bool adds_bos() const override { return spec_.adds_bos && spec_.bos; }
+
+ private:
+  class Encoder;
+  static constexpr int32_t kNone = -1;
+
+  int32_t find(std::string_view word) const;
+  std::string normalize(std::string_view text, bool is_first) const;
+
+  TokenizerSpec spec_;
+  AddedTokens added_, normalized_;
+  std::vector<Splitter> splitters_;
+  MergeTable merges_;
+  std::vector<std::string> pieces_;               // what each id decodes to
+  std::unordered_map<std::string, int32_t> ids_;  // by the text or bytes that a token stands for
+  std::array<int32_t, 256> byte_ids_{};           // a byte's token; kNone where there is none
+};
+
+}  // namespace mxq

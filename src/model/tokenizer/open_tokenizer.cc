@@ -1,0 +1,62 @@
+#include <fmt/format.h>
+
+#include <system_error>
+
+#include "base/mapped_file.h"
+#include "format/gguf.h"
+#include "model/tokenizer/bpe_tokenizer.h"
+#include "model/tokenizer/tokenizer_gguf.h"
+#include "model/tokenizer/tokenizer_json.h"
+#include "mxq/error.h"
+#include "mxq/files.h"
+#include "mxq/tokenizer.h"
+
+namespace mxq {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+std::unique_ptr<Tokenizer> open_gguf(const fs::path& path) {
+  const MappedFile file(path);
+  return std::make_unique<BpeTokenizer>(tokenizer_spec(parse_gguf(file.bytes(), path.string())));
+}
+
+std::unique_ptr<Tokenizer> open_json(const fs::path& path) {
+  const fs::path config = path.parent_path() / "tokenizer_config.json";
+  std::error_code ignored;
+  const std::string settings = fs::exists(config, ignored) ? read_file(config) : "";
+  return std::make_unique<BpeTokenizer>(
+      parse_tokenizer_json(read_file(path), path.string(), settings, config.string()));
+}
+
+std::unique_ptr<Tokenizer> open_folder(const fs::path& path) {
+  std::error_code error;
+  if (fs::exists(path / "tokenizer.json", error)) return open_json(path / "tokenizer.json");
+  std::vector<fs::path> gguf;
+  for (fs::directory_iterator entry(path, error), end; !error && entry != end; entry.increment(error)) {
+    if (entry->path().extension() == ".gguf") gguf.push_back(entry->path());
+  }
+  if (error) throw Error(ErrorCode::io, "read folder " + path.string(), error.message());
+  if (gguf.size() == 1) return open_gguf(gguf.front());
+  throw Error(ErrorCode::not_found, "open the tokenizer of " + path.string(),
+              fmt::format("the folder has no tokenizer.json, and {} .gguf files", gguf.size()),
+              "tokenizer.json or one .gguf");
+}
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> open_tokenizer(const fs::path& model) {
+  std::error_code ignored;
+  if (!fs::exists(model, ignored)) {
+    throw Error(ErrorCode::not_found, "open " + model.string(), "no such file or folder");
+  }
+  if (fs::is_directory(model)) return open_folder(model);
+  if (model.extension() == ".gguf") return open_gguf(model);
+  if (model.extension() == ".json") return open_json(model);
+  throw Error(ErrorCode::unsupported, "open the tokenizer of " + model.string(),
+              fmt::format("a file ending in '{}'", model.extension().string()),
+              "a folder with tokenizer.json, a .gguf file, or a tokenizer.json");
+}
+
+}  // namespace mxq

@@ -1,0 +1,187 @@
+// The tokenizer's parts one by one.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <random>
+
+#include "expect_error.h"
+#include "model/tokenizer/added_tokens.h"
+#include "model/tokenizer/bpe.h"
+#include "model/tokenizer/byte_level.h"
+#include "model/tokenizer/nfc.h"
+#include "model/tokenizer/splitter.h"
+#include "model/tokenizer/utf8.h"
+#include "model/tokenizer/word_rules.h"
+
+namespace mxq {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using Words = std::vector<std::string_view>;
+
+TEST(Utf8, CharactersThereAndBack) {
+  for (const uint32_t character :
+       {0x0u, 0x7fu, 0x80u, 0x7ffu, 0x800u, 0xd7ffu, 0xe000u, 0xffffu, 0x10000u, 0x10ffffu}) {
+    std::string text;
+    append_character(character, text);
+    EXPECT_EQ(character_length(text), text.size());
+    EXPECT_EQ(first_character(text), character);
+  }
+  EXPECT_EQ(find_invalid_utf8("aé\u20ac\U0001f600"), std::nullopt);
+  EXPECT_EQ(find_invalid_utf8("aé\x80"), 3u);
+  EXPECT_EQ(find_invalid_utf8("a\xf4\x90\x80\x80"), 1u);
+}
+
+TEST(ByteLevel, IsGpt2sAlphabet) {
+  // As GPT-2's vocabulary has them.
+  EXPECT_EQ(byte_level_character(' '), "Ġ");
+  EXPECT_EQ(byte_level_character('\n'), "Ċ");
+  EXPECT_EQ(byte_level_character(0x00), "Ā");
+  EXPECT_EQ(byte_level_character(0xad), "Ń");
+  EXPECT_EQ(byte_level_character('!'), "!");
+  EXPECT_EQ(byte_level_character(0xe9), "é");
+  for (int byte = 0; byte < 256; ++byte) {
+    const auto back = byte_level_bytes(byte_level_character(static_cast<uint8_t>(byte)));
+    EXPECT_EQ(back, std::string(1, static_cast<char>(byte)));
+  }
+  EXPECT_EQ(byte_level_bytes("a b"), std::nullopt);
+  EXPECT_EQ(byte_level_bytes("▁"), std::nullopt);
+}
+
+// The definition: look at all neighbours, merge the best, start again.
+std::vector<int32_t> merge_slowly(std::vector<int32_t> ids, const std::vector<BpeMerge>& merges) {
+  std::map<std::pair<uint32_t, uint32_t>, BpeMerge> table;
+  for (const auto& merge : merges) {
+    const auto [entry, is_new] = table.try_emplace({merge.left, merge.right}, merge);
+    if (!is_new && merge.rank < entry->second.rank) entry->second = merge;
+  }
+  while (true) {
+    const BpeMerge* best = nullptr;
+    size_t at = 0;
+    for (size_t i = 0; i + 1 < ids.size(); ++i) {
+      const auto found = table.find({static_cast<uint32_t>(ids[i]), static_cast<uint32_t>(ids[i + 1])});
+      if (found != table.end() && (!best || found->second.rank < best->rank)) {
+        best = &found->second;
+        at = i;
+      }
+    }
+    if (!best) return ids;
+    ids[at] = static_cast<int32_t>(best->whole);
+    ids.erase(ids.begin() + static_cast<ptrdiff_t>(at) + 1);
+  }
+}
+
+TEST(Bpe, MergesAsTheDefinition) {
+  for (unsigned seed = 0; seed < 300; ++seed) {
+    SCOPED_TRACE(seed);
+    std::mt19937 random(seed);
+    const auto below = [&](uint32_t n) { return std::uniform_int_distribution<uint32_t>(0, n - 1)(random); };
+    const uint32_t vocabulary = 3 + below(10);
+    std::vector<BpeMerge> merges;
+    for (uint32_t i = 0, count = below(30); i < count; ++i) {
+      // Distinct ranks for distinct wholes, some shared by cuts of the same whole.
+      const uint32_t whole = below(vocabulary);
+      merges.push_back({below(vocabulary), below(vocabulary), whole, below(2) ? whole : i + vocabulary});
+    }
+    std::vector<int32_t> ids(below(60));
+    for (auto& id : ids) id = static_cast<int32_t>(below(vocabulary));
+    const MergeTable table(merges, vocabulary);
+    MergeLoop loop(table);
+    std::vector<int32_t> merged{-7};  // what is before stays
+    merged.insert(merged.end(), ids.begin(), ids.end());
+    loop.run(merged, 1);
+    std::vector<int32_t> expected = merge_slowly(ids, merges);
+    expected.insert(expected.begin(), -7);
+    EXPECT_EQ(merged, expected);
+  }
+}
+
+TEST(AddedTokens, LeftmostThenLongest) {
+  const AddedTokens tokens({{.content = "ab", .id = 1},
+                            {.content = "abcd", .id = 2, .special = false},
+                            {.content = "bcd", .id = 3},
+                            {.content = "", .id = 4}});
+  const auto found = [&](std::string_view text, bool special) {
+    std::vector<std::pair<std::string, uint32_t>> result;
+    for (const auto& section : tokens.split(text, special)) {
+      result.emplace_back(section.text, section.token ? section.token->id : 0);
+    }
+    return result;
+  };
+  using P = std::pair<std::string, uint32_t>;
+  EXPECT_THAT(found("xabcdab", true), ElementsAre(P{"x", 0}, P{"abcd", 2}, P{"ab", 1}));
+  EXPECT_THAT(found("abcbcdx", true), ElementsAre(P{"ab", 1}, P{"c", 0}, P{"bcd", 3}, P{"x", 0}));
+  EXPECT_THAT(found("ababcd", false), ElementsAre(P{"ab", 0}, P{"abcd", 2}));
+  EXPECT_THAT(found("", true), IsEmpty());
+}
+
+TEST(AddedTokens, TakeUnicodesWhiteSpaceAlong) {
+  const AddedTokens tokens({{.content = "<m>", .id = 1, .lstrip = true, .rstrip = true}});
+  const std::string text = "a\u3000 <m>\u00a0\n\u200bb <m>";
+  Words parts;
+  for (const auto& section : tokens.split(text, true)) parts.push_back(section.text);
+  EXPECT_THAT(parts, ElementsAre("a", "<m>", "\u200bb", "<m>"));
+}
+
+Words split(const std::string& pattern, std::string_view text) {
+  return Splitter("test", {.pattern = pattern}).split({text});
+}
+
+TEST(Splitter, WhiteSpaceIsUnicodes) {
+  // All of White_Space, and neither U+180E nor U+200B.
+  for (const char* blank : {"\t", "\r", " ", "\u0085", "\u00a0", "\u1680", "\u2000", "\u2028", "\u202f", "\u3000"}) {
+    const std::string text = std::string("a") + blank + "b";
+    EXPECT_THAT(split(R"(\s)", text), ElementsAre("a", blank, "b"));
+    EXPECT_THAT(split(R"([^\sx])", text), ElementsAre("a", blank, "b"));
+    EXPECT_THAT(split(R"(\S)", text), ElementsAre("a", blank, "b"));
+  }
+  for (const char* other : {"\u180e", "\u200b", "\u00ad"}) {
+    EXPECT_THAT(split(R"(\s)", std::string("a") + other), ElementsAre(std::string("a") + other));
+  }
+  EXPECT_THAT(split(R"([]\s]+)", "a] b"), ElementsAre("a", "] ", "b"));
+  EXPECT_THAT(split(R"(\\s)", R"(a\s b)"), ElementsAre("a", R"(\s)", " b"));
+  EXPECT_THAT(Splitter("test", {.pattern = R"(\s)", .literal = true}).split({R"(a\s b)"}),
+              ElementsAre("a", R"(\s)", " b"));
+}
+
+TEST(Splitter, Gpt2WordsAndEmptyMatches) {
+  EXPECT_THAT(split(kGpt2Words, "I'm  here, 12x\n\n"), ElementsAre("I", "'m", " ", " here", ",", " 12", "x", "\n\n"));
+  EXPECT_THAT(split("b*", "aébba"), ElementsAre("aé", "bb", "a"));
+  EXPECT_THAT(Splitter("test", {.pattern = "a"}).split({}), IsEmpty());
+  // Each piece is looked at alone.
+  EXPECT_THAT(Splitter("test", {.pattern = "a(?!b)"}).split({"xa", "b"}), ElementsAre("x", "a", "b"));
+}
+
+TEST(Splitter, PatternsThatFailAreErrors) {
+  expect_error(ErrorCode::unsupported, "test: the pattern to split text, at byte 1 of 1: ", [] { split("(", "a"); });
+  expect_error(ErrorCode::unsupported, "a pattern of 0 bytes", [] { split("", "a"); });
+  expect_error(ErrorCode::unsupported, "the pattern to split text", [] { split(R"(\C)", "é"); });
+  // Exponentially many ways to match.
+  expect_error(ErrorCode::unsupported, "the pattern to split text fails at byte 0 of 41: ", [] {
+    split("^(a|a|aa)+$", std::string(40, 'a') + "b");
+  });
+}
+
+TEST(Nfc, QuickCheck) {
+  for (const char* text : {"", "abc", "é", "漢字", "한국", "ไม้", "q\u0323\u0307x", "नमस्ते"}) {
+    SCOPED_TRACE(text);
+    const auto at = find_not_nfc(text);
+    if (std::string_view(text).starts_with('q')) {
+      EXPECT_EQ(at, 1u);  // is in NFC, but the quick check cannot tell
+    } else {
+      EXPECT_EQ(at, std::nullopt);
+    }
+  }
+  EXPECT_EQ(find_not_nfc("ae\u0301"), 2u);      // composes
+  EXPECT_EQ(find_not_nfc("\u212b"), 0u);        // Angstrom sign
+  EXPECT_EQ(find_not_nfc("\uf900"), 0u);        // compatibility ideograph
+  EXPECT_EQ(find_not_nfc("\u1100\u1161"), 3u);  // Hangul jamo
+  EXPECT_EQ(find_not_nfc("a\u0301\u0316"), 1u);
+  EXPECT_EQ(find_not_nfc("a\u031d\u0316\u0489"), std::nullopt);
+  EXPECT_EQ(find_not_nfc("a\u035d\u0316"), 3u);  // classes 234 and 220: out of order
+}
+
+}  // namespace
+}  // namespace mxq

@@ -1,0 +1,86 @@
+#include "model/tokenizer/tokenizer_gguf.h"
+
+#include <fmt/format.h>
+
+#include "model/tokenizer/word_rules.h"
+#include "model/tokenizer_vocabulary.h"
+#include "mxq/error.h"
+
+namespace mxq {
+
+namespace {
+
+std::vector<BpeMerge> merges_by_id(const std::vector<Merge>& merges, const Vocabulary& vocabulary) {
+  std::vector<BpeMerge> result;
+  result.reserve(merges.size());
+  std::string whole;
+  for (const auto& [left, right] : merges) {
+    whole.assign(left).append(right);
+    result.push_back({vocabulary.ids.at(left), vocabulary.ids.at(right), vocabulary.ids.at(whole),
+                      static_cast<uint32_t>(result.size())});
+  }
+  return result;
+}
+
+void byte_level(const GgufFile& file, const Vocabulary& vocabulary, TokenizerSpec& spec) {
+  const std::string pre = file.find_string("tokenizer.ggml.pre").value_or("default");
+  const auto rule = word_rule(pre);
+  if (!rule) {
+    throw Error(ErrorCode::unsupported, spec.operation, fmt::format("tokenizer.ggml.pre is '{}'", gguf_printable(pre)),
+                std::string(kWordRuleNames));
+  }
+  spec.byte_level = true;
+  spec.ignore_merges = rule->ignore_merges;
+  spec.adds_bos = file.find_bool("tokenizer.ggml.add_bos_token").value_or(rule->adds_bos);
+  if (rule->nfc) spec.normalize.push_back({NormalizeStep::nfc, {}, {}});
+  if (rule->single_digits) spec.split.push_back({.pattern = kSingleDigits});
+  spec.split.push_back({.pattern = rule->pattern ? rule->pattern : kGpt2Words});
+  spec.merges = merges_by_id(read_merges(file, vocabulary), vocabulary);
+}
+
+void sentencepiece(const GgufFile& file, const Vocabulary& vocabulary, TokenizerSpec& spec) {
+  spec.adds_bos = file.find_bool("tokenizer.ggml.add_bos_token").value_or(true);
+  spec.byte_fallback = spec.fuse_unknown = true;
+  spec.unknown = vocabulary.special(file, "tokenizer.ggml.unknown_token_id");
+  spec.space_mark = kSpaceMark;
+  spec.strip_first_blank = file.find_bool("tokenizer.ggml.add_space_prefix").value_or(true);
+  if (spec.strip_first_blank) spec.normalize.push_back({NormalizeStep::prepend, {}, std::string(kSpaceMark)});
+  spec.normalize.push_back({NormalizeStep::replace, " ", std::string(kSpaceMark)});
+  spec.merges = merges_by_id(merges_from_scores(file, vocabulary), vocabulary);
+  const auto scores = file.get_f32s("tokenizer.ggml.scores");
+  for (size_t i = 1; i < spec.merges.size(); ++i) {
+    auto& merge = spec.merges[i];
+    if (scores[merge.whole] == scores[spec.merges[i - 1].whole]) merge.rank = spec.merges[i - 1].rank;
+  }
+}
+
+}  // namespace
+
+TokenizerSpec tokenizer_spec(const GgufFile& file) {
+  TokenizerSpec spec;
+  spec.operation = "read the tokenizer of " + file.source;
+  const std::string model = file.get_string("tokenizer.ggml.model");
+  const Vocabulary vocabulary = read_vocabulary(file);
+  spec.tokens.assign(vocabulary.tokens.begin(), vocabulary.tokens.end());
+  for (uint32_t id = 0; id < vocabulary.tokens.size(); ++id) {
+    const TokenType type = vocabulary.types[id];
+    if (type != TokenType::control && type != TokenType::unknown && type != TokenType::user_defined) continue;
+    spec.added.push_back({.content = spec.tokens[id], .id = id, .special = type != TokenType::user_defined});
+  }
+  spec.bos = vocabulary.special(file, "tokenizer.ggml.bos_token_id");
+  spec.eos = vocabulary.special(file, "tokenizer.ggml.eos_token_id");
+  if (file.find_bool("tokenizer.ggml.add_eos_token").value_or(false)) {
+    throw Error(ErrorCode::unsupported, spec.operation, "tokenizer.ggml.add_eos_token is true", "false");
+  }
+  if (model == "gpt2") {
+    byte_level(file, vocabulary, spec);
+  } else if (model == "llama") {
+    sentencepiece(file, vocabulary, spec);
+  } else {
+    throw Error(ErrorCode::unsupported, spec.operation,
+                fmt::format("tokenizer.ggml.model is '{}'", gguf_printable(model)), "gpt2, llama");
+  }
+  return spec;
+}
+
+}  // namespace mxq

@@ -1,0 +1,362 @@
+// Tokenizers as a whole: real vocabularies with the ids that llama.cpp gave, small ones with the ids of the package
+// tokenizers 0.22.
+#include "mxq/tokenizer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "base/mapped_file.h"
+#include "expect_error.h"
+#include "gguf_builder.h"
+#include "model/tokenizer/bpe_tokenizer.h"
+#include "model/tokenizer/tokenizer_gguf.h"
+#include "model/tokenizer/tokenizer_json.h"
+#include "model/tokenizer_files.h"
+#include "mxq/files.h"
+#include "shared_data.h"
+#include "temporary_folder.h"
+
+namespace mxq {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using Json = nlohmann::json;
+using Ids = std::vector<int32_t>;
+
+constexpr auto kInvalid = ErrorCode::invalid_file;
+constexpr auto kUnsupported = ErrorCode::unsupported;
+
+// The same tokenizer by way of the tokenizer.json that is rebuilt from the GGUF.
+std::unique_ptr<Tokenizer> by_json(const std::filesystem::path& gguf, const std::filesystem::path& folder) {
+  const MappedFile file(gguf);
+  for (const auto& [name, text] : tokenizer_files(parse_gguf(file.bytes(), gguf.string())).files) {
+    write_file(folder / name, text);
+  }
+  return open_tokenizer(folder);
+}
+
+void expect_same_facts(const Tokenizer& a, const Tokenizer& b) {
+  EXPECT_EQ(a.vocab_size(), b.vocab_size());
+  EXPECT_EQ(a.bos(), b.bos());
+  EXPECT_EQ(a.eos(), b.eos());
+  EXPECT_EQ(a.adds_bos(), b.adds_bos());
+}
+
+class Pairs : public ::testing::TestWithParam<std::pair<const char*, int32_t>> {};
+
+TEST_P(Pairs, EncodeAndDecodeAsLlamaCpp) {
+  const auto [name, bos] = GetParam();
+  const std::string file = std::string("tokenizers/") + name + ".gguf";
+  MXQ_NEEDS_SHARED_DATA(file);
+  const TemporaryFolder folder;
+  const auto tokenizer = open_tokenizer(shared_data(file)), other = by_json(shared_data(file), folder.path());
+  expect_same_facts(*tokenizer, *other);
+  EXPECT_TRUE(tokenizer->adds_bos());
+  EXPECT_EQ(tokenizer->bos(), bos);
+  EXPECT_THAT(tokenizer->encode(""), ElementsAre(bos));
+
+  const std::string texts = read_file(shared_data(file + ".inp")), separator = "\n__ggml_vocab_test__\n";
+  std::istringstream lines(read_file(shared_data(file + ".out")));
+  int pairs = 0;
+  size_t begin = 0;
+  for (size_t end; (end = texts.find(separator, begin)) != std::string::npos; begin = end + separator.size()) {
+    const std::string text = texts.substr(begin, end - begin);
+    SCOPED_TRACE(text);
+    std::string line;
+    ASSERT_TRUE(std::getline(lines, line));
+    std::istringstream words(line);
+    Ids expected;
+    for (int32_t id; words >> id;) expected.push_back(id);
+    EXPECT_EQ(tokenizer->encode(text, {.add_bos = false}), expected);
+    EXPECT_EQ(other->encode(text, {.add_bos = false}), expected);
+    EXPECT_EQ(tokenizer->decode(expected), text);
+    EXPECT_EQ(other->decode(expected), text);
+    expected.insert(expected.begin(), bos);
+    EXPECT_EQ(tokenizer->encode(text), expected);
+    ++pairs;
+  }
+  EXPECT_EQ(pairs, 46);
+}
+
+INSTANTIATE_TEST_SUITE_P(Tokenizer, Pairs,
+                         ::testing::Values(std::pair{"ggml-vocab-llama-spm", 1},
+                                           std::pair{"ggml-vocab-llama-bpe", 128000}));
+
+TEST(Tokenizer, SmolLM2GivesAllIdsOfWikiText2) {
+  const char* model = std::getenv("MXQ_SMOLLM2_GGUF");
+  if (!model) GTEST_SKIP() << "set MXQ_SMOLLM2_GGUF to SmolLM2-135M-Instruct.Q4_1.gguf";
+  MXQ_NEEDS_SHARED_DATA("smollm2-reference");
+  const TemporaryFolder folder;
+  const auto tokenizer = open_tokenizer(model), other = by_json(model, folder.path());
+  expect_same_facts(*tokenizer, *other);
+  EXPECT_FALSE(tokenizer->adds_bos());
+  EXPECT_EQ(tokenizer->bos(), 1);
+  EXPECT_EQ(tokenizer->eos(), 2);
+  EXPECT_EQ(tokenizer->vocab_size(), 49152);
+  EXPECT_THAT(tokenizer->encode(""), IsEmpty());
+
+  const std::string text = read_file(shared_data("wikitext-2/test-joined.txt"));
+  const std::string bytes = read_file(shared_data("smollm2-reference/wikitext2-test-joined.i32"));
+  Ids expected(bytes.size() / 4);
+  std::memcpy(expected.data(), bytes.data(), bytes.size());
+  ASSERT_EQ(expected.size(), 309187u);
+  EXPECT_TRUE(tokenizer->encode(text) == expected);
+  EXPECT_TRUE(other->encode(text) == expected);
+  EXPECT_TRUE(tokenizer->decode(expected) == text);
+  // A chat's marks are one id each, unless they are to be plain text.
+  EXPECT_EQ(tokenizer->encode("<|im_start|>user<|im_end|>").size(), 3u);
+  const Ids plain = tokenizer->encode("<|im_start|>", {.parse_special = false});
+  EXPECT_GT(plain.size(), 1u);
+  EXPECT_EQ(tokenizer->decode(plain), "<|im_start|>");
+}
+
+Json added(int id, const char* content, bool special = true) {
+  return {{"id", id},        {"content", content},  {"single_word", false}, {"lstrip", false},
+          {"rstrip", false}, {"normalized", false}, {"special", special}};
+}
+
+// Vocabulary a b c Ġ ab abc Ġab 1 2 Ã © Ċ, added tokens 12 to 14.
+Json byte_level() {
+  Json vocabulary;
+  int id = 0;
+  for (const char* token : {"a", "b", "c", "Ġ", "ab", "abc", "Ġab", "1", "2", "Ã", "©", "Ċ"}) vocabulary[token] = id++;
+  Json stripping = added(14, "<m>");
+  stripping["lstrip"] = stripping["rstrip"] = true;
+  const Json bytes{{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}};
+  return {{"version", "1.0"},
+          {"added_tokens", {added(12, "<s>"), added(13, "<s>>", false), stripping}},
+          {"normalizer", nullptr},
+          {"pre_tokenizer",
+           {{"type", "Sequence"}, {"pretokenizers", {Json{{"type", "Digits"}, {"individual_digits", true}}, bytes}}}},
+          {"post_processor",
+           {{"type", "TemplateProcessing"},
+            {"single", {Json{{"SpecialToken", {{"id", "<s>"}}}}, Json{{"Sequence", {{"id", "A"}}}}}}}},
+          {"decoder", bytes},
+          {"model", {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", {"a b", "ab c", "Ġ ab"}}}}};
+}
+
+Json sentencepiece(const char* scheme) {
+  Json vocabulary;
+  int id = 0;
+  for (const char* token : {"<unk>", "<s>", "▁", "a", "b", "▁a", "ab", "▁ab"}) vocabulary[token] = id++;
+  for (int byte = 0; byte < 256; ++byte) {
+    char name[8];
+    std::snprintf(name, sizeof name, "<0x%02X>", static_cast<unsigned>(byte));
+    vocabulary[name] = id++;
+  }
+  const auto pair = [](const char* a, const char* b) { return Json::array({a, b}); };
+  return {
+      {"added_tokens", {added(0, "<unk>"), added(1, "<s>")}},
+      {"pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "▁"}, {"prepend_scheme", scheme}, {"split", true}}},
+      {"decoder",
+       {{"type", "Sequence"},
+        {"decoders",
+         {Json{{"type", "Replace"}, {"pattern", {{"String", "▁"}}}, {"content", " "}}, Json{{"type", "ByteFallback"}},
+          Json{{"type", "Fuse"}}, Json{{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}}}}}},
+      {"model",
+       {{"type", "BPE"},
+        {"unk_token", "<unk>"},
+        {"fuse_unk", true},
+        {"byte_fallback", true},
+        {"vocab", vocabulary},
+        {"merges", Json::array({pair("▁", "a"), pair("a", "b"), pair("▁", "ab")})}}}};
+}
+
+BpeTokenizer open(const Json& json) {
+  return BpeTokenizer(parse_tokenizer_json(json.dump(), "tokenizer.json"));
+}
+
+TEST(Tokenizer, ByteLevelWithAddedTokensAsThePackageTokenizers) {
+  const auto tokenizer = open(byte_level());
+  EXPECT_THAT(tokenizer.encode("abc ab12 é\n"), ElementsAre(12, 5, 6, 7, 8, 3, 9, 10, 11));
+  EXPECT_THAT(tokenizer.encode("aabcb"), ElementsAre(12, 0, 5, 1));
+  EXPECT_THAT(tokenizer.encode("a<s>>b<s>c"), ElementsAre(12, 0, 13, 1, 12, 2));
+  EXPECT_THAT(tokenizer.encode("a <m> b"), ElementsAre(12, 0, 14, 1));
+  EXPECT_THAT(tokenizer.encode("xyz a"), ElementsAre(12, 3, 0));  // no token, no unknown token
+  EXPECT_THAT(tokenizer.encode(""), ElementsAre(12));
+  EXPECT_THAT(tokenizer.encode("ab  ab"), ElementsAre(12, 4, 3, 6));
+  EXPECT_THAT(tokenizer.encode("ab", {.add_bos = false}), ElementsAre(4));
+  // What its makers do not call special is found all the same.
+  EXPECT_THAT(tokenizer.encode("a<s>>", {.add_bos = false, .parse_special = false}), ElementsAre(0, 13));
+  EXPECT_EQ(tokenizer.decode(Ids{12, 5, 6, 7, 8, 3, 9, 10, 11}), "<s>abc ab12 é\n");
+  EXPECT_EQ(tokenizer.decode(Ids{9}), "\xc3");  // half a character
+  EXPECT_EQ(tokenizer.decode(Ids{}), "");
+
+  Json words = byte_level();
+  words["model"]["ignore_merges"] = true;
+  words["model"]["merges"] = Json::array();
+  EXPECT_THAT(open(words).encode("abc ab bc"), ElementsAre(12, 5, 6, 3, 1, 2));
+}
+
+TEST(Tokenizer, SplitBehaviorsAsThePackageTokenizers) {
+  const auto encode = [](const char* behavior, bool invert) {
+    Json json = byte_level();
+    json["pre_tokenizer"]["pretokenizers"][0] = {
+        {"type", "Split"}, {"pattern", {{"String", "b"}}}, {"behavior", behavior}, {"invert", invert}};
+    json["pre_tokenizer"]["pretokenizers"][1]["use_regex"] = false;
+    return open(json).encode("abbcab", {.add_bos = false});
+  };
+  EXPECT_THAT(encode("MergedWithPrevious", false), ElementsAre(4, 1, 2, 4));
+  EXPECT_THAT(encode("MergedWithPrevious", true), ElementsAre(0, 1, 1, 2, 0, 1));
+  EXPECT_THAT(encode("MergedWithNext", false), ElementsAre(0, 1, 1, 2, 0, 1));
+  EXPECT_THAT(encode("MergedWithNext", true), ElementsAre(4, 1, 2, 4));
+  EXPECT_THAT(encode("Removed", false), ElementsAre(0, 2, 0));
+  EXPECT_THAT(encode("Removed", true), ElementsAre(1, 1, 1));
+  EXPECT_THAT(encode("Isolated", false), ElementsAre(0, 1, 1, 2, 0, 1));
+  EXPECT_THAT(encode("Contiguous", false), ElementsAre(0, 1, 1, 2, 0, 1));
+}
+
+TEST(Tokenizer, MetaspaceAndByteFallbackAsThePackageTokenizers) {
+  const auto first = open(sentencepiece("first")), always = open(sentencepiece("always")),
+             never = open(sentencepiece("never"));
+  EXPECT_THAT(first.encode("ab a"), ElementsAre(5, 4, 5));
+  EXPECT_THAT(first.encode(" ab<s>ab"), ElementsAre(5, 4, 1, 6));
+  EXPECT_THAT(first.encode("é ab"), ElementsAre(2, 203, 177, 5, 4));
+  EXPECT_THAT(always.encode(" ab<s>ab"), ElementsAre(5, 4, 1, 5, 4));
+  EXPECT_THAT(never.encode("ab a"), ElementsAre(6, 5));
+  EXPECT_THAT(never.encode("é ab"), ElementsAre(203, 177, 5, 4));
+  EXPECT_EQ(first.decode(Ids{2, 203, 177, 5, 4}), "é ab");
+  EXPECT_EQ(always.decode(Ids{5, 4, 1, 5, 4}), "ab<s> ab");
+  EXPECT_FALSE(first.adds_bos());
+}
+
+TEST(Tokenizer, NormalizedAddedTokensAndUnknownsAsThePackageTokenizers) {
+  Json json = sentencepiece("first");
+  json["pre_tokenizer"] = nullptr;
+  json["normalizer"] = {{"type", "Sequence"},
+                        {"normalizers",
+                         {Json{{"type", "Prepend"}, {"prepend", "▁"}},
+                          Json{{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", "▁"}}}}};
+  json["model"]["byte_fallback"] = false;
+  EXPECT_THAT(open(json).encode("x ab<s>ab"), ElementsAre(2, 0, 5, 4, 1, 5, 4));
+  EXPECT_THAT(open(json).encode("éx  ab"), ElementsAre(2, 0, 2, 5, 4));
+  json["added_tokens"][1]["normalized"] = true;  // it is looked for as "▁<s>" then
+  EXPECT_THAT(open(json).encode("x ab<s>ab"), ElementsAre(2, 0, 5, 4, 0, 6));
+  EXPECT_THAT(open(json).encode("<s>"), ElementsAre(1));
+}
+
+TEST(Tokenizer, SentencePieceMergesEqualScoresFromTheLeft) {
+  GgufBuilder b;
+  b.string("general.architecture", "llama").string("tokenizer.ggml.model", "llama");
+  b.strings("tokenizer.ggml.tokens", {"a", "b", "ba", "ab"}).boolean("tokenizer.ggml.add_space_prefix", false);
+  b.numbers<float>("tokenizer.ggml.scores", 6, {0, 0, -1, -1});
+  const std::string bytes = b.build();
+  const BpeTokenizer tokenizer(tokenizer_spec(parse_gguf(std::as_bytes(std::span(bytes)), "vocab.gguf")));
+  EXPECT_THAT(tokenizer.encode("aba"), ElementsAre(3, 0));
+  EXPECT_THAT(tokenizer.encode("bab"), ElementsAre(2, 1));
+}
+
+TEST(Tokenizer, ConfigNamesBosAndEos) {
+  Json json = byte_level();
+  json["post_processor"] = nullptr;
+  const auto spec = parse_tokenizer_json(
+      json.dump(), "tokenizer.json", R"({"bos_token": {"content": "<s>"}, "eos_token": "<s>>", "x": [1]})", "config");
+  EXPECT_EQ(spec.bos, 12u);
+  EXPECT_EQ(spec.eos, 13u);
+  EXPECT_FALSE(spec.adds_bos);
+}
+
+TEST(Tokenizer, RefusesTextThatIsNotUtf8AndIdsThatAreNotThere) {
+  const auto tokenizer = open(byte_level());
+  expect_error(kInvalid, "tokenize: byte 2 of the text is not UTF-8", [&] { tokenizer.encode("ab\xff"); });
+  expect_error(kInvalid, "byte 1 of the text", [&] { tokenizer.encode("a\xc3"); });
+  expect_error(kInvalid, "byte 0 of the text", [&] { tokenizer.encode("\xed\xa0\x80"); });
+  EXPECT_EQ(tokenizer.encode(std::string("\0", 1), {.add_bos = false}), Ids{});
+  for (const int32_t id : {-1, 15}) {
+    expect_error(ErrorCode::usage, "decode: id " + std::to_string(id) + "; 0 to 14",
+                 [&] { tokenizer.decode(std::vector{id}); });
+  }
+  Json nfc = byte_level();
+  nfc["normalizer"] = {{"type", "NFC"}};
+  EXPECT_THAT(open(nfc).encode("é"), ElementsAre(12, 9, 10));
+  expect_error(kUnsupported, "the character U+0301 at byte 1 is not in Unicode's normal form NFC",
+               [&] { open(nfc).encode("e\u0301"); });
+}
+
+TEST(Tokenizer, RefusesFilesThatContradictThemselves) {
+  const auto refused = [](ErrorCode code, const std::string& message, const char* at, const Json& value) {
+    Json json = byte_level();
+    json[Json::json_pointer(at)] = value;
+    expect_error(code, "read tokenizer.json: " + message, [&] { open(json); });
+  };
+  expect_error(kInvalid, "read tokenizer.json: not valid JSON", [] { parse_tokenizer_json("{", "tokenizer.json"); });
+  expect_error(kInvalid, "read tokenizer.json: no JSON object", [] { parse_tokenizer_json("[]", "tokenizer.json"); });
+  expect_error(kInvalid, "read tokenizer.json: 'model' is missing",
+               [] { parse_tokenizer_json("{}", "tokenizer.json"); });
+  refused(kInvalid, "merge 0 is one word, 'ab'", "/model/merges/0", "ab");
+  refused(kInvalid, "merge 1 is not a pair of tokens", "/model/merges/1", Json::array({"a"}));
+  refused(kInvalid, "merge 1 is not a pair of tokens", "/model/merges/1", Json::array({"a", "b", "c"}));
+  refused(kInvalid, "merge 2 is not a pair of tokens", "/model/merges/2", 7);
+  refused(kInvalid, "merge 0 needs the token 'x'", "/model/merges/0", "a x");
+  refused(kInvalid, "merge 0 needs the token 'ba'", "/model/merges/0", "b a");
+  refused(kInvalid, "the id of token 'a' is not a number from 0 on", "/model/vocab/a", -1);
+  refused(kInvalid, "token 'a' has id 4000000000; below", "/model/vocab/a", 4000000000u);
+  refused(kInvalid, "tokens 'a' and 'b' both have id 0", "/model/vocab/b", 0);
+  refused(kInvalid, "the unknown token '?' is not there", "/model/unk_token", "?");
+  refused(kInvalid, "'byte_fallback' is not true or false", "/model/byte_fallback", 1);
+  refused(kInvalid, "added token '<s>' has no id", "/added_tokens/0/id", "12");
+  refused(kInvalid, "'pattern' is missing", "/pre_tokenizer", {{"type", "Split"}});
+  refused(kInvalid, "the behavior 'Other'", "/pre_tokenizer",
+          {{"type", "Split"}, {"pattern", {{"Regex", "a"}}}, {"behavior", "Other"}});
+}
+
+TEST(Tokenizer, RefusesPartsThatItDoesNotKnowNamingThem) {
+  const auto refused = [](const std::string& message, const char* at, const Json& value) {
+    Json json = byte_level();
+    json[Json::json_pointer(at)] = value;
+    expect_error(kUnsupported, "read tokenizer.json: " + message, [&] { open(json); });
+  };
+  refused("the model is 'Unigram'; BPE", "/model", {{"type", "Unigram"}, {"vocab", {Json::array({"a", -1.5})}}});
+  refused("'end_of_word_suffix' is '</w>'", "/model/end_of_word_suffix", "</w>");
+  refused("'dropout' is set", "/model/dropout", 0.5);
+  refused("the normalizer 'Lowercase'", "/normalizer", {{"type", "Lowercase"}});
+  refused("the pre_tokenizer 'Whitespace'", "/pre_tokenizer", {{"type", "Whitespace"}});
+  refused("the pre_tokenizer ByteLevel has add_prefix_space", "/pre_tokenizer", {{"type", "ByteLevel"}});
+  refused("the decoder 'WordPiece'", "/decoder", {{"type", "WordPiece"}});
+  refused("the pre_tokenizer is ByteLevel, the decoder is not", "/decoder", nullptr);
+  refused("the post_processor 'BertProcessing'", "/post_processor", {{"type", "BertProcessing"}});
+  refused("the post_processor adds '<s>'; one token before the text", "/post_processor/single/2",
+          {{"SpecialToken", {{"id", "<s>"}}}});
+  refused("added token '<s>' is single_word", "/added_tokens/0/single_word", true);
+  refused("the pattern to split text, at byte", "/pre_tokenizer/pretokenizers/0",
+          {{"type", "Split"}, {"pattern", {{"Regex", "(a"}}}, {"behavior", "Isolated"}});
+
+  const auto gguf = [](const std::string& message, GgufBuilder b) {
+    b.string("general.architecture", "llama").strings("tokenizer.ggml.tokens", {"a"});
+    b.strings("tokenizer.ggml.merges", {});
+    const std::string bytes = b.build();
+    expect_error(kUnsupported, "read the tokenizer of vocab.gguf: " + message,
+                 [&] { tokenizer_spec(parse_gguf(std::as_bytes(std::span(bytes)), "vocab.gguf")); });
+  };
+  gguf("tokenizer.ggml.model is 'bert'; gpt2, llama", GgufBuilder().string("tokenizer.ggml.model", "bert"));
+  gguf("tokenizer.ggml.pre is 'new'; smollm",
+       GgufBuilder().string("tokenizer.ggml.model", "gpt2").string("tokenizer.ggml.pre", "new"));
+  gguf("tokenizer.ggml.add_eos_token is true",
+       GgufBuilder().string("tokenizer.ggml.model", "gpt2").boolean("tokenizer.ggml.add_eos_token", true));
+}
+
+TEST(Tokenizer, OpensFoldersAndSaysWhatIsMissing) {
+  const TemporaryFolder folder;
+  expect_error(ErrorCode::not_found, "no such file or folder", [&] { open_tokenizer(folder / "none"); });
+  expect_error(ErrorCode::not_found, "the folder has no tokenizer.json", [&] { open_tokenizer(folder.path()); });
+  write_file(folder / "model.safetensors", "");
+  expect_error(kUnsupported, "a file ending in '.safetensors'", [&] { open_tokenizer(folder / "model.safetensors"); });
+  GgufBuilder b;
+  b.string("general.architecture", "llama").string("tokenizer.ggml.model", "gpt2");
+  b.strings("tokenizer.ggml.tokens", {"a", "b", "ab"}).strings("tokenizer.ggml.merges", {"a b"});
+  b.write(folder / "vocab.gguf");
+  EXPECT_THAT(open_tokenizer(folder.path())->encode("abb"), ElementsAre(2, 1));
+  write_file(folder / "tokenizer.json", byte_level().dump());
+  write_file(folder / "tokenizer_config.json", R"({"eos_token": "<s>>"})");
+  EXPECT_EQ(open_tokenizer(folder.path())->eos(), 13);
+  EXPECT_EQ(open_tokenizer(folder / "tokenizer.json")->eos(), 13);
+}
+
+}  // namespace
+}  // namespace mxq

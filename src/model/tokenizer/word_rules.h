@@ -1,0 +1,31 @@
+// How byte-level BPE models cut text into words before merging.
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+namespace mxq {
+
+/// SentencePiece's mark of a blank, U+2581.
+inline constexpr std::string_view kSpaceMark = "\u2581";
+
+/// GPT-2's words: what the pre-tokenizer ByteLevel splits by if its use_regex is set.
+extern const char* const kGpt2Words;
+
+/// Each digit (any of Unicode's numbers) is a word.
+inline constexpr const char* kSingleDigits = R"(\p{N})";
+
+struct WordRule {
+  bool nfc = false;               // the text is normalized first
+  bool single_digits = false;     // each digit is a word, before GPT-2's words
+  const char* pattern = nullptr;  // instead of GPT-2's words
+  bool ignore_merges = false;     // a word that is a token needs no merges
+  bool adds_bos = false;          // where tokenizer.ggml.add_bos_token does not say
+};
+
+/// The rule that a GGUF file names in tokenizer.ggml.pre; nullopt for a name that is not known.
+std::optional<WordRule> word_rule(std::string_view pre);
+/// The names, for errors.
+inline constexpr std::string_view kWordRuleNames = "smollm, llama-bpe, qwen2, gpt-2";
+
+}  // namespace mxq
