@@ -61,6 +61,10 @@ QuantizedMatrix quantize_matrix(MatrixView matrix, const Scheme& scheme, const Q
 /// Writes rows * cols floats. Throws Error(invalid_file) if a part's length does not match the layout.
 void dequantize_matrix(const QuantizedView& matrix, float* out);
 
+/// Rows [first_row, first_row + rows) of it, rows * cols floats, bit for bit the same. Throws also Error(usage) for
+/// rows outside the matrix. Cheap on axis 1; on axis 0 all groups have to be read.
+void dequantize_rows(const QuantizedView& matrix, int64_t first_row, int64_t rows, float* out);
+
 /// ||W - Q(W)||_F for each scheme, equal (to fp64 rounding of the sum) to quantizing, dequantizing and subtracting.
 std::vector<double> measure_matrix(MatrixView matrix, std::span<const Scheme> schemes, const QuantizeOptions& options);
 

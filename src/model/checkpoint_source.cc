@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <set>
 
 #include "format/safetensors.h"
@@ -76,12 +75,8 @@ void CheckpointSource::read_range(const SourceTensor& tensor, int64_t first, int
   const QuantizedView* matrix = quantized(tensor);
   if (matrix == nullptr) {
     read_f32(*store_.find(tensor.name), first * tensor.cols(), count * tensor.cols(), out);
-  } else if (count == tensor.rows()) {
-    dequantize_matrix(*matrix, out);
   } else {
-    std::vector<float> whole(static_cast<size_t>(tensor.elements()));
-    dequantize_matrix(*matrix, whole.data());
-    std::copy_n(whole.data() + first * tensor.cols(), count * tensor.cols(), out);
+    dequantize_rows(*matrix, first, count, out);
   }
 }
 

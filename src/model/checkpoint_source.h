@@ -28,7 +28,6 @@ class CheckpointSource : public ModelSource {
   void done(const SourceTensor& tensor) const override;
 
  protected:
-  /// Dequantizes the whole matrix where only some rows are asked for.
   void read_range(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const override;
 
  private:

@@ -201,7 +201,8 @@ TEST(ModelSource, BlocksBecomeF16UnlessTheyWouldOverflow) {
     std::vector<float> kept(4 * 32);
     dequantize_matrix(model->exact_groups(embedding).view(), kept.data());
     EXPECT_EQ(kept, read_all(*model, embedding.name)) << "Q8_0 blocks are kept bit for bit";
-    EXPECT_FALSE(model->exact_layout(*model->find("model.layers.0.self_attn.q_proj.weight"))) << "its rows are permuted";
+    EXPECT_FALSE(model->exact_layout(*model->find("model.layers.0.self_attn.q_proj.weight")))
+        << "its rows are permuted";
     // A permuted block tensor: HF's row 1 lies in the file's row 2.
     const auto query = read_all(*model, "model.layers.0.self_attn.q_proj.weight");
     EXPECT_EQ(query[32 + 5], scale * (-16 + 5 + 2));

@@ -54,6 +54,10 @@ GroupValues group_values(const QuantizedView& matrix, int64_t group) {
 }  // namespace
 
 void dequantize_matrix(const QuantizedView& matrix, float* out) {
+  dequantize_rows(matrix, 0, matrix.layout.rows, out);
+}
+
+void dequantize_rows(const QuantizedView& matrix, int64_t first_row, int64_t rows, float* out) {
   const QuantizedLayout& layout = matrix.layout;
   affine::check_scheme(layout.scheme, {Fit::mse, layout.axis, layout.metadata}, "dequantize matrix");
   affine::check_shape(layout.rows, layout.cols, "dequantize matrix");
@@ -63,7 +67,11 @@ void dequantize_matrix(const QuantizedView& matrix, float* out) {
   check_length("scale steps", matrix.scale_steps, layout.step_bytes());
   check_length("zero steps", matrix.zero_steps, layout.step_bytes());
   check_length("column scales", matrix.column_scales, layout.column_scale_bytes());
-  if (layout.rows == 0 || layout.cols == 0) return;
+  if (first_row < 0 || rows < 0 || first_row > layout.rows || rows > layout.rows - first_row) {
+    throw Error(ErrorCode::usage, "dequantize matrix", fmt::format("{} rows from row {} on", rows, first_row),
+                fmt::format("{} rows in all", layout.rows));
+  }
+  if (rows == 0 || layout.cols == 0) return;
 
   std::vector<float> column_scales;
   for (int64_t k = 0; layout.has_column_scales && k < layout.cols; ++k) {
@@ -75,31 +83,35 @@ void dequantize_matrix(const QuantizedView& matrix, float* out) {
     for (size_t k = 0; k < column_scales.size(); ++k) row[k] *= column_scales[k];
   };
 
-  std::vector<float> scales(static_cast<size_t>(groups)), zeros(static_cast<size_t>(groups));
+  // The groups that the rows lie in: their own on axis 1, all on axis 0.
+  const int64_t per_row = groups / layout.rows;
+  const int64_t first_group = layout.axis == 1 ? first_row * per_row : 0;
+  const int64_t used = layout.axis == 1 ? rows * per_row : groups;
+  std::vector<float> scales(static_cast<size_t>(used)), zeros(static_cast<size_t>(used));
   constexpr int64_t kChunk = 1 << 14;
-  parallel_for((groups + kChunk - 1) / kChunk, [&](int64_t chunk) {
-    for (int64_t j = chunk * kChunk; j < std::min(groups, (chunk + 1) * kChunk); ++j) {
-      const GroupValues values = group_values(matrix, j);
+  parallel_for((used + kChunk - 1) / kChunk, [&](int64_t chunk) {
+    for (int64_t j = chunk * kChunk; j < std::min(used, (chunk + 1) * kChunk); ++j) {
+      const GroupValues values = group_values(matrix, first_group + j);
       scales[j] = values.scale;
       zeros[j] = values.zero;
     }
   });
   if (layout.axis == 1) {
-    const int64_t per_row = groups / layout.rows, row_bytes = layout.code_row_bytes();
-    parallel_for(layout.rows, [&](int64_t r) {
+    const int64_t row_bytes = layout.code_row_bytes();
+    parallel_for(rows, [&](int64_t r) {
       float* row = out + r * layout.cols;
-      dequantize_groups(reinterpret_cast<const uint8_t*>(matrix.codes.data()) + r * row_bytes, row_bytes, bits,
-                        static_cast<int>(group), layout.cols, scales.data() + r * per_row, zeros.data() + r * per_row,
-                        row);
+      dequantize_groups(reinterpret_cast<const uint8_t*>(matrix.codes.data()) + (first_row + r) * row_bytes, row_bytes,
+                        bits, static_cast<int>(group), layout.cols, scales.data() + r * per_row,
+                        zeros.data() + r * per_row, row);
       scale_columns(row);
     });
     return;
   }
-  parallel_for(layout.rows, [&](int64_t r) {
+  parallel_for(rows, [&](int64_t r) {
     std::vector<uint8_t> codes(static_cast<size_t>(layout.cols));
-    const int64_t first = r * layout.cols;
+    const int64_t first = (first_row + r) * layout.cols;
     unpack_codes(matrix.codes, bits, first, layout.cols, codes.data());
-    float* row = out + first;
+    float* row = out + r * layout.cols;
     // Runs of neighbouring groups.
     for (int64_t k = 0; k < layout.cols;) {
       const int64_t j = (first + k) % groups, run = std::min(layout.cols - k, groups - j);

@@ -76,6 +76,25 @@ TEST(Quantize, MeasureEqualsQuantizingAndSubtracting) {
   }
 }
 
+TEST(Quantize, RowsAreThoseOfTheWholeMatrix) {
+  const Matrix m = gaussian(13, 150, 8);
+  for (const int axis : {0, 1}) {
+    for (const Metadata metadata : {Metadata::q8, Metadata::f16}) {
+      const QuantizedMatrix q = quantize_matrix(m.view(), {3, 32}, {Fit::mse, axis, metadata});
+      std::vector<float> whole(m.data.size());
+      dequantize_matrix(q.view(), whole.data());
+      for (const auto& [first, rows] : {std::pair{0, 1}, std::pair{5, 3}, std::pair{12, 1}, std::pair{0, 13}}) {
+        std::vector<float> some(static_cast<size_t>(rows * 150));
+        dequantize_rows(q.view(), first, rows, some.data());
+        EXPECT_TRUE(std::equal(some.begin(), some.end(), whole.begin() + first * 150)) << axis << " " << first;
+      }
+      dequantize_rows(q.view(), 13, 0, nullptr);
+      EXPECT_THROW(dequantize_rows(q.view(), 13, 1, whole.data()), Error);
+      EXPECT_THROW(dequantize_rows(q.view(), -1, 1, whole.data()), Error);
+    }
+  }
+}
+
 /// The definition of the stored form, element by element, with no code of the library.
 TEST(Quantize, StoredBytesMeanWhatTheHeaderSays) {
   const Matrix m = gaussian(13, 150, 6);
