@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <hwy/highway.h>
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -11,6 +10,8 @@
 #include <random>
 #include <string>
 #include <vector>
+
+#include "simd_targets.h"
 
 namespace mxq {
 namespace {
@@ -92,11 +93,8 @@ testing::AssertionResult same_bits(const std::vector<Value>& a, const std::vecto
   return testing::AssertionSuccess();
 }
 
-class AffineTile : public testing::TestWithParam<int64_t> {
+class AffineTile : public EverySimdTarget {
  protected:
-  void SetUp() override { hwy::SetSupportedTargetsForTest(GetParam()); }
-  void TearDown() override { hwy::SetSupportedTargetsForTest(0); }
-
   using Floats = std::vector<float>;
   static Floats lanes() { return Floats(kTileLanes); }
 };
@@ -259,14 +257,7 @@ TEST_P(AffineTile, LeastSquaresEndsAtAFixedPoint) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, AffineTile, testing::ValuesIn([] {
-                           hwy::SetSupportedTargetsForTest(0);
-                           std::vector<int64_t> all;
-                           const int64_t compiled = hwy::SupportedTargets() & HWY_TARGETS;
-                           for (int64_t bits = compiled; bits != 0; bits &= bits - 1) all.push_back(bits & -bits);
-                           return all;
-                         }()),
-                         [](const auto& param) { return std::string(hwy::TargetName(param.param)); });
+MXQ_FOR_EVERY_SIMD_TARGET(AffineTile);
 
 }  // namespace
 }  // namespace mxq

@@ -3,20 +3,17 @@
 
 #include <gtest/gtest.h>
 
-#include <hwy/highway.h>
 #include <memory>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "simd_targets.h"
+
 namespace mxq {
 namespace {
 
-class Dequantize : public testing::TestWithParam<int64_t> {
- protected:
-  void SetUp() override { hwy::SetSupportedTargetsForTest(GetParam()); }
-  void TearDown() override { hwy::SetSupportedTargetsForTest(0); }
-};
+class Dequantize : public EverySimdTarget {};
 
 TEST_P(Dequantize, LoopsEqualTheReference) {
   std::mt19937 random(3);
@@ -43,14 +40,7 @@ TEST_P(Dequantize, LoopsEqualTheReference) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, Dequantize, testing::ValuesIn([] {
-                           hwy::SetSupportedTargetsForTest(0);
-                           std::vector<int64_t> all;
-                           const int64_t compiled = hwy::SupportedTargets() & HWY_TARGETS;
-                           for (int64_t bits = compiled; bits != 0; bits &= bits - 1) all.push_back(bits & -bits);
-                           return all;
-                         }()),
-                         [](const auto& param) { return std::string(hwy::TargetName(param.param)); });
+MXQ_FOR_EVERY_SIMD_TARGET(Dequantize);
 
 }  // namespace
 }  // namespace mxq

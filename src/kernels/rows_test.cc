@@ -3,21 +3,19 @@
 
 #include <gtest/gtest.h>
 
-#include <hwy/highway.h>
 #include <cmath>
 #include <limits>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "simd_targets.h"
+
 namespace mxq {
 namespace {
 
-class Rows : public testing::TestWithParam<int64_t> {
+class Rows : public EverySimdTarget {
  protected:
-  void SetUp() override { hwy::SetSupportedTargetsForTest(GetParam()); }
-  void TearDown() override { hwy::SetSupportedTargetsForTest(0); }
-
   std::vector<float> random_row(int64_t n, float spread) {
     std::normal_distribution<float> normal(0, spread);
     std::vector<float> row(static_cast<size_t>(n));
@@ -68,14 +66,7 @@ TEST_P(Rows, LargeValuesDoNotOverflow) {
   EXPECT_EQ(gate[1], 1e4f);
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, Rows, testing::ValuesIn([] {
-                           hwy::SetSupportedTargetsForTest(0);
-                           std::vector<int64_t> all;
-                           const int64_t compiled = hwy::SupportedTargets() & HWY_TARGETS;
-                           for (int64_t bits = compiled; bits != 0; bits &= bits - 1) all.push_back(bits & -bits);
-                           return all;
-                         }()),
-                         [](const auto& param) { return std::string(hwy::TargetName(param.param)); });
+MXQ_FOR_EVERY_SIMD_TARGET(Rows);
 
 }  // namespace
 }  // namespace mxq
