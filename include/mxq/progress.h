@@ -20,4 +20,10 @@ class Progress {
   virtual void end() {}
 };
 
+/// `progress`, or one that says nothing where it is null.
+inline Progress& or_silent(Progress* progress) {
+  static Progress silent;
+  return progress != nullptr ? *progress : silent;
+}
+
 }  // namespace mxq

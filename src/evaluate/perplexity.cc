@@ -98,8 +98,7 @@ Perplexity measure_perplexity(const std::filesystem::path& path, const std::stri
     ids.resize(static_cast<size_t>(options.max_tokens));
   }
   Decoder decoder(*model, options.resident ? Residence::floats : Residence::stored);
-  Progress silent;
-  Perplexity result = perplexity_of(decoder, ids, options, progress != nullptr ? *progress : silent);
+  Perplexity result = perplexity_of(decoder, ids, options, or_silent(progress));
   for (const auto& tensor : model->tensors()) result.weight_bytes += model->stored_bytes(tensor);
   return result;
 }

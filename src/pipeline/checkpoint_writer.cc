@@ -104,8 +104,7 @@ OutputTensors plain_output(const ModelSource& model, const SourceTensor& tensor,
 WriteReport write_model_folder(const ModelSource& model, const FolderContents& contents, const fs::path& out,
                                const WriteOptions& options, Progress* progress) {
   const auto started = std::chrono::steady_clock::now();
-  Progress silent;
-  Progress& bar = progress != nullptr ? *progress : silent;
+  Progress& bar = or_silent(progress);
   WriteReport report;
 
   std::vector<TensorSpec> specs;

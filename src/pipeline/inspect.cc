@@ -7,8 +7,7 @@ namespace mxq {
 
 ModelReport inspect_model(const std::filesystem::path& path, Progress* progress) {
   const auto model = open_model(path);
-  Progress silent;
-  Progress& bar = progress != nullptr ? *progress : silent;
+  Progress& bar = or_silent(progress);
   ModelReport report;
   report.architecture = model->config() ? model->architecture() : "unknown";
   int64_t weights = 0, done = 0;

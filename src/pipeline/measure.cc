@@ -50,8 +50,7 @@ Measurement measure_model(const std::filesystem::path& path, const MeasureOption
   const auto model = open_model(path);
   const auto matrices = select_matrices(*model, options.skip);
   const MeasureCache cache(options.cache);
-  Progress silent;
-  Progress& bar = progress != nullptr ? *progress : silent;
+  Progress& bar = or_silent(progress);
   int64_t weights = 0, done = 0;
   for (const auto* tensor : matrices) weights += tensor->rows() * tensor->cols();
 
