@@ -6,6 +6,7 @@
 #include <string>
 
 #include "mxq/progress.h"
+#include "mxq/run_options.h"
 
 namespace mxq {
 
@@ -17,8 +18,7 @@ struct PerplexityOptions {
   int64_t stride = 512;
   /// Only the first tokens of the text; 0: all.
   int64_t max_tokens = 0;
-  /// Keep all weights in memory as fp32 (fastest), or turn one matrix at a time into floats as it is needed.
-  bool resident = true;
+  RunOptions run;
 };
 
 struct Perplexity {

@@ -16,8 +16,8 @@
 #include "base/staged_folder.h"
 #include "mxq/error.h"
 #include "mxq/tensor.h"
-#include "temporary_folder.h"
 #include "mxq/text.h"
+#include "temporary_folder.h"
 
 namespace mxq {
 namespace {

@@ -15,12 +15,10 @@ namespace {
 struct Options {
   std::string model, text;
   PerplexityOptions perplexity;
-  bool packed = false;
 };
 
 void run(const Options& options, const CommonOptions& common) {
-  PerplexityOptions perplexity = options.perplexity;
-  perplexity.resident = !options.packed;
+  const PerplexityOptions& perplexity = options.perplexity;
   const auto result = measure_perplexity(options.model, read_file(options.text), perplexity, common.progress().get());
   if (common.json) {
     const nlohmann::ordered_json json{{"perplexity", result.perplexity},
@@ -56,7 +54,7 @@ void add_eval(CLI::App& app, const CommonOptions& common) {
   command->add_option("--stride", options->perplexity.stride, "tokens from one window to the next")
       ->type_name("N")
       ->capture_default_str();
-  command->add_flag("--packed", options->packed, "keep weights as the files hold them, one matrix as floats at a time");
+  add_run(*command, options->perplexity.run);
   command->callback([options, &common] { run(*options, common); });
 }
 

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <map>
+
 #include "cli/progress_bar.h"
 #include "mxq/error.h"
 #include "mxq/runtime.h"
@@ -68,6 +70,19 @@ void add_method(CLI::App& command, MethodOptions& method) {
       ->type_name("REGEX")
       ->take_all();
   group->add_flag("--no-cache", method.no_cache, "measure everything anew, remember nothing");
+}
+
+void add_run(CLI::App& command, RunOptions& run) {
+  auto* group = command.add_option_group("Run");
+  group->add_flag("--packed", run.packed, "keep the weights as the files hold them: less memory, slower");
+  static const std::map<std::string, Compute> computes{{"f32", Compute::f32}, {"bf16", Compute::bf16}};
+  group
+      ->add_option_function<std::string>(
+          "--compute", [&run](const std::string& name) { run.compute = computes.at(name); },
+          "what matrix products take: f32, or bf16 (faster with AMX or AVX-512)")
+      ->type_name("C")
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->default_str("f32");
 }
 
 Budget BudgetOptions::budget() const {

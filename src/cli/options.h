@@ -11,6 +11,7 @@
 #include "mxq/budget.h"
 #include "mxq/measure.h"
 #include "mxq/progress.h"
+#include "mxq/run_options.h"
 
 namespace mxq::cli {
 
@@ -38,6 +39,9 @@ struct MethodOptions {
   MeasureOptions measure() const;
 };
 void add_method(CLI::App& command, MethodOptions& method);
+
+/// How a model is run: --packed, --compute.
+void add_run(CLI::App& command, RunOptions& run);
 
 /// --bits, --size, --vram with --context and --reserve: exactly one of the three.
 struct BudgetOptions {

@@ -97,7 +97,7 @@ Perplexity measure_perplexity(const std::filesystem::path& path, const std::stri
   if (options.max_tokens > 0 && static_cast<int64_t>(ids.size()) > options.max_tokens) {
     ids.resize(static_cast<size_t>(options.max_tokens));
   }
-  Decoder decoder(*model, options.resident ? Residence::floats : Residence::stored);
+  Decoder decoder(*model, options.run);
   Perplexity result = perplexity_of(decoder, ids, options, or_silent(progress));
   for (const auto& tensor : model->tensors()) result.weight_bytes += model->stored_bytes(tensor);
   return result;

@@ -33,7 +33,7 @@ class RealModel : public testing::Test {
 TEST_F(RealModel, PerplexityEqualsTransformers) {
   const auto reference = nlohmann::json::parse(read_file(shared_data("smollm2-reference/reference.json")));
   const double expected = reference["hf_recipe_1024_512"]["windows_4"];
-  Decoder decoder(*model_, Residence::floats);
+  Decoder decoder(*model_);
   const auto ids = std::span(ids_).first(1024 + 3 * 512);
   const Perplexity found = perplexity_of(decoder, ids, {}, silent_);
   EXPECT_EQ(found.windows, 4);
@@ -43,15 +43,15 @@ TEST_F(RealModel, PerplexityEqualsTransformers) {
 }
 
 TEST_F(RealModel, WrongUseIsRefused) {
-  Decoder decoder(*model_, Residence::stored);
+  Decoder decoder(*model_, {Compute::f32, true});
   const auto score = [&](std::span<const int32_t> ids, PerplexityOptions options) {
     return [this, &decoder, ids, options] { perplexity_of(decoder, ids, options, silent_); };
   };
   const auto ids = std::span<const int32_t>(ids_);
   expect_error(ErrorCode::usage, "a text of 1 tokens", score(ids.first(1), {}));
   expect_error(ErrorCode::usage, "a text of 0 tokens", score({}, {}));
-  expect_error(ErrorCode::usage, "windows of 1 tokens", score(ids.first(9), {1, 1, 0, true}));
-  expect_error(ErrorCode::usage, "stride 5", score(ids.first(9), {4, 5, 0, true}));
+  expect_error(ErrorCode::usage, "windows of 1 tokens", score(ids.first(9), {1, 1, 0, {}}));
+  expect_error(ErrorCode::usage, "stride 5", score(ids.first(9), {4, 5, 0, {}}));
   const std::vector<int32_t> outside{1, 49152};
   expect_error(ErrorCode::usage, "token id 49152; 0 to 49151", score(outside, {}));
 }

@@ -11,6 +11,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/half.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace mxq::HWY_NAMESPACE {
 namespace {
@@ -18,6 +20,8 @@ namespace {
 namespace hn = hwy::HWY_NAMESPACE;
 using D = hn::ScalableTag<float>;
 constexpr D d;
+constexpr hn::RebindToUnsigned<D> du;
+constexpr hn::Rebind<uint16_t, D> d16;
 using V = hn::Vec<D>;
 
 /// combine() over whole vectors, then `last` over what is left; sums and maxima of a row.
@@ -36,7 +40,7 @@ V fold(const float* row, int64_t n, V start, Map map, Combine combine) {
   return total;
 }
 
-/// row[i] = map(row[i], i), a vector at a time; the last one padded with zeros.
+/// row[i] = map(row[i], other[i]), a vector at a time; the last one padded with zeros.
 template <typename Map>
 void transform(float* row, const float* other, int64_t n, Map map) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
@@ -69,10 +73,18 @@ void RmsNorm(const float* x, const float* weight, float eps, int64_t n, float* o
 
 void Softmax(float* row, int64_t n) {
   const V max = hn::Set(d, Max(row, n));
-  transform(row, row, n, [max](V v, V) { return hn::Exp(d, hn::Sub(v, max)); });
-  const V sums = fold(
-      row, n, hn::Zero(d), [](V v) { return v; }, [](V a, V b) { return hn::Add(a, b); });
-  const V inverse = hn::Set(d, 1 / hn::GetLane(hn::SumOfLanes(d, sums)));
+  V sums = hn::Zero(d);
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t whole = n / lanes * lanes;
+  transform(row, row, whole, [max, &sums](V v, V) {
+    const V power = hn::Exp(d, hn::Sub(v, max));
+    sums = hn::Add(sums, power);
+    return power;
+  });
+  float sum = hn::GetLane(hn::SumOfLanes(d, sums));
+  transform(row + whole, row + whole, n - whole, [max](V v, V) { return hn::Exp(d, hn::Sub(v, max)); });
+  for (int64_t i = whole; i < n; ++i) sum += row[i];
+  const V inverse = hn::Set(d, 1 / sum);
   transform(row, row, n, [inverse](V v, V) { return hn::Mul(v, inverse); });
 }
 
@@ -89,6 +101,27 @@ void SiluMultiply(float* gate, const float* up, int64_t n) {
   transform(gate, up, n, [one](V g, V u) { return hn::Mul(hn::Div(g, hn::Add(one, hn::Exp(d, hn::Neg(g)))), u); });
 }
 
+void ToBf16(const float* x, int64_t n, uint16_t* out) {
+  const auto round = [](V v) {
+    const auto bits = hn::BitCast(du, v);
+    const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
+    const auto nearest = hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7FFF)));
+    const auto quiet = hn::Or(bits, hn::Set(du, 0x400000));
+    const auto kept = hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(v)), quiet, nearest);
+    return hn::TruncateTo(d16, hn::ShiftRight<16>(kept));
+  };
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) hn::StoreU(round(hn::LoadU(d, x + i)), d16, out + i);
+  if (i < n) {
+    HWY_ALIGN float rest[HWY_MAX_BYTES / sizeof(float)] = {};
+    HWY_ALIGN uint16_t rounded[HWY_MAX_BYTES / sizeof(float)];
+    std::copy_n(x + i, n - i, rest);
+    hn::Store(round(hn::Load(d, rest)), d16, rounded);
+    std::copy_n(rounded, n - i, out + i);
+  }
+}
+
 }  // namespace
 }  // namespace mxq::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -100,6 +133,7 @@ HWY_EXPORT(RmsNorm);
 HWY_EXPORT(Softmax);
 HWY_EXPORT(LogSumExp);
 HWY_EXPORT(SiluMultiply);
+HWY_EXPORT(ToBf16);
 
 void rms_norm(const float* x, const float* weight, float eps, int64_t n, float* out) {
   HWY_DYNAMIC_DISPATCH(RmsNorm)(x, weight, eps, n, out);
@@ -112,6 +146,9 @@ float log_sum_exp(const float* row, int64_t n) {
 }
 void silu_multiply(float* gate, const float* up, int64_t n) {
   HWY_DYNAMIC_DISPATCH(SiluMultiply)(gate, up, n);
+}
+void to_bf16(const float* x, int64_t n, uint16_t* out) {
+  HWY_DYNAMIC_DISPATCH(ToBf16)(x, n, out);
 }
 
 namespace ref {
@@ -139,6 +176,10 @@ void silu_multiply(float* gate, const float* up, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
     gate[i] = static_cast<float>(gate[i] / (1 + std::exp(-static_cast<double>(gate[i]))) * up[i]);
   }
+}
+
+void to_bf16(const float* x, int64_t n, uint16_t* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = bf16_from_f32(x[i]);
 }
 
 }  // namespace ref

@@ -17,11 +17,15 @@ float log_sum_exp(const float* row, int64_t n);
 /// gate = gate / (1 + exp(-gate)) * up.
 void silu_multiply(float* gate, const float* up, int64_t n);
 
+/// bf16 (the upper 16 bits of a float), rounded to nearest even; NaN stays NaN.
+void to_bf16(const float* x, int64_t n, uint16_t* out);
+
 namespace ref {
 void rms_norm(const float* x, const float* weight, float eps, int64_t n, float* out);
 void softmax(float* row, int64_t n);
 float log_sum_exp(const float* row, int64_t n);
 void silu_multiply(float* gate, const float* up, int64_t n);
+void to_bf16(const float* x, int64_t n, uint16_t* out);
 }  // namespace ref
 
 }  // namespace mxq

@@ -54,6 +54,20 @@ TEST_P(Rows, EqualTheReference) {
   }
 }
 
+TEST_P(Rows, Bf16RoundsToNearestEven) {
+  std::vector<float> row = random_row(1000, 1e3f);
+  const float special[] = {0.f, -0.f, 1.00390625f, 1.01171875f, 3.4e38f, INFINITY, -INFINITY, NAN, 1e-45f, -1e-40f};
+  row.insert(row.end(), std::begin(special), std::end(special));
+  std::vector<uint16_t> found(row.size()), expected(row.size());
+  to_bf16(row.data(), static_cast<int64_t>(row.size()), found.data());
+  ref::to_bf16(row.data(), static_cast<int64_t>(row.size()), expected.data());
+  EXPECT_EQ(found, expected);
+  // By the definition: 1 + 2^-8 is halfway between 1 and 1 + 2^-7 and goes to the even one; 1 + 3 * 2^-8 goes up.
+  EXPECT_EQ(found[1002], 0x3F80);
+  EXPECT_EQ(found[1003], 0x3F82);
+  EXPECT_EQ(found[1004], 0x7F80);  // beyond the largest bf16
+}
+
 TEST_P(Rows, LargeValuesDoNotOverflow) {
   std::vector<float> row{-1e4f, 1e4f, 1e4f, -1e30f};
   EXPECT_NEAR(log_sum_exp(row.data(), 4), 1e4 + std::log(2.0), 1e-2);

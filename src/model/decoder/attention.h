@@ -1,7 +1,10 @@
-// Causal self-attention of a window of tokens.
+// Causal self-attention.
 #pragma once
 
 #include <cstdint>
+#include <span>
+
+#include "kernels/matmul.h"
 
 namespace mxq {
 
@@ -11,10 +14,18 @@ struct AttentionShape {
   int64_t window = 0;
 };
 
-/// out[n, heads * head_dim] = softmax(q k^T / sqrt(head_dim)) v, each token seeing itself and those before it.
-/// q [n, heads * head_dim]; k and v [n, kv_heads * head_dim], each of whose heads serves heads / kv_heads query heads.
-/// Parallel over heads and blocks of queries.
-void causal_attention(const AttentionShape& shape, int64_t n, const float* q, const float* k, const float* v,
-                      float* out);
+/// The last n of the tokens of a sequence ask, those before them (past) are only seen.
+struct AttentionInput {
+  int64_t n = 0, past = 0;
+  const float* q = nullptr;       // [n, heads * head_dim]
+  const float* keys = nullptr;    // [past + n, kv_heads * head_dim]
+  const float* values = nullptr;  // likewise
+  float* out = nullptr;           // [n, heads * head_dim]
+};
+
+/// out = softmax(q k^T / sqrt(head_dim)) v for every sequence, each token seeing itself and those before it, each KV
+/// head serving heads / kv_heads query heads. Long inputs are multiplied as `compute` says, a few tokens in fp32.
+/// Parallel over sequences, KV heads and blocks of queries.
+void causal_attention(const AttentionShape& shape, Compute compute, std::span<const AttentionInput> sequences);
 
 }  // namespace mxq

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/parallel.h"
+#include "kernels/matmul.h"
 #include "kernels/rows.h"
 #include "model/decoder/attention.h"
 #include "mxq/error.h"
@@ -32,17 +33,6 @@ ModelConfig runnable_config(const ModelSource& model) {
   return config;
 }
 
-/// x[i] = rms_norm(x[i]) for n rows.
-void norm_rows(const std::vector<float>& weight, double eps, int64_t n, const float* x, float* out) {
-  const auto width = static_cast<int64_t>(weight.size());
-  parallel_for(
-      n, [&](int64_t i) { rms_norm(x + i * width, weight.data(), static_cast<float>(eps), width, out + i * width); });
-}
-
-void add(std::vector<float>& x, const std::vector<float>& y, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) x[static_cast<size_t>(i)] += y[static_cast<size_t>(i)];
-}
-
 }  // namespace
 
 const std::vector<std::string>& decoder_architectures() {
@@ -50,12 +40,15 @@ const std::vector<std::string>& decoder_architectures() {
   return names;
 }
 
-Decoder::Decoder(const ModelSource& model, Residence residence) : config_(runnable_config(model)), rope_(config_) {
+Decoder::Decoder(const ModelSource& model, const RunOptions& options)
+    : config_(runnable_config(model)), compute_(options.compute), rope_(config_), operand_(options.compute) {
+  if (compute_ == Compute::bf16 && !bf16_matmul_supported()) {
+    throw Error(ErrorCode::unsupported, "run " + model.path().string(), "bf16 on a processor without AVX-512", "f32");
+  }
   const ModelConfig& c = config_;
-  const auto scratch = std::make_shared<std::vector<float>>();
+  const auto scratch = std::make_shared<Operand>(compute_);
   const auto linear = [&](const std::string& name, int64_t out, int64_t in) {
-    if (residence == Residence::floats) resident_bytes_ += 4 * out * in;
-    return Linear(model, name, out, in, residence, scratch);
+    return Linear(model, name, out, in, options.packed, scratch);
   };
   const int64_t query = c.num_attention_heads * c.head_dim, key = c.num_key_value_heads * c.head_dim;
   embedding_ = linear("model.embed_tokens", c.vocab_size, c.hidden_size);
@@ -83,78 +76,161 @@ Decoder::Decoder(const ModelSource& model, Residence residence) : config_(runnab
   }
 }
 
-void Decoder::attend(const Layer& layer, int64_t n) {
+int64_t Decoder::resident_bytes() const {
+  int64_t bytes = embedding_.resident_bytes() + head_.resident_bytes();
+  for (const Layer& layer : layers_) {
+    for (const Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
+      bytes += linear->resident_bytes();
+    }
+  }
+  return bytes;
+}
+
+// operand_ = rms_norm(x_), row by row.
+void Decoder::normed(const std::vector<float>& weight) {
+  const int64_t width = config_.hidden_size;
+  operand_.resize(n_, width);
+  parallel_for(n_, [&](int64_t i) {
+    float* row = delta_.data() + i * width;
+    rms_norm(x_.data() + i * width, weight.data(), static_cast<float>(config_.rms_norm_eps), width, row);
+    operand_.set_row(i, row);
+  });
+}
+
+void Decoder::add(const std::vector<float>& y) {
+  const int64_t width = config_.hidden_size;
+  parallel_for(n_, [&](int64_t i) {
+    for (int64_t j = i * width; j < (i + 1) * width; ++j) x_[static_cast<size_t>(j)] += y[static_cast<size_t>(j)];
+  });
+}
+
+void Decoder::attend(size_t index, std::span<const Sequence> sequences) {
+  const Layer& layer = layers_[index];
   const AttentionShape shape{config_.num_attention_heads, config_.num_key_value_heads, config_.head_dim,
                              config_.sliding_window.value_or(0)};
-  norm_rows(layer.input_norm, config_.rms_norm_eps, n, x_.data(), normed_.data());
-  layer.q.apply(normed_.data(), n, q_.data());
-  layer.k.apply(normed_.data(), n, k_.data());
-  layer.v.apply(normed_.data(), n, v_.data());
-  const auto rotate = [&](std::vector<float>& heads, int64_t count, const std::vector<float>& norm) {
-    parallel_for(n, [&](int64_t i) {
-      for (int64_t h = 0; h < count; ++h) {
-        float* head = heads.data() + (i * count + h) * shape.head_dim;
+  const int64_t q_row = shape.heads * shape.head_dim, kv_row = shape.kv_heads * shape.head_dim;
+  normed(layer.input_norm);
+  layer.q.apply(operand_, q_.data());
+  layer.k.apply(operand_, k_.data());
+  layer.v.apply(operand_, v_.data());
+  parallel_for(n_, [&](int64_t i) {
+    const auto rotate = [&](float* heads, int64_t count, const std::vector<float>& norm) {
+      for (float* head = heads; head < heads + count * shape.head_dim; head += shape.head_dim) {
         if (!norm.empty()) {
           rms_norm(head, norm.data(), static_cast<float>(config_.rms_norm_eps), shape.head_dim, head);
         }
-        rope_.rotate(head, i);
+        rope_.rotate(head, positions_[static_cast<size_t>(i)]);
       }
-    });
-  };
-  rotate(q_, shape.heads, layer.q_norm);
-  rotate(k_, shape.kv_heads, layer.k_norm);
-  causal_attention(shape, n, q_.data(), k_.data(), v_.data(), attended_.data());
-  layer.o.apply(attended_.data(), n, normed_.data());
-  add(x_, normed_, n * config_.hidden_size);
-}
+    };
+    rotate(q_.data() + i * q_row, shape.heads, layer.q_norm);
+    rotate(k_.data() + i * kv_row, shape.kv_heads, layer.k_norm);
+  });
 
-void Decoder::feed_forward(const Layer& layer, int64_t n) {
-  norm_rows(layer.post_attention_norm, config_.rms_norm_eps, n, x_.data(), normed_.data());
-  layer.gate.apply(normed_.data(), n, gate_.data());
-  layer.up.apply(normed_.data(), n, up_.data());
-  const int64_t width = config_.intermediate_size;
-  parallel_for(n, [&](int64_t i) { silu_multiply(gate_.data() + i * width, up_.data() + i * width, width); });
-  layer.down.apply(gate_.data(), n, normed_.data());
-  add(x_, normed_, n * config_.hidden_size);
-}
-
-std::vector<float> Decoder::hidden(std::span<const int32_t> ids) {
-  const auto n = static_cast<int64_t>(ids.size());
-  for (const int32_t id : ids) {
-    if (id < 0 || id >= config_.vocab_size) {
-      throw Error(ErrorCode::usage, "run model", fmt::format("token id {}", id),
-                  fmt::format("0 to {}", config_.vocab_size - 1));
+  std::vector<AttentionInput> inputs;
+  int64_t row = 0;
+  for (const Sequence& sequence : sequences) {
+    const auto n = static_cast<int64_t>(sequence.ids.size());
+    AttentionInput input{n,
+                         0,
+                         q_.data() + row * q_row,
+                         k_.data() + row * kv_row,
+                         v_.data() + row * kv_row,
+                         attended_.data() + row * q_row};
+    if (sequence.cache != nullptr) {
+      KvCache::Layer& cache = sequence.cache->layers[index];
+      cache.keys.insert(cache.keys.end(), input.keys, input.keys + n * kv_row);
+      cache.values.insert(cache.values.end(), input.values, input.values + n * kv_row);
+      input.past = sequence.cache->length;
+      input.keys = cache.keys.data();
+      input.values = cache.values.data();
     }
+    inputs.push_back(input);
+    row += n;
   }
-  const auto make_room = [n](std::vector<float>& buffer, int64_t width) {
-    buffer.resize(static_cast<size_t>(n * width));
+  causal_attention(shape, compute_, inputs);
+  operand_.set(attended_.data(), n_, q_row);
+  layer.o.apply(operand_, delta_.data());
+  add(delta_);
+}
+
+void Decoder::feed_forward(const Layer& layer) {
+  normed(layer.post_attention_norm);
+  layer.gate.apply(operand_, gate_.data());
+  layer.up.apply(operand_, up_.data());
+  const int64_t width = config_.intermediate_size;
+  operand_.resize(n_, width);
+  parallel_for(n_, [&](int64_t i) {
+    silu_multiply(gate_.data() + i * width, up_.data() + i * width, width);
+    operand_.set_row(i, gate_.data() + i * width);
+  });
+  layer.down.apply(operand_, delta_.data());
+  add(delta_);
+}
+
+// Checks the ids, makes room for all activations and looks the tokens up.
+void Decoder::start(std::span<const Sequence> sequences) {
+  std::vector<int32_t> ids;
+  positions_.clear();
+  for (const Sequence& sequence : sequences) {
+    int64_t position = sequence.cache != nullptr ? sequence.cache->length : 0;
+    for (const int32_t id : sequence.ids) {
+      if (id < 0 || id >= config_.vocab_size) {
+        throw Error(ErrorCode::usage, "run model", fmt::format("token id {}", id),
+                    fmt::format("0 to {}", config_.vocab_size - 1));
+      }
+      ids.push_back(id);
+      positions_.push_back(position++);
+    }
+    rope_.reserve(position);
+    if (sequence.cache != nullptr) sequence.cache->layers.resize(layers_.size());
+  }
+  n_ = static_cast<int64_t>(ids.size());
+  const auto make_room = [this](std::vector<float>& buffer, int64_t width) {
+    buffer.resize(static_cast<size_t>(n_ * width));
   };
   const int64_t query = config_.num_attention_heads * config_.head_dim;
   const int64_t key = config_.num_key_value_heads * config_.head_dim;
   make_room(x_, config_.hidden_size);
-  make_room(normed_, config_.hidden_size);
+  make_room(delta_, config_.hidden_size);
   make_room(q_, query);
   make_room(attended_, query);
   make_room(k_, key);
   make_room(v_, key);
   make_room(gate_, config_.intermediate_size);
   make_room(up_, config_.intermediate_size);
-  rope_.reserve(n);
-  embedding_.gather(ids.data(), n, x_.data());
+  embedding_.gather(ids.data(), n_, x_.data());
+}
+
+std::vector<float> Decoder::hidden(std::span<const int32_t> ids) {
+  const Sequence sequence{ids};
+  return hidden(std::span(&sequence, 1));
+}
+
+std::vector<float> Decoder::hidden(std::span<const Sequence> sequences) {
+  start(sequences);
   for (size_t i = 0; i < layers_.size(); ++i) {
-    attend(layers_[i], n);
-    feed_forward(layers_[i], n);
+    attend(i, sequences);
+    feed_forward(layers_[i]);
     if (!std::all_of(x_.begin(), x_.end(), [](float v) { return std::isfinite(v); })) {
       throw Error(ErrorCode::not_finite, "run model", fmt::format("layer {} gives NaN or infinity", i));
     }
   }
+  for (const Sequence& sequence : sequences) {
+    if (sequence.cache != nullptr) sequence.cache->length += static_cast<int64_t>(sequence.ids.size());
+  }
+  const int64_t width = config_.hidden_size;
   std::vector<float> out(x_.size());
-  norm_rows(norm_, config_.rms_norm_eps, n, x_.data(), out.data());
+  parallel_for(n_, [&](int64_t i) {
+    rms_norm(x_.data() + i * width, norm_.data(), static_cast<float>(config_.rms_norm_eps), width,
+             out.data() + i * width);
+  });
   return out;
 }
 
 void Decoder::logits(const float* hidden, int64_t n, float* out) const {
-  (config_.tie_word_embeddings ? embedding_ : head_).apply(hidden, n, out);
+  Operand rows(compute_);
+  rows.set(hidden, n, config_.hidden_size);
+  (config_.tie_word_embeddings ? embedding_ : head_).apply(rows, out);
 }
 
 }  // namespace mxq

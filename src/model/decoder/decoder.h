@@ -16,22 +16,43 @@ namespace mxq {
 /// model_type of the decoders that can be run: llama (Llama 2 and 3, SmolLM), mistral, qwen2, qwen3.
 const std::vector<std::string>& decoder_architectures();
 
+/// What a decoder remembers of a sequence, so that it can be continued. Belongs to one decoder.
+struct KvCache {
+  struct Layer {
+    std::vector<float> keys, values;  // [length, kv_heads * head_dim]; keys are rotated
+  };
+  std::vector<Layer> layers;  // empty before the first token
+  int64_t length = 0;         // tokens
+};
+
+/// The next tokens of a sequence. With a cache they follow what is in it and are added to it; without one they begin
+/// at position 0 and are forgotten.
+struct Sequence {
+  std::span<const int32_t> ids;
+  KvCache* cache = nullptr;
+};
+
 /// RMSNorm, rotary attention with grouped queries, SwiGLU; Qwen2's biases and Qwen3's norms of q and k where the model
-/// has them. fp32 throughout. Not thread-safe.
+/// has them. Not thread-safe.
 class Decoder {
  public:
-  /// `model` must outlive it. Throws Error(unsupported) naming the architecture and those supported,
-  /// Error(invalid_file) for tensors that are missing or have another shape than the config says.
-  Decoder(const ModelSource& model, Residence residence);
+  /// `model` must outlive it. Throws Error(unsupported) naming the architecture and those supported, or a compute that
+  /// the processor has not; Error(invalid_file) for tensors that are missing or have another shape than the config
+  /// says.
+  explicit Decoder(const ModelSource& model, const RunOptions& options = {});
 
   int64_t vocab_size() const { return config_.vocab_size; }
   int64_t hidden_size() const { return config_.hidden_size; }
-  /// fp32 bytes of weights that stay in memory.
-  int64_t resident_bytes() const { return resident_bytes_; }
+  /// The longest sequence that the model was made for; 0: unknown.
+  int64_t max_positions() const { return config_.max_position_embeddings; }
+  /// Bytes of matrices that stay in memory.
+  int64_t resident_bytes() const;
 
-  /// The window's last hidden states, after the final norm: [ids.size(), hidden_size]. The window begins at position 0.
+  /// The last hidden states of all sequences, one after another, after the final norm: [sum of ids, hidden_size].
   /// Throws Error(usage) for an id outside the vocabulary, Error(not_finite) naming the first layer whose output is NaN
-  /// or infinite.
+  /// or infinite; the caches are unusable then.
+  std::vector<float> hidden(std::span<const Sequence> sequences);
+  /// Of one sequence without cache.
   std::vector<float> hidden(std::span<const int32_t> ids);
   /// Logits of `n` hidden states: [n, vocab_size].
   void logits(const float* hidden, int64_t n, float* out) const;
@@ -42,16 +63,23 @@ class Decoder {
     Linear q, k, v, o, gate, up, down;
   };
 
-  void attend(const Layer& layer, int64_t n);
-  void feed_forward(const Layer& layer, int64_t n);
+  void start(std::span<const Sequence> sequences);
+  void attend(size_t layer, std::span<const Sequence> sequences);
+  void feed_forward(const Layer& layer);
+  void normed(const std::vector<float>& weight);
+  void add(const std::vector<float>& y);
 
   ModelConfig config_;
+  Compute compute_;
   Rope rope_;
   Linear embedding_, head_;  // head_ unused where the embeddings are tied
   std::vector<Layer> layers_;
   std::vector<float> norm_;
-  int64_t resident_bytes_ = 0;
-  std::vector<float> x_, normed_, q_, k_, v_, attended_, gate_, up_;  // activations of the window
+  // Activations of the tokens at hand.
+  int64_t n_ = 0;
+  std::vector<int64_t> positions_;
+  std::vector<float> x_, delta_, q_, k_, v_, attended_, gate_, up_;
+  Operand operand_;
 };
 
 }  // namespace mxq

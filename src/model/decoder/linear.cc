@@ -4,12 +4,16 @@
 
 #include <algorithm>
 
+#include "base/parallel.h"
 #include "kernels/matmul.h"
 #include "mxq/error.h"
 
 namespace mxq {
 
 namespace {
+
+constexpr int64_t kReadRows = 64;           // rows that one thread turns into floats at a time
+constexpr int64_t kBlockWeights = 8 << 20;  // of a stored matrix that are in memory at a time
 
 const SourceTensor& require(const ModelSource& model, const std::string& name, const std::vector<int64_t>& shape) {
   const SourceTensor* tensor = model.find(name);
@@ -32,46 +36,63 @@ std::vector<float> read_vector(const ModelSource& model, const std::string& name
   return values;
 }
 
-Linear::Linear(const ModelSource& model, const std::string& name, int64_t out, int64_t in, Residence residence,
-               std::shared_ptr<std::vector<float>> scratch)
+Linear::Linear(const ModelSource& model, const std::string& name, int64_t out, int64_t in, bool packed,
+               std::shared_ptr<Operand> scratch)
     : model_(&model),
       weight_(&require(model, name + ".weight", {out, in})),
       out_(out),
       in_(in),
+      weights_(scratch->compute()),
       scratch_(std::move(scratch)) {
-  const auto size = static_cast<size_t>(out * in);
-  if (residence == Residence::floats) {
-    floats_.resize(size);
-    model.read(*weight_, floats_.data());
+  if (!packed) {
+    read_rows(0, out, weights_);
     model.done(*weight_);
-  } else if (scratch_->size() < size) {
-    scratch_->resize(size);
   }
   if (model.find(name + ".bias") != nullptr) bias_ = read_vector(model, name + ".bias", out);
 }
 
-void Linear::apply(const float* x, int64_t n, float* y) const {
-  const float* weights = floats_.data();
-  if (floats_.empty()) {
-    model_->read(*weight_, scratch_->data());
-    model_->done(*weight_);
-    weights = scratch_->data();
-  }
-  matmul_transposed(n, out_, in_, 1, x, in_, weights, in_, y, out_);
-  if (bias_.empty()) return;
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t j = 0; j < out_; ++j) y[i * out_ + j] += bias_[static_cast<size_t>(j)];
+int64_t Linear::resident_bytes() const {
+  return weights_.rows() * weights_.width() * (weights_.compute() == Compute::f32 ? 4 : 2);
+}
+
+void Linear::read_rows(int64_t first, int64_t count, Operand& out) const {
+  out.resize(count, in_);
+  parallel_for((count + kReadRows - 1) / kReadRows, [&](int64_t job) {
+    const int64_t begin = job * kReadRows, rows = std::min(kReadRows, count - begin);
+    std::vector<float> values(static_cast<size_t>(rows * in_));
+    model_->read_rows(*weight_, first + begin, rows, values.data());
+    for (int64_t i = 0; i < rows; ++i) out.set_row(begin + i, values.data() + i * in_);
+  });
+}
+
+// As many columns of y, whose rows are out_ apart, as `weights` has rows.
+void Linear::multiply(const Operand& x, const Operand& weights, float* y) const {
+  if (x.compute() == Compute::f32) {
+    matmul_transposed(x.rows(), weights.rows(), in_, 1, x.f32(), in_, weights.f32(), in_, y, out_);
+  } else {
+    matmul_transposed(x.rows(), weights.rows(), in_, x.bf16(), weights.bf16(), y, out_);
   }
 }
 
-void Linear::gather(const int32_t* ids, int64_t n, float* out) const {
-  for (int64_t i = 0; i < n; ++i) {
-    if (floats_.empty()) {
-      model_->read_rows(*weight_, ids[i], 1, out + i * in_);
-    } else {
-      std::copy_n(floats_.data() + ids[i] * in_, in_, out + i * in_);
+void Linear::apply(const Operand& x, float* y) const {
+  if (weights_.rows() > 0) {
+    multiply(x, weights_, y);
+  } else {
+    const int64_t block = std::max(kReadRows, kBlockWeights / in_);
+    for (int64_t begin = 0; begin < out_; begin += block) {
+      read_rows(begin, std::min(block, out_ - begin), *scratch_);
+      multiply(x, *scratch_, y + begin);
     }
+    model_->done(*weight_);
   }
+  if (bias_.empty()) return;
+  parallel_for(x.rows(), [&](int64_t i) {
+    for (int64_t j = 0; j < out_; ++j) y[i * out_ + j] += bias_[static_cast<size_t>(j)];
+  });
+}
+
+void Linear::gather(const int32_t* ids, int64_t n, float* out) const {
+  for (int64_t i = 0; i < n; ++i) model_->read_rows(*weight_, ids[i], 1, out + i * in_);
 }
 
 }  // namespace mxq

@@ -3,41 +3,43 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
+#include "model/decoder/operand.h"
 #include "model/model_source.h"
 
 namespace mxq {
-
-/// Where a decoder's matrices are while it runs.
-enum class Residence {
-  floats,  // all of them as fp32 in memory: fastest
-  stored,  // in the mapped file as it stores them (packed codes, bf16, ...), one at a time turned into floats
-};
 
 /// y = x W^T + bias.
 class Linear {
  public:
   Linear() = default;
   /// The matrix NAME.weight of the model, [out, in], and NAME.bias where there is one. `scratch` is shared by all
-  /// matrices of a decoder. Throws Error(invalid_file) where the matrix is missing or has another shape.
-  Linear(const ModelSource& model, const std::string& name, int64_t out, int64_t in, Residence residence,
-         std::shared_ptr<std::vector<float>> scratch);
+  /// matrices of a decoder and says what products take. A packed matrix (RunOptions) is read by apply() only. Throws
+  /// Error(invalid_file) where the matrix is missing or has another shape.
+  Linear(const ModelSource& model, const std::string& name, int64_t out, int64_t in, bool packed,
+         std::shared_ptr<Operand> scratch);
 
-  /// x [n, in], y [n, out].
-  void apply(const float* x, int64_t n, float* y) const;
+  /// y [x.rows(), out].
+  void apply(const Operand& x, float* y) const;
   /// Rows of the matrix itself, as an embedding's: row ids[i] goes to out + i * in.
   void gather(const int32_t* ids, int64_t n, float* out) const;
 
   int64_t out_features() const { return out_; }
+  /// Bytes of weights held in memory.
+  int64_t resident_bytes() const;
 
  private:
+  void read_rows(int64_t first, int64_t count, Operand& out) const;
+  void multiply(const Operand& x, const Operand& weights, float* y) const;
+
   const ModelSource* model_ = nullptr;
   const SourceTensor* weight_ = nullptr;
   int64_t out_ = 0, in_ = 0;
-  std::vector<float> floats_;  // empty where the residence is stored
+  Operand weights_;  // empty where packed
   std::vector<float> bias_;
-  std::shared_ptr<std::vector<float>> scratch_;
+  std::shared_ptr<Operand> scratch_;
 };
 
 /// The vector NAME as floats. Throws as above.

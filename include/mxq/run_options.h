@@ -1,0 +1,19 @@
+// How a model is run.
+#pragma once
+
+namespace mxq {
+
+/// What the operands of matrix products are rounded to; sums and everything else are fp32.
+enum class Compute {
+  f32,
+  bf16,  // faster where the processor has AMX or AVX-512 bf16; needs AVX-512
+};
+
+struct RunOptions {
+  Compute compute = Compute::f32;
+  /// Keep the weights as the model's files hold them (packed codes, blocks, halves) and turn a few million at a time
+  /// into what products take: slower, and memory stays near the size of the files.
+  bool packed = false;
+};
+
+}  // namespace mxq
