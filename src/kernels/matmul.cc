@@ -52,9 +52,9 @@ void multiply_bf16(int64_t m, int64_t n, int64_t k, bool transposed, const uint1
 
 }  // namespace
 
-void matmul_transposed(int64_t m, int64_t n, int64_t k, float alpha, const float* a, int64_t lda, const float* b,
-                       int64_t ldb, float* c, int64_t ldc) {
-  const auto status = dnnl_sgemm('N', 'T', m, n, k, alpha, a, lda, b, ldb, 0, c, ldc);
+void matmul_transposed(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb,
+                       float* c, int64_t ldc) {
+  const auto status = dnnl_sgemm('N', 'T', m, n, k, 1, a, lda, b, ldb, 0, c, ldc);
   if (status != dnnl_success) fail(m, n, k, status);
 }
 

@@ -62,30 +62,93 @@ float Max(const float* row, int64_t n) {
   return hn::GetLane(hn::MaxOfLanes(d, max));
 }
 
-void RmsNorm(const float* x, const float* weight, float eps, int64_t n, float* out) {
+float RmsNorm(const float* x, const float* weight, float eps, int64_t n, float* out) {
   const V squares = fold(
       x, n, hn::Zero(d), [](V v) { return hn::Mul(v, v); }, [](V a, V b) { return hn::Add(a, b); });
-  const float scale = 1 / std::sqrt(hn::GetLane(hn::SumOfLanes(d, squares)) / static_cast<float>(n) + eps);
-  const V s = hn::Set(d, scale);
+  const float mean = hn::GetLane(hn::SumOfLanes(d, squares)) / static_cast<float>(n);
+  const V s = hn::Set(d, 1 / std::sqrt(mean + eps));
   if (out != x) std::copy_n(x, n, out);
   transform(out, weight, n, [s](V v, V w) { return hn::Mul(hn::Mul(v, s), w); });
+  return mean;
 }
 
-void Softmax(float* row, int64_t n) {
-  const V max = hn::Set(d, Max(row, n));
+V ScaledExp(V x, V max, V scale) {
+  return hn::Exp(d, hn::Mul(scale, hn::Sub(x, max)));
+}
+
+void Softmax(float* row, float factor, int64_t n) {
+  const V max = hn::Set(d, Max(row, n)), scale = hn::Set(d, factor);
   V sums = hn::Zero(d);
-  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-  const int64_t whole = n / lanes * lanes;
-  transform(row, row, whole, [max, &sums](V v, V) {
-    const V power = hn::Exp(d, hn::Sub(v, max));
+  const int64_t whole = n / static_cast<int64_t>(hn::Lanes(d)) * static_cast<int64_t>(hn::Lanes(d));
+  transform(row, row, whole, [=, &sums](V v, V) {
+    const V power = ScaledExp(v, max, scale);
     sums = hn::Add(sums, power);
     return power;
   });
   float sum = hn::GetLane(hn::SumOfLanes(d, sums));
-  transform(row + whole, row + whole, n - whole, [max](V v, V) { return hn::Exp(d, hn::Sub(v, max)); });
+  transform(row + whole, row + whole, n - whole, [=](V v, V) { return ScaledExp(v, max, scale); });
   for (int64_t i = whole; i < n; ++i) sum += row[i];
   const V inverse = hn::Set(d, 1 / sum);
   transform(row, row, n, [inverse](V v, V) { return hn::Mul(v, inverse); });
+}
+
+hn::Vec<decltype(d16)> RoundToBf16(V v) {
+  const auto bits = hn::BitCast(du, v);
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
+  const auto nearest = hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7FFF)));
+  const auto quiet = hn::Or(bits, hn::Set(du, 0x400000));
+  const auto kept = hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(v)), quiet, nearest);
+  return hn::TruncateTo(d16, hn::ShiftRight<16>(kept));
+}
+
+/// out[i] = bf16(map(x[i])), a vector at a time; the last one padded with zeros, which `map` is told (lanes in use).
+template <typename Map>
+void store_bf16(const float* x, int64_t n, uint16_t* out, Map map) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) hn::StoreU(RoundToBf16(map(hn::LoadU(d, x + i), lanes)), d16, out + i);
+  if (i < n) {
+    HWY_ALIGN float rest[HWY_MAX_BYTES / sizeof(float)] = {};
+    HWY_ALIGN uint16_t rounded[HWY_MAX_BYTES / sizeof(float)];
+    std::copy_n(x + i, n - i, rest);
+    hn::Store(RoundToBf16(map(hn::Load(d, rest), n - i)), d16, rounded);
+    std::copy_n(rounded, n - i, out + i);
+  }
+}
+
+float SoftmaxBf16(const float* row, float factor, int64_t n, uint16_t* out) {
+  const V max = hn::Set(d, Max(row, n)), scale = hn::Set(d, factor);
+  V sums = hn::Zero(d);
+  store_bf16(row, n, out, [=, &sums](V v, int64_t used) {
+    const V power = ScaledExp(v, max, scale);
+    sums = hn::Add(sums, hn::IfThenElseZero(hn::FirstN(d, static_cast<size_t>(used)), power));
+    return power;
+  });
+  return hn::GetLane(hn::SumOfLanes(d, sums));
+}
+
+void ToBf16(const float* x, int64_t n, uint16_t* out) {
+  store_bf16(x, n, out, [](V v, int64_t) { return v; });
+}
+
+void Add(float* x, const float* y, int64_t n) {
+  transform(x, y, n, [](V a, V b) { return hn::Add(a, b); });
+}
+
+void RotatePairs(float* head, const float* cos, const float* sin, int64_t half) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t i = 0;
+  for (; i + lanes <= half; i += lanes) {
+    const V a = hn::LoadU(d, head + i), b = hn::LoadU(d, head + half + i);
+    const V c = hn::LoadU(d, cos + i), s = hn::LoadU(d, sin + i);
+    hn::StoreU(hn::Sub(hn::Mul(a, c), hn::Mul(b, s)), d, head + i);
+    hn::StoreU(hn::Add(hn::Mul(b, c), hn::Mul(a, s)), d, head + half + i);
+  }
+  for (; i < half; ++i) {
+    const float a = head[i], b = head[half + i];
+    head[i] = a * cos[i] - b * sin[i];
+    head[half + i] = b * cos[i] + a * sin[i];
+  }
 }
 
 float LogSumExp(const float* row, int64_t n) {
@@ -101,27 +164,6 @@ void SiluMultiply(float* gate, const float* up, int64_t n) {
   transform(gate, up, n, [one](V g, V u) { return hn::Mul(hn::Div(g, hn::Add(one, hn::Exp(d, hn::Neg(g)))), u); });
 }
 
-void ToBf16(const float* x, int64_t n, uint16_t* out) {
-  const auto round = [](V v) {
-    const auto bits = hn::BitCast(du, v);
-    const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
-    const auto nearest = hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7FFF)));
-    const auto quiet = hn::Or(bits, hn::Set(du, 0x400000));
-    const auto kept = hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(v)), quiet, nearest);
-    return hn::TruncateTo(d16, hn::ShiftRight<16>(kept));
-  };
-  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-  int64_t i = 0;
-  for (; i + lanes <= n; i += lanes) hn::StoreU(round(hn::LoadU(d, x + i)), d16, out + i);
-  if (i < n) {
-    HWY_ALIGN float rest[HWY_MAX_BYTES / sizeof(float)] = {};
-    HWY_ALIGN uint16_t rounded[HWY_MAX_BYTES / sizeof(float)];
-    std::copy_n(x + i, n - i, rest);
-    hn::Store(round(hn::Load(d, rest)), d16, rounded);
-    std::copy_n(rounded, n - i, out + i);
-  }
-}
-
 }  // namespace
 }  // namespace mxq::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -131,15 +173,27 @@ namespace mxq {
 
 HWY_EXPORT(RmsNorm);
 HWY_EXPORT(Softmax);
+HWY_EXPORT(SoftmaxBf16);
+HWY_EXPORT(Add);
+HWY_EXPORT(RotatePairs);
 HWY_EXPORT(LogSumExp);
 HWY_EXPORT(SiluMultiply);
 HWY_EXPORT(ToBf16);
 
-void rms_norm(const float* x, const float* weight, float eps, int64_t n, float* out) {
-  HWY_DYNAMIC_DISPATCH(RmsNorm)(x, weight, eps, n, out);
+float rms_norm(const float* x, const float* weight, float eps, int64_t n, float* out) {
+  return HWY_DYNAMIC_DISPATCH(RmsNorm)(x, weight, eps, n, out);
 }
-void softmax(float* row, int64_t n) {
-  HWY_DYNAMIC_DISPATCH(Softmax)(row, n);
+void softmax(float* row, float scale, int64_t n) {
+  HWY_DYNAMIC_DISPATCH(Softmax)(row, scale, n);
+}
+float softmax_bf16(const float* row, float scale, int64_t n, uint16_t* out) {
+  return HWY_DYNAMIC_DISPATCH(SoftmaxBf16)(row, scale, n, out);
+}
+void add(float* x, const float* y, int64_t n) {
+  HWY_DYNAMIC_DISPATCH(Add)(x, y, n);
+}
+void rotate_pairs(float* head, const float* cos, const float* sin, int64_t half) {
+  HWY_DYNAMIC_DISPATCH(RotatePairs)(head, cos, sin, half);
 }
 float log_sum_exp(const float* row, int64_t n) {
   return HWY_DYNAMIC_DISPATCH(LogSumExp)(row, n);
@@ -153,16 +207,30 @@ void to_bf16(const float* x, int64_t n, uint16_t* out) {
 
 namespace ref {
 
-void rms_norm(const float* x, const float* weight, float eps, int64_t n, float* out) {
+float rms_norm(const float* x, const float* weight, float eps, int64_t n, float* out) {
   double squares = 0;
   for (int64_t i = 0; i < n; ++i) squares += static_cast<double>(x[i]) * x[i];
-  const double scale = 1 / std::sqrt(squares / static_cast<double>(n) + eps);
+  const double mean = squares / static_cast<double>(n), scale = 1 / std::sqrt(mean + eps);
   for (int64_t i = 0; i < n; ++i) out[i] = static_cast<float>(x[i] * scale * weight[i]);
+  return static_cast<float>(mean);
 }
 
-void softmax(float* row, int64_t n) {
-  const double total = log_sum_exp(row, n);
-  for (int64_t i = 0; i < n; ++i) row[i] = static_cast<float>(std::exp(row[i] - total));
+void softmax(float* row, float scale, int64_t n) {
+  const double max = *std::max_element(row, row + n);
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += std::exp(scale * (row[i] - max));
+  for (int64_t i = 0; i < n; ++i) row[i] = static_cast<float>(std::exp(scale * (row[i] - max)) / sum);
+}
+
+float softmax_bf16(const float* row, float scale, int64_t n, uint16_t* out) {
+  const double max = *std::max_element(row, row + n);
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const double power = std::exp(scale * (row[i] - max));
+    out[i] = bf16_from_f32(static_cast<float>(power));
+    sum += power;
+  }
+  return static_cast<float>(sum);
 }
 
 float log_sum_exp(const float* row, int64_t n) {
@@ -175,6 +243,14 @@ float log_sum_exp(const float* row, int64_t n) {
 void silu_multiply(float* gate, const float* up, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
     gate[i] = static_cast<float>(gate[i] / (1 + std::exp(-static_cast<double>(gate[i]))) * up[i]);
+  }
+}
+
+void rotate_pairs(float* head, const float* cos, const float* sin, int64_t half) {
+  for (int64_t i = 0; i < half; ++i) {
+    const double a = head[i], b = head[half + i];
+    head[i] = static_cast<float>(a * cos[i] - b * sin[i]);
+    head[half + i] = static_cast<float>(b * cos[i] + a * sin[i]);
   }
 }
 

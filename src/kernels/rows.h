@@ -5,11 +5,15 @@
 
 namespace mxq {
 
-/// out = x / sqrt(mean(x^2) + eps) * weight. x and out may be the same.
-void rms_norm(const float* x, const float* weight, float eps, int64_t n, float* out);
+/// out = x / sqrt(mean(x^2) + eps) * weight; returns mean(x^2), which is not finite where an x is not. x and out may be
+/// the same.
+float rms_norm(const float* x, const float* weight, float eps, int64_t n, float* out);
 
-/// row = exp(row - max) / sum of that. n >= 1.
-void softmax(float* row, int64_t n);
+/// row = exp(scale * (row - max)) / sum of that. n >= 1.
+void softmax(float* row, float scale, int64_t n);
+
+/// out = bf16(exp(scale * (row - max))), without the division by their sum in fp32, which is returned. n >= 1.
+float softmax_bf16(const float* row, float scale, int64_t n, uint16_t* out);
 
 /// log(sum(exp(row))), n >= 1. NaN if the row holds one.
 float log_sum_exp(const float* row, int64_t n);
@@ -17,14 +21,22 @@ float log_sum_exp(const float* row, int64_t n);
 /// gate = gate / (1 + exp(-gate)) * up.
 void silu_multiply(float* gate, const float* up, int64_t n);
 
+/// x += y.
+void add(float* x, const float* y, int64_t n);
+
+/// The pairs (head[i], head[half + i]) turned by the angles whose cosines and sines are given, i < half.
+void rotate_pairs(float* head, const float* cos, const float* sin, int64_t half);
+
 /// bf16 (the upper 16 bits of a float), rounded to nearest even; NaN stays NaN.
 void to_bf16(const float* x, int64_t n, uint16_t* out);
 
 namespace ref {
-void rms_norm(const float* x, const float* weight, float eps, int64_t n, float* out);
-void softmax(float* row, int64_t n);
+float rms_norm(const float* x, const float* weight, float eps, int64_t n, float* out);
+void softmax(float* row, float scale, int64_t n);
+float softmax_bf16(const float* row, float scale, int64_t n, uint16_t* out);
 float log_sum_exp(const float* row, int64_t n);
 void silu_multiply(float* gate, const float* up, int64_t n);
+void rotate_pairs(float* head, const float* cos, const float* sin, int64_t half);
 void to_bf16(const float* x, int64_t n, uint16_t* out);
 }  // namespace ref
 

@@ -47,10 +47,38 @@ TEST_P(Rows, EqualTheReference) {
       expect_near(found, expected, 2e-6);
       EXPECT_NEAR(log_sum_exp(row.data(), n), ref::log_sum_exp(row.data(), n), 1e-5 * (1 + spread));
       found = expected = row;
-      softmax(found.data(), n);
-      ref::softmax(expected.data(), n);
+      softmax(found.data(), 0.25f, n);
+      ref::softmax(expected.data(), 0.25f, n);
       for (size_t i = 0; i < found.size(); ++i) ASSERT_NEAR(found[i], expected[i], 1e-5) << i;
+      std::vector<uint16_t> halves(row.size()), expected_halves(row.size());
+      const float sum = softmax_bf16(row.data(), 0.25f, n, halves.data());
+      EXPECT_NEAR(sum / ref::softmax_bf16(row.data(), 0.25f, n, expected_halves.data()), 1, 1e-5);
+      // The last bit of bf16 may differ where the exponential falls on a rounding boundary.
+      for (size_t i = 0; i < row.size(); ++i) ASSERT_NEAR(halves[i], expected_halves[i], 1) << i;
     }
+  }
+}
+
+TEST_P(Rows, PairsAreRotated) {
+  for (const int64_t half : {1, 4, 16, 23, 64}) {
+    const auto head = random_row(2 * half, 1), angles = random_row(half, 10);
+    std::vector<float> cos, sin;
+    for (const float angle : angles) {
+      cos.push_back(std::cos(angle));
+      sin.push_back(std::sin(angle));
+    }
+    auto found = head, expected = head;
+    rotate_pairs(found.data(), cos.data(), sin.data(), half);
+    ref::rotate_pairs(expected.data(), cos.data(), sin.data(), half);
+    for (size_t i = 0; i < found.size(); ++i) ASSERT_NEAR(found[i], expected[i], 1e-6) << half << ", " << i;
+  }
+}
+
+TEST_P(Rows, MeanSquareIsNotFiniteWhereAValueIsNot) {
+  for (const float bad : {NAN, INFINITY}) {
+    auto row = random_row(37, 1);
+    row[36] = bad;
+    EXPECT_FALSE(std::isfinite(rms_norm(row.data(), row.data(), 1e-5f, 37, row.data())));
   }
 }
 
@@ -71,7 +99,7 @@ TEST_P(Rows, Bf16RoundsToNearestEven) {
 TEST_P(Rows, LargeValuesDoNotOverflow) {
   std::vector<float> row{-1e4f, 1e4f, 1e4f, -1e30f};
   EXPECT_NEAR(log_sum_exp(row.data(), 4), 1e4 + std::log(2.0), 1e-2);
-  softmax(row.data(), 4);
+  softmax(row.data(), 1, 4);
   EXPECT_NEAR(row[1], 0.5, 1e-6);
   EXPECT_EQ(row[3], 0);
   std::vector<float> gate{-1e4f, 1e4f}, up{1, 1};

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 
 #include "base/parallel.h"
@@ -86,30 +87,32 @@ int64_t Decoder::resident_bytes() const {
   return bytes;
 }
 
-// operand_ = rms_norm(x_), row by row.
-void Decoder::normed(const std::vector<float>& weight) {
+// x_ += delta_, what the layer before gave (nothing at -1, the embedding); then delta_ and operand_ = rms_norm(x_).
+void Decoder::add_and_norm(int64_t layer_before, const std::vector<float>& weight) {
   const int64_t width = config_.hidden_size;
   operand_.resize(n_, width);
+  std::atomic<bool> finite{true};
   parallel_for(n_, [&](int64_t i) {
-    float* row = delta_.data() + i * width;
-    rms_norm(x_.data() + i * width, weight.data(), static_cast<float>(config_.rms_norm_eps), width, row);
-    operand_.set_row(i, row);
+    float* x = x_.data() + i * width;
+    float* delta = delta_.data() + i * width;
+    if (layer_before >= 0) add(x, delta, width);
+    if (!std::isfinite(rms_norm(x, weight.data(), static_cast<float>(config_.rms_norm_eps), width, delta))) {
+      finite = false;
+    }
+    operand_.set_row(i, delta);
   });
+  if (finite) return;
+  const std::string name = layer_before < 0 ? "the embedding" : fmt::format("layer {}", layer_before);
+  throw Error(ErrorCode::not_finite, "run model", name + " gives NaN or infinity");
 }
 
-void Decoder::add(const std::vector<float>& y) {
-  const int64_t width = config_.hidden_size;
-  parallel_for(n_, [&](int64_t i) {
-    for (int64_t j = i * width; j < (i + 1) * width; ++j) x_[static_cast<size_t>(j)] += y[static_cast<size_t>(j)];
-  });
-}
-
-void Decoder::attend(size_t index, std::span<const Sequence> sequences) {
-  const Layer& layer = layers_[index];
+// delta_ = what attention adds to x_.
+void Decoder::attend(int64_t index, std::span<const Sequence> sequences) {
+  const Layer& layer = layers_[static_cast<size_t>(index)];
   const AttentionShape shape{config_.num_attention_heads, config_.num_key_value_heads, config_.head_dim,
                              config_.sliding_window.value_or(0)};
   const int64_t q_row = shape.heads * shape.head_dim, kv_row = shape.kv_heads * shape.head_dim;
-  normed(layer.input_norm);
+  add_and_norm(index - 1, layer.input_norm);
   layer.q.apply(operand_, q_.data());
   layer.k.apply(operand_, k_.data());
   layer.v.apply(operand_, v_.data());
@@ -137,7 +140,7 @@ void Decoder::attend(size_t index, std::span<const Sequence> sequences) {
                          v_.data() + row * kv_row,
                          attended_.data() + row * q_row};
     if (sequence.cache != nullptr) {
-      KvCache::Layer& cache = sequence.cache->layers[index];
+      KvCache::Layer& cache = sequence.cache->layers[static_cast<size_t>(index)];
       cache.keys.insert(cache.keys.end(), input.keys, input.keys + n * kv_row);
       cache.values.insert(cache.values.end(), input.values, input.values + n * kv_row);
       input.past = sequence.cache->length;
@@ -150,11 +153,12 @@ void Decoder::attend(size_t index, std::span<const Sequence> sequences) {
   causal_attention(shape, compute_, inputs);
   operand_.set(attended_.data(), n_, q_row);
   layer.o.apply(operand_, delta_.data());
-  add(delta_);
 }
 
-void Decoder::feed_forward(const Layer& layer) {
-  normed(layer.post_attention_norm);
+// x_ += delta_; delta_ = what the feed-forward network adds to it.
+void Decoder::feed_forward(int64_t index) {
+  const Layer& layer = layers_[static_cast<size_t>(index)];
+  add_and_norm(index, layer.post_attention_norm);
   layer.gate.apply(operand_, gate_.data());
   layer.up.apply(operand_, up_.data());
   const int64_t width = config_.intermediate_size;
@@ -164,7 +168,6 @@ void Decoder::feed_forward(const Layer& layer) {
     operand_.set_row(i, gate_.data() + i * width);
   });
   layer.down.apply(operand_, delta_.data());
-  add(delta_);
 }
 
 // Checks the ids, makes room for all activations and looks the tokens up.
@@ -208,23 +211,16 @@ std::vector<float> Decoder::hidden(std::span<const int32_t> ids) {
 
 std::vector<float> Decoder::hidden(std::span<const Sequence> sequences) {
   start(sequences);
-  for (size_t i = 0; i < layers_.size(); ++i) {
+  const auto layers = static_cast<int64_t>(layers_.size());
+  for (int64_t i = 0; i < layers; ++i) {
     attend(i, sequences);
-    feed_forward(layers_[i]);
-    if (!std::all_of(x_.begin(), x_.end(), [](float v) { return std::isfinite(v); })) {
-      throw Error(ErrorCode::not_finite, "run model", fmt::format("layer {} gives NaN or infinity", i));
-    }
+    feed_forward(i);
   }
+  add_and_norm(layers - 1, norm_);
   for (const Sequence& sequence : sequences) {
     if (sequence.cache != nullptr) sequence.cache->length += static_cast<int64_t>(sequence.ids.size());
   }
-  const int64_t width = config_.hidden_size;
-  std::vector<float> out(x_.size());
-  parallel_for(n_, [&](int64_t i) {
-    rms_norm(x_.data() + i * width, norm_.data(), static_cast<float>(config_.rms_norm_eps), width,
-             out.data() + i * width);
-  });
-  return out;
+  return delta_;
 }
 
 void Decoder::logits(const float* hidden, int64_t n, float* out) const {

@@ -64,10 +64,9 @@ class Decoder {
   };
 
   void start(std::span<const Sequence> sequences);
-  void attend(size_t layer, std::span<const Sequence> sequences);
-  void feed_forward(const Layer& layer);
-  void normed(const std::vector<float>& weight);
-  void add(const std::vector<float>& y);
+  void attend(int64_t index, std::span<const Sequence> sequences);
+  void feed_forward(int64_t index);
+  void add_and_norm(int64_t layer_before, const std::vector<float>& weight);
 
   ModelConfig config_;
   Compute compute_;

@@ -68,7 +68,7 @@ void Linear::read_rows(int64_t first, int64_t count, Operand& out) const {
 // As many columns of y, whose rows are out_ apart, as `weights` has rows.
 void Linear::multiply(const Operand& x, const Operand& weights, float* y) const {
   if (x.compute() == Compute::f32) {
-    matmul_transposed(x.rows(), weights.rows(), in_, 1, x.f32(), in_, weights.f32(), in_, y, out_);
+    matmul_transposed(x.rows(), weights.rows(), in_, x.f32(), in_, weights.f32(), in_, y, out_);
   } else {
     matmul_transposed(x.rows(), weights.rows(), in_, x.bf16(), weights.bf16(), y, out_);
   }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "kernels/rows.h"
 #include "mxq/error.h"
 
 namespace mxq {
@@ -50,13 +51,7 @@ void Rope::reserve(int64_t positions) {
 }
 
 void Rope::rotate(float* head, int64_t position) const {
-  const float* c = cos_.data() + position * half_;
-  const float* s = sin_.data() + position * half_;
-  for (int64_t i = 0; i < half_; ++i) {
-    const float a = head[i], b = head[i + half_];
-    head[i] = a * c[i] - b * s[i];
-    head[i + half_] = b * c[i] + a * s[i];
-  }
+  rotate_pairs(head, cos_.data() + position * half_, sin_.data() + position * half_, half_);
 }
 
 }  // namespace mxq
