@@ -15,6 +15,7 @@ std::atomic<int> g_threads{0};
 
 void set_threads(int n) {
   g_threads = n > 0 ? n : 0;
+  omp_set_num_threads(threads());  // of oneDNN's loops
 }
 
 int threads() {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "mxq/run_options.h"
 
@@ -20,6 +21,24 @@ void matmul(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const 
 /// Throws Error(unsupported) where the processor has no AVX-512.
 void matmul_transposed(int64_t m, int64_t n, int64_t k, const uint16_t* a, const uint16_t* b, float* c, int64_t ldc);
 void matmul(int64_t m, int64_t n, int64_t k, const uint16_t* a, const uint16_t* b, float* c);
+
+/// bf16 weights b[n, k] in the order that products with them read fastest on this processor.
+class Bf16Weights {
+ public:
+  /// Throws Error(unsupported) as above.
+  Bf16Weights(int64_t n, int64_t k, const uint16_t* b);
+  ~Bf16Weights();
+  Bf16Weights(Bf16Weights&&) noexcept;
+  Bf16Weights& operator=(Bf16Weights&&) noexcept;
+
+  /// c[m, n] = a[m, k] * b^T. Parallel.
+  void multiply(int64_t m, const uint16_t* a, float* c) const;
+  int64_t bytes() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 /// True where products of bf16 operands can be had.
 bool bf16_matmul_supported();

@@ -40,19 +40,19 @@ V fold(const float* row, int64_t n, V start, Map map, Combine combine) {
   return total;
 }
 
-/// row[i] = map(row[i], other[i]), a vector at a time; the last one padded with zeros.
+/// out[i] = map(row[i], other[i]), a vector at a time; the last one padded with zeros.
 template <typename Map>
-void transform(float* row, const float* other, int64_t n, Map map) {
+void transform(const float* row, const float* other, int64_t n, float* out, Map map) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   int64_t i = 0;
-  for (; i + lanes <= n; i += lanes) hn::StoreU(map(hn::LoadU(d, row + i), hn::LoadU(d, other + i)), d, row + i);
+  for (; i + lanes <= n; i += lanes) hn::StoreU(map(hn::LoadU(d, row + i), hn::LoadU(d, other + i)), d, out + i);
   if (i < n) {
     HWY_ALIGN float a[HWY_MAX_BYTES / sizeof(float)] = {};
     HWY_ALIGN float b[HWY_MAX_BYTES / sizeof(float)] = {};
     std::copy_n(row + i, n - i, a);
     std::copy_n(other + i, n - i, b);
     hn::Store(map(hn::Load(d, a), hn::Load(d, b)), d, a);
-    std::copy_n(a, n - i, row + i);
+    std::copy_n(a, n - i, out + i);
   }
 }
 
@@ -67,12 +67,11 @@ float RmsNorm(const float* x, const float* weight, float eps, int64_t n, float* 
       x, n, hn::Zero(d), [](V v) { return hn::Mul(v, v); }, [](V a, V b) { return hn::Add(a, b); });
   const float mean = hn::GetLane(hn::SumOfLanes(d, squares)) / static_cast<float>(n);
   const V s = hn::Set(d, 1 / std::sqrt(mean + eps));
-  if (out != x) std::copy_n(x, n, out);
-  transform(out, weight, n, [s](V v, V w) { return hn::Mul(hn::Mul(v, s), w); });
+  transform(x, weight, n, out, [s](V v, V w) { return hn::Mul(hn::Mul(v, s), w); });
   return mean;
 }
 
-V ScaledExp(V x, V max, V scale) {
+HWY_INLINE V ScaledExp(V x, V max, V scale) {
   return hn::Exp(d, hn::Mul(scale, hn::Sub(x, max)));
 }
 
@@ -80,19 +79,19 @@ void Softmax(float* row, float factor, int64_t n) {
   const V max = hn::Set(d, Max(row, n)), scale = hn::Set(d, factor);
   V sums = hn::Zero(d);
   const int64_t whole = n / static_cast<int64_t>(hn::Lanes(d)) * static_cast<int64_t>(hn::Lanes(d));
-  transform(row, row, whole, [=, &sums](V v, V) {
+  transform(row, row, whole, row, [=, &sums](V v, V) {
     const V power = ScaledExp(v, max, scale);
     sums = hn::Add(sums, power);
     return power;
   });
   float sum = hn::GetLane(hn::SumOfLanes(d, sums));
-  transform(row + whole, row + whole, n - whole, [=](V v, V) { return ScaledExp(v, max, scale); });
+  transform(row + whole, row + whole, n - whole, row + whole, [=](V v, V) { return ScaledExp(v, max, scale); });
   for (int64_t i = whole; i < n; ++i) sum += row[i];
   const V inverse = hn::Set(d, 1 / sum);
-  transform(row, row, n, [inverse](V v, V) { return hn::Mul(v, inverse); });
+  transform(row, row, n, row, [inverse](V v, V) { return hn::Mul(v, inverse); });
 }
 
-hn::Vec<decltype(d16)> RoundToBf16(V v) {
+HWY_INLINE hn::Vec<decltype(d16)> RoundToBf16(V v) {
   const auto bits = hn::BitCast(du, v);
   const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
   const auto nearest = hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7FFF)));
@@ -132,7 +131,7 @@ void ToBf16(const float* x, int64_t n, uint16_t* out) {
 }
 
 void Add(float* x, const float* y, int64_t n) {
-  transform(x, y, n, [](V a, V b) { return hn::Add(a, b); });
+  transform(x, y, n, x, [](V a, V b) { return hn::Add(a, b); });
 }
 
 void RotatePairs(float* head, const float* cos, const float* sin, int64_t half) {
@@ -161,7 +160,8 @@ float LogSumExp(const float* row, int64_t n) {
 
 void SiluMultiply(float* gate, const float* up, int64_t n) {
   const V one = hn::Set(d, 1.0f);
-  transform(gate, up, n, [one](V g, V u) { return hn::Mul(hn::Div(g, hn::Add(one, hn::Exp(d, hn::Neg(g)))), u); });
+  transform(gate, up, n, gate,
+            [one](V g, V u) { return hn::Mul(hn::Div(g, hn::Add(one, hn::Exp(d, hn::Neg(g)))), u); });
 }
 
 }  // namespace

@@ -22,110 +22,138 @@ std::unique_ptr<T[]> room(int64_t n) {
   return std::make_unique_for_overwrite<T[]>(static_cast<size_t>(n));
 }
 
-/// Queries [first, first + tokens) of one KV head of one sequence.
-struct Block {
-  const AttentionInput* input = nullptr;
-  int64_t kv_head = 0, first = 0, tokens = 0;
+/// Keys and values of one sequence in bf16, [kv_heads, past + n, head_dim]; empty where fp32 is used.
+struct Bf16Keys {
+  std::unique_ptr<uint16_t[]> keys, values;
 };
 
-/// What the rows of a block have in common.
-struct Extent {
-  int64_t rows = 0;  // row t * group + g: query head g of the KV head's, of token t
-  int64_t from = 0;  // the first key that any of them sees
-  int64_t keys = 0;  // keys from there on
-  float scale = 1;   // 1 / sqrt(head_dim)
+/// Queries [first, first + tokens) of one KV head of one sequence. Row t * group + g is query head g of the KV head's,
+/// of token t.
+class Block {
+ public:
+  Block(const AttentionShape& shape, const AttentionInput& input, const Bf16Keys& bf16, int64_t kv_head, int64_t first,
+        int64_t tokens)
+      : shape_(&shape),
+        in_(&input),
+        bf16_(&bf16),
+        kv_head_(kv_head),
+        tokens_(tokens),
+        position_(input.past + first),
+        from_(shape.window > 0 ? std::max<int64_t>(0, position_ - shape.window + 1) : 0),
+        keys_(position_ + tokens - from_),
+        rows_(tokens * shape.heads / shape.kv_heads),
+        width_(shape.heads / shape.kv_heads * shape.head_dim),
+        q_at_(first * shape.heads * shape.head_dim + kv_head * width_) {}
+
+  int64_t work() const { return rows_ * keys_; }
+
+  void run() const {
+    const auto mixed = room<float>(rows_ * shape_->head_dim);
+    if (bf16_->keys) {
+      mix_bf16(mixed.get());
+    } else {
+      mix_f32(mixed.get());
+    }
+    for (int64_t t = 0; t < tokens_; ++t) {
+      std::copy_n(mixed.get() + t * width_, width_, in_->out + q_at_ + t * q_row());
+    }
+  }
+
+ private:
+  int64_t q_row() const { return shape_->heads * shape_->head_dim; }
+  float scale() const { return static_cast<float>(1 / std::sqrt(static_cast<double>(shape_->head_dim))); }
+
+  /// Calls body(row, begin, end) for the keys that each row may look at, counted from from_.
+  template <typename Body>
+  void for_each_row(Body body) const {
+    const int64_t group = rows_ / tokens_;
+    for (int64_t r = 0; r < rows_; ++r) {
+      const int64_t position = position_ + r / group;
+      const int64_t begin = shape_->window > 0 ? std::max<int64_t>(0, position - shape_->window + 1 - from_) : 0;
+      body(r, begin, position - from_ + 1);
+    }
+  }
+
+  /// mixed [rows, head_dim] = softmax(q k^T) v.
+  void mix_f32(float* mixed) const {
+    const int64_t dim = shape_->head_dim, kv_row = shape_->kv_heads * dim, kv_at = from_ * kv_row + kv_head_ * dim;
+    const auto q = room<float>(rows_ * dim);
+    for (int64_t t = 0; t < tokens_; ++t) std::copy_n(in_->q + q_at_ + t * q_row(), width_, q.get() + t * width_);
+    const auto scores = room<float>(rows_ * keys_);
+    matmul_transposed(rows_, keys_, dim, q.get(), dim, in_->keys + kv_at, kv_row, scores.get(), keys_);
+    for_each_row([&](int64_t r, int64_t begin, int64_t end) {
+      float* row = scores.get() + r * keys_;
+      std::fill(row, row + begin, 0.0f);
+      softmax(row + begin, scale(), end - begin);
+      std::fill(row + end, row + keys_, 0.0f);
+    });
+    matmul(rows_, dim, keys_, scores.get(), keys_, in_->values + kv_at, kv_row, mixed, dim);
+  }
+
+  void mix_bf16(float* mixed) const {
+    const int64_t dim = shape_->head_dim, kv_at = (kv_head_ * (in_->past + in_->n) + from_) * dim;
+    const auto q = room<uint16_t>(rows_ * dim);
+    for (int64_t t = 0; t < tokens_; ++t) to_bf16(in_->q + q_at_ + t * q_row(), width_, q.get() + t * width_);
+    const auto scores = room<float>(rows_ * keys_);
+    matmul_transposed(rows_, keys_, dim, q.get(), bf16_->keys.get() + kv_at, scores.get(), keys_);
+    const auto weights = room<uint16_t>(rows_ * keys_);
+    const auto sums = room<float>(rows_);
+    for_each_row([&](int64_t r, int64_t begin, int64_t end) {
+      uint16_t* row = weights.get() + r * keys_;
+      std::fill(row, row + begin, uint16_t{0});
+      sums[static_cast<size_t>(r)] = softmax_bf16(scores.get() + r * keys_ + begin, scale(), end - begin, row + begin);
+      std::fill(row + end, row + keys_, uint16_t{0});
+    });
+    matmul(rows_, dim, keys_, weights.get(), bf16_->values.get() + kv_at, mixed);
+    for (int64_t r = 0; r < rows_; ++r) {
+      const float inverse = 1 / sums[static_cast<size_t>(r)];
+      for (int64_t i = r * dim; i < (r + 1) * dim; ++i) mixed[i] *= inverse;
+    }
+  }
+
+  const AttentionShape* shape_;
+  const AttentionInput* in_;
+  const Bf16Keys* bf16_;
+  int64_t kv_head_, tokens_;
+  int64_t position_;  // of the first query
+  int64_t from_;      // the first key that any query sees
+  int64_t keys_;      // keys from there on
+  int64_t rows_;
+  int64_t width_;  // floats of a token's queries of this KV head
+  int64_t q_at_;   // where they begin
 };
 
-/// Calls body(row, begin, end) for the keys that each row may look at, counted from extent.from.
-template <typename Body>
-void for_each_row(const AttentionShape& shape, const Block& block, const Extent& extent, Body body) {
-  const int64_t group = shape.heads / shape.kv_heads;
-  for (int64_t r = 0; r < extent.rows; ++r) {
-    const int64_t position = block.input->past + block.first + r / group;
-    const int64_t begin = shape.window > 0 ? std::max<int64_t>(0, position - shape.window + 1 - extent.from) : 0;
-    body(r, begin, position - extent.from + 1);
-  }
-}
-
-std::unique_ptr<uint16_t[]> dense_bf16(const float* from, int64_t stride, int64_t rows, int64_t width) {
-  auto dense = room<uint16_t>(rows * width);
-  for (int64_t i = 0; i < rows; ++i) to_bf16(from + i * stride, width, dense.get() + i * width);
-  return dense;
-}
-
-/// mixed [rows, head_dim] = softmax(q k^T) v; q [tokens, group * head_dim] with rows q_row apart, k and v likewise.
-void mix_f32(const AttentionShape& shape, const Block& block, const Extent& extent, const float* q, const float* k,
-             const float* v, float* mixed) {
-  const int64_t dim = shape.head_dim, width = extent.rows / block.tokens * dim, keys = extent.keys;
-  const int64_t q_row = shape.heads * dim, kv_row = shape.kv_heads * dim;
-  const auto dense = room<float>(extent.rows * dim);
-  for (int64_t t = 0; t < block.tokens; ++t) std::copy_n(q + t * q_row, width, dense.get() + t * width);
-  const auto scores = room<float>(extent.rows * keys);
-  matmul_transposed(extent.rows, keys, dim, dense.get(), dim, k, kv_row, scores.get(), keys);
-  for_each_row(shape, block, extent, [&](int64_t r, int64_t begin, int64_t end) {
-    float* row = scores.get() + r * keys;
-    std::fill(row, row + begin, 0.0f);
-    softmax(row + begin, extent.scale, end - begin);
-    std::fill(row + end, row + keys, 0.0f);
+Bf16Keys bf16_keys(const AttentionShape& shape, const AttentionInput& in) {
+  const int64_t dim = shape.head_dim, keys = in.past + in.n;
+  Bf16Keys out{room<uint16_t>(shape.kv_heads * keys * dim), room<uint16_t>(shape.kv_heads * keys * dim)};
+  parallel_for(keys, [&](int64_t i) {
+    for (int64_t head = 0; head < shape.kv_heads; ++head) {
+      const int64_t from = (i * shape.kv_heads + head) * dim, to = (head * keys + i) * dim;
+      to_bf16(in.keys + from, dim, out.keys.get() + to);
+      to_bf16(in.values + from, dim, out.values.get() + to);
+    }
   });
-  matmul(extent.rows, dim, keys, scores.get(), keys, v, kv_row, mixed, dim);
-}
-
-void mix_bf16(const AttentionShape& shape, const Block& block, const Extent& extent, const float* q, const float* k,
-              const float* v, float* mixed) {
-  const int64_t dim = shape.head_dim, width = extent.rows / block.tokens * dim, keys = extent.keys;
-  const int64_t q_row = shape.heads * dim, kv_row = shape.kv_heads * dim;
-  const auto scores = room<float>(extent.rows * keys);
-  matmul_transposed(extent.rows, keys, dim, dense_bf16(q, q_row, block.tokens, width).get(),
-                    dense_bf16(k, kv_row, keys, dim).get(), scores.get(), keys);
-  const auto weights = room<uint16_t>(extent.rows * keys);
-  std::vector<float> sums(static_cast<size_t>(extent.rows));
-  for_each_row(shape, block, extent, [&](int64_t r, int64_t begin, int64_t end) {
-    uint16_t* row = weights.get() + r * keys;
-    std::fill(row, row + begin, uint16_t{0});
-    sums[static_cast<size_t>(r)] =
-        softmax_bf16(scores.get() + r * keys + begin, extent.scale, end - begin, row + begin);
-    std::fill(row + end, row + keys, uint16_t{0});
-  });
-  matmul(extent.rows, dim, keys, weights.get(), dense_bf16(v, kv_row, keys, dim).get(), mixed);
-  for (int64_t r = 0; r < extent.rows; ++r) {
-    const float inverse = 1 / sums[static_cast<size_t>(r)];
-    for (int64_t i = r * dim; i < (r + 1) * dim; ++i) mixed[i] *= inverse;
-  }
-}
-
-void attend(const AttentionShape& shape, Compute compute, const Block& block) {
-  const AttentionInput& in = *block.input;
-  const int64_t dim = shape.head_dim, group = shape.heads / shape.kv_heads, width = group * dim;
-  const int64_t q_row = shape.heads * dim, kv_row = shape.kv_heads * dim;
-  const int64_t position = in.past + block.first;
-  Extent extent;
-  extent.rows = block.tokens * group;
-  extent.from = shape.window > 0 ? std::max<int64_t>(0, position - shape.window + 1) : 0;
-  extent.keys = position + block.tokens - extent.from;
-  extent.scale = static_cast<float>(1 / std::sqrt(static_cast<double>(dim)));
-  const int64_t q_at = block.first * q_row + block.kv_head * width;
-  const int64_t kv_at = extent.from * kv_row + block.kv_head * dim;
-  const auto mixed = room<float>(extent.rows * dim);
-  const bool bf16 = compute == Compute::bf16 && extent.rows >= kBf16Rows;
-  (bf16 ? mix_bf16 : mix_f32)(shape, block, extent, in.q + q_at, in.keys + kv_at, in.values + kv_at, mixed.get());
-  for (int64_t t = 0; t < block.tokens; ++t) std::copy_n(mixed.get() + t * width, width, in.out + q_at + t * q_row);
+  return out;
 }
 
 }  // namespace
 
 void causal_attention(const AttentionShape& shape, Compute compute, std::span<const AttentionInput> sequences) {
-  const int64_t block_tokens = std::max<int64_t>(1, kBlockRows / (shape.heads / shape.kv_heads));
+  const int64_t group = shape.heads / shape.kv_heads, block_tokens = std::max<int64_t>(1, kBlockRows / group);
+  std::vector<Bf16Keys> bf16(sequences.size());
   std::vector<Block> blocks;
-  for (const AttentionInput& input : sequences) {
-    for (int64_t first = 0; first < input.n; first += block_tokens) {
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    const AttentionInput& in = sequences[s];
+    if (compute == Compute::bf16 && in.n * group >= kBf16Rows) bf16[s] = bf16_keys(shape, in);
+    for (int64_t first = 0; first < in.n; first += block_tokens) {
       for (int64_t kv_head = 0; kv_head < shape.kv_heads; ++kv_head) {
-        blocks.push_back({&input, kv_head, first, std::min(block_tokens, input.n - first)});
+        blocks.emplace_back(shape, in, bf16[s], kv_head, first, std::min(block_tokens, in.n - first));
       }
     }
   }
-  parallel_for(static_cast<int64_t>(blocks.size()),
-               [&](int64_t i) { attend(shape, compute, blocks[static_cast<size_t>(i)]); });
+  // The longest first, so that no thread is left with one at the end.
+  std::stable_sort(blocks.begin(), blocks.end(), [](const Block& a, const Block& b) { return a.work() > b.work(); });
+  parallel_for(static_cast<int64_t>(blocks.size()), [&](int64_t i) { blocks[static_cast<size_t>(i)].run(); });
 }
 
 }  // namespace mxq

@@ -42,17 +42,22 @@ Linear::Linear(const ModelSource& model, const std::string& name, int64_t out, i
       weight_(&require(model, name + ".weight", {out, in})),
       out_(out),
       in_(in),
-      weights_(scratch->compute()),
       scratch_(std::move(scratch)) {
   if (!packed) {
-    read_rows(0, out, weights_);
+    Operand weights(scratch_->compute());
+    read_rows(0, out, weights);
     model.done(*weight_);
+    if (weights.compute() == Compute::f32) {
+      f32_ = std::move(weights).take_f32();
+    } else {
+      bf16_.emplace(out, in, weights.bf16());
+    }
   }
   if (model.find(name + ".bias") != nullptr) bias_ = read_vector(model, name + ".bias", out);
 }
 
 int64_t Linear::resident_bytes() const {
-  return weights_.rows() * weights_.width() * (weights_.compute() == Compute::f32 ? 4 : 2);
+  return bf16_ ? bf16_->bytes() : static_cast<int64_t>(f32_.size() * sizeof(float));
 }
 
 void Linear::read_rows(int64_t first, int64_t count, Operand& out) const {
@@ -65,25 +70,28 @@ void Linear::read_rows(int64_t first, int64_t count, Operand& out) const {
   });
 }
 
-// As many columns of y, whose rows are out_ apart, as `weights` has rows.
-void Linear::multiply(const Operand& x, const Operand& weights, float* y) const {
-  if (x.compute() == Compute::f32) {
-    matmul_transposed(x.rows(), weights.rows(), in_, x.f32(), in_, weights.f32(), in_, y, out_);
-  } else {
-    matmul_transposed(x.rows(), weights.rows(), in_, x.bf16(), weights.bf16(), y, out_);
+// The blocks of rows of a packed matrix one after another.
+void Linear::apply_packed(const Operand& x, float* y) const {
+  const int64_t block = std::max(kReadRows, kBlockWeights / in_);
+  for (int64_t first = 0; first < out_; first += block) {
+    const int64_t rows = std::min(block, out_ - first);
+    read_rows(first, rows, *scratch_);
+    if (x.compute() == Compute::f32) {
+      matmul_transposed(x.rows(), rows, in_, x.f32(), in_, scratch_->f32(), in_, y + first, out_);
+    } else {
+      matmul_transposed(x.rows(), rows, in_, x.bf16(), scratch_->bf16(), y + first, out_);
+    }
   }
+  model_->done(*weight_);
 }
 
 void Linear::apply(const Operand& x, float* y) const {
-  if (weights_.rows() > 0) {
-    multiply(x, weights_, y);
+  if (bf16_) {
+    bf16_->multiply(x.rows(), x.bf16(), y);
+  } else if (!f32_.empty()) {
+    matmul_transposed(x.rows(), out_, in_, x.f32(), in_, f32_.data(), in_, y, out_);
   } else {
-    const int64_t block = std::max(kReadRows, kBlockWeights / in_);
-    for (int64_t begin = 0; begin < out_; begin += block) {
-      read_rows(begin, std::min(block, out_ - begin), *scratch_);
-      multiply(x, *scratch_, y + begin);
-    }
-    model_->done(*weight_);
+    apply_packed(x, y);
   }
   if (bias_.empty()) return;
   parallel_for(x.rows(), [&](int64_t i) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,12 +33,13 @@ class Linear {
 
  private:
   void read_rows(int64_t first, int64_t count, Operand& out) const;
-  void multiply(const Operand& x, const Operand& weights, float* y) const;
+  void apply_packed(const Operand& x, float* y) const;
 
   const ModelSource* model_ = nullptr;
   const SourceTensor* weight_ = nullptr;
   int64_t out_ = 0, in_ = 0;
-  Operand weights_;  // empty where packed
+  std::vector<float> f32_;  // these two empty where packed
+  std::optional<Bf16Weights> bf16_;
   std::vector<float> bias_;
   std::shared_ptr<Operand> scratch_;
 };

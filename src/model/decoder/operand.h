@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "kernels/matmul.h"
@@ -25,6 +26,7 @@ class Operand {
   int64_t width() const { return width_; }
   /// The one that compute() says.
   const float* f32() const { return f32_.data(); }
+  std::vector<float> take_f32() && { return std::move(f32_); }
   const uint16_t* bf16() const { return bf16_.data(); }
 
  private:
