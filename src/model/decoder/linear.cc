@@ -64,9 +64,9 @@ void Linear::read_rows(int64_t first, int64_t count, Operand& out) const {
   out.resize(count, in_);
   parallel_for((count + kReadRows - 1) / kReadRows, [&](int64_t job) {
     const int64_t begin = job * kReadRows, rows = std::min(kReadRows, count - begin);
-    std::vector<float> values(static_cast<size_t>(rows * in_));
-    model_->read_rows(*weight_, first + begin, rows, values.data());
-    for (int64_t i = 0; i < rows; ++i) out.set_row(begin + i, values.data() + i * in_);
+    const auto values = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(rows * in_));
+    model_->read_rows(*weight_, first + begin, rows, values.get());
+    for (int64_t i = 0; i < rows; ++i) out.set_row(begin + i, values.get() + i * in_);
   });
 }
 
