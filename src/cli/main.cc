@@ -11,6 +11,7 @@
 #include <string>
 
 #include "cli/commands.h"
+#include "cli/wait_policy.h"
 #include "mxq/error.h"
 #include "mxq/runtime.h"
 
@@ -75,6 +76,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  mxq::cli::limit_spinning(argv);
   try {
     return run(argc, argv);
   } catch (const mxq::Error& e) {

@@ -1,0 +1,96 @@
+// Attention against its formula in double precision.
+#include "model/decoder/attention.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace mxq {
+namespace {
+
+constexpr unsigned kSeed = 9;
+
+struct Case {
+  AttentionShape shape;
+  int64_t n, past;
+};
+
+class Attention : public testing::TestWithParam<Case> {
+ protected:
+  std::vector<float> random(int64_t n) {
+    std::normal_distribution<float> normal;
+    std::vector<float> out(static_cast<size_t>(n));
+    for (float& x : out) x = normal(random_);
+    return out;
+  }
+
+  std::mt19937 random_{kSeed};
+};
+
+/// Element (token, head, i) of softmax(q k^T / sqrt(dim)) v, over the keys that the token may see.
+double expected(const Case& c, const std::vector<float>& q, const std::vector<float>& k, const std::vector<float>& v,
+                int64_t token, int64_t head, int64_t i) {
+  const int64_t dim = c.shape.head_dim, position = c.past + token;
+  const int64_t kv_head = head / (c.shape.heads / c.shape.kv_heads);
+  const auto at = [&](int64_t key, int64_t j) {
+    return static_cast<size_t>((key * c.shape.kv_heads + kv_head) * dim + j);
+  };
+  double total = 0, mixed = 0;
+  for (int64_t key = 0; key <= position; ++key) {
+    if (c.shape.window > 0 && key <= position - c.shape.window) continue;
+    double score = 0;
+    for (int64_t j = 0; j < dim; ++j) {
+      score += double{q[static_cast<size_t>((token * c.shape.heads + head) * dim + j)]} * k[at(key, j)];
+    }
+    const double weight = std::exp(score / std::sqrt(static_cast<double>(dim)));
+    total += weight;
+    mixed += weight * v[at(key, i)];
+  }
+  return mixed / total;
+}
+
+TEST_P(Attention, EqualsTheFormula) {
+  const Case c = GetParam();
+  const int64_t dim = c.shape.head_dim, keys = c.past + c.n;
+  const auto q = random(c.n * c.shape.heads * dim);
+  const auto k = random(keys * c.shape.kv_heads * dim), v = random(keys * c.shape.kv_heads * dim);
+  for (const Compute compute : {Compute::f32, Compute::bf16}) {
+    if (compute == Compute::bf16 && !bf16_matmul_supported()) continue;
+    // Twice the same sequence, so that the second one's place in the batch is tested too.
+    std::vector<float> first(q.size()), second(q.size());
+    const std::vector<AttentionInput> inputs{{c.n, c.past, q.data(), k.data(), v.data(), first.data()},
+                                             {c.n, c.past, q.data(), k.data(), v.data(), second.data()}};
+    causal_attention(c.shape, compute, inputs);
+    EXPECT_EQ(first, second);
+    const double tolerance = compute == Compute::f32 ? 2e-6 : 4e-2;  // bf16 has 8 bits
+    for (int64_t token = 0; token<c.n; token += c.n> 40 ? 13 : 1) {
+      for (int64_t head = 0; head < c.shape.heads; ++head) {
+        for (int64_t i = 0; i < dim; ++i) {
+          ASSERT_NEAR(first[static_cast<size_t>((token * c.shape.heads + head) * dim + i)],
+                      expected(c, q, k, v, token, head, i), tolerance)
+              << "token " << token << ", head " << head << ", element " << i << ", seed " << kSeed
+              << (compute == Compute::f32 ? ", f32" : ", bf16");
+        }
+      }
+    }
+  }
+}
+
+// heads, KV heads, head size, window; tokens, tokens before them
+INSTANTIATE_TEST_SUITE_P(Cases, Attention,
+                         testing::Values(Case{{1, 1, 2, 0}, 1, 0}, Case{{9, 3, 16, 0}, 40, 0},
+                                         Case{{9, 3, 16, 0}, 1, 25}, Case{{4, 2, 8, 5}, 30, 0},
+                                         Case{{4, 2, 8, 5}, 7, 30}, Case{{4, 1, 8, 64}, 20, 20},
+                                         Case{{8, 8, 32, 0}, 500, 0}, Case{{7, 1, 16, 100}, 300, 150}),
+                         [](const auto& param) {
+                           const Case& c = param.param;
+                           return "heads" + std::to_string(c.shape.heads) + "of" + std::to_string(c.shape.kv_heads) +
+                                  "dim" + std::to_string(c.shape.head_dim) + "window" + std::to_string(c.shape.window) +
+                                  "n" + std::to_string(c.n) + "past" + std::to_string(c.past);
+                         });
+
+}  // namespace
+}  // namespace mxq
