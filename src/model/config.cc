@@ -41,6 +41,9 @@ class Fields {
     return found == object_->end() || found->is_null() ? nullptr : &*found;
   }
 
+  // Also of null.
+  bool contains(const std::string& name) const { return object_->contains(name); }
+
   std::optional<int64_t> find_int(const std::string& name, int64_t low, int64_t high) const {
     const Json* value = find(name);
     if (!value) return std::nullopt;
@@ -140,6 +143,17 @@ std::vector<int64_t> read_token_ids(const Fields& fields, const std::string& nam
   return ids;
 }
 
+void read_window(const Fields& fields, ModelConfig& config) {
+  // Qwen's configurations name a window that is off unless they also say so, and then for the upper layers only.
+  const bool qwen = config.architecture == "qwen2" || config.architecture == "qwen3";
+  // Llama has none, whatever its configuration says.
+  if (config.architecture == "llama" || !fields.get_bool("use_sliding_window", !qwen)) return;
+  config.sliding_window = fields.find_int("sliding_window", 1, kMaxContext);
+  // Mistral without a window says null.
+  if (config.architecture == "mistral" && !fields.contains("sliding_window")) config.sliding_window = 4096;
+  if (qwen) config.first_window_layer = fields.find_int("max_window_layers", 0, kMaxLayers).value_or(28);
+}
+
 void read_quantization(const Fields& fields, ModelConfig& config) {
   for (const char* name : {"quantization_config", "quantization"}) {
     if (const auto quantization = fields.find_object(name)) {
@@ -185,7 +199,11 @@ ModelConfig parse_hf_config(std::string_view json, const std::string& source) {
   config.max_position_embeddings = fields.find_int("max_position_embeddings", 1, kMaxContext).value_or(2048);
   config.rms_norm_eps = fields.find_positive("rms_norm_eps").value_or(1e-6);
   const auto head_dim = fields.find_int("head_dim", 1, kMaxExtent);
-  config.head_dim = head_dim ? *head_dim : default_head_dim(config, source);
+  if (head_dim) {
+    config.head_dim = *head_dim;
+  } else {
+    config.head_dim = config.architecture == "qwen3" ? 128 : default_head_dim(config, source);
+  }
   read_rope(fields, config);
 
   const bool gemma = config.architecture.starts_with("gemma");
@@ -198,10 +216,7 @@ ModelConfig parse_hf_config(std::string_view json, const std::string& source) {
   if (!bos.empty()) config.bos_token_id = bos.front();
   if (!pad.empty()) config.pad_token_id = pad.front();
   config.eos_token_ids = read_token_ids(fields, "eos_token_id");
-  // Qwen's configurations name a window that is off unless they also say so.
-  if (fields.get_bool("use_sliding_window", true)) {
-    config.sliding_window = fields.find_int("sliding_window", 1, kMaxContext);
-  }
+  read_window(fields, config);
   read_quantization(whole, config);
   check(config, source);
   return config;
@@ -450,7 +465,10 @@ std::string hf_config_json(const ModelConfig& config, DType dtype) {
   if (config.architecture == "mistral" || config.sliding_window) {
     json["sliding_window"] = config.sliding_window ? nlohmann::ordered_json(*config.sliding_window) : nullptr;
   }
-  if (config.architecture.starts_with("qwen")) json["use_sliding_window"] = config.sliding_window.has_value();
+  if (config.architecture.starts_with("qwen")) {
+    json["use_sliding_window"] = config.sliding_window.has_value();
+    if (config.sliding_window) json["max_window_layers"] = config.first_window_layer;
+  }
   json["attention_dropout"] = 0.0;
   json["initializer_range"] = 0.02;
   json["use_cache"] = true;

@@ -39,8 +39,9 @@ struct ModelConfig {
   bool attention_bias = false;  // q, k and v have biases
   bool mlp_bias = false;
   std::optional<int64_t> bos_token_id, pad_token_id;
-  std::vector<int64_t> eos_token_ids;  // none, one, or several (chat models)
-  std::optional<int64_t> sliding_window;
+  std::vector<int64_t> eos_token_ids;     // none, one, or several (chat models)
+  std::optional<int64_t> sliding_window;  // tokens that a query sees, itself included
+  int64_t first_window_layer = 0;         // layers before it see everything
   /// config.json's quantization_config.quant_method ("gptq", ...; "?" where it has no name), empty for plain weights.
   std::string quantization;
 };

@@ -82,10 +82,31 @@ TEST(ModelConfig, ReadsNewerAndNestedForms) {
   EXPECT_FALSE(parse(json).rope_scaling);
   const Json nested{{"model_type", "gemma3"}, {"text_config", json}};
   EXPECT_EQ(parse(nested).hidden_size, 2048);
-  json["sliding_window"] = 4096;
-  EXPECT_EQ(parse(json).sliding_window, 4096);
   json["quantization_config"] = {{"quant_method", "gptq"}};
   EXPECT_EQ(parse(json).quantization, "gptq");
+}
+
+// Which layers of which architectures look through a window: what transformers 4.57's configuration classes make of it.
+TEST(ModelConfig, SlidingWindows) {
+  const auto window = [](const char* architecture, const Json& fields) {
+    Json json = llama();
+    json["model_type"] = architecture;
+    json.update(fields);
+    const ModelConfig config = parse(json);
+    return std::pair(config.sliding_window.value_or(0), config.first_window_layer);
+  };
+  using Pair = std::pair<int64_t, int64_t>;
+  EXPECT_EQ(window("llama", {{"sliding_window", 512}}), Pair(0, 0));
+  EXPECT_EQ(window("mistral", {{"sliding_window", 512}}), Pair(512, 0));
+  EXPECT_EQ(window("mistral", {{"sliding_window", nullptr}}), Pair(0, 0));
+  EXPECT_EQ(window("mistral", Json::object()), Pair(4096, 0));
+  for (const char* qwen : {"qwen2", "qwen3"}) {
+    EXPECT_EQ(window(qwen, {{"sliding_window", 512}}), Pair(0, 0));
+    EXPECT_EQ(window(qwen, {{"sliding_window", 512}, {"use_sliding_window", false}}), Pair(0, 0));
+    EXPECT_EQ(window(qwen, {{"sliding_window", 512}, {"use_sliding_window", true}}), Pair(512, 28));
+    EXPECT_EQ(window(qwen, {{"sliding_window", 512}, {"use_sliding_window", true}, {"max_window_layers", 3}}),
+              Pair(512, 3));
+  }
 }
 
 TEST(ModelConfig, NamesFieldAndValueOfWhatIsWrong) {
@@ -244,7 +265,8 @@ TEST(ModelConfig, WritesWhatItReads) {
     ModelConfig config = parse(llama());
     config.architecture = architecture;
     config.attention_bias = config.architecture == "qwen2";
-    config.sliding_window = 1024;
+    if (config.architecture != "llama") config.sliding_window = 1024;
+    if (config.architecture.starts_with("qwen")) config.first_window_layer = 4;
     config.pad_token_id = 3;
     const std::string text = hf_config_json(config, DType::bf16);
     const ModelConfig again = parse_hf_config(text, "config.json");
@@ -268,6 +290,7 @@ TEST(ModelConfig, WritesWhatItReads) {
     EXPECT_EQ(again.pad_token_id, config.pad_token_id);
     EXPECT_EQ(again.eos_token_ids, config.eos_token_ids);
     EXPECT_EQ(again.sliding_window, config.sliding_window);
+    EXPECT_EQ(again.first_window_layer, config.first_window_layer);
     EXPECT_EQ(Json::parse(text)["torch_dtype"], "bfloat16");
   }
   ModelConfig config = parse(llama());

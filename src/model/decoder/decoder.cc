@@ -31,6 +31,14 @@ ModelConfig runnable_config(const ModelSource& model) {
                             config.head_dim),
                 "an even head size and a multiple of the KV heads");
   }
+  // Before the head size is believed and tables are made for it.
+  const SourceTensor* q = model.find("model.layers.0.self_attn.q_proj.weight");
+  const int64_t rows = config.num_attention_heads * config.head_dim;
+  if (q != nullptr && q->rows() != rows) {
+    throw Error(ErrorCode::invalid_file, "run " + model.path().string(),
+                fmt::format("tensor '{}' has {} rows", q->name, q->rows()),
+                fmt::format("{}: {} heads of {} by the config", rows, config.num_attention_heads, config.head_dim));
+  }
   return config;
 }
 
@@ -48,8 +56,8 @@ Decoder::Decoder(const ModelSource& model, const RunOptions& options)
   }
   const ModelConfig& c = config_;
   const auto scratch = std::make_shared<Operand>(compute_);
-  const auto linear = [&](const std::string& name, int64_t out, int64_t in) {
-    return Linear(model, name, out, in, options.packed, scratch);
+  const auto linear = [&](const std::string& name, int64_t out, int64_t in, bool biased = false) {
+    return Linear(model, name, out, in, biased, options.packed, scratch);
   };
   const int64_t query = c.num_attention_heads * c.head_dim, key = c.num_key_value_heads * c.head_dim;
   embedding_ = linear("model.embed_tokens", c.vocab_size, c.hidden_size);
@@ -57,22 +65,23 @@ Decoder::Decoder(const ModelSource& model, const RunOptions& options)
   norm_ = read_vector(model, "model.norm.weight", c.hidden_size);
   for (int64_t i = 0; i < c.num_hidden_layers; ++i) {
     const std::string prefix = fmt::format("model.layers.{}.", i);
-    const auto optional_norm = [&](const char* name) {
+    const auto head_norm = [&](const char* name) {
       const std::string tensor = prefix + name;
-      return model.find(tensor) != nullptr ? read_vector(model, tensor, c.head_dim) : std::vector<float>();
+      const bool wanted = c.architecture == "qwen3" || model.find(tensor) != nullptr;
+      return wanted ? read_vector(model, tensor, c.head_dim) : std::vector<float>();
     };
     Layer layer;
     layer.input_norm = read_vector(model, prefix + "input_layernorm.weight", c.hidden_size);
     layer.post_attention_norm = read_vector(model, prefix + "post_attention_layernorm.weight", c.hidden_size);
-    layer.q_norm = optional_norm("self_attn.q_norm.weight");
-    layer.k_norm = optional_norm("self_attn.k_norm.weight");
-    layer.q = linear(prefix + "self_attn.q_proj", query, c.hidden_size);
-    layer.k = linear(prefix + "self_attn.k_proj", key, c.hidden_size);
-    layer.v = linear(prefix + "self_attn.v_proj", key, c.hidden_size);
+    layer.q_norm = head_norm("self_attn.q_norm.weight");
+    layer.k_norm = head_norm("self_attn.k_norm.weight");
+    layer.q = linear(prefix + "self_attn.q_proj", query, c.hidden_size, c.attention_bias);
+    layer.k = linear(prefix + "self_attn.k_proj", key, c.hidden_size, c.attention_bias);
+    layer.v = linear(prefix + "self_attn.v_proj", key, c.hidden_size, c.attention_bias);
     layer.o = linear(prefix + "self_attn.o_proj", c.hidden_size, query);
-    layer.gate = linear(prefix + "mlp.gate_proj", c.intermediate_size, c.hidden_size);
-    layer.up = linear(prefix + "mlp.up_proj", c.intermediate_size, c.hidden_size);
-    layer.down = linear(prefix + "mlp.down_proj", c.hidden_size, c.intermediate_size);
+    layer.gate = linear(prefix + "mlp.gate_proj", c.intermediate_size, c.hidden_size, c.mlp_bias);
+    layer.up = linear(prefix + "mlp.up_proj", c.intermediate_size, c.hidden_size, c.mlp_bias);
+    layer.down = linear(prefix + "mlp.down_proj", c.hidden_size, c.intermediate_size, c.mlp_bias);
     layers_.push_back(std::move(layer));
   }
 }
@@ -110,7 +119,7 @@ void Decoder::add_and_norm(int64_t layer_before, const std::vector<float>& weigh
 void Decoder::attend(int64_t index, std::span<const Sequence> sequences) {
   const Layer& layer = layers_[static_cast<size_t>(index)];
   const AttentionShape shape{config_.num_attention_heads, config_.num_key_value_heads, config_.head_dim,
-                             config_.sliding_window.value_or(0)};
+                             index < config_.first_window_layer ? 0 : config_.sliding_window.value_or(0)};
   const int64_t q_row = shape.heads * shape.head_dim, kv_row = shape.kv_heads * shape.head_dim;
   add_and_norm(index - 1, layer.input_norm);
   layer.q.apply(operand_, q_.data());

@@ -31,12 +31,13 @@ const SourceTensor& require(const ModelSource& model, const std::string& name, c
 }  // namespace
 
 std::vector<float> read_vector(const ModelSource& model, const std::string& name, int64_t length) {
+  const SourceTensor& tensor = require(model, name, {length});
   std::vector<float> values(static_cast<size_t>(length));
-  model.read(require(model, name, {length}), values.data());
+  model.read(tensor, values.data());
   return values;
 }
 
-Linear::Linear(const ModelSource& model, const std::string& name, int64_t out, int64_t in, bool packed,
+Linear::Linear(const ModelSource& model, const std::string& name, int64_t out, int64_t in, bool biased, bool packed,
                std::shared_ptr<Operand> scratch)
     : model_(&model),
       weight_(&require(model, name + ".weight", {out, in})),
@@ -53,7 +54,7 @@ Linear::Linear(const ModelSource& model, const std::string& name, int64_t out, i
       bf16_.emplace(out, in, weights.bf16());
     }
   }
-  if (model.find(name + ".bias") != nullptr) bias_ = read_vector(model, name + ".bias", out);
+  if (biased || model.find(name + ".bias") != nullptr) bias_ = read_vector(model, name + ".bias", out);
 }
 
 int64_t Linear::resident_bytes() const {

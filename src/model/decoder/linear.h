@@ -16,10 +16,10 @@ namespace mxq {
 class Linear {
  public:
   Linear() = default;
-  /// The matrix NAME.weight of the model, [out, in], and NAME.bias where there is one. `scratch` is shared by all
-  /// matrices of a decoder and says what products take. A packed matrix (RunOptions) is read by apply() only. Throws
-  /// Error(invalid_file) where the matrix is missing or has another shape.
-  Linear(const ModelSource& model, const std::string& name, int64_t out, int64_t in, bool packed,
+  /// The matrix NAME.weight of the model, [out, in], and NAME.bias where there is one or `biased` demands it. `scratch`
+  /// is shared by all matrices of a decoder and says what products take. A packed matrix (RunOptions) is read by
+  /// apply() only. Throws Error(invalid_file) where a tensor is missing or has another shape.
+  Linear(const ModelSource& model, const std::string& name, int64_t out, int64_t in, bool biased, bool packed,
          std::shared_ptr<Operand> scratch);
 
   /// y [x.rows(), out].

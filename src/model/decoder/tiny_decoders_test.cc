@@ -1,0 +1,341 @@
+// The forward pass of two-layer models of every architecture against logits that transformers produced in fp32
+// (tests/data/make_tiny_decoders.py). Their weights are a formula; configurations and shapes come from the reference.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <limits>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "expect_error.h"
+#include "format/safetensors_writer.h"
+#include "gguf_builder.h"
+#include "model/decoder/decoder.h"
+#include "model/gguf_names.h"
+#include "mxq/files.h"
+#include "temporary_folder.h"
+
+namespace mxq {
+namespace {
+
+using Json = nlohmann::json;
+using Values = std::vector<float>;
+
+const Json& reference() {
+  static const Json all = Json::parse(read_file(MXQ_SOURCE_DIR "/tests/data/tiny_decoders.json"));
+  return all;
+}
+
+std::vector<int32_t> reference_ids() {
+  return reference()["ids"];
+}
+
+// value() of make_tiny_decoders.py.
+Values formula(const std::string& name, size_t count) {
+  uint64_t seed = 0xCBF29CE484222325;
+  for (const char c : name) seed = (seed ^ static_cast<unsigned char>(c)) * 0x100000001B3;
+  Values values;
+  for (uint64_t i = 1; i <= count; ++i) {
+    uint64_t z = seed + i * 0x9E3779B97F4A7C15;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
+    z ^= z >> 31;
+    const float uniform = (static_cast<float>(z >> 48) - 32768) / 32768;
+    values.push_back(name.ends_with("norm.weight") ? 1 + uniform / 4 : uniform / 2);
+  }
+  return values;
+}
+
+struct Tensor {
+  std::vector<int64_t> shape;
+  Values values;
+};
+
+struct TinyModel {
+  Json config;
+  std::map<std::string, Tensor> tensors;
+
+  explicit TinyModel(const std::string& name) {
+    const Json& model = reference()["models"][name];
+    config = model["config"];
+    for (const auto& [tensor, shape] : model["tensors"].items()) {
+      size_t count = 1;
+      for (const size_t extent : shape) count *= extent;
+      tensors[tensor] = {shape, formula(tensor, count)};
+    }
+  }
+
+  // As a Hugging Face folder.
+  void write(const std::filesystem::path& folder) const {
+    std::ofstream(folder / "config.json") << config.dump();
+    std::vector<TensorSpec> specs;
+    for (const auto& [name, tensor] : tensors) specs.push_back({name, DType::f32, tensor.shape});
+    SafetensorsWriter writer(folder / "model.safetensors", specs);
+    for (const auto& [name, tensor] : tensors) writer.write(std::as_bytes(std::span(tensor.values)));
+    writer.commit();
+  }
+
+  // As llama.cpp's converter writes it: q and k of Llama and Mistral in pairs of rotated rows.
+  void write_gguf(const std::filesystem::path& path) const {
+    const std::string type = config["model_type"], prefix = type == "mistral" ? "llama" : type;
+    const int64_t heads = config["num_attention_heads"];
+    const int64_t head = tensors.at("model.layers.0.self_attn.q_proj.weight").shape[0] / heads;
+    GgufBuilder b;
+    b.string("general.architecture", prefix);
+    const auto u32 = [&](const char* key, const char* field) { b.u32(prefix + key, config[field]); };
+    u32(".block_count", "num_hidden_layers");
+    u32(".context_length", "max_position_embeddings");
+    u32(".embedding_length", "hidden_size");
+    u32(".feed_forward_length", "intermediate_size");
+    u32(".attention.head_count", "num_attention_heads");
+    u32(".attention.head_count_kv", "num_key_value_heads");
+    b.u32(prefix + ".attention.key_length", static_cast<uint32_t>(head));
+    b.u32(prefix + ".attention.value_length", static_cast<uint32_t>(head));
+    b.f32(prefix + ".attention.layer_norm_rms_epsilon", config["rms_norm_eps"]);
+    b.f32(prefix + ".rope.freq_base", config["rope_theta"]);
+    if (const Json rope = config.value("rope_scaling", Json()); !rope.is_null()) {
+      b.string(prefix + ".rope.scaling.type", rope["rope_type"].get<std::string>());
+      b.f32(prefix + ".rope.scaling.factor", rope["factor"]);
+    }
+    if (const Json window = config.value("sliding_window", Json()); !window.is_null()) {
+      b.u32(prefix + ".attention.sliding_window", window);
+    }
+    for (const auto& [name, tensor] : tensors) {
+      const std::string gguf_name = gguf_name_from_hf(name).value();
+      const bool rotated = name.find("q_proj") != std::string::npos || name.find("k_proj") != std::string::npos;
+      const bool permute = prefix == "llama" && rotated;
+      b.f32_tensor(gguf_name, {tensor.shape.begin(), tensor.shape.end()},
+                   permute ? paired_rows(tensor, head) : tensor.values);
+    }
+    b.write(path);
+  }
+
+  // reshape(heads, 2, head / 2, columns).swapaxes(1, 2), as the converter's permute().
+  static Values paired_rows(const Tensor& tensor, int64_t head) {
+    const int64_t rows = tensor.shape[0], columns = static_cast<int64_t>(tensor.values.size()) / rows;
+    Values out;
+    for (int64_t first = 0; first < rows; first += head) {
+      for (int64_t pair = 0; pair < head / 2; ++pair) {
+        for (const int64_t row : {first + pair, first + head / 2 + pair}) {
+          const auto begin = tensor.values.begin() + row * columns;
+          out.insert(out.end(), begin, begin + columns);
+        }
+      }
+    }
+    return out;
+  }
+};
+
+// Logits of all positions of the reference, from final hidden states of all tokens.
+Values logits_at_positions(const Decoder& decoder, const Values& hidden) {
+  Values logits;
+  const auto vocab = static_cast<size_t>(decoder.vocab_size());
+  for (const int64_t at : reference()["positions"]) {
+    logits.resize(logits.size() + vocab);
+    decoder.logits(hidden.data() + at * decoder.hidden_size(), 1, &logits[logits.size() - vocab]);
+  }
+  return logits;
+}
+
+Values expected_logits(const std::string& name) {
+  Values expected;
+  for (const Values row : reference()["models"][name]["logits"])
+    expected.insert(expected.end(), row.begin(), row.end());
+  return expected;
+}
+
+// Infinite where the sizes differ or anything is NaN.
+double largest_difference(const Values& a, const Values& b) {
+  double worst = a.size() == b.size() ? 0 : std::numeric_limits<double>::infinity();
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    const double difference = std::abs(double{a[i]} - b[i]);
+    worst = difference <= worst ? worst : std::isnan(difference) ? std::numeric_limits<double>::infinity() : difference;
+  }
+  return worst;
+}
+
+// The reference has five decimals; what sums in another order change is below that.
+constexpr double kTolerance = 4e-5;
+
+class TinyDecoders : public testing::TestWithParam<std::string> {
+ protected:
+  Values run(const TinyModel& tiny, const RunOptions& options = {}) const {
+    tiny.write(folder_.path());
+    return run_file(folder_.path(), options);
+  }
+  Values run_file(const std::filesystem::path& path, const RunOptions& options = {}) const {
+    const auto model = open_model(path);
+    Decoder decoder(*model, options);
+    return logits_at_positions(decoder, decoder.hidden(reference_ids()));
+  }
+
+  TemporaryFolder folder_;
+};
+
+TEST_P(TinyDecoders, LogitsEqualTransformers) {
+  const TinyModel tiny(GetParam());
+  const Values expected = expected_logits(GetParam());
+  EXPECT_LE(largest_difference(run(tiny), expected), kTolerance);
+  EXPECT_LE(largest_difference(run(tiny, {Compute::f32, true}), expected), kTolerance) << "packed";
+  if (bf16_matmul_supported()) {
+    // Eight bits of operands, and logits up to 5.
+    EXPECT_LE(largest_difference(run(tiny, {Compute::bf16, false}), expected), 0.5) << "bf16";
+  }
+}
+
+TEST_P(TinyDecoders, TokenByTokenGivesTheSame) {
+  TinyModel(GetParam()).write(folder_.path());
+  const auto model = open_model(folder_.path());
+  const auto ids = reference_ids();
+  // Pieces of one token, and pieces that a sliding window does not divide.
+  for (const size_t piece : {1, 9}) {
+    Decoder decoder(*model);
+    KvCache cache;
+    Values hidden;
+    for (size_t at = 0; at < ids.size(); at += piece) {
+      const Sequence next{std::span(ids).subspan(at, std::min(piece, ids.size() - at)), &cache};
+      const Values part = decoder.hidden(std::span(&next, 1));
+      hidden.insert(hidden.end(), part.begin(), part.end());
+    }
+    EXPECT_EQ(cache.length, static_cast<int64_t>(ids.size()));
+    EXPECT_LE(largest_difference(logits_at_positions(decoder, hidden), expected_logits(GetParam())), kTolerance)
+        << piece;
+  }
+}
+
+class TinyDecodersInGguf : public TinyDecoders {};
+
+TEST_P(TinyDecodersInGguf, LogitsEqualTransformers) {
+  const auto path = folder_ / "tiny.gguf";
+  TinyModel(GetParam()).write_gguf(path);
+  EXPECT_LE(largest_difference(run_file(path), expected_logits(GetParam())), kTolerance);
+}
+
+std::vector<std::string> model_names() {
+  std::vector<std::string> names;
+  for (const auto& [name, model] : reference()["models"].items()) names.push_back(name);
+  return names;
+}
+
+// GGUF files hold Llama 3's rope scaling for an original context of 8192 only, and no layers without a window.
+std::vector<std::string> gguf_model_names() {
+  auto names = model_names();
+  std::erase_if(names, [](const std::string& name) { return name == "llama3" || name == "qwen2_window"; });
+  return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, TinyDecoders, testing::ValuesIn(model_names()),
+                         [](const auto& param) { return param.param; });
+INSTANTIATE_TEST_SUITE_P(Models, TinyDecodersInGguf, testing::ValuesIn(gguf_model_names()),
+                         [](const auto& param) { return param.param; });
+
+// That the references can tell: each thing an architecture does beyond its neighbours changes the logits.
+TEST_F(TinyDecoders, EveryFeatureCounts) {
+  const auto expect_change = [&](const std::string& name, const std::string& what, const auto& change) {
+    TinyModel tiny(name);
+    change(tiny);
+    EXPECT_GT(largest_difference(run(tiny), expected_logits(name)), 0.02) << name << ": " << what;
+  };
+  const auto config = [&](const std::string& name, const char* pointer, const Json& value) {
+    expect_change(name, pointer, [&](TinyModel& tiny) { tiny.config[Json::json_pointer(pointer)] = value; });
+  };
+  config("llama2", "/rope_theta", 1e6);
+  config("llama2", "/rms_norm_eps", 0.1);
+  config("llama3", "/rope_scaling", nullptr);
+  config("llama3", "/rope_scaling/rope_type", "linear");
+  config("llama3", "/rope_scaling/factor", 16);
+  config("llama3", "/rope_scaling/low_freq_factor", 2);
+  config("llama3", "/rope_scaling/high_freq_factor", 3);
+  config("llama3", "/rope_scaling/original_max_position_embeddings", 32);
+  config("llama_linear", "/rope_scaling", nullptr);
+  config("llama_linear", "/rope_scaling/factor", 8);
+  config("mistral", "/sliding_window", nullptr);
+  config("mistral", "/sliding_window", 8);
+  config("mistral", "/sliding_window", 6);
+  config("qwen2_window", "/use_sliding_window", false);
+  config("qwen2_window", "/max_window_layers", 0);
+  config("qwen2_window", "/max_window_layers", 2);
+
+  // All tensors whose names end so, set to one value.
+  const auto fill = [&](const std::string& name, const std::string& ending, float value) {
+    expect_change(name, ending, [&](TinyModel& tiny) {
+      for (auto& [tensor, contents] : tiny.tensors) {
+        if (tensor.ends_with(ending)) std::fill(contents.values.begin(), contents.values.end(), value);
+      }
+    });
+  };
+  for (const char* module : {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+                             "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"}) {
+    fill("llama_bias", std::string(module) + ".bias", 0);
+  }
+  for (const char* module : {"q_proj", "k_proj", "v_proj"}) fill("qwen2", std::string(module) + ".bias", 0);
+  fill("qwen3", "q_norm.weight", 1);
+  fill("qwen3", "k_norm.weight", 1);
+}
+
+TEST_F(TinyDecoders, NamesTheFirstLayerThatIsNotFinite) {
+  for (const auto& [tensor, layer] :
+       {std::pair("model.layers.1.mlp.up_proj.weight", 1), std::pair("model.layers.1.self_attn.k_proj.weight", 1),
+        std::pair("model.layers.0.self_attn.o_proj.weight", 0)}) {
+    for (const float value : {std::nanf(""), std::numeric_limits<float>::infinity()}) {
+      TinyModel tiny("llama2");
+      tiny.tensors.at(tensor).values[5] = value;
+      expect_error(ErrorCode::not_finite, "layer " + std::to_string(layer) + " gives NaN or infinity",
+                   [&] { run(tiny); });
+    }
+  }
+}
+
+TEST_F(TinyDecoders, RefusesWhatItCannotRun) {
+  const auto refused = [&](ErrorCode code, const std::string& message, const std::string& name, const auto& change) {
+    TinyModel tiny(name);
+    change(tiny);
+    expect_error(code, message, [&] { run(tiny); });
+  };
+  const auto config = [&](ErrorCode code, const std::string& message, const char* field, const Json& value) {
+    refused(code, message, "llama2", [&](TinyModel& tiny) { tiny.config[field] = value; });
+  };
+  config(ErrorCode::unsupported, "architecture 'gpt2'; llama, mistral, qwen2, qwen3", "model_type", "gpt2");
+  const auto rope = Json{{"rope_type", "yarn"}, {"factor", 4.0}};
+  config(ErrorCode::unsupported, "rope_scaling 'yarn'; none, linear or llama3", "rope_scaling", rope);
+  config(ErrorCode::unsupported, "rope_scaling 'llama3'", "rope_scaling", Json{{"rope_type", "llama3"}});
+  const auto invalid = ErrorCode::invalid_file;
+  config(invalid, "4 heads, 4 KV heads of 7; an even head size", "head_dim", 7);
+  // Refused before tables of that size are made.
+  config(invalid, "'model.layers.0.self_attn.q_proj.weight' has 32 rows; 8589934592: 4 heads of 2147483648", "head_dim",
+         int64_t{1} << 31);
+  config(invalid, "'model.embed_tokens.weight' has shape [64, 32]; [2147483648, 32]", "vocab_size", int64_t{1} << 31);
+  config(invalid, "'model.embed_tokens.weight' has shape [64, 32]; [64, 2147483648]", "hidden_size", int64_t{1} << 31);
+  config(invalid, "tensor 'model.layers.2.input_layernorm.weight' is missing", "num_hidden_layers", 100'000);
+  config(invalid, "'model.layers.0.mlp.gate_proj.weight' has shape [48, 32]; [49, 32]", "intermediate_size", 49);
+  config(invalid, "'model.layers.0.self_attn.k_proj.weight' has shape [32, 32]; [16, 32]", "num_key_value_heads", 2);
+  config(invalid, "'model.layers.0.self_attn.q_proj.bias' is missing", "attention_bias", true);
+  config(invalid, "'model.layers.0.mlp.gate_proj.bias' is missing", "mlp_bias", true);
+
+  const auto missing = [&](const std::string& name, const std::string& tensor) {
+    refused(invalid, "tensor '" + tensor + "' is missing", name, [&](TinyModel& tiny) { tiny.tensors.erase(tensor); });
+  };
+  for (const auto& [tensor, contents] : TinyModel("llama2").tensors) missing("llama2", tensor);
+  for (const char* norm : {"q_norm", "k_norm"}) {
+    missing("qwen3", std::string("model.layers.1.self_attn.") + norm + ".weight");
+  }
+  missing("qwen2", "model.layers.1.self_attn.v_proj.bias");
+
+  TinyModel("smollm").write(folder_.path());
+  const auto model = open_model(folder_.path());
+  Decoder decoder(*model);
+  for (const int32_t id : {-1, 64}) {
+    expect_error(ErrorCode::usage, "token id " + std::to_string(id) + "; 0 to 63", [&] {
+      decoder.hidden(std::vector<int32_t>{1, id});
+    });
+  }
+}
+
+}  // namespace
+}  // namespace mxq

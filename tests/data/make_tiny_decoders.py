@@ -1,0 +1,102 @@
+"""Runs a two-layer model of every architecture in transformers: the reference for src/model/decoder/tiny_decoders_test.cc.
+
+    python make_tiny_decoders.py > tiny_decoders.json
+
+Weights come from a formula of a tensor's name and an element's index (value() below; the test computes the same), so
+that none are stored. The JSON holds of each model its config.json as transformers writes it, the names and shapes of
+its tensors and the logits at some positions, fp32 with eager attention, to five decimals. A second run gives the same
+file, byte for byte (checked with transformers 4.57.6 and torch 2.13.0 on a CPU).
+"""
+
+import json
+import sys
+
+import numpy
+import torch
+import transformers
+
+VOCAB = 64
+LENGTH = 40
+POSITIONS = [0, 11, 26, 39]
+
+COMMON = dict(vocab_size=VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+              num_key_value_heads=2, max_position_embeddings=128, rms_norm_eps=1e-5, rope_theta=10000.0,
+              tie_word_embeddings=False, bos_token_id=1, eos_token_id=2)
+
+MODELS = {
+    "llama2": ("Llama", dict(num_key_value_heads=4)),
+    # Wavelengths from 6 to 1,100: some stay, some are mixed, some are stretched.
+    "llama3": ("Llama", dict(head_dim=16, rope_theta=400.0,
+                             rope_scaling={"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+                                           "high_freq_factor": 4.0, "original_max_position_embeddings": 64})),
+    "llama_linear": ("Llama", dict(rope_scaling={"rope_type": "linear", "factor": 4.0})),
+    "llama_bias": ("Llama", dict(attention_bias=True, mlp_bias=True, rms_norm_eps=0.25)),
+    "smollm": ("Llama", dict(hidden_size=36, num_attention_heads=9, num_key_value_heads=3, tie_word_embeddings=True)),
+    "mistral": ("Mistral", dict(sliding_window=7)),
+    "mistral_nemo": ("Mistral", dict(sliding_window=None, head_dim=4, num_key_value_heads=1)),
+    "qwen2": ("Qwen2", dict(tie_word_embeddings=True)),
+    "qwen2_window": ("Qwen2", dict(use_sliding_window=True, sliding_window=7, max_window_layers=1)),
+    "qwen3": ("Qwen3", dict(head_dim=16, rope_theta=1e6)),
+}
+
+MASK = (1 << 64) - 1
+
+
+def fnv1a(text: str) -> int:
+    state = 0xCBF29CE484222325
+    for byte in text.encode():
+        state = ((state ^ byte) * 0x100000001B3) & MASK
+    return state
+
+
+IDS = [fnv1a(str(i)) % VOCAB for i in range(LENGTH)]
+
+
+def value(name: str, count: int) -> numpy.ndarray:
+    """Elements 0 to count - 1: splitmix64 of the name's FNV-1a hash and the index; 16 bits of it, so exact in fp32."""
+    with numpy.errstate(over="ignore"):
+        z = numpy.uint64(fnv1a(name)) + (numpy.arange(count, dtype=numpy.uint64) + numpy.uint64(1)) * numpy.uint64(
+            0x9E3779B97F4A7C15)
+        z = (z ^ (z >> numpy.uint64(30))) * numpy.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> numpy.uint64(27))) * numpy.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> numpy.uint64(31))
+    uniform = ((z >> numpy.uint64(48)).astype(numpy.float64) - 32768) / 32768  # [-1, 1)
+    return (1 + uniform / 4 if name.endswith("norm.weight") else uniform / 2).astype(numpy.float32)
+
+
+def run(kind: str, changes: dict) -> dict:
+    config = getattr(transformers, kind + "Config")(**{**COMMON, **changes})
+    config._attn_implementation = "eager"
+    model = getattr(transformers, kind + "ForCausalLM")(config).float().eval()
+    state = {name: torch.from_numpy(value(name, tensor.numel())).reshape(tensor.shape)
+             for name, tensor in model.state_dict().items()
+             if not (config.tie_word_embeddings and name == "lm_head.weight")}
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    assert not unexpected and missing == (["lm_head.weight"] if config.tie_word_embeddings else [])
+    model.tie_weights()
+    with torch.no_grad():
+        logits = model(torch.tensor([IDS])).logits[0]
+    written = json.loads(config.to_json_string())
+    for name in ("transformers_version", "dtype"):
+        written.pop(name, None)
+    return {"config": written, "tensors": {name: list(tensor.shape) for name, tensor in state.items()},
+            "logits": [[round(float(x), 5) for x in logits[at]] for at in POSITIONS]}
+
+
+def lines(items, indent: int) -> str:
+    return ",\n".join(" " * indent + item for item in items)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    models = []
+    for name, model in MODELS.items():
+        result = run(*model)
+        logits = lines([json.dumps(row) for row in result["logits"]], 4)
+        models.append(f'"{name}": {{\n   "config": {json.dumps(result["config"])},\n'
+                      f'   "tensors": {json.dumps(result["tensors"])},\n   "logits": [\n{logits}]}}')
+    sys.stdout.write(f'{{"ids": {IDS},\n "positions": {POSITIONS},\n "models": {{\n{lines(models, 2)}}}}}\n')
+
+
+if __name__ == "__main__":
+    main()
