@@ -14,6 +14,15 @@ void softmax(float* row, int64_t n);
 /// log(sum(exp(row))), n >= 1. NaN if the row holds one.
 float log_sum_exp(const float* row, int64_t n);
 
+/// Two rows of finite logits compared. n >= 1.
+struct RowDivergence {
+  double kl = 0;                            // KL(softmax(base) || softmax(other)) in nats, never below 0
+  double base_log_sum = 0, other_log_sum = 0;  // log(sum(exp(row)))
+  int64_t base_top = 0, other_top = 0;      // the first of the largest
+};
+/// Exponentials in fp32, sums in fp64: kl is exactly 0 for equal rows, and good to about 1e-7. NaN if a row holds one.
+RowDivergence row_divergence(const float* base, const float* other, int64_t n);
+
 /// gate = gate / (1 + exp(-gate)) * up.
 void silu_multiply(float* gate, const float* up, int64_t n);
 
@@ -24,6 +33,7 @@ namespace ref {
 void rms_norm(const float* x, const float* weight, float eps, int64_t n, float* out);
 void softmax(float* row, int64_t n);
 float log_sum_exp(const float* row, int64_t n);
+RowDivergence row_divergence(const float* base, const float* other, int64_t n);
 void silu_multiply(float* gate, const float* up, int64_t n);
 void to_bf16(const float* x, int64_t n, uint16_t* out);
 }  // namespace ref
