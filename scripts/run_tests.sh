@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# run_tests.sh BUILD: every test of a build folder, ending with ctest's own closing lines.
+# run_tests.sh BUILD [CTEST OPTION...]: every test of a build folder, ending with ctest's own closing lines.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=$1
@@ -10,4 +10,4 @@ if grep -qx 'MXQ_SANITIZE:.*=thread' "$build/CMakeCache.txt"; then
   export TSAN_OPTIONS=${TSAN_OPTIONS:-ignore_noninstrumented_modules=1}
   export OMP_TOOL_LIBRARIES=${OMP_TOOL_LIBRARIES:-$(dirname "$(realpath "$(command -v clang++)")")/../lib/libarcher.so}
 fi
-exec ctest --test-dir "$build" --output-on-failure -j "$(nproc)"
+exec ctest --test-dir "$build" --output-on-failure -j "$(nproc)" "${@:2}"

@@ -1,26 +1,12 @@
 #include <fmt/format.h>
 
-#include <iostream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
-#include "mxq/error.h"
 #include "mxq/files.h"
 #include "mxq/tokenizer.h"
 
 namespace mxq::cli {
-
-namespace {
-
-std::string read_text(const std::string& path) {
-  if (path != "-") return read_file(path);
-  std::string text(std::istreambuf_iterator<char>(std::cin), {});
-  if (std::cin.bad()) throw Error(ErrorCode::io, "read standard input", "failed");
-  return text;
-}
-
-}  // namespace
 
 void add_tokenize(CLI::App& app, const CommonOptions& common) {
   struct Options {
@@ -31,7 +17,7 @@ void add_tokenize(CLI::App& app, const CommonOptions& common) {
   auto* command = app.add_subcommand("tokenize", "the token ids of a text, blank-separated on one line");
   command->add_option("MODEL", options->model, "folder with tokenizer.json, or .gguf (without tensors will do)")
       ->required();
-  command->add_option("--text", options->text, "a file of UTF-8 text; - for standard input")
+  command->add_option("--text", options->text, "UTF-8 text, or .jsonl rows with a \"text\" each; - for standard input")
       ->type_name("FILE")
       ->required();
   command->add_flag("--no-bos", options->no_bos, "no BOS token, even where the model wants one");

@@ -1,16 +1,19 @@
-// Perplexity of token ids.
+// Perplexity of windows.
 #pragma once
 
-#include <cstdint>
 #include <span>
 
+#include "evaluate/windows.h"
 #include "model/decoder/decoder.h"
 #include "mxq/evaluate.h"
 
 namespace mxq {
 
-/// As measure_perplexity, of ids; weight_bytes stays 0.
-Perplexity perplexity_of(Decoder& decoder, std::span<const int32_t> ids, const PerplexityOptions& options,
-                         Progress& progress);
+/// From the losses (-ln p) of all predictions that count. Throws Error(not_finite) for one that is none. Times and
+/// weight_bytes stay 0.
+Perplexity perplexity_of_losses(const Windows& windows, std::span<const double> losses);
+
+/// weight_bytes stays 0.
+Perplexity perplexity_of(Decoder& decoder, const Windows& windows, int64_t batch_tokens, Progress& progress);
 
 }  // namespace mxq

@@ -1,59 +1,115 @@
-// Perplexity by Hugging Face's recipe against figures that transformers produced (data/smollm2-reference).
+// Perplexity against figures that transformers produced, and against logits summed up plainly.
 #include "evaluate/perplexity.h"
 
-#include <cstdlib>
-#include <cstring>
-#include <nlohmann/json.hpp>
-#include <vector>
+#include <cmath>
 
+#include "evaluate/real_model.h"
 #include "expect_error.h"
-#include "mxq/files.h"
-#include "shared_data.h"
+#include "mxq/runtime.h"
 
 namespace mxq {
 namespace {
 
-class RealModel : public testing::Test {
- protected:
-  void SetUp() override {
-    MXQ_NEEDS_SHARED_DATA("smollm2-reference");
-    const char* path = std::getenv("MXQ_SMOLLM2_GGUF");
-    if (path == nullptr || !std::filesystem::exists(path)) GTEST_SKIP() << "MXQ_SMOLLM2_GGUF names no file";
-    model_ = open_model(path);
-    const std::string bytes = read_file(shared_data("smollm2-reference/wikitext2-test-joined.i32"));
-    ids_.resize(bytes.size() / 4);
-    std::memcpy(ids_.data(), bytes.data(), bytes.size());
+/// -ln p(ids[i + 1]) for each i, in double from all logits at once.
+std::vector<double> plain_losses(Decoder& decoder, std::span<const int32_t> ids) {
+  const auto hidden = decoder.hidden(ids);
+  const auto n = ids.size();
+  const auto vocab = static_cast<size_t>(decoder.vocab_size());
+  std::vector<float> logits(n * vocab);
+  decoder.logits(hidden.data(), static_cast<int64_t>(n), logits.data());
+  std::vector<double> losses;
+  for (size_t i = 0; i + 1 < n; ++i) {
+    double sum = 0;
+    for (size_t j = 0; j < vocab; ++j) sum += std::exp(static_cast<double>(logits[i * vocab + j]));
+    losses.push_back(std::log(sum) - logits[i * vocab + static_cast<size_t>(ids[i + 1])]);
   }
+  return losses;
+}
 
-  std::unique_ptr<ModelSource> model_;
-  std::vector<int32_t> ids_;
-  Progress silent_;
-};
+using Perplexities = RealModel;
 
-TEST_F(RealModel, PerplexityEqualsTransformers) {
-  const auto reference = nlohmann::json::parse(read_file(shared_data("smollm2-reference/reference.json")));
-  const double expected = reference["hf_recipe_1024_512"]["windows_4"];
+TEST_F(Perplexities, EqualTransformers) {
   Decoder decoder(*model_);
-  const auto ids = std::span(ids_).first(1024 + 3 * 512);
-  const Perplexity found = perplexity_of(decoder, ids, {}, silent_);
+  const double expected = reference_["hf_recipe_1024_512"]["windows_4"];
+  const Perplexity found = perplexity_of(decoder, cut_windows(first(1024 + 3 * 512), {}, -1), 1024, silent_);
   EXPECT_EQ(found.windows, 4);
   EXPECT_EQ(found.tokens, 1024 + 3 * 512);
   EXPECT_NEAR(found.perplexity / expected, 1, 1e-4);
   std::printf("perplexity %.6f, transformers %.6f\n", found.perplexity, expected);
 }
 
-TEST_F(RealModel, WrongUseIsRefused) {
+TEST_F(Perplexities, LlamaCppsRecipeByPlainSums) {
+  Decoder decoder(*model_);
+  PerplexityOptions options;
+  options.recipe = Recipe::llama_cpp;
+  options.window = 32;
+  const int32_t bos = 1;
+  const Perplexity found = perplexity_of(decoder, cut_windows(first(100), options, bos), 64, silent_);
+  double sum = 0, squares = 0;
+  for (size_t chunk = 0; chunk < 3; ++chunk) {
+    std::vector<int32_t> ids(ids_.begin() + static_cast<int64_t>(32 * chunk),
+                             ids_.begin() + static_cast<int64_t>(32 * chunk + 32));
+    ids[0] = bos;
+    const auto losses = plain_losses(decoder, ids);
+    for (size_t i = 16; i < 31; ++i) {
+      sum += losses[i];
+      squares += losses[i] * losses[i];
+    }
+  }
+  const double n = 3 * 15, nll = sum / n;
+  EXPECT_EQ(found.tokens, 45);
+  EXPECT_EQ(found.windows, 3);
+  EXPECT_NEAR(found.nll, nll, 1e-5);
+  EXPECT_NEAR(found.perplexity, std::exp(nll), 1e-5 * std::exp(nll));
+  // As llama-perplexity reckons it.
+  EXPECT_NEAR(found.standard_error, std::exp(nll) * std::sqrt((squares / n - nll * nll) / (n - 1)), 1e-3);
+}
+
+TEST_F(Perplexities, BatchesAndThreadsChangeNothing) {
+  for (const bool packed : {false, true}) {
+    Decoder decoder(*model_, {Compute::f32, packed});
+    for (const Recipe recipe : {Recipe::hf, Recipe::llama_cpp}) {
+      PerplexityOptions options;
+      options.recipe = recipe;
+      options.window = 48;
+      const Windows windows = cut_windows(first(200), options, -1);
+      const Perplexity one = perplexity_of(decoder, windows, 1, silent_);
+      for (const int64_t batch : {100, 1000}) {
+        EXPECT_NEAR(perplexity_of(decoder, windows, batch, silent_).perplexity / one.perplexity, 1, 1e-5) << batch;
+      }
+      for (const int n : {1, 2}) {
+        set_threads(n);
+        EXPECT_NEAR(perplexity_of(decoder, windows, 100, silent_).perplexity / one.perplexity, 1, 1e-5) << n;
+      }
+      set_threads(0);
+    }
+  }
+}
+
+TEST_F(Perplexities, AWindowOfTheWholeTextEqualsPlainSums) {
   Decoder decoder(*model_, {Compute::f32, true});
-  const auto score = [&](std::span<const int32_t> ids, PerplexityOptions options) {
-    return [this, &decoder, ids, options] { perplexity_of(decoder, ids, options, silent_); };
-  };
-  const auto ids = std::span<const int32_t>(ids_);
-  expect_error(ErrorCode::usage, "a text of 1 tokens", score(ids.first(1), {}));
-  expect_error(ErrorCode::usage, "a text of 0 tokens", score({}, {}));
-  expect_error(ErrorCode::usage, "windows of 1 tokens", score(ids.first(9), {1, 1, 0, {}}));
-  expect_error(ErrorCode::usage, "stride 5", score(ids.first(9), {4, 5, 0, {}}));
+  const Perplexity found = perplexity_of(decoder, cut_windows(first(40), {}, -1), 1024, silent_);
+  double sum = 0;
+  for (const double loss : plain_losses(decoder, first(40))) sum += loss;
+  EXPECT_NEAR(found.nll, sum / 39, 1e-5);
+}
+
+TEST_F(Perplexities, TokensOutsideTheVocabularyAreRefused) {
+  Decoder decoder(*model_, {Compute::f32, true});
   const std::vector<int32_t> outside{1, 49152};
-  expect_error(ErrorCode::usage, "token id 49152; 0 to 49151", score(outside, {}));
+  expect_error(ErrorCode::usage, "token id 49152; 0 to 49151",
+               [&] { perplexity_of(decoder, cut_windows(outside, {}, -1), 1024, silent_); });
+}
+
+TEST(PerplexityOfLosses, NamesWhatIsNoNumber) {
+  const Windows windows = whole_sequences({{1, 2, 3}});
+  EXPECT_NEAR(perplexity_of_losses(windows, std::vector<double>{1, 2}).perplexity, std::exp(1.5), 1e-12);
+  expect_error(ErrorCode::not_finite, "prediction 1", [&] {
+    perplexity_of_losses(windows, std::vector<double>{1, std::nan("")});
+  });
+  expect_error(ErrorCode::not_finite, "perplexity exp(", [&] {
+    perplexity_of_losses(windows, std::vector<double>{1e4, 1e4});
+  });
 }
 
 }  // namespace

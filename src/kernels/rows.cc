@@ -177,6 +177,68 @@ float LogSumExp(const float* row, int64_t n) {
   return top + std::log(hn::GetLane(hn::SumOfLanes(d, sums)));
 }
 
+/// Sums of many vectors: a few in fp32, their sums in fp64.
+class LongSum {
+ public:
+  // Written out, for GCC compiles one that it makes up without the target's instructions.
+  LongSum() : near_(hn::Zero(d)) {}
+
+  void add(V v) {
+    near_ = hn::Add(near_, v);
+    if (++count_ == kNear) flush();
+  }
+  double total() {
+    flush();
+    return total_;
+  }
+
+ private:
+  static constexpr int kNear = 32;
+
+  void flush() {
+    HWY_ALIGN float lanes[HWY_MAX_BYTES / sizeof(float)];
+    hn::Store(near_, d, lanes);
+    for (size_t i = 0; i < hn::Lanes(d); ++i) total_ += lanes[i];
+    near_ = hn::Zero(d);
+    count_ = 0;
+  }
+
+  V near_;
+  int count_ = 0;
+  double total_ = 0;
+};
+
+RowDivergence Divergence(const float* base, const float* other, int64_t n) {
+  const float base_max = Max(base, n), other_max = Max(other, n);
+  const V vbase_max = hn::Set(d, base_max), vother_max = hn::Set(d, other_max);
+  // With b = base - max and o likewise, p = exp(b) / sum(exp(b)): KL = sum(p (b - o)) - ln(sum(exp(b)) / sum(exp(o))).
+  LongSum base_sum, other_sum, difference;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const auto add = [&](V b, V o, auto mask) {
+    b = hn::Sub(b, vbase_max);
+    o = hn::Sub(o, vother_max);
+    const V p = hn::IfThenElseZero(mask, hn::Exp(d, b)), q = hn::IfThenElseZero(mask, hn::Exp(d, o));
+    base_sum.add(p);
+    other_sum.add(q);
+    difference.add(hn::Mul(p, hn::Sub(b, o)));
+  };
+  const auto whole = hn::FirstN(d, static_cast<size_t>(lanes));
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) add(hn::LoadU(d, base + i), hn::LoadU(d, other + i), whole);
+  if (i < n) {
+    HWY_ALIGN float b[HWY_MAX_BYTES / sizeof(float)] = {};
+    HWY_ALIGN float o[HWY_MAX_BYTES / sizeof(float)] = {};
+    std::copy_n(base + i, n - i, b);
+    std::copy_n(other + i, n - i, o);
+    add(hn::Load(d, b), hn::Load(d, o), hn::FirstN(d, static_cast<size_t>(n - i)));
+  }
+  const double sum = base_sum.total(), sum_other = other_sum.total();
+  const double kl = difference.total() / sum - std::log(sum / sum_other);
+  // Where rows are nearly equal, rounding may take the difference of two equal terms below 0; NaN stays.
+  return {kl < 0 ? 0 : kl, base_max + std::log(sum), other_max + std::log(sum_other),
+          std::find(base, base + n, base_max) - base, std::find(other, other + n, other_max) - other};
+}
+
 void SiluMultiply(float* gate, const float* up, int64_t n) {
   const V one = hn::Set(d, 1.0f);
   transform(gate, up, n, gate,
@@ -196,6 +258,7 @@ HWY_EXPORT(SoftmaxBf16);
 HWY_EXPORT(Add);
 HWY_EXPORT(RotatePairs);
 HWY_EXPORT(LogSumExp);
+HWY_EXPORT(Divergence);
 HWY_EXPORT(SiluMultiply);
 HWY_EXPORT(ToBf16);
 
@@ -216,6 +279,9 @@ void rotate_pairs(float* head, const float* cos, const float* sin, int64_t half)
 }
 float log_sum_exp(const float* row, int64_t n) {
   return HWY_DYNAMIC_DISPATCH(LogSumExp)(row, n);
+}
+RowDivergence row_divergence(const float* base, const float* other, int64_t n) {
+  return HWY_DYNAMIC_DISPATCH(Divergence)(base, other, n);
 }
 void silu_multiply(float* gate, const float* up, int64_t n) {
   HWY_DYNAMIC_DISPATCH(SiluMultiply)(gate, up, n);
@@ -257,6 +323,25 @@ float log_sum_exp(const float* row, int64_t n) {
   double sum = 0;
   for (int64_t i = 0; i < n; ++i) sum += std::exp(row[i] - max);
   return static_cast<float>(max + std::log(sum));
+}
+
+RowDivergence row_divergence(const float* base, const float* other, int64_t n) {
+  const auto log_sum = [n](const float* row, double max) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; ++i) sum += std::exp(row[i] - max);
+    return max + std::log(sum);
+  };
+  RowDivergence result;
+  result.base_top = std::max_element(base, base + n) - base;
+  result.other_top = std::max_element(other, other + n) - other;
+  result.base_log_sum = log_sum(base, base[result.base_top]);
+  result.other_log_sum = log_sum(other, other[result.other_top]);
+  for (int64_t i = 0; i < n; ++i) {
+    const double log_p = base[i] - result.base_log_sum, log_q = other[i] - result.other_log_sum;
+    result.kl += std::exp(log_p) * (log_p - log_q);
+  }
+  result.kl = std::max(result.kl, 0.0);
+  return result;
 }
 
 void silu_multiply(float* gate, const float* up, int64_t n) {

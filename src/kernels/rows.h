@@ -18,6 +18,15 @@ float softmax_bf16(const float* row, float scale, int64_t n, uint16_t* out);
 /// log(sum(exp(row))), n >= 1. NaN if the row holds one.
 float log_sum_exp(const float* row, int64_t n);
 
+/// Two rows of finite logits compared. n >= 1.
+struct RowDivergence {
+  double kl = 0;                               // KL(softmax(base) || softmax(other)) in nats, never below 0
+  double base_log_sum = 0, other_log_sum = 0;  // log(sum(exp(row)))
+  int64_t base_top = 0, other_top = 0;         // the first of the largest
+};
+/// Exponentials in fp32, sums in fp64: kl is exactly 0 for equal rows, and good to about 3e-7. NaN if a row holds one.
+RowDivergence row_divergence(const float* base, const float* other, int64_t n);
+
 /// gate = gate / (1 + exp(-gate)) * up.
 void silu_multiply(float* gate, const float* up, int64_t n);
 
@@ -35,6 +44,7 @@ float rms_norm(const float* x, const float* weight, float eps, int64_t n, float*
 void softmax(float* row, float scale, int64_t n);
 float softmax_bf16(const float* row, float scale, int64_t n, uint16_t* out);
 float log_sum_exp(const float* row, int64_t n);
+RowDivergence row_divergence(const float* base, const float* other, int64_t n);
 void silu_multiply(float* gate, const float* up, int64_t n);
 void rotate_pairs(float* head, const float* cos, const float* sin, int64_t half);
 void to_bf16(const float* x, int64_t n, uint16_t* out);

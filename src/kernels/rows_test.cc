@@ -123,6 +123,61 @@ TEST_P(Rows, LargeValuesDoNotOverflow) {
   EXPECT_EQ(gate[1], 1e4f);
 }
 
+void expect_equal(const RowDivergence& found, const RowDivergence& expected, double relative) {
+  EXPECT_NEAR(found.kl, expected.kl, 5e-7 + relative * expected.kl);
+  EXPECT_NEAR(found.base_log_sum, expected.base_log_sum, 2e-7 + 2e-7 * std::abs(expected.base_log_sum));
+  EXPECT_NEAR(found.other_log_sum, expected.other_log_sum, 2e-7 + 2e-7 * std::abs(expected.other_log_sum));
+  EXPECT_EQ(found.base_top, expected.base_top);
+  EXPECT_EQ(found.other_top, expected.other_top);
+}
+
+TEST_P(Rows, DivergenceEqualsTheReference) {
+  for (const int64_t n : {1, 2, 7, 16, 17, 100, 1000, 49152}) {
+    for (const float spread : {1e-3f, 1.f, 8.f}) {
+      for (const float apart : {1e-4f, 1e-2f, 1.f, 10.f}) {
+        SCOPED_TRACE(testing::Message() << "n " << n << ", spread " << spread << ", apart " << apart << ", seed 11");
+        const auto base = random_row(n, spread);
+        auto other = random_row(n, apart);
+        for (size_t i = 0; i < other.size(); ++i) other[i] += base[i];
+        expect_equal(row_divergence(base.data(), other.data(), n), ref::row_divergence(base.data(), other.data(), n),
+                     1e-6);
+      }
+    }
+  }
+}
+
+TEST_P(Rows, DivergenceOfEqualRowsIsZero) {
+  for (const int64_t n : {1, 31, 1000}) {
+    const auto row = random_row(n, 5);
+    EXPECT_EQ(row_divergence(row.data(), row.data(), n).kl, 0) << n;
+    // A constant changes no distribution: exact where it costs no bits of the logits.
+    std::vector<float> whole(row.size()), shifted;
+    for (size_t i = 0; i < row.size(); ++i) whole[i] = std::round(row[i]);
+    shifted = whole;
+    for (float& x : shifted) x += 16;
+    EXPECT_EQ(row_divergence(whole.data(), shifted.data(), n).kl, 0) << n;
+  }
+}
+
+TEST_P(Rows, DivergenceByFormula) {
+  // Two outcomes of probabilities 1/4, 3/4 against 1/2, 1/2.
+  const std::vector<float> base{0, std::log(3.f)}, even{7, 7};
+  EXPECT_NEAR(row_divergence(base.data(), even.data(), 2).kl, 0.25 * std::log(0.5) + 0.75 * std::log(1.5), 2e-7);
+  EXPECT_NEAR(row_divergence(even.data(), base.data(), 2).kl, 0.5 * std::log(2.0) + 0.5 * std::log(2.0 / 3), 2e-7);
+  EXPECT_EQ(row_divergence(even.data(), base.data(), 2).base_top, 0);  // the first of equals
+  // All mass on one token each: the other gives it exp(-100).
+  for (const int64_t n : {2, 16, 50}) {
+    std::vector<float> one(static_cast<size_t>(n), -100.f), two = one;
+    one.front() = two.back() = 0;
+    EXPECT_NEAR(row_divergence(one.data(), two.data(), n).kl, 100, 1e-5);
+    EXPECT_EQ(row_divergence(one.data(), two.data(), n).other_top, n - 1);
+    one.front() = two.back() = 1e30f;  // differences that overflow nothing
+    EXPECT_TRUE(std::isfinite(row_divergence(one.data(), two.data(), n).kl));
+    one[static_cast<size_t>(n) / 2] = NAN;
+    EXPECT_TRUE(std::isnan(row_divergence(one.data(), two.data(), n).kl));
+  }
+}
+
 MXQ_FOR_EVERY_SIMD_TARGET(Rows);
 
 }  // namespace

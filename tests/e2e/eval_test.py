@@ -39,7 +39,7 @@ class Eval(MxqTest):
     def test_a_model_without_tokenizer(self):
         small_model(self.folder / "model")
         (self.folder / "text").write_text(TEXT)
-        self.refuses("eval", self.folder / "model", "--text", self.folder / "text", says="tokenizer.json")
+        self.refuses("eval", self.folder / "model", "--text", self.folder / "text", "--window", 64, says="tokenizer.json")
 
 
 if __name__ == "__main__":

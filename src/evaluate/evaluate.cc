@@ -1,0 +1,128 @@
+// The public functions: files in, figures out.
+#include "mxq/evaluate.h"
+
+#include <fmt/format.h>
+
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "evaluate/divergence.h"
+#include "evaluate/perplexity.h"
+#include "evaluate/score.h"
+#include "evaluate/windows.h"
+#include "mxq/error.h"
+#include "mxq/tokenizer.h"
+
+namespace mxq {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+int64_t vocabulary(const ModelSource& model) {
+  return model.config() ? model.config()->vocab_size : 0;
+}
+
+std::unique_ptr<Tokenizer> tokenizer_of(const ModelSource& model) {
+  auto tokenizer = open_tokenizer(model.path());
+  if (tokenizer->vocab_size() > vocabulary(model)) {
+    throw Error(ErrorCode::invalid_file, "evaluate " + model.path().string(),
+                fmt::format("the tokenizer knows {} tokens, the model {}", tokenizer->vocab_size(), vocabulary(model)),
+                "the model's own tokenizer");
+  }
+  return tokenizer;
+}
+
+EncodeOptions encode_options(Recipe recipe) {
+  EncodeOptions options;
+  // To llama-perplexity a text that spells out a special token is plain text.
+  options.parse_special = recipe == Recipe::hf;
+  return options;
+}
+
+std::vector<int32_t> encode(const Tokenizer& tokenizer, std::string_view text, Recipe recipe) {
+  // llama.cpp reads files without their last line break.
+  if (recipe == Recipe::llama_cpp && text.ends_with('\n')) text.remove_suffix(1);
+  return tokenizer.encode(text, encode_options(recipe));
+}
+
+Windows cut(const Tokenizer& tokenizer, const std::vector<int32_t>& ids, const PerplexityOptions& options) {
+  return cut_windows(ids, options, tokenizer.adds_bos() ? tokenizer.bos().value_or(-1) : -1);
+}
+
+int64_t stored_bytes(const ModelSource& model) {
+  int64_t bytes = 0;
+  for (const auto& tensor : model.tensors()) bytes += model.stored_bytes(tensor);
+  return bytes;
+}
+
+/// A model that may come without tokenizer, as one that is compared with its original does.
+std::unique_ptr<Tokenizer> tokenizer_if_any(const ModelSource& model) {
+  try {
+    return tokenizer_of(model);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::not_found) throw;
+    return nullptr;
+  }
+}
+
+void require_same_tokens(const ModelSource& model, const ModelSource& base, bool same) {
+  if (same && vocabulary(model) == vocabulary(base)) return;
+  throw Error(ErrorCode::usage, "compare " + model.path().string() + " with " + base.path().string(),
+              same ? fmt::format("vocabularies of {} and {} tokens", vocabulary(model), vocabulary(base))
+                   : "their tokenizers make different tokens of the text",
+              "two models with the same tokens");
+}
+
+}  // namespace
+
+std::string_view recipe_name(Recipe recipe) {
+  return recipe == Recipe::hf ? "hf" : "llama.cpp";
+}
+
+Recipe parse_recipe(std::string_view name) {
+  for (const Recipe recipe : {Recipe::hf, Recipe::llama_cpp}) {
+    if (name == recipe_name(recipe)) return recipe;
+  }
+  throw Error(ErrorCode::usage, "recipe", fmt::format("'{}'", name), "hf or llama.cpp");
+}
+
+Perplexity measure_perplexity(const fs::path& path, const std::string& text, const PerplexityOptions& options,
+                              Progress* progress_or_null) {
+  Progress& progress = or_silent(progress_or_null);
+  const auto model = open_model(path);
+  const auto tokenizer = tokenizer_of(*model);
+  const Windows windows = cut(*tokenizer, encode(*tokenizer, text, options.recipe), options);
+  progress.begin("load", 1);
+  Decoder decoder(*model, options.run);
+  progress.end();
+  Perplexity result = perplexity_of(decoder, windows, batch_of(options), progress);
+  result.weight_bytes = stored_bytes(*model);
+  return result;
+}
+
+Comparison compare_models(const fs::path& path, const fs::path& base_path, const std::string& text,
+                          const PerplexityOptions& options, Progress* progress_or_null) {
+  Progress& progress = or_silent(progress_or_null);
+  const auto model = open_model(path), base = open_model(base_path);
+  const auto tokenizer = tokenizer_of(*base);
+  require_same_tokens(*model, *base, true);
+  const auto ids = encode(*tokenizer, text, options.recipe);
+  if (const auto own = tokenizer_if_any(*model)) {
+    require_same_tokens(*model, *base, encode(*own, text, options.recipe) == ids);
+  }
+  const Windows windows = cut(*tokenizer, ids, options);
+  progress.begin("load", 2);
+  Decoder base_decoder(*base, options.run);
+  progress.update(1);
+  Decoder decoder(*model, options.run);
+  progress.end();
+  Comparison result = compare(decoder, base_decoder, windows, batch_of(options), progress);
+  result.model.weight_bytes = stored_bytes(*model);
+  result.base.weight_bytes = stored_bytes(*base);
+  return result;
+}
+
+}  // namespace mxq

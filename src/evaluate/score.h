@@ -1,0 +1,38 @@
+// The one loop that runs models over windows.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "evaluate/windows.h"
+#include "model/decoder/decoder.h"
+
+namespace mxq {
+
+/// Logits of some consecutive predictions that count.
+struct LogitBlock {
+  /// The first one's number, counting those of all windows in order.
+  int64_t first = 0;
+  /// The tokens that came; as many as rows of logits.
+  std::span<const int32_t> targets;
+  /// [targets.size(), vocab] of each decoder.
+  std::vector<const float*> logits;
+};
+
+/// Calls `use` for all predictions that count, in order. The decoders, of one vocabulary, see windows of up to
+/// `batch_tokens` tokens together. Progress: phase "evaluate" in tokens.
+void run_windows(std::span<Decoder* const> decoders, std::span<const Window> windows, int64_t batch_tokens,
+                 Progress& progress, const std::function<void(const LogitBlock&)>& use);
+
+/// Weights of all predictions that count: each window's, spread evenly over its own.
+std::vector<double> prediction_weights(std::span<const Window> windows);
+
+/// Tokens of all windows.
+int64_t window_tokens(std::span<const Window> windows);
+
+/// The batch that the options ask for, or the default.
+int64_t batch_of(const PerplexityOptions& options);
+
+}  // namespace mxq
