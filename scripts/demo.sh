@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# demo.sh MXQ: fits SmolLM2-135M into 3.25 bits a weight and shows what came out.
+# demo.sh MXQ: fits SmolLM2-135M into 3.25 bits a weight, shows what came out and what it cost.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mxq=$1
@@ -10,6 +10,10 @@ say() {
   if [[ -t 1 ]]; then printf '\n\033[1m%s\033[0m\n' "$*"; else printf '\n%s\n' "$*"; fi
 }
 
+# Twice as fast where the processor has it.
+compute=()
+if grep -qw avx512_bf16 /proc/cpuinfo; then compute=(--compute bf16); fi
+
 mkdir -p demo
 say "\$ mxq quantize $model --bits 3.25 -o $out"
 "$mxq" quantize "$model" --bits 3.25 -o "$out" --overwrite
@@ -17,6 +21,16 @@ say "\$ mxq quantize $model --bits 3.25 -o $out"
 say "Before and after"
 printf '%12s  %s\n' bytes file
 stat -L -c '%12s  %n' "$model" "$out"/model*.safetensors
+
+say "What did it cost? Both models on text that the original samples itself, so without any data:"
+echo "\$ mxq eval $out --against $model --self ${compute[*]}"
+"$mxq" eval "$out" --against "$model" --self "${compute[@]}"
+
+prompt=$'<|im_start|>user\nWhat is gravity?<|im_end|>\n<|im_start|>assistant\n'
+for each in "$model" "$out"; do
+  say "\$ mxq generate $each --tokens 60"
+  "$mxq" generate "$each" --prompt "$prompt" --tokens 60 "${compute[@]}"
+done
 
 say "What is in $out"
 ls "$out"

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "mxq/generate.h"
 #include "mxq/progress.h"
 #include "mxq/run_options.h"
 
@@ -57,6 +58,10 @@ struct Perplexity {
 Perplexity measure_perplexity(const std::filesystem::path& model, const std::string& text,
                               const PerplexityOptions& options = {}, Progress* progress = nullptr);
 
+/// On the model's own text, every token of it counting.
+Perplexity measure_perplexity(const std::filesystem::path& model, const SelfText& text, const RunOptions& run = {},
+                              Progress* progress = nullptr);
+
 /// How far a model's predictions are from a base model's on the same tokens; a mean and its standard error over the
 /// tokens that count, taken as independent.
 struct Divergence {
@@ -77,5 +82,8 @@ struct Comparison {
 /// Error(usage) where the two have not the same tokens.
 Comparison compare_models(const std::filesystem::path& model, const std::filesystem::path& base,
                           const std::string& text, const PerplexityOptions& options = {}, Progress* progress = nullptr);
+/// On the base's own text: no data is needed.
+Comparison compare_models(const std::filesystem::path& model, const std::filesystem::path& base, const SelfText& text,
+                          const RunOptions& run = {}, Progress* progress = nullptr);
 
 }  // namespace mxq

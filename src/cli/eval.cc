@@ -1,10 +1,9 @@
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
-#include "mxq/budget.h"
+#include "mxq/error.h"
 #include "mxq/evaluate.h"
 #include "mxq/files.h"
 #include "mxq/runtime.h"
@@ -16,10 +15,12 @@ namespace {
 
 struct Options {
   std::string model, against, text, recipe = "hf";
+  bool self = false;
   PerplexityOptions perplexity;
+  SelfText self_text;
 };
 
-nlohmann::ordered_json to_json(const Perplexity& result, Recipe recipe) {
+nlohmann::ordered_json to_json(const Perplexity& result, const std::string& recipe) {
   return {{"perplexity", result.perplexity},
           {"nll", result.nll},
           {"tokens", result.tokens},
@@ -29,7 +30,7 @@ nlohmann::ordered_json to_json(const Perplexity& result, Recipe recipe) {
           {"peak_rss_bytes", peak_rss_bytes()},
           {"weight_bytes", result.weight_bytes},
           {"standard_error", result.standard_error},
-          {"recipe", recipe_name(recipe)}};
+          {"recipe", recipe}};
 }
 
 nlohmann::ordered_json to_json(const Comparison& result) {
@@ -67,28 +68,39 @@ void print_cost(const Perplexity& result) {
              result.tokens_per_second, format_size(result.weight_bytes), format_size(peak_rss_bytes()));
 }
 
-void warn_of_long_windows(const Options& options) {
-  const int64_t longest = model_bytes(options.model).max_context;
-  const int64_t window = window_of(options.perplexity);
-  if (longest > 0 && window > longest) {
-    spdlog::warn("windows of {} tokens are beyond the {} that the model was made for", window, longest);
-  }
+struct Result {
+  Perplexity perplexity;
+  std::optional<Comparison> comparison;
+};
+
+Result evaluate_text(Options options, Progress* progress) {
+  options.perplexity.recipe = parse_recipe(options.recipe);
+  const std::string text = read_text(options.text);
+  warn_of_long_context(options.model, window_of(options.perplexity));
+  if (options.against.empty()) return {measure_perplexity(options.model, text, options.perplexity, progress), {}};
+  const auto comparison = compare_models(options.model, options.against, text, options.perplexity, progress);
+  return {comparison.model, comparison};
 }
 
-void run(Options options, const CommonOptions& common) {
-  PerplexityOptions& perplexity = options.perplexity;
-  perplexity.recipe = parse_recipe(options.recipe);
-  const std::string text = read_text(options.text);
-  warn_of_long_windows(options);
-  const auto progress = common.progress();
-  std::optional<Comparison> comparison;
-  if (!options.against.empty()) {
-    comparison = compare_models(options.model, options.against, text, perplexity, progress.get());
+Result evaluate_self(Options options, Progress* progress) {
+  if (options.perplexity.max_tokens != 0) options.self_text.tokens = options.perplexity.max_tokens;
+  warn_of_long_context(options.model, options.self_text.tokens);
+  const RunOptions& run = options.perplexity.run;
+  if (options.against.empty()) return {measure_perplexity(options.model, options.self_text, run, progress), {}};
+  const auto comparison = compare_models(options.model, options.against, options.self_text, run, progress);
+  return {comparison.model, comparison};
+}
+
+void run(const Options& options, const CommonOptions& common) {
+  if (!options.self && options.text.empty()) {
+    throw Error(ErrorCode::usage, "eval", "nothing to score",
+                "--text FILE, or --self for text that the model itself samples");
   }
-  const Perplexity result =
-      comparison ? comparison->model : measure_perplexity(options.model, text, perplexity, progress.get());
+  const auto progress = common.progress();
+  const auto [result, comparison] =
+      options.self ? evaluate_self(options, progress.get()) : evaluate_text(options, progress.get());
   if (common.json) {
-    auto json = to_json(result, perplexity.recipe);
+    auto json = to_json(result, options.self ? "self" : options.recipe);
     if (comparison) json["kl"] = to_json(*comparison);
     fmt::print("{}\n", json.dump(2));
     return;
@@ -106,29 +118,39 @@ void add_eval(CLI::App& app, const CommonOptions& common) {
   command->add_option("MODEL", options->model, "folder of safetensors, mxq checkpoint or .gguf")->required();
   command->add_option("--against", options->against, "the model it was made from: KL divergence, top-1 agreement, ...")
       ->type_name("BASE");
-  command
-      ->add_option("--text", options->text,
+  auto* self =
+      command->add_flag("--self", options->self, "score text that the model, or BASE, samples itself: no data needed");
+  auto* text = command->add_option_group("Text");
+  text->add_option("--text", options->text,
                    "UTF-8 text to score, or .jsonl rows with a \"text\" each; - for standard input")
       ->type_name("FILE")
-      ->required();
-  command
-      ->add_option("--recipe", options->recipe,
+      ->excludes(self);
+  text->add_option("--recipe", options->recipe,
                    "hf: overlapping windows, every token counts; llama.cpp: as llama-perplexity")
       ->type_name("hf|llama.cpp")
+      ->excludes(self)
       ->capture_default_str();
-  command->add_option("--tokens", options->perplexity.max_tokens, "only the first N tokens, for a quick figure")
-      ->type_name("N")
-      ->check(CLI::Range(int64_t{2}, int64_t{1} << 40));
-  command
-      ->add_option("--window", options->perplexity.window,
+  text->add_option("--window", options->perplexity.window,
                    "tokens that the model sees at a time (default 1024; llama.cpp 512)")
       ->type_name("N")
+      ->excludes(self)
       ->check(CLI::Range(int64_t{2}, int64_t{1} << 30));
-  command
-      ->add_option("--stride", options->perplexity.stride,
+  text->add_option("--stride", options->perplexity.stride,
                    "tokens from one window to the next (default: half a window)")
       ->type_name("N")
+      ->excludes(self)
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
+  command
+      ->add_option("--tokens", options->perplexity.max_tokens,
+                   "only the first N tokens of the text; of --self, N tokens a sequence (default 256)")
+      ->type_name("N")
+      ->check(CLI::Range(int64_t{2}, int64_t{1} << 40));
+  command->add_option("--sequences", options->self_text.sequences, "of --self: how many texts are sampled")
+      ->type_name("N")
+      ->needs(self)
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
+      ->capture_default_str();
+  for (auto* option : add_sampling(*command, options->self_text.sampling)) option->needs(self);
   add_run(*command, options->perplexity.run);
   command->callback([options, &common] { run(*options, common); });
 }

@@ -59,6 +59,7 @@ int run(int argc, char** argv) {
   mxq::cli::add_quantize(app, common);
   mxq::cli::add_dequantize(app, common);
   mxq::cli::add_eval(app, common);
+  mxq::cli::add_generate(app, common);
   mxq::cli::add_tokenize(app, common);
   try {
     app.parse(argc, argv);

@@ -72,6 +72,28 @@ void add_method(CLI::App& command, MethodOptions& method) {
   group->add_flag("--no-cache", method.no_cache, "measure everything anew, remember nothing");
 }
 
+std::vector<CLI::Option*> add_sampling(CLI::App& command, Sampling& sampling) {
+  auto* group = command.add_option_group("Sampling");
+  return {
+      group
+          ->add_option("--temperature", sampling.temperature, "logits are divided by it; 0: the likeliest token always")
+          ->type_name("T")
+          ->capture_default_str(),
+      group->add_option("--top-p", sampling.top_p, "draw only from the likeliest tokens that reach this probability")
+          ->type_name("P")
+          ->capture_default_str(),
+      group->add_option("--seed", sampling.seed, "the same seed draws the same text")
+          ->type_name("N")
+          ->capture_default_str()};
+}
+
+void warn_of_long_context(const std::string& model, int64_t tokens) {
+  const int64_t longest = model_bytes(model).max_context;
+  if (longest > 0 && tokens > longest) {
+    spdlog::warn("{} tokens at a time are beyond the {} that the model was made for", tokens, longest);
+  }
+}
+
 void add_run(CLI::App& command, RunOptions& run) {
   auto* group = command.add_option_group("Run");
   group->add_flag("--packed", run.packed, "keep the weights as the files hold them: less memory, slower");

@@ -9,6 +9,7 @@
 
 #include "mxq/allocate.h"
 #include "mxq/budget.h"
+#include "mxq/generate.h"
 #include "mxq/measure.h"
 #include "mxq/progress.h"
 #include "mxq/run_options.h"
@@ -42,6 +43,13 @@ void add_method(CLI::App& command, MethodOptions& method);
 
 /// How a model is run: --packed, --compute.
 void add_run(CLI::App& command, RunOptions& run);
+
+/// How text is drawn from a model: --temperature, --top-p, --seed; the defaults are what `sampling` holds. Returns
+/// them.
+std::vector<CLI::Option*> add_sampling(CLI::App& command, Sampling& sampling);
+
+/// Warns where `tokens` are beyond what the model was made for.
+void warn_of_long_context(const std::string& model, int64_t tokens);
 
 /// --bits, --size, --vram with --context and --reserve: exactly one of the three.
 struct BudgetOptions {

@@ -10,8 +10,10 @@
 
 #include "evaluate/divergence.h"
 #include "evaluate/perplexity.h"
+#include "evaluate/sample.h"
 #include "evaluate/score.h"
 #include "evaluate/windows.h"
+#include "model/model_tokenizer.h"
 #include "mxq/error.h"
 #include "mxq/tokenizer.h"
 
@@ -20,20 +22,6 @@ namespace mxq {
 namespace {
 
 namespace fs = std::filesystem;
-
-int64_t vocabulary(const ModelSource& model) {
-  return model.config() ? model.config()->vocab_size : 0;
-}
-
-std::unique_ptr<Tokenizer> tokenizer_of(const ModelSource& model) {
-  auto tokenizer = open_tokenizer(model.path());
-  if (tokenizer->vocab_size() > vocabulary(model)) {
-    throw Error(ErrorCode::invalid_file, "evaluate " + model.path().string(),
-                fmt::format("the tokenizer knows {} tokens, the model {}", tokenizer->vocab_size(), vocabulary(model)),
-                "the model's own tokenizer");
-  }
-  return tokenizer;
-}
 
 EncodeOptions encode_options(Recipe recipe) {
   EncodeOptions options;
@@ -61,11 +49,18 @@ int64_t stored_bytes(const ModelSource& model) {
 /// A model that may come without tokenizer, as one that is compared with its original does.
 std::unique_ptr<Tokenizer> tokenizer_if_any(const ModelSource& model) {
   try {
-    return tokenizer_of(model);
+    return open_model_tokenizer(model);
   } catch (const Error& error) {
     if (error.code() != ErrorCode::not_found) throw;
     return nullptr;
   }
+}
+
+std::unique_ptr<Decoder> load(const ModelSource& model, const RunOptions& run, Progress& progress) {
+  progress.begin("load", 1);
+  auto decoder = std::make_unique<Decoder>(model, run);
+  progress.end();
+  return decoder;
 }
 
 void require_same_tokens(const ModelSource& model, const ModelSource& base, bool same) {
@@ -74,6 +69,16 @@ void require_same_tokens(const ModelSource& model, const ModelSource& base, bool
               same ? fmt::format("vocabularies of {} and {} tokens", vocabulary(model), vocabulary(base))
                    : "their tokenizers make different tokens of the text",
               "two models with the same tokens");
+}
+
+/// Of both models, on windows of a text or of the base's own.
+Comparison compare_on(const ModelSource& model, Decoder& base_decoder, const ModelSource& base, const Windows& windows,
+                      const RunOptions& run, int64_t batch_tokens, Progress& progress) {
+  const auto decoder = load(model, run, progress);
+  Comparison result = compare(*decoder, base_decoder, windows, batch_tokens, progress);
+  result.model.weight_bytes = stored_bytes(model);
+  result.base.weight_bytes = stored_bytes(base);
+  return result;
 }
 
 }  // namespace
@@ -93,12 +98,22 @@ Perplexity measure_perplexity(const fs::path& path, const std::string& text, con
                               Progress* progress_or_null) {
   Progress& progress = or_silent(progress_or_null);
   const auto model = open_model(path);
-  const auto tokenizer = tokenizer_of(*model);
+  const auto tokenizer = open_model_tokenizer(*model);
   const Windows windows = cut(*tokenizer, encode(*tokenizer, text, options.recipe), options);
-  progress.begin("load", 1);
-  Decoder decoder(*model, options.run);
-  progress.end();
-  Perplexity result = perplexity_of(decoder, windows, batch_of(options), progress);
+  const auto decoder = load(*model, options.run, progress);
+  Perplexity result = perplexity_of(*decoder, windows, batch_of(options), progress);
+  result.weight_bytes = stored_bytes(*model);
+  return result;
+}
+
+Perplexity measure_perplexity(const fs::path& path, const SelfText& text, const RunOptions& run,
+                              Progress* progress_or_null) {
+  Progress& progress = or_silent(progress_or_null);
+  const auto model = open_model(path);
+  const auto starts = start_tokens(*model, *open_model_tokenizer(*model));
+  const auto decoder = load(*model, run, progress);
+  const Windows windows = whole_sequences(sample_sequences(*decoder, starts, text, progress));
+  Perplexity result = perplexity_of(*decoder, windows, default_batch(run), progress);
   result.weight_bytes = stored_bytes(*model);
   return result;
 }
@@ -107,22 +122,26 @@ Comparison compare_models(const fs::path& path, const fs::path& base_path, const
                           const PerplexityOptions& options, Progress* progress_or_null) {
   Progress& progress = or_silent(progress_or_null);
   const auto model = open_model(path), base = open_model(base_path);
-  const auto tokenizer = tokenizer_of(*base);
+  const auto tokenizer = open_model_tokenizer(*base);
   require_same_tokens(*model, *base, true);
   const auto ids = encode(*tokenizer, text, options.recipe);
   if (const auto own = tokenizer_if_any(*model)) {
     require_same_tokens(*model, *base, encode(*own, text, options.recipe) == ids);
   }
   const Windows windows = cut(*tokenizer, ids, options);
-  progress.begin("load", 2);
-  Decoder base_decoder(*base, options.run);
-  progress.update(1);
-  Decoder decoder(*model, options.run);
-  progress.end();
-  Comparison result = compare(decoder, base_decoder, windows, batch_of(options), progress);
-  result.model.weight_bytes = stored_bytes(*model);
-  result.base.weight_bytes = stored_bytes(*base);
-  return result;
+  const auto decoder = load(*base, options.run, progress);
+  return compare_on(*model, *decoder, *base, windows, options.run, batch_of(options), progress);
+}
+
+Comparison compare_models(const fs::path& path, const fs::path& base_path, const SelfText& text, const RunOptions& run,
+                          Progress* progress_or_null) {
+  Progress& progress = or_silent(progress_or_null);
+  const auto model = open_model(path), base = open_model(base_path);
+  require_same_tokens(*model, *base, true);
+  const auto starts = start_tokens(*base, *open_model_tokenizer(*base));
+  const auto decoder = load(*base, run, progress);
+  const Windows windows = whole_sequences(sample_sequences(*decoder, starts, text, progress));
+  return compare_on(*model, *decoder, *base, windows, run, default_batch(run), progress);
 }
 
 }  // namespace mxq

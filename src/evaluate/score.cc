@@ -96,9 +96,12 @@ int64_t window_tokens(std::span<const Window> windows) {
   return tokens;
 }
 
+int64_t default_batch(const RunOptions& run) {
+  return run.packed ? 2048 : 1024;
+}
+
 int64_t batch_of(const PerplexityOptions& options) {
-  if (options.batch_tokens > 0) return options.batch_tokens;
-  return options.run.packed ? 2048 : 1024;
+  return options.batch_tokens > 0 ? options.batch_tokens : default_batch(options.run);
 }
 
 }  // namespace mxq

@@ -32,6 +32,8 @@ std::vector<double> prediction_weights(std::span<const Window> windows);
 /// Tokens of all windows.
 int64_t window_tokens(std::span<const Window> windows);
 
+/// Tokens that pass through a model at once where nobody says otherwise.
+int64_t default_batch(const RunOptions& run);
 /// The batch that the options ask for, or the default.
 int64_t batch_of(const PerplexityOptions& options);
 

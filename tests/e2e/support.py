@@ -173,6 +173,25 @@ def small_model(folder, seed=1, dtype="BF16", shards=1, config=None):
     return tensors
 
 
+def byte_tokenizer(folder, tokens=259):
+    """tokenizer.json of a model of bytes: ids 0 to 255 are GPT-2's characters for them in order of their code points,
+    then <s>, </s> and fillers."""
+    bytes_as_they_are = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    letters = [chr(b) for b in bytes_as_they_are] + [chr(256 + i) for i in range(256 - len(bytes_as_they_are))]
+    names = letters + ["<s>", "</s>"] + [f"<{i}>" for i in range(258, tokens)]
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    (Path(folder) / "tokenizer.json").write_text(json.dumps({
+        "added_tokens": [{"id": 256, "content": "<s>", "special": True}, {"id": 257, "content": "</s>", "special": True}],
+        "pre_tokenizer": level, "decoder": level,
+        "model": {"type": "BPE", "vocab": {name: i for i, name in enumerate(names)}, "merges": []}}))
+
+
+def small_text_model(folder, **options):
+    """small_model() with that tokenizer."""
+    small_model(folder, config={"vocab_size": 272, "bos_token_id": 256, "eos_token_id": 257}, **options)
+    byte_tokenizer(folder)
+
+
 def matrix_names(layers=2):
     modules = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj",
                "mlp.up_proj", "mlp.down_proj"]

@@ -1,0 +1,54 @@
+// Text that a model writes by itself.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "mxq/progress.h"
+#include "mxq/run_options.h"
+
+namespace mxq {
+
+/// How the next token is drawn from a model's logits. The same seed draws the same tokens, whatever the thread count;
+/// another processor may round logits differently and so come to another text.
+struct Sampling {
+  /// Logits are divided by it; 0: always the likeliest token.
+  double temperature = 1;
+  /// Only the likeliest tokens that together reach this probability are drawn from, at least one; 1: all.
+  double top_p = 1;
+  uint64_t seed = 0;
+};
+
+/// A model's own text: sequences that begin with BOS and EOS in turn (one of them, where it has only that), and go on
+/// for `tokens` tokens, ends of text included.
+struct SelfText {
+  int64_t sequences = 8;
+  int64_t tokens = 256;
+  Sampling sampling;
+};
+
+struct GenerateOptions {
+  int64_t max_tokens = 128;
+  Sampling sampling{.temperature = 0};
+  RunOptions run;
+};
+
+struct Generation {
+  std::string text;          // without the prompt
+  std::vector<int32_t> ids;  // likewise; the end-of-text token included
+  int64_t prompt_tokens = 0;
+  bool ended = false;  // by the model, with its end-of-text token
+  double prompt_seconds = 0, seconds = 0;
+};
+
+/// Continues `prompt` (special tokens in it count as such; empty: BOS or EOS stands for it). `on_text` gets the text as
+/// it comes, in whole characters. Throws Error(usage) for options out of range, and whatever reading the model, its
+/// tokenizer and running it throw.
+Generation generate(const std::filesystem::path& model, const std::string& prompt, const GenerateOptions& options = {},
+                    const std::function<void(std::string_view)>& on_text = {}, Progress* progress = nullptr);
+
+}  // namespace mxq

@@ -1,0 +1,130 @@
+#include "evaluate/sample.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/parallel.h"
+#include "kernels/rows.h"
+#include "mxq/error.h"
+
+namespace mxq {
+
+namespace {
+
+std::mt19937_64 seeded(uint64_t seed, uint64_t stream) {
+  const auto low = [](uint64_t x) { return static_cast<uint32_t>(x); };
+  std::seed_seq words{low(seed), low(seed >> 32), low(stream), low(stream >> 32)};
+  return std::mt19937_64(words);
+}
+
+[[noreturn]] void refuse(std::string given, std::string supported) {
+  throw Error(ErrorCode::usage, "sample text", std::move(given), std::move(supported));
+}
+
+}  // namespace
+
+Sampler::Sampler(const Sampling& sampling, uint64_t stream)
+    : sampling_(sampling), random_(seeded(sampling.seed, stream)) {
+  if (!(sampling.temperature >= 0 && std::isfinite(sampling.temperature))) {
+    refuse(fmt::format("temperature {}", sampling.temperature), "0 and above");
+  }
+  if (!(sampling.top_p > 0 && sampling.top_p <= 1)) {
+    refuse(fmt::format("top-p {}", sampling.top_p), "above 0, up to 1");
+  }
+}
+
+// The standard library's distributions differ between libraries; its generators do not.
+double Sampler::uniform() {
+  return static_cast<double>(random_() >> 11) * 0x1p-53;
+}
+
+int32_t Sampler::pick(float* logits, int64_t n) {
+  // Hidden states are checked by the decoder, so only the output matrix can do this.
+  if (!std::isfinite(log_sum_exp(logits, n))) {
+    throw Error(ErrorCode::not_finite, "sample text", "the output matrix gives NaN or infinity");
+  }
+  if (sampling_.temperature == 0) return static_cast<int32_t>(std::max_element(logits, logits + n) - logits);
+  softmax(logits, static_cast<float>(1 / sampling_.temperature), n);
+  const float* p = logits;
+  if (sampling_.top_p == 1) {
+    double left = uniform() * std::accumulate(p, p + n, 0.0);
+    for (int64_t i = 0; i < n; ++i) {
+      left -= p[i];
+      if (left < 0) return static_cast<int32_t>(i);
+    }
+    return static_cast<int32_t>(std::max_element(p, p + n) - p);  // rounding; as good as never
+  }
+  order_.resize(static_cast<size_t>(n));
+  std::iota(order_.begin(), order_.end(), 0);
+  const auto likelier = [p](int32_t a, int32_t b) { return p[a] != p[b] ? p[a] > p[b] : a < b; };
+  // Mostly a few tokens hold the probability: more are sorted only where the ones so far do not.
+  double sum = 0;
+  size_t sorted = 0, kept = 0;
+  while (kept < order_.size() && sum < sampling_.top_p) {
+    if (kept == sorted) {
+      const size_t next = std::min(order_.size(), std::max<size_t>(64, 4 * sorted));
+      const auto begin = order_.begin() + static_cast<std::ptrdiff_t>(sorted);
+      std::partial_sort(begin, order_.begin() + static_cast<std::ptrdiff_t>(next), order_.end(), likelier);
+      sorted = next;
+    }
+    sum += p[order_[kept++]];
+  }
+  double left = uniform() * sum;
+  for (size_t i = 0; i < kept; ++i) {
+    left -= p[order_[i]];
+    if (left < 0) return order_[i];
+  }
+  return order_.front();
+}
+
+std::vector<int32_t> start_tokens(const ModelSource& model, const Tokenizer& tokenizer) {
+  std::optional<int64_t> bos = tokenizer.bos(), eos = tokenizer.eos();
+  if (const auto& config = model.config()) {
+    if (!bos) bos = config->bos_token_id;
+    if (!eos && !config->eos_token_ids.empty()) eos = config->eos_token_ids.front();
+  }
+  std::vector<int32_t> starts;
+  if (bos) starts.push_back(static_cast<int32_t>(*bos));
+  if (eos && eos != bos) starts.push_back(static_cast<int32_t>(*eos));
+  if (starts.empty()) {
+    throw Error(ErrorCode::unsupported, "sample text", "neither tokenizer nor config names a BOS or EOS token",
+                "one to begin with");
+  }
+  return starts;
+}
+
+std::vector<std::vector<int32_t>> sample_sequences(Decoder& decoder, const std::vector<int32_t>& starts,
+                                                   const SelfText& text, Progress& progress) {
+  if (text.sequences < 1 || text.tokens < 1) {
+    refuse(fmt::format("{} sequences of {} tokens", text.sequences, text.tokens), "at least 1 of each");
+  }
+  const auto count = static_cast<size_t>(text.sequences);
+  std::vector<std::vector<int32_t>> all;
+  std::vector<Sampler> samplers;
+  std::vector<KvCache> caches(count);
+  for (size_t i = 0; i < count; ++i) {
+    all.push_back({starts[i % starts.size()]});
+    samplers.emplace_back(text.sampling, i);
+  }
+  const int64_t vocab = decoder.vocab_size();
+  std::vector<float> logits(count * static_cast<size_t>(vocab));
+  progress.begin("sample", text.sequences * text.tokens);
+  for (int64_t step = 0; step < text.tokens; ++step) {
+    std::vector<Sequence> next;
+    for (size_t i = 0; i < count; ++i) next.push_back({std::span(all[i]).last(1), &caches[i]});
+    const auto hidden = decoder.hidden(next);
+    decoder.logits(hidden.data(), text.sequences, logits.data());
+    parallel_for(text.sequences, [&](int64_t i) {
+      const auto at = static_cast<size_t>(i);
+      all[at].push_back(samplers[at].pick(logits.data() + i * vocab, vocab));
+    });
+    progress.update((step + 1) * text.sequences);
+  }
+  progress.end();
+  return all;
+}
+
+}  // namespace mxq

@@ -1,0 +1,41 @@
+// Drawing tokens from logits.
+#pragma once
+
+#include <cstdint>
+#include <random>
+#include <vector>
+
+#include "model/decoder/decoder.h"
+#include "mxq/generate.h"
+#include "mxq/tokenizer.h"
+
+namespace mxq {
+
+/// Draws the tokens of one sequence.
+class Sampler {
+ public:
+  /// Sequences of one seed are told apart by `stream`. Throws Error(usage) for a temperature that is negative or none,
+  /// or a top_p outside (0, 1].
+  Sampler(const Sampling& sampling, uint64_t stream);
+
+  /// The next token; `logits` [n] are overwritten.
+  int32_t pick(float* logits, int64_t n);
+
+ private:
+  double uniform();  // in [0, 1)
+
+  Sampling sampling_;
+  std::mt19937_64 random_;
+  std::vector<int32_t> order_;
+};
+
+/// The tokens that a model's own text may begin with: BOS and EOS as the tokenizer names them, else the model's config.
+/// Throws Error(unsupported) where there is none.
+std::vector<int32_t> start_tokens(const ModelSource& model, const Tokenizer& tokenizer);
+
+/// SelfText's sequences, each tokens + 1 long with its start. Progress: phase "sample" in tokens. Throws Error(usage)
+/// for options out of range.
+std::vector<std::vector<int32_t>> sample_sequences(Decoder& decoder, const std::vector<int32_t>& starts,
+                                                   const SelfText& text, Progress& progress);
+
+}  // namespace mxq
