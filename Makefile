@@ -37,8 +37,8 @@ fuzz:                            ## every parser, SECONDS_EACH each (default 300
 	scripts/setup.sh --clang
 	fuzz/run.sh $(or $(SECONDS_EACH),300)
 
-bench: setup-model               ## side by side with the real packages; prints ratios
-	scripts/setup.sh --peers
+bench: setup-model               ## side by side with the real packages; prints ratios (builds llama.cpp the first time)
+	scripts/setup.sh --peers --llama
 	cmake --preset release -DMXQ_BENCH=ON $(CMAKE_FLAGS)
 	cmake --build build/release
 	scripts/bench.sh build/release

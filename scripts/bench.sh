@@ -17,3 +17,6 @@ echo "== fits: ours against the hqq package"
 echo
 echo "== SmolLM2-135M to 3.25 bits, nothing cached"
 "$python" bench/quantize_smollm2.py "$build/mxq" "$model"
+echo
+echo "== perplexity: mxq eval against transformers and llama-perplexity"
+"$python" bench/eval_vs_peers.py "$build/mxq" "$model"

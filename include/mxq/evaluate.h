@@ -35,7 +35,7 @@ struct PerplexityOptions {
   /// Only the first tokens of the text; 0: all.
   int64_t max_tokens = 0;
   /// Tokens that pass through the model at once, as whole windows (at least one): changes speed and memory, and results
-  /// by rounding only. 0: 2,048 where weights are packed, 1,024 otherwise.
+  /// by rounding only. 0: 1,024.
   int64_t batch_tokens = 0;
   RunOptions run;
 };

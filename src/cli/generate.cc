@@ -40,6 +40,7 @@ void run(const Options& options, const CommonOptions& common) {
     return;
   }
   fmt::print("\n");
+  std::fflush(stdout);
   if (!common.quiet) {
     fmt::print(stderr, "mxq: prompt of {} tokens in {:.2f} s, then {} tokens, {:.0f} a second\n", result.prompt_tokens,
                result.prompt_seconds, result.ids.size(), speed);

@@ -113,7 +113,7 @@ Perplexity measure_perplexity(const fs::path& path, const SelfText& text, const 
   const auto starts = start_tokens(*model, *open_model_tokenizer(*model));
   const auto decoder = load(*model, run, progress);
   const Windows windows = whole_sequences(sample_sequences(*decoder, starts, text, progress));
-  Perplexity result = perplexity_of(*decoder, windows, default_batch(run), progress);
+  Perplexity result = perplexity_of(*decoder, windows, kDefaultBatch, progress);
   result.weight_bytes = stored_bytes(*model);
   return result;
 }
@@ -141,7 +141,7 @@ Comparison compare_models(const fs::path& path, const fs::path& base_path, const
   const auto starts = start_tokens(*base, *open_model_tokenizer(*base));
   const auto decoder = load(*base, run, progress);
   const Windows windows = whole_sequences(sample_sequences(*decoder, starts, text, progress));
-  return compare_on(*model, *decoder, *base, windows, run, default_batch(run), progress);
+  return compare_on(*model, *decoder, *base, windows, run, kDefaultBatch, progress);
 }
 
 }  // namespace mxq

@@ -30,12 +30,15 @@ using Perplexities = RealModel;
 
 TEST_F(Perplexities, EqualTransformers) {
   Decoder decoder(*model_);
-  const double expected = reference_["hf_recipe_1024_512"]["windows_4"];
-  const Perplexity found = perplexity_of(decoder, cut_windows(first(1024 + 3 * 512), {}, -1), 1024, silent_);
-  EXPECT_EQ(found.windows, 4);
-  EXPECT_EQ(found.tokens, 1024 + 3 * 512);
-  EXPECT_NEAR(found.perplexity / expected, 1, 1e-4);
-  std::printf("perplexity %.6f, transformers %.6f\n", found.perplexity, expected);
+  for (const int windows : {4, 16}) {
+    const double expected = reference_["hf_recipe_1024_512"]["windows_" + std::to_string(windows)];
+    const auto tokens = static_cast<size_t>(1024 + (windows - 1) * 512);
+    const Perplexity found = perplexity_of(decoder, cut_windows(first(tokens), {}, -1), 1024, silent_);
+    EXPECT_EQ(found.windows, windows);
+    EXPECT_EQ(found.tokens, tokens);
+    EXPECT_NEAR(found.perplexity / expected, 1, 1e-4);
+    std::printf("perplexity of %d windows %.6f, transformers %.6f\n", windows, found.perplexity, expected);
+  }
 }
 
 TEST_F(Perplexities, LlamaCppsRecipeByPlainSums) {

@@ -6,7 +6,7 @@ namespace mxq {
 
 namespace {
 
-constexpr int64_t kLogitBytes = 64 << 20;  // of logits of one decoder in memory at a time
+constexpr int64_t kLogitBytes = 16 << 20;  // of logits of one decoder in memory at a time
 constexpr int64_t kMinLogitRows = 32;
 
 /// Rows of the hidden states that count, and the tokens they should predict.
@@ -96,12 +96,8 @@ int64_t window_tokens(std::span<const Window> windows) {
   return tokens;
 }
 
-int64_t default_batch(const RunOptions& run) {
-  return run.packed ? 2048 : 1024;
-}
-
 int64_t batch_of(const PerplexityOptions& options) {
-  return options.batch_tokens > 0 ? options.batch_tokens : default_batch(options.run);
+  return options.batch_tokens > 0 ? options.batch_tokens : kDefaultBatch;
 }
 
 }  // namespace mxq

@@ -32,8 +32,9 @@ std::vector<double> prediction_weights(std::span<const Window> windows);
 /// Tokens of all windows.
 int64_t window_tokens(std::span<const Window> windows);
 
-/// Tokens that pass through a model at once where nobody says otherwise.
-int64_t default_batch(const RunOptions& run);
+/// Tokens that pass through a model at once where nobody says otherwise. Twice as many cost 30 MiB on SmolLM2 and make
+/// packed weights 3 % faster, others slower.
+constexpr int64_t kDefaultBatch = 1024;
 /// The batch that the options ask for, or the default.
 int64_t batch_of(const PerplexityOptions& options);
 
