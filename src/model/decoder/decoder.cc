@@ -96,32 +96,33 @@ int64_t Decoder::resident_bytes() const {
   return bytes;
 }
 
-// x_ += delta_, what the layer before gave (nothing at -1, the embedding); then delta_ and operand_ = rms_norm(x_).
-void Decoder::add_and_norm(int64_t layer_before, const std::vector<float>& weight) {
+// Adds to x_ what is pending; then delta_ and operand_ = rms_norm(x_).
+void Decoder::add_and_norm(const std::vector<float>& weight) {
   const int64_t width = config_.hidden_size;
   operand_.resize(n_, width);
   std::atomic<bool> finite{true};
   parallel_for(n_, [&](int64_t i) {
     float* x = x_.data() + i * width;
     float* delta = delta_.data() + i * width;
-    if (layer_before >= 0) add(x, delta, width);
+    if (pending_) add(x, delta, width);
     if (!std::isfinite(rms_norm(x, weight.data(), static_cast<float>(config_.rms_norm_eps), width, delta))) {
       finite = false;
     }
     operand_.set_row(i, delta);
   });
+  pending_ = false;
   if (finite) return;
-  const std::string name = layer_before < 0 ? "the embedding" : fmt::format("layer {}", layer_before);
+  const std::string name = last_layer_ < 0 ? "the embedding" : fmt::format("layer {}", last_layer_);
   throw Error(ErrorCode::not_finite, "run model", name + " gives NaN or infinity");
 }
 
-// delta_ = what attention adds to x_.
+// Leaves pending what attention adds to x_.
 void Decoder::attend(int64_t index, std::span<const Sequence> sequences) {
   const Layer& layer = layers_[static_cast<size_t>(index)];
   const AttentionShape shape{config_.num_attention_heads, config_.num_key_value_heads, config_.head_dim,
                              index < config_.first_window_layer ? 0 : config_.sliding_window.value_or(0)};
   const int64_t q_row = shape.heads * shape.head_dim, kv_row = shape.kv_heads * shape.head_dim;
-  add_and_norm(index - 1, layer.input_norm);
+  add_and_norm(layer.input_norm);
   layer.q.apply(operand_, q_.data());
   layer.k.apply(operand_, k_.data());
   layer.v.apply(operand_, v_.data());
@@ -162,12 +163,14 @@ void Decoder::attend(int64_t index, std::span<const Sequence> sequences) {
   causal_attention(shape, compute_, inputs);
   operand_.set(attended_.data(), n_, q_row);
   layer.o.apply(operand_, delta_.data());
+  pending_ = true;
+  last_layer_ = index;
 }
 
-// x_ += delta_; delta_ = what the feed-forward network adds to it.
+// Likewise the feed-forward network.
 void Decoder::feed_forward(int64_t index) {
   const Layer& layer = layers_[static_cast<size_t>(index)];
-  add_and_norm(index, layer.post_attention_norm);
+  add_and_norm(layer.post_attention_norm);
   layer.gate.apply(operand_, gate_.data());
   layer.up.apply(operand_, up_.data());
   const int64_t width = config_.intermediate_size;
@@ -177,11 +180,12 @@ void Decoder::feed_forward(int64_t index) {
     operand_.set_row(i, gate_.data() + i * width);
   });
   layer.down.apply(operand_, delta_.data());
+  pending_ = true;
 }
 
-// Checks the ids, makes room for all activations and looks the tokens up.
+// Checks the ids and makes room for all activations.
 void Decoder::start(std::span<const Sequence> sequences) {
-  std::vector<int32_t> ids;
+  ids_.clear();
   positions_.clear();
   for (const Sequence& sequence : sequences) {
     int64_t position = sequence.cache != nullptr ? sequence.cache->length : 0;
@@ -190,13 +194,13 @@ void Decoder::start(std::span<const Sequence> sequences) {
         throw Error(ErrorCode::usage, "run model", fmt::format("token id {}", id),
                     fmt::format("0 to {}", config_.vocab_size - 1));
       }
-      ids.push_back(id);
+      ids_.push_back(id);
       positions_.push_back(position++);
     }
     rope_.reserve(position);
     if (sequence.cache != nullptr) sequence.cache->layers.resize(layers_.size());
   }
-  n_ = static_cast<int64_t>(ids.size());
+  n_ = static_cast<int64_t>(ids_.size());
   const auto make_room = [this](std::vector<float>& buffer, int64_t width) {
     buffer.resize(static_cast<size_t>(n_ * width));
   };
@@ -210,7 +214,19 @@ void Decoder::start(std::span<const Sequence> sequences) {
   make_room(v_, key);
   make_room(gate_, config_.intermediate_size);
   make_room(up_, config_.intermediate_size);
-  embedding_.gather(ids.data(), n_, x_.data());
+  pending_ = false;
+}
+
+void Decoder::look_up() {
+  embedding_.gather(ids_.data(), n_, x_.data());
+  last_layer_ = -1;
+}
+
+void Decoder::run(std::span<const Sequence> sequences, int64_t first, int64_t last) {
+  for (int64_t i = first; i < last; ++i) {
+    attend(i, sequences);
+    feed_forward(i);
+  }
 }
 
 std::vector<float> Decoder::hidden(std::span<const int32_t> ids) {
@@ -220,16 +236,55 @@ std::vector<float> Decoder::hidden(std::span<const int32_t> ids) {
 
 std::vector<float> Decoder::hidden(std::span<const Sequence> sequences) {
   start(sequences);
-  const auto layers = static_cast<int64_t>(layers_.size());
-  for (int64_t i = 0; i < layers; ++i) {
-    attend(i, sequences);
-    feed_forward(i);
-  }
-  add_and_norm(layers - 1, norm_);
+  look_up();
+  run(sequences, 0, layers());
+  add_and_norm(norm_);
   for (const Sequence& sequence : sequences) {
     if (sequence.cache != nullptr) sequence.cache->length += static_cast<int64_t>(sequence.ids.size());
   }
   return delta_;
+}
+
+std::vector<float> Decoder::embed(std::span<const Sequence> sequences) {
+  start(sequences);
+  look_up();
+  return x_;
+}
+
+void Decoder::run_layers(std::span<const Sequence> sequences, int64_t first, int64_t last,
+                         std::vector<float>& residual) {
+  start(sequences);
+  x_.swap(residual);
+  last_layer_ = first - 1;
+  run(sequences, first, last);
+  const int64_t width = config_.hidden_size;
+  if (pending_) parallel_for(n_, [&](int64_t i) { add(x_.data() + i * width, delta_.data() + i * width, width); });
+  x_.swap(residual);
+}
+
+std::vector<float> Decoder::last_norm(std::span<const Sequence> sequences, std::span<const float> residual) {
+  start(sequences);
+  std::copy(residual.begin(), residual.end(), x_.begin());
+  last_layer_ = layers() - 1;
+  add_and_norm(norm_);
+  return delta_;
+}
+
+Linear* Decoder::find_matrix(const std::string& name) {
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    Layer& layer = layers_[i];
+    for (const auto& [module, linear] :
+         std::initializer_list<std::pair<const char*, Linear*>>{{"self_attn.q_proj", &layer.q},
+                                                                {"self_attn.k_proj", &layer.k},
+                                                                {"self_attn.v_proj", &layer.v},
+                                                                {"self_attn.o_proj", &layer.o},
+                                                                {"mlp.gate_proj", &layer.gate},
+                                                                {"mlp.up_proj", &layer.up},
+                                                                {"mlp.down_proj", &layer.down}}) {
+      if (name == fmt::format("model.layers.{}.{}", i, module)) return linear;
+    }
+  }
+  return nullptr;
 }
 
 void Decoder::logits(const float* hidden, int64_t n, float* out) const {

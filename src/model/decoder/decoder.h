@@ -43,8 +43,11 @@ class Decoder {
 
   int64_t vocab_size() const { return config_.vocab_size; }
   int64_t hidden_size() const { return config_.hidden_size; }
+  int64_t layers() const { return static_cast<int64_t>(layers_.size()); }
   /// The longest sequence that the model was made for; 0: unknown.
   int64_t max_positions() const { return config_.max_position_embeddings; }
+  /// The matrix of that name ("model.layers.0.self_attn.q_proj"), so that it can be replaced; null where there is none.
+  Linear* find_matrix(const std::string& name);
   /// Bytes of matrices that stay in memory.
   int64_t resident_bytes() const;
 
@@ -54,6 +57,12 @@ class Decoder {
   std::vector<float> hidden(std::span<const Sequence> sequences);
   /// Of one sequence without cache.
   std::vector<float> hidden(std::span<const int32_t> ids);
+  /// The parts of hidden(), for those who look between the layers; without caches. The residual stream,
+  /// [sum of ids, hidden_size], as it enters layer 0; layers [first, last) applied to it; the last hidden states of it.
+  /// Errors as above.
+  std::vector<float> embed(std::span<const Sequence> sequences);
+  void run_layers(std::span<const Sequence> sequences, int64_t first, int64_t last, std::vector<float>& residual);
+  std::vector<float> last_norm(std::span<const Sequence> sequences, std::span<const float> residual);
   /// Logits of `n` hidden states: [n, vocab_size].
   void logits(const float* hidden, int64_t n, float* out) const;
 
@@ -66,7 +75,9 @@ class Decoder {
   void start(std::span<const Sequence> sequences);
   void attend(int64_t index, std::span<const Sequence> sequences);
   void feed_forward(int64_t index);
-  void add_and_norm(int64_t layer_before, const std::vector<float>& weight);
+  void look_up();
+  void run(std::span<const Sequence> sequences, int64_t first, int64_t last);
+  void add_and_norm(const std::vector<float>& weight);
 
   ModelConfig config_;
   Compute compute_;
@@ -76,7 +87,10 @@ class Decoder {
   std::vector<float> norm_;
   // Activations of the tokens at hand.
   int64_t n_ = 0;
+  std::vector<int32_t> ids_;
   std::vector<int64_t> positions_;
+  bool pending_ = false;     // delta_ is still to be added to x_
+  int64_t last_layer_ = -1;  // the last one that x_ and delta_ come from; -1: the embedding
   std::vector<float> x_, delta_, q_, k_, v_, attended_, gate_, up_;
   Operand operand_;
 };

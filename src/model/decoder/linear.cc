@@ -48,13 +48,29 @@ Linear::Linear(const ModelSource& model, const std::string& name, int64_t out, i
     Operand weights(scratch_->compute());
     read_rows(0, out, weights);
     model.done(*weight_);
-    if (weights.compute() == Compute::f32) {
-      f32_ = std::move(weights).take_f32();
-    } else {
-      bf16_.emplace(out, in, weights.bf16());
-    }
+    keep(std::move(weights));
   }
   if (biased || model.find(name + ".bias") != nullptr) bias_ = read_vector(model, name + ".bias", out);
+}
+
+void Linear::keep(Operand&& weights) {
+  if (weights.compute() == Compute::f32) {
+    f32_ = std::move(weights).take_f32();
+  } else {
+    bf16_.emplace(out_, in_, weights.bf16());
+  }
+}
+
+Linear Linear::with_weights(const float* weights) const {
+  Linear other;
+  other.out_ = out_;
+  other.in_ = in_;
+  other.bias_ = bias_;
+  other.scratch_ = scratch_;
+  Operand operand(scratch_->compute());
+  operand.set(weights, out_, in_);
+  other.keep(std::move(operand));
+  return other;
 }
 
 int64_t Linear::resident_bytes() const {

@@ -22,16 +22,21 @@ class Linear {
   Linear(const ModelSource& model, const std::string& name, int64_t out, int64_t in, bool biased, bool packed,
          std::shared_ptr<Operand> scratch);
 
+  /// The same matrix with other weights, [out, in], which stay in memory; bias and the rest as they are.
+  Linear with_weights(const float* weights) const;
+
   /// y [x.rows(), out].
   void apply(const Operand& x, float* y) const;
   /// Rows of the matrix itself, as an embedding's: row ids[i] goes to out + i * in.
   void gather(const int32_t* ids, int64_t n, float* out) const;
 
   int64_t out_features() const { return out_; }
+  int64_t in_features() const { return in_; }
   /// Bytes of weights held in memory.
   int64_t resident_bytes() const;
 
  private:
+  void keep(Operand&& weights);
   void read_rows(int64_t first, int64_t count, Operand& out) const;
   void apply_packed(const Operand& x, float* y) const;
 
