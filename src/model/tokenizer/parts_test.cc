@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <random>
 
@@ -96,6 +97,71 @@ TEST(Bpe, MergesAsTheDefinition) {
     expected.insert(expected.begin(), -7);
     EXPECT_EQ(merged, expected);
   }
+}
+
+// Cut wherever that is allowed, each part merged alone.
+std::vector<int32_t> merge_parts(const std::vector<int32_t>& ids, const MergeCuts& cuts, MergeLoop& loop) {
+  std::vector<int32_t> merged;
+  size_t from = 0;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (i > 0 && cuts.may_cut(static_cast<uint32_t>(ids[i - 1]), static_cast<uint32_t>(ids[i]))) {
+      loop.run(merged, from);
+      from = merged.size();
+    }
+    merged.push_back(ids[i]);
+  }
+  loop.run(merged, from);
+  return merged;
+}
+
+TEST(Bpe, PartsMergeAsTheWhole) {
+  size_t tables_with_cuts = 0, tables_without = 0;
+  for (unsigned seed = 0; seed < 3000; ++seed) {
+    SCOPED_TRACE(seed);
+    std::mt19937 random(seed);
+    const auto below = [&](uint32_t n) { return std::uniform_int_distribution<uint32_t>(0, n - 1)(random); };
+    // Merges of anything with anything, so that tokens have several spellings; or each of a new token, which has one.
+    const bool several = seed % 3 == 0;
+    const uint32_t symbols = 2 + below(8), merged = below(12), vocabulary = symbols + merged;
+    std::vector<BpeMerge> merges;
+    for (uint32_t i = 0; i < merged; ++i) {
+      const uint32_t whole = symbols + i, known = several ? vocabulary : whole;
+      merges.push_back({below(known), below(known), several ? below(vocabulary) : whole, below(merged)});
+    }
+    std::shuffle(merges.begin(), merges.end(), random);
+    std::vector<bool> initial(vocabulary);
+    for (uint32_t id = 0; id < vocabulary; ++id) initial[id] = id < symbols || below(8) == 0;
+    std::vector<uint32_t> alphabet;
+    for (uint32_t id = 0; id < vocabulary; ++id) {
+      if (initial[id]) alphabet.push_back(id);
+    }
+    const MergeCuts cuts(merges, initial);
+    const MergeTable table(merges, vocabulary);
+    MergeLoop loop(table);
+    bool any = false;
+    for (const uint32_t a : alphabet) {
+      for (const uint32_t b : alphabet) any |= cuts.may_cut(a, b);
+    }
+    ++(any ? tables_with_cuts : tables_without);
+    for (int text = 0; text < 4; ++text) {
+      std::vector<int32_t> ids(below(80));
+      for (auto& id : ids) id = static_cast<int32_t>(alphabet[below(static_cast<uint32_t>(alphabet.size()))]);
+      ASSERT_EQ(merge_parts(ids, cuts, loop), merge_slowly(ids, merges));
+    }
+  }
+  EXPECT_GT(tables_with_cuts, 1000u);
+  EXPECT_GT(tables_without, 100u);
+}
+
+TEST(Bpe, CutsWhereNoTokenReachesAcross) {
+  // a b c d; ab, abc; "d" merges with nothing, and nothing begins with c or ends in a.
+  const MergeCuts cuts({{0, 1, 4, 0}, {4, 2, 5, 1}}, {true, true, true, true, false, false});
+  EXPECT_FALSE(cuts.may_cut(0, 1));
+  EXPECT_FALSE(cuts.may_cut(1, 2));
+  EXPECT_TRUE(cuts.may_cut(0, 2));
+  EXPECT_TRUE(cuts.may_cut(2, 0));
+  EXPECT_TRUE(cuts.may_cut(3, 0));
+  EXPECT_TRUE(cuts.may_cut(2, 3));
 }
 
 TEST(AddedTokens, LeftmostThenLongest) {
