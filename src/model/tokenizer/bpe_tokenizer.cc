@@ -141,12 +141,7 @@ std::string BpeTokenizer::normalize(std::string_view text, bool is_first) const 
         replace_all(result, step.from, step.to);
         break;
       case NormalizeStep::nfc:
-        if (const auto at = find_not_nfc(result)) {
-          throw Error(ErrorCode::unsupported, "tokenize",
-                      fmt::format("the character U+{:04X} at byte {} is not in Unicode's normal form NFC",
-                                  first_character(std::string_view(result).substr(*at)), *at),
-                      "text that is normalized already, for this model");
-        }
+        result = to_nfc(result);
         break;
       default:
         if (result.empty() || (step.kind != NormalizeStep::prepend && result.starts_with(step.to)) ||

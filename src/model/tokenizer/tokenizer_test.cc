@@ -321,8 +321,7 @@ TEST(Tokenizer, RefusesTextThatIsNotUtf8AndIdsThatAreNotThere) {
   Json nfc = byte_level();
   nfc["normalizer"] = {{"type", "NFC"}};
   EXPECT_THAT(open(nfc).encode("é"), ElementsAre(12, 9, 10));
-  expect_error(kUnsupported, "the character U+0301 at byte 1 is not in Unicode's normal form NFC",
-               [&] { open(nfc).encode("e\u0301"); });
+  EXPECT_THAT(open(nfc).encode("e\u0301"), ElementsAre(12, 9, 10));
 }
 
 TEST(Tokenizer, RefusesFilesThatContradictThemselves) {
