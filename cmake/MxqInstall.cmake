@@ -7,7 +7,8 @@ install(TARGETS mxq EXPORT mxq-targets
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/mxq DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(EXPORT mxq-targets NAMESPACE mxq:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/mxq)
-install(FILES ${CMAKE_CURRENT_LIST_DIR}/FindPCRE2.cmake ${CMAKE_CURRENT_LIST_DIR}/FindxxHash.cmake
+install(FILES ${CMAKE_CURRENT_LIST_DIR}/FindPCRE2.cmake ${CMAKE_CURRENT_LIST_DIR}/Findutf8proc.cmake
+              ${CMAKE_CURRENT_LIST_DIR}/FindxxHash.cmake
   DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/mxq)
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/mxq-config.cmake.in ${PROJECT_BINARY_DIR}/mxq-config.cmake
   INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/mxq)

@@ -29,9 +29,9 @@ class Tokenizer {
 
   /// The ids that the model was trained on for this text, which must be UTF-8. An empty text gives no ids, or BOS
   /// alone. A character that the vocabulary cannot express gives the unknown token, or nothing if there is none, as
-  /// elsewhere. Throws Error(invalid_file) naming the byte where the text is not UTF-8, Error(unsupported) for a text
-  /// of 1 GiB or more, one that the tokenizer's regular expression gives up on, or one that the model wants in
-  /// Unicode's normal form NFC and is not.
+  /// elsewhere. Where the model wants Unicode's normal form NFC, the text is brought into it first.
+  /// Throws Error(invalid_file) naming the byte where the text is not UTF-8, Error(unsupported) for a text of 1 GiB or
+  /// more, or one that the tokenizer's regular expression gives up on.
   virtual std::vector<int32_t> encode(std::string_view text, const EncodeOptions& options = {}) const = 0;
 
   /// The text of the ids, special tokens spelt out. Not UTF-8 where the ids cut a character into bytes.

@@ -29,6 +29,22 @@ class MergeTable {
   std::vector<uint32_t> first_;   // of each left half; one more for the end
 };
 
+/// Where no merge can reach across, so that a long text falls into short ones, most of which come often.
+class MergeCuts {
+ public:
+  /// `initial`: by id, whether a text can consist of that symbol before anything is merged.
+  MergeCuts(const std::vector<BpeMerge>& merges, const std::vector<bool>& initial);
+  MergeCuts() = default;
+
+  /// True if the merge loop gives the same for a text of initial symbols as for its two parts, cut between neighbours
+  /// `left` and `right`, one after the other.
+  bool may_cut(uint32_t left, uint32_t right) const;
+
+ private:
+  std::vector<uint32_t> right_;  // symbols that a token may hold right after another, sorted
+  std::vector<uint32_t> first_;  // in right_, of each left one; one more for the end; empty: nothing may be cut
+};
+
 /// Applies merges in O(n log n). Holds memory that words share; not for two threads at once.
 class MergeLoop {
  public:

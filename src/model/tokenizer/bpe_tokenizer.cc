@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <span>
 #include <utility>
 
 #include "model/tokenizer/byte_level.h"
@@ -18,6 +19,8 @@ namespace {
 constexpr size_t kLongestText = size_t{1} << 30;  // positions are 32 bits
 // Longer words come rarely twice.
 constexpr size_t kLongestCachedWord = 64;
+// Characters whose tokens are in a table: most scripts, and U+2581.
+constexpr uint32_t kQuickCharacters = 0x10000;
 
 void replace_all(std::string& text, std::string_view from, std::string_view to) {
   if (from.empty() || text.find(from) == std::string::npos) return;
@@ -78,6 +81,14 @@ BpeTokenizer::BpeTokenizer(TokenizerSpec spec) : spec_(std::move(spec)) {
       pieces_[static_cast<size_t>(byte_ids_[byte])] = std::string(1, static_cast<char>(byte));
     }
   }
+  if (!spec_.byte_level) {
+    character_ids_.assign(kQuickCharacters, kNone);
+    for (const auto& [text, id] : ids_) {
+      const uint32_t character = character_length(text) == text.size() ? first_character(text) : kQuickCharacters;
+      if (character < kQuickCharacters) character_ids_[character] = id;
+    }
+  }
+  cuts_ = MergeCuts(spec_.merges, initial_symbols());
   merges_ = MergeTable(std::exchange(spec_.merges, {}), count);
   for (const auto& rule : spec_.split) splitters_.emplace_back(spec_.operation, rule);
 
@@ -101,6 +112,27 @@ int32_t BpeTokenizer::find(std::string_view word) const {
   return found == ids_.end() ? kNone : found->second;
 }
 
+int32_t BpeTokenizer::find_character(std::string_view text) const {
+  const uint32_t character = first_character(text);
+  return character < character_ids_.size() ? character_ids_[character] : find(text);
+}
+
+// All that Encoder::put() may be given.
+std::vector<bool> BpeTokenizer::initial_symbols() const {
+  std::vector<bool> initial(spec_.tokens.size());
+  const auto add = [&](int32_t id) {
+    if (id != kNone) initial[static_cast<size_t>(id)] = true;
+  };
+  if (spec_.unknown) add(static_cast<int32_t>(*spec_.unknown));
+  for (const int32_t id : byte_ids_) add(id);
+  if (!spec_.byte_level) {
+    for (const auto& [text, id] : ids_) {
+      if (character_length(text) == text.size()) add(id);
+    }
+  }
+  return initial;
+}
+
 std::string BpeTokenizer::normalize(std::string_view text, bool is_first) const {
   std::string result(text);
   for (const auto& step : spec_.normalize) {
@@ -109,12 +141,7 @@ std::string BpeTokenizer::normalize(std::string_view text, bool is_first) const 
         replace_all(result, step.from, step.to);
         break;
       case NormalizeStep::nfc:
-        if (const auto at = find_not_nfc(result)) {
-          throw Error(ErrorCode::unsupported, "tokenize",
-                      fmt::format("the character U+{:04X} at byte {} is not in Unicode's normal form NFC",
-                                  first_character(std::string_view(result).substr(*at)), *at),
-                      "text that is normalized already, for this model");
-        }
+        result = to_nfc(result);
         break;
       default:
         if (result.empty() || (step.kind != NormalizeStep::prepend && result.starts_with(step.to)) ||
@@ -147,12 +174,7 @@ class BpeTokenizer::Encoder {
     const bool cached = text.size() <= kLongestCachedWord;
     if (cached) {
       const auto [entry, is_new] = seen_.try_emplace(text, from, 0);
-      if (!is_new) {
-        const auto [first, count] = entry->second;
-        out_.resize(from + count);
-        std::copy_n(out_.begin() + static_cast<ptrdiff_t>(first), count, out_.begin() + static_cast<ptrdiff_t>(from));
-        return;
-      }
+      if (!is_new) return repeat(entry->second);
       merge(text, from);
       entry->second.second = out_.size() - from;
     } else {
@@ -177,11 +199,46 @@ class BpeTokenizer::Encoder {
         text.remove_prefix(length);
       }
     }
-    loop_.run(out_, from);
+    if (out_.size() - from <= kLongestCachedWord) return loop_.run(out_, from);
+    // A text without words: cut where nothing merges, and merge parts that come again only once.
+    long_words_.emplace_back(out_.begin() + static_cast<ptrdiff_t>(from), out_.end());
+    const std::vector<int32_t>& symbols = long_words_.back();
+    out_.resize(from);
+    const auto symbol = [&](size_t i) { return static_cast<uint32_t>(symbols[i]); };
+    for (size_t begin = 0, end = 1; begin < symbols.size(); begin = end++) {
+      while (end < symbols.size() && !tokenizer_.cuts_.may_cut(symbol(end - 1), symbol(end))) ++end;
+      part(std::span(symbols).subspan(begin, end - begin));
+    }
+  }
+
+  // Like word(), of initial symbols.
+  void part(std::span<const int32_t> symbols) {
+    const auto merged = [&] {
+      const size_t from = out_.size();
+      out_.insert(out_.end(), symbols.begin(), symbols.end());
+      loop_.run(out_, from);
+    };
+    if (symbols.size() == 1 || symbols.size() > kLongestCachedWord) return merged();
+    const std::string_view key(reinterpret_cast<const char*>(symbols.data()), symbols.size_bytes());
+    const auto [entry, is_new] = seen_parts_.try_emplace(key, out_.size(), 0);
+    if (is_new) {
+      merged();
+      entry->second.second = out_.size() - entry->second.first;
+    } else {
+      repeat(entry->second);
+    }
+  }
+
+  // Appends what is in out_ already.
+  void repeat(const std::pair<size_t, size_t>& where) {
+    const auto [first, count] = where;
+    const size_t from = out_.size();
+    out_.resize(from + count);
+    std::copy_n(out_.begin() + static_cast<ptrdiff_t>(first), count, out_.begin() + static_cast<ptrdiff_t>(from));
   }
 
   void character(std::string_view text) {
-    int32_t id = tokenizer_.find(text);
+    const int32_t id = tokenizer_.find_character(text);
     if (id == kNone && spec_.byte_fallback) {
       const auto byte_id = [&](char c) { return tokenizer_.byte_ids_[static_cast<unsigned char>(c)]; };
       if (std::all_of(text.begin(), text.end(), [&](char c) { return byte_id(c) != kNone; })) {
@@ -205,7 +262,9 @@ class BpeTokenizer::Encoder {
   const TokenizerSpec& spec_;
   MergeLoop loop_;
   std::vector<int32_t>& out_;
-  std::unordered_map<std::string_view, std::pair<size_t, size_t>> seen_;  // where in out_, how many
+  using Seen = std::unordered_map<std::string_view, std::pair<size_t, size_t>>;  // where in out_, how many
+  Seen seen_, seen_parts_;                                                       // by text, by initial symbols
+  std::deque<std::vector<int32_t>> long_words_;  // initial symbols; seen_parts_ looks into them
   bool unknown_before_ = false;
 };
 

@@ -30,15 +30,19 @@ class BpeTokenizer : public Tokenizer {
   static constexpr int32_t kNone = -1;
 
   int32_t find(std::string_view word) const;
+  int32_t find_character(std::string_view character) const;
+  std::vector<bool> initial_symbols() const;
   std::string normalize(std::string_view text, bool is_first) const;
 
   TokenizerSpec spec_;
   AddedTokens added_, normalized_;
   std::vector<Splitter> splitters_;
   MergeTable merges_;
+  MergeCuts cuts_;
   std::vector<std::string> pieces_;               // what each id decodes to
   std::unordered_map<std::string, int32_t> ids_;  // by the text or bytes that a token stands for
   std::array<int32_t, 256> byte_ids_{};           // a byte's token; kNone where there is none
+  std::vector<int32_t> character_ids_;            // likewise of the characters below its size
 };
 
 }  // namespace mxq

@@ -1,15 +1,12 @@
-// Unicode's normal form C, as far as telling whether a text is in it.
+// Unicode's normal form C.
 #pragma once
 
-#include <cstddef>
-#include <optional>
+#include <string>
 #include <string_view>
 
 namespace mxq {
 
-/// Where the first character stands that the quick check of Unicode Standard Annex 15 does not accept: the text is not
-/// in NFC, or may not be (a combining character that could join what is before it). nullopt: the text is in NFC.
-/// `text` must be UTF-8. By Unicode 14.
-std::optional<size_t> find_not_nfc(std::string_view text);
+/// Canonical decomposition, then composition (Unicode Standard Annex 15). `text` must be UTF-8.
+std::string to_nfc(std::string_view text);
 
 }  // namespace mxq
