@@ -10,7 +10,7 @@ import time
 mxq, model = sys.argv[1:]
 with tempfile.TemporaryDirectory() as folder:
     started = time.monotonic()
-    done = subprocess.run([mxq, "quantize", model, "--bits", "3.25", "-o", f"{folder}/out", "--no-cache", "--json"],
+    done = subprocess.run([mxq, "quantize", model, "--bits", "3.25", "--objective", "rel", "-o", f"{folder}/out", "--no-cache", "--json"],
                           capture_output=True, text=True, check=True)
     wall = time.monotonic() - started
 result = json.loads(done.stdout)

@@ -14,6 +14,7 @@ namespace mxq {
 
 /// What a plan minimises, a sum over the matrices.
 enum class Objective {
+  kl,   // sensitivity * F^2: the predicted KL divergence of the outputs, in nats a token
   rel,  // params * F^2 / ||W||^2 (||W||^2 replaced by F^2 at b4g64 where the table has no norms)
   f2,   // F^2
   f,    // F, the paper's

@@ -24,6 +24,9 @@ struct MatrixErrors {
   double norm = 0;      // ||W||_F; 0 where unknown (the authors' tables)
   double kurtosis = 0;  // Fisher's plus 3 (a normal distribution has 3), as the authors' tables
   std::vector<SchemeCost> schemes;
+  /// KL divergence of the model's outputs, in nats a token, for each unit of F^2 in this matrix (mxq/sensitivity.h);
+  /// negative: unknown.
+  double sensitivity = -1;
 };
 
 struct ErrorTable {
@@ -31,7 +34,7 @@ struct ErrorTable {
 };
 
 /// CSV, one row a (matrix, scheme): layer,module,nbit1,gsize1,nbit2,gsize2,fnorm,memmb,params,kurtosis then
-/// norm,matrix,rows,cols,scheme,bytes. read_error_table needs only the columns layer, module, nbit1, gsize1, fnorm,
+/// norm,matrix,rows,cols,scheme,bytes and, where all are known, sensitivity. read_error_table needs only the columns layer, module, nbit1, gsize1, fnorm,
 /// memmb and params (the authors' files; memmb = MiB, bytes = memmb * 2^20) and takes them in any order; unknown
 /// columns are ignored. Throws Error(invalid_file) naming line and column for a missing column, a cell that is not a
 /// number, a negative or non-finite value, a (matrix, scheme) given twice, or matrices with no scheme at all.

@@ -20,6 +20,10 @@ struct WriteOptions {
   bool overwrite = false;
 };
 
+/// Throws Error(usage) where `out` exists and is not to be overwritten: what quantize_model() says too, but after the
+/// work that led to its plan.
+void check_output(const std::filesystem::path& out, const WriteOptions& options);
+
 struct WriteReport {
   std::map<std::string, int64_t> files;  // file name -> bytes
   int64_t matrix_bytes = 0;              // of the quantized matrices: equals the plan's

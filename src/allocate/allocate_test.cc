@@ -49,6 +49,17 @@ TEST(Allocate, ValuesOfTheObjectives) {
   EXPECT_DOUBLE_EQ(allocate(two(), 150, options).value, 4 + 0.72);
   EXPECT_DOUBLE_EQ(allocate(two(), 250, options).value, 1 + 0.72);
   EXPECT_DOUBLE_EQ(allocate(two(), 300, options).value, 1 + 0.18);
+  // Sensitivities 0.5 and 0.25: 0.5 * 4 + 0.25 * 36; b8g64 for a saves 1.5, for b 6.75 but takes as many bytes more.
+  options.objective = Objective::kl;
+  ErrorTable table = two();
+  table.matrices[0].sensitivity = 0.5;
+  table.matrices[1].sensitivity = 0.25;
+  EXPECT_DOUBLE_EQ(allocate(table, 150, options).value, 2 + 9);
+  EXPECT_DOUBLE_EQ(allocate(table, 300, options).value, 0.5 + 2.25);
+  table.matrices[1].sensitivity = 0;  // whatever is done to b costs nothing
+  EXPECT_DOUBLE_EQ(allocate(table, 250, options).value, 0.5);
+  table.matrices[1].sensitivity = -1;
+  EXPECT_THAT(error_of([&] { allocate(table, 250, options); }).what(), HasSubstr("matrix 'b' has no sensitivity"));
 }
 
 TEST(Allocate, WithoutNormsRelIsRelativeToB4g64) {

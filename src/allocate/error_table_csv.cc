@@ -1,6 +1,7 @@
 // Error tables as CSV (RFC 4180: cells may be quoted, "" is a quote; lines end in LF or CRLF).
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <optional>
@@ -108,11 +109,12 @@ enum Column {
   kCols,
   kScheme,
   kBytes,
+  kSensitivity,
   kColumns
 };
 constexpr std::array<std::string_view, kColumns> kNames{"layer", "module", "nbit1",    "gsize1", "fnorm",
                                                         "memmb", "params", "kurtosis", "norm",   "matrix",
-                                                        "rows",  "cols",   "scheme",   "bytes"};
+                                                        "rows",  "cols",   "scheme",   "bytes",  "sensitivity"};
 constexpr int kRequired = kParams + 1;
 
 /// The cells of one row by column; absent columns read as empty.
@@ -203,6 +205,7 @@ MatrixErrors matrix_of(const Row& row, const std::string& name) {
   matrix.params = row.count(kParams);
   matrix.norm = row.number_or_zero(kNorm);
   matrix.kurtosis = row.number_or_zero(kKurtosis);
+  if (!row.text(kSensitivity).empty()) matrix.sensitivity = row.number(kSensitivity);
   return matrix;
 }
 
@@ -259,8 +262,11 @@ ErrorTable read_error_table(std::string_view csv, const std::string& source) {
 }
 
 std::string write_error_table(const ErrorTable& table) {
+  const bool sensitivities = std::all_of(table.matrices.begin(), table.matrices.end(),
+                                         [](const MatrixErrors& m) { return m.sensitivity >= 0; });
   std::string csv =
-      "layer,module,nbit1,gsize1,nbit2,gsize2,fnorm,memmb,params,kurtosis,norm,matrix,rows,cols,scheme,bytes\n";
+      "layer,module,nbit1,gsize1,nbit2,gsize2,fnorm,memmb,params,kurtosis,norm,matrix,rows,cols,scheme,bytes";
+  csv += sensitivities ? ",sensitivity\n" : "\n";
   for (const MatrixErrors& m : table.matrices) {
     for (const SchemeCost& s : m.schemes) {
       // Names that are not the paper's have no numbers to put into its four columns.
@@ -268,8 +274,9 @@ std::string write_error_table(const ErrorTable& table) {
       csv += fmt::format("{},{},{},{},{},{},{},{},", quoted(m.layer), quoted(m.module),
                          parts ? fmt::format("{}", parts->first) : "", parts ? fmt::format("{}", parts->second) : "",
                          parts ? "8" : "", parts ? "128" : "", s.fnorm, static_cast<double>(s.bytes) / kMiB);
-      csv += fmt::format("{},{},{},{},{},{},{},{}\n", m.params, m.kurtosis, m.norm, quoted(m.name), m.rows, m.cols,
+      csv += fmt::format("{},{},{},{},{},{},{},{}", m.params, m.kurtosis, m.norm, quoted(m.name), m.rows, m.cols,
                          quoted(s.scheme), s.bytes);
+      csv += sensitivities ? fmt::format(",{}\n", m.sensitivity) : "\n";
     }
   }
   return csv;

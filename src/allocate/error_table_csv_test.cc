@@ -79,6 +79,7 @@ TEST(ErrorTableCsv, RoundTripIsExact) {
     m.params = m.rows * m.cols;
     m.norm = number();
     m.kurtosis = number();
+    m.sensitivity = number();
     for (const char* s : {"b2g32", "b4g64", "nf4g64", "kmeans"}) {
       m.schemes.push_back({s, static_cast<int64_t>(random() >> 12), number()});
     }
@@ -97,6 +98,7 @@ TEST(ErrorTableCsv, RoundTripIsExact) {
     EXPECT_EQ(a.params, b.params);
     EXPECT_EQ(a.norm, b.norm);
     EXPECT_EQ(a.kurtosis, b.kurtosis);
+    EXPECT_EQ(a.sensitivity, b.sensitivity);
     ASSERT_EQ(a.schemes.size(), b.schemes.size());
     for (size_t s = 0; s < a.schemes.size(); ++s) {
       EXPECT_EQ(a.schemes[s].scheme, b.schemes[s].scheme);
@@ -114,6 +116,15 @@ TEST(ErrorTableCsv, WritesTheDocumentedColumns) {
             "layer,module,nbit1,gsize1,nbit2,gsize2,fnorm,memmb,params,kurtosis,norm,matrix,rows,cols,scheme,bytes\n"
             "0,q,4,64,8,128,0.1,0.5,8,3,1.5,m.0.q,2,4,b4g64,524288\n"
             "0,q,,,,,0.25,4.76837158203125e-06,8,3,1.5,m.0.q,2,4,nf4,5\n");
+  table.matrices[0].schemes.pop_back();
+  table.matrices[0].sensitivity = 0.125;
+  EXPECT_EQ(write_error_table(table),
+            "layer,module,nbit1,gsize1,nbit2,gsize2,fnorm,memmb,params,kurtosis,norm,matrix,rows,cols,scheme,bytes,"
+            "sensitivity\n0,q,4,64,8,128,0.1,0.5,8,3,1.5,m.0.q,2,4,b4g64,524288,0.125\n");
+  // Where one is unknown the column is left out.
+  table.matrices.push_back(table.matrices[0]);
+  table.matrices[1].sensitivity = -1;
+  EXPECT_FALSE(write_error_table(table).find("sensitivity") != std::string::npos);
 }
 
 TEST(ErrorTableCsv, BadInputNamesLineAndColumn) {

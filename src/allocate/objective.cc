@@ -15,8 +15,8 @@ namespace {
 
 constexpr const char* kReference = "b4g64";
 
-constexpr std::array<std::pair<Objective, std::string_view>, 3> kObjectives{
-    {{Objective::rel, "rel"}, {Objective::f2, "f2"}, {Objective::f, "f"}}};
+constexpr std::array<std::pair<Objective, std::string_view>, 4> kObjectives{
+    {{Objective::kl, "kl"}, {Objective::rel, "rel"}, {Objective::f2, "f2"}, {Objective::f, "f"}}};
 
 constexpr std::array<std::pair<Solver, std::string_view>, 2> kSolvers{
     {{Solver::exact, "exact"}, {Solver::highs, "highs"}}};
@@ -58,6 +58,17 @@ double reference(const MatrixErrors& matrix, bool norms) {
               "a table with either, or the objectives f2 and f");
 }
 
+/// Of F^2, in objectives that sum it up.
+double factor(const MatrixErrors& matrix, Objective objective, bool norms) {
+  if (objective == Objective::rel) return static_cast<double>(matrix.params) / reference(matrix, norms);
+  if (objective != Objective::kl) return 1;
+  if (matrix.sensitivity < 0 && largest_error(matrix) > 0) {
+    throw Error(ErrorCode::unsupported, "objective kl", fmt::format("matrix '{}' has no sensitivity", matrix.name),
+                "a table with sensitivities, or the objectives rel, f2 and f");
+  }
+  return std::max(0.0, matrix.sensitivity);
+}
+
 void check(const MatrixErrors& matrix) {
   const auto bad = [&](const char* what, auto value) {
     throw Error(ErrorCode::not_finite, "allocate", fmt::format("matrix '{}' has {} {}", matrix.name, what, value),
@@ -65,6 +76,7 @@ void check(const MatrixErrors& matrix) {
   };
   if (!std::isfinite(matrix.norm) || matrix.norm < 0) bad("norm", matrix.norm);
   if (matrix.params < 0) bad("params", matrix.params);
+  if (!std::isfinite(matrix.sensitivity)) bad("sensitivity", matrix.sensitivity);
   for (const SchemeCost& s : matrix.schemes) {
     if (!std::isfinite(s.fnorm) || s.fnorm < 0) bad("fnorm", s.fnorm);
     if (s.bytes < 0) bad("bytes", s.bytes);
@@ -92,7 +104,7 @@ std::vector<std::vector<double>> objective_costs(const ErrorTable& table, Object
                                  [](const MatrixErrors& m) { return m.norm > 0 || largest_error(m) == 0; });
   std::vector<std::vector<double>> costs;
   for (const MatrixErrors& m : table.matrices) {
-    const double scale = objective == Objective::rel ? static_cast<double>(m.params) / reference(m, norms) : 1;
+    const double scale = factor(m, objective, norms);
     auto& of_matrix = costs.emplace_back();
     for (const SchemeCost& s : m.schemes) {
       const double cost = objective == Objective::f ? s.fnorm : s.fnorm * s.fnorm * scale;

@@ -31,12 +31,17 @@ fs::path without_trailing_slash(fs::path folder) {
 
 }  // namespace
 
+void require_absent(const fs::path& path) {
+  std::error_code error;
+  const fs::path folder = without_trailing_slash(path);
+  if (!fs::exists(fs::symlink_status(folder, error))) return;
+  throw Error(ErrorCode::usage, "make " + folder.string(), "it exists", "another name, or --overwrite");
+}
+
 StagedFolder::StagedFolder(fs::path folder, const std::string& key, bool overwrite)
     : folder_(without_trailing_slash(std::move(folder))), overwrite_(overwrite) {
   std::error_code error;
-  if (fs::exists(fs::symlink_status(folder_, error)) && !overwrite) {
-    throw Error(ErrorCode::usage, "make " + folder_.string(), "it exists", "another name, or --overwrite");
-  }
+  if (!overwrite) require_absent(folder_);
   partial_ = folder_.parent_path() / ("." + folder_.filename().string() + ".partial");
   fs::create_directories(partial_, error);
   if (error) fail(folder_, error.message());

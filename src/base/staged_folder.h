@@ -6,6 +6,9 @@
 
 namespace mxq {
 
+/// Throws Error(usage) if anything of that name exists.
+void require_absent(const std::filesystem::path& folder);
+
 /// Work happens in ".NAME.partial" beside NAME; commit() renames it. `key` identifies what is being made: if a killed
 /// run of the same key left its partial folder, it is taken over with the files in it (resumed() is true), otherwise
 /// it is emptied. Without commit() the destructor removes the partial folder: errors leave nothing, kills leave work.

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/plan_model.h"
 #include "mxq/files.h"
 
 namespace mxq::cli {
@@ -14,14 +15,23 @@ void add_measure(CLI::App& app, const CommonOptions& common) {
   struct Options {
     std::string model, output;
     MethodOptions method;
+    bool sensitivity = false;
+    SampleTextOptions sample_text;
   };
   auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand("measure", "error table: what every scheme would lose on every matrix");
   command->add_option("MODEL", options->model, "folder of safetensors, .safetensors or .gguf")->required();
   command->add_option("-o,--output", options->output, "the table as CSV (default: standard output)")->type_name("FILE");
+  command->add_flag("--sensitivity", options->sensitivity,
+                    "also what errors in each matrix do to the outputs, for --objective kl");
+  add_sample_text(*command, options->sample_text);
   add_method(*command, options->method);
   command->callback([options, &common] {
-    const auto result = measure_model(options->model, options->method.measure(), common.progress().get());
+    auto result = measure_model(options->model, options->method.measure(), common.progress().get());
+    if (options->sensitivity) {
+      result.seconds +=
+          measure_sensitivities(options->model, options->sample_text, options->method, result.table, common);
+    }
     const std::string csv = write_error_table(result.table);
     if (!options->output.empty()) {
       write_file(options->output, csv);

@@ -154,7 +154,7 @@ void add_budget(CLI::App& command, BudgetOptions& budget) {
 
 AllocateOptions PlanOptions::allocate() const {
   AllocateOptions options;
-  options.objective = parse_objective(objective);
+  if (!objective.empty()) options.objective = parse_objective(objective);
   options.solver = parse_solver(solver);
   options.min_bits = min_bits;
   for (const auto& pin : pins) {
@@ -170,11 +170,29 @@ AllocateOptions PlanOptions::allocate() const {
   return options;
 }
 
+SelfText SampleTextOptions::text() const {
+  SelfText text{.sequences = 2, .tokens = (tokens + 1) / 2, .sampling = {}};
+  text.sampling.seed = seed;
+  return text;
+}
+
+void add_sample_text(CLI::App& command, SampleTextOptions& text) {
+  command.add_option("--sample-tokens", text.tokens, "of kl: tokens that the model samples, in two sequences")
+      ->type_name("N")
+      ->check(CLI::Range(int64_t{2}, int64_t{1} << 24))
+      ->capture_default_str();
+  command.add_option("--sample-seed", text.seed, "of kl: the same seed samples the same text")
+      ->type_name("N")
+      ->capture_default_str();
+}
+
 void add_plan_options(CLI::App& command, PlanOptions& plan) {
   auto* group = command.add_option_group("Plan");
-  group->add_option("--objective", plan.objective, "what is minimised: rel, f2 or f (the paper's)")
-      ->type_name("O")
-      ->capture_default_str();
+  group
+      ->add_option("--objective", plan.objective,
+                   "what is minimised: kl (default where the model can be run), rel, f2 or f (the paper's)")
+      ->type_name("O");
+  add_sample_text(*group, plan.sample_text);
   group->add_option("--solver", plan.solver, "exact (ours) or highs (the paper's)")
       ->type_name("S")
       ->capture_default_str();

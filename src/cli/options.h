@@ -65,9 +65,20 @@ int64_t matrix_budget_of(const Budget& budget, const ErrorTable& table, const Al
 
 void add_budget(CLI::App& command, BudgetOptions& budget);
 
-/// --objective, --solver, --pin, --min-bits, --tie.
+/// The text on which sensitivities are measured: --sample-tokens, --sample-seed.
+struct SampleTextOptions {
+  int64_t tokens = 768;
+  uint64_t seed = 0;
+
+  SelfText text() const;
+};
+void add_sample_text(CLI::App& command, SampleTextOptions& text);
+
+/// --objective, --solver, --pin, --min-bits, --tie, --sample-tokens, --sample-seed.
 struct PlanOptions {
-  std::string objective = "rel", solver = "exact";
+  std::string objective;  // empty: kl where the model can be run, rel elsewhere
+  std::string solver = "exact";
+  SampleTextOptions sample_text;
   std::vector<std::string> pins, ties;
   int min_bits = 0;
 

@@ -1,6 +1,9 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "cli/commands.h"
+#include "cli/plan_model.h"
 #include "cli/print_plan.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
@@ -26,6 +29,20 @@ void write_frontier(const ErrorTable& table, const Options& options, const Alloc
   write_file(options.frontier, csv);
 }
 
+/// By kl where the table has all sensitivities and nobody asked for another objective.
+Problem problem_of_table(const ErrorTable& table, const std::optional<Budget>& budget, const PlanOptions& plan) {
+  Problem problem{plan.allocate(), 0};
+  const bool sensitivities = std::all_of(table.matrices.begin(), table.matrices.end(),
+                                         [](const MatrixErrors& m) { return m.sensitivity >= 0; });
+  if (plan.objective.empty() && sensitivities) problem.options.objective = Objective::kl;
+  if (!budget) return problem;
+  if (budget->kind == Budget::Kind::size || budget->kind == Budget::Kind::vram) {
+    throw Error(ErrorCode::usage, "plan", "--size or --vram with --errors", "they need the MODEL; --bits does not");
+  }
+  problem.budget_bytes = matrix_budget_of(*budget, table, problem.options, {});
+  return problem;
+}
+
 void run(const Options& options, const CommonOptions& common) {
   if (options.model.empty() == options.errors.empty()) {
     throw Error(ErrorCode::usage, "plan",
@@ -34,24 +51,23 @@ void run(const Options& options, const CommonOptions& common) {
   if (!options.budget.given() && options.frontier.empty()) {
     throw Error(ErrorCode::usage, "plan", "no budget", "--bits, --size or --vram (or --frontier FILE)");
   }
-  const Budget budget = options.budget.given() ? options.budget.budget() : Budget{};
-  const AllocateOptions allocate_options = options.plan.allocate();
+  const std::optional<Budget> budget = options.budget.given() ? std::optional(options.budget.budget()) : std::nullopt;
+  options.plan.allocate();  // what is wrong is said before the model is measured
   ErrorTable table;
-  ModelBytes bytes;
   PlanFile file;
   file.quantize = options.method.measure().quantize;
+  Problem problem;
   if (options.errors.empty()) {
-    table = measure_model(options.model, options.method.measure(), common.progress().get()).table;
-    bytes = model_bytes(options.model, options.method.skip);
+    auto measured = measure_model(options.model, options.method.measure(), common.progress().get());
+    table = std::move(measured.table);
+    problem = prepare_problem(options.model, budget, options.plan, options.method, table, common, measured.seconds);
   } else {
-    if (options.budget.size || options.budget.vram) {
-      throw Error(ErrorCode::usage, "plan", "--size or --vram with --errors", "they need the MODEL; --bits does not");
-    }
     table = read_error_table(read_file(options.errors), options.errors);
+    problem = problem_of_table(table, budget, options.plan);
   }
-  if (!options.frontier.empty()) write_frontier(table, options, allocate_options);
-  if (!options.budget.given()) return;
-  file.plan = allocate(table, matrix_budget_of(budget, table, allocate_options, bytes), allocate_options);
+  if (!options.frontier.empty()) write_frontier(table, options, problem.options);
+  if (!budget) return;
+  file.plan = allocate(table, problem.budget_bytes, problem.options);
   const std::string json = write_plan(file);
   if (!options.output.empty()) write_file(options.output, json);
   if (common.json) {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/plan_model.h"
 #include "cli/print_plan.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
@@ -45,16 +46,16 @@ PlanFile make_plan(const Options& options, const CommonOptions& common, Seconds&
     allocate_options.pins.clear();
     allocate_options.min_bits = 0;
   }
-  const auto measured = measure_model(options.model, measure, common.progress().get());
+  auto measured = measure_model(options.model, measure, common.progress().get());
   seconds.measure = measured.seconds;
   PlanFile file;
   file.quantize = measure.quantize;
   if (!options.uniform.empty()) {
     file.plan = allocate(measured.table, reachable_bytes(measured.table, allocate_options).smallest, allocate_options);
   } else {
-    const ModelBytes bytes = model_bytes(options.model, measure.skip);
-    file.plan =
-        allocate(measured.table, matrix_budget_of(budget, measured.table, allocate_options, bytes), allocate_options);
+    const Problem problem =
+        prepare_problem(options.model, budget, options.plan, options.method, measured.table, common, seconds.measure);
+    file.plan = allocate(measured.table, problem.budget_bytes, problem.options);
   }
   seconds.plan = file.plan.seconds;
   if (!common.json) print_plan(file.plan, measured.table);
@@ -86,6 +87,7 @@ void print_summary(const Options& options, const PlanFile& file, const WriteRepo
 }
 
 void run(const Options& options, const CommonOptions& common) {
+  check_output(options.output, options.write);
   Seconds seconds;
   const PlanFile file = make_plan(options, common, seconds);
   const auto report = quantize_model(options.model, options.output, file, options.write, common.progress().get());

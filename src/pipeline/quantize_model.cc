@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "base/staged_folder.h"
 #include "format/hf_config.h"
 #include "model/model_source.h"
 #include "mxq/error.h"
@@ -63,6 +64,10 @@ const char* torch_dtype(DType dtype) {
 }
 
 }  // namespace
+
+void check_output(const std::filesystem::path& out, const WriteOptions& options) {
+  if (!options.overwrite) require_absent(out);
+}
 
 WriteReport quantize_model(const std::filesystem::path& path, const std::filesystem::path& out, const PlanFile& file,
                            const WriteOptions& options, Progress* progress) {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from support import MXQ, MxqTest, listing, small_model, write_safetensors
 
-QUANTIZE = ("--bits", "3.25")
+QUANTIZE = ("--bits", "3.25", "--objective", "rel")
 
 
 class BadModel(MxqTest):
@@ -160,7 +160,7 @@ class BadRequest(MxqTest):
         self.quantize(*QUANTIZE, "--schemes", "b4g64,b1g1", status=2, says="b1g1")
         self.quantize(*QUANTIZE, "--fit", "magic", status=2, says=("magic", "mse", "hqq", "rtn"))
         self.quantize(*QUANTIZE, "--metadata", "f8", status=2, says=("f8", "q8"))
-        self.quantize(*QUANTIZE, "--objective", "best", status=2, says=("best", "rel"))
+        self.quantize("--bits", "3.25", "--objective", "best", status=2, says=("best", "rel"))
         self.quantize(*QUANTIZE, "--solver", "guess", status=2, says=("guess", "exact"))
         self.quantize(*QUANTIZE, "--tie", "all", status=2, says=("all", "qkv"))
         self.quantize(*QUANTIZE, "--axis", "2", status=2)

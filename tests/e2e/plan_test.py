@@ -1,10 +1,11 @@
 """mxq plan: on models, and on the authors' error tables with their published objectives."""
 import csv
 import json
+import math
 import random
 import unittest
 
-from support import SHARED, MxqTest, needs_shared, small_model
+from support import SHARED, MxqTest, needs_shared, small_model, small_text_model
 
 
 def table(path, matrices, seed, params=4096):
@@ -44,6 +45,40 @@ class Plan(MxqTest):
             for scheme in ("b2g32", "b3g64", "b4g64", "b8g32"):
                 plan = self.mxq_json("plan", self.folder / "model", "--bits", scheme, "--objective", objective)
                 self.assertLessEqual(plan["objective"]["value"], plan["best_uniform"]["objective"] * (1 + 1e-12))
+
+    def test_objective_kl(self):
+        model = self.folder / "model"
+        small_text_model(model)
+        options = ("--bits", "3.25", "--sample-tokens", 64)
+        plan = self.mxq_json("plan", model, *options)
+        self.assertEqual(plan["objective"]["kind"], "kl")
+        self.assertLessEqual(plan["objective"]["value"], plan["best_uniform"]["objective"] * (1 + 1e-12)
+                             if plan["best_uniform"] else math.inf)
+        # The same from an error table with sensitivities, and from the cache.
+        done = self.run_mxq("measure", model, "--sensitivity", "--sample-tokens", 64, "-o", self.folder / "errors.csv")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("14 matrices perturbed one by one at b3g64 on 64 tokens of the model's own (14 known", done.stderr)
+        again = self.mxq_json("plan", "--errors", self.folder / "errors.csv", "--bits", "3.25")
+        self.assertEqual(again["objective"]["kind"], "kl")
+        self.assertEqual(again["matrices"], plan["matrices"])
+        rows = list(csv.DictReader((self.folder / "errors.csv").read_text().splitlines()))
+        for row in rows:
+            self.assertGreater(float(row["sensitivity"]), 0)
+        # Predicted: the sum of sensitivity times squared error.
+        costs = {(r["matrix"], r["scheme"]): float(r["sensitivity"]) * float(r["fnorm"]) ** 2 for r in rows}
+        self.assertAlmostEqual(sum(costs[name, m["scheme"]] for name, m in plan["matrices"].items()),
+                               plan["objective"]["value"], delta=1e-9)
+        other = self.mxq_json("plan", model, *options, "--sample-seed", 1)
+        self.assertNotEqual(other["objective"]["value"], plan["objective"]["value"])
+        self.refuses("plan", model, "--bits", "1", "--sample-tokens", 64, says="the smallest reachable")
+
+    def test_a_model_that_cannot_be_run_is_planned_by_rel(self):
+        small_model(self.folder / "model")  # without tokenizer
+        done = self.run_mxq("plan", self.folder / "model", "--bits", "3.25", "--json")
+        self.assertEqual(json.loads(done.stdout)["objective"]["kind"], "rel")
+        self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+        self.assertIn("objective rel instead of kl, for the model cannot be run", done.stderr)
+        self.refuses("plan", self.folder / "model", "--bits", "3.25", "--objective", "kl", says="tokenizer.json")
 
     def test_pin_min_bits_and_ties(self):
         small_model(self.folder / "model")

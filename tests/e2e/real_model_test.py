@@ -28,7 +28,7 @@ class SmolLM2(MxqTest):
     def test_three_and_a_quarter_bits(self):
         out = self.folder / "out"
         status, text, errors, peak = limited_rss(
-            [MXQ, "quantize", SMOLLM2, "--bits", "3.25", "-o", out, "--json", "--quiet"], self.environment)
+            [MXQ, "quantize", SMOLLM2, "--bits", "3.25", "--objective", "rel", "-o", out, "--json", "--quiet"], self.environment)
         self.assertEqual(status, 0, errors)
         result = json.loads(text)
         self.assertEqual(len(result["matrices"]), 210)
@@ -94,7 +94,7 @@ class LargeModel(MxqTest):
         gib = float(os.environ.get("MXQ_LARGE_MODEL_GIB", "1"))
         self.make(self.folder / "model", gib * 2**30)
         status, text, errors, peak = limited_rss(
-            [MXQ, "quantize", self.folder / "model", "--schemes", "b4g64,b3g64", "--fit", "rtn", "--bits", "3.6", "-o",
+            [MXQ, "quantize", self.folder / "model", "--schemes", "b4g64,b3g64", "--fit", "rtn", "--bits", "3.6", "--objective", "rel", "-o",
              self.folder / "out", "--json", "--quiet"], self.environment)
         self.assertEqual(status, 0, errors)
         limit = (512 << 20) + 3 * 4 * 14336 * 4096

@@ -28,7 +28,7 @@ class Transformers(unittest.TestCase):
     def setUpClass(cls):
         cls.temporary = tempfile.TemporaryDirectory()
         cls.folder = Path(cls.temporary.name)
-        mxq("quantize", GGUF, "--bits", "3.25", "-o", cls.folder / "packed")
+        mxq("quantize", GGUF, "--bits", "3.25", "--objective", "rel", "-o", cls.folder / "packed")
         for dtype in ("f32", "f16", "bf16"):
             mxq("dequantize", cls.folder / "packed", "-o", cls.folder / dtype, "--dtype", dtype)
         mxq("dequantize", GGUF, "-o", cls.folder / "original", "--dtype", "f32")

@@ -1,0 +1,46 @@
+// How much a model's outputs suffer from errors in each of its matrices: the factors of the objective `kl`.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "mxq/error_table.h"
+#include "mxq/generate.h"
+#include "mxq/progress.h"
+#include "mxq/run_options.h"
+#include "mxq/scheme.h"
+
+namespace mxq {
+
+struct SensitivityOptions {
+  /// The model's own text, on which its outputs are compared.
+  SelfText text{.sequences = 2, .tokens = 384, .sampling = {}};
+  /// What each matrix is turned into, alone, to see what that costs; with the fit that will be used.
+  Scheme probe{3, 64};
+  QuantizeOptions quantize;
+  /// nullopt: bf16 where the processor has it; its rounding is far below what a probe changes.
+  std::optional<Compute> compute;
+  /// Where finished probes are remembered by content, so that a killed run goes on where it was; empty: nowhere.
+  std::filesystem::path cache;
+};
+
+struct SensitivityReport {
+  int64_t probes = 0, from_cache = 0;
+  /// Matrices under whose probe the model gives NaN: their sensitivity is unknown, and taken as the largest.
+  std::vector<std::string> not_finite;
+  double seconds = 0;
+};
+
+/// Why the model cannot be run, as one line; nullopt where it can.
+std::optional<std::string> why_not_runnable(const std::filesystem::path& model);
+
+/// Sets MatrixErrors::sensitivity of all matrices of the table, which measure_model() made of this model:
+/// KL(model || only this matrix probed) / ||W - Q||_F^2, in nats a token (HIGGS, arXiv 2411.17525: the divergence is
+/// linear in the squared errors of the matrices). Throws what opening, sampling and running the model throw.
+SensitivityReport measure_sensitivity(const std::filesystem::path& model, ErrorTable& table,
+                                      const SensitivityOptions& options = {}, Progress* progress = nullptr);
+
+}  // namespace mxq
