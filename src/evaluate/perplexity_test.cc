@@ -74,15 +74,15 @@ TEST_F(Perplexities, BatchesAndThreadsChangeNothing) {
     for (const Recipe recipe : {Recipe::hf, Recipe::llama_cpp}) {
       PerplexityOptions options;
       options.recipe = recipe;
-      options.window = 48;
-      const Windows windows = cut_windows(first(200), options, -1);
+      options.window = 24;
+      const Windows windows = cut_windows(first(100), options, -1);
       const Perplexity one = perplexity_of(decoder, windows, 1, silent_);
-      for (const int64_t batch : {100, 1000}) {
+      for (const int64_t batch : {50, 1000}) {
         EXPECT_NEAR(perplexity_of(decoder, windows, batch, silent_).perplexity / one.perplexity, 1, 1e-5) << batch;
       }
       for (const int n : {1, 2}) {
         set_threads(n);
-        EXPECT_NEAR(perplexity_of(decoder, windows, 100, silent_).perplexity / one.perplexity, 1, 1e-5) << n;
+        EXPECT_NEAR(perplexity_of(decoder, windows, 50, silent_).perplexity / one.perplexity, 1, 1e-5) << n;
       }
       set_threads(0);
     }
