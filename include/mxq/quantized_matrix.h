@@ -23,13 +23,16 @@ struct QuantizedLayout {
   int64_t groups() const { return group_count(scheme, axis, rows, cols); }
   /// Axis 1: bytes from one row's codes to the next one's, a whole number of bytes.
   int64_t code_row_bytes() const;
-  /// Bytes of each part; their sum is storage_bytes() plus the column scales.
+  /// Bytes of each part; their sum is storage_bytes().
   int64_t code_bytes() const;
   int64_t scale_bytes() const;  // of `scales`; `zeros` has as many
   int64_t step_bytes() const;   // of `scale_steps`; `zero_steps` has as many
   int64_t column_scale_bytes() const;
   int64_t total_bytes() const;
 };
+
+/// The layout that quantize_matrix gives a rows x cols matrix.
+QuantizedLayout quantized_layout(const Scheme& scheme, const QuantizeOptions& options, int64_t rows, int64_t cols);
 
 /// The bytes of a quantized matrix, little-endian; docs/checkpoint.md has the layout byte by byte.
 ///   codes        dense LSB-first bit streams: code i of a stream occupies bits [b*i, b*i + b).
@@ -53,7 +56,7 @@ struct QuantizedMatrix {
   QuantizedView view() const { return {layout, codes, scales, zeros, scale_steps, zero_steps, column_scales}; }
 };
 
-/// Quantizes one matrix. Deterministic whatever the thread count. An empty matrix gives an empty result.
+/// Quantizes one matrix. Deterministic whatever the thread count. A matrix without weights has no groups.
 /// Throws Error(not_finite) naming row and column of the first NaN or infinity, Error(unsupported) for a scheme or
 /// option outside the documented range.
 QuantizedMatrix quantize_matrix(MatrixView matrix, const Scheme& scheme, const QuantizeOptions& options);

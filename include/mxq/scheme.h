@@ -43,6 +43,14 @@ enum class Metadata {
 std::string_view metadata_name(Metadata metadata);
 Metadata parse_metadata(std::string_view name);
 
+/// What is done to a matrix before it is quantized.
+enum class Normalize {
+  none,
+  columns,  // columns are divided by scales t found from the weights alone, and multiplied back when it is read
+};
+std::string_view normalize_name(Normalize normalize);
+Normalize parse_normalize(std::string_view name);
+
 /// Groups that share the fp16 steps of Metadata::q8 (g2 of the paper).
 inline constexpr int64_t kGroupsPerStep = 128;
 
@@ -53,12 +61,14 @@ struct QuantizeOptions {
   ///    (hqq's axis 0, and the paper's).
   int axis = 1;
   Metadata metadata = Metadata::q8;
+  Normalize normalize = Normalize::none;
 };
 
 /// Number of groups of a rows x cols matrix.
 int64_t group_count(const Scheme& scheme, int axis, int64_t rows, int64_t cols);
 
-/// Bytes of the stored matrix: codes, scales, zeros and steps; exactly what quantize_matrix fills.
+/// Bytes of the stored matrix: codes, scales, zeros, steps and, with Normalize::columns, 2 a column; exactly what
+/// quantize_matrix fills.
 /// With q8 this is Eq. 2, |W| (b1 + 16/g1 + 32/(128 g1)) bits, where the group divides the matrix; a short group has a
 /// scale and a zero of its own, the last step may serve fewer groups, and codes are padded to whole words.
 int64_t storage_bytes(const Scheme& scheme, const QuantizeOptions& options, int64_t rows, int64_t cols);

@@ -45,7 +45,7 @@ MeasureOptions MethodOptions::measure() const {
     options.schemes.clear();
     for (const auto& name : split(schemes, ',')) options.schemes.push_back(parse_scheme(name));
   }
-  options.quantize = {parse_fit(fit), axis, parse_metadata(metadata)};
+  options.quantize = {parse_fit(fit), axis, parse_metadata(metadata), parse_normalize(normalize)};
   options.skip = skip;
   if (!no_cache) options.cache = cache_folder();
   return options;
@@ -65,6 +65,11 @@ void add_method(CLI::App& command, MethodOptions& method) {
       ->capture_default_str();
   group->add_option("--metadata", method.metadata, "how scale and zero are stored: q8, f16 or f32")
       ->type_name("M")
+      ->capture_default_str();
+  group
+      ->add_option("--normalize", method.normalize,
+                   "columns: divide columns by scales found from the weights, stored in fp16; or none")
+      ->type_name("N")
       ->capture_default_str();
   group->add_option("--skip", method.skip, "leave matrices whose name the regular expression finds as they are")
       ->type_name("REGEX")

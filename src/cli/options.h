@@ -28,11 +28,12 @@ struct CommonOptions {
 };
 void add_common(CLI::App& app, CommonOptions& common);
 
-/// How matrices are measured and quantized: --fit, --axis, --metadata, --schemes, --skip, --no-cache.
+/// How matrices are measured and quantized: --fit, --axis, --metadata, --normalize, --schemes, --skip, --no-cache.
 struct MethodOptions {
   std::string fit = "mse";
   int axis = 1;
   std::string metadata = "q8";
+  std::string normalize = "none";
   std::string schemes = "paper";
   std::vector<std::string> skip;
   bool no_cache = false;

@@ -22,8 +22,8 @@ MeasureCache::MeasureCache(std::filesystem::path folder) : folder_(std::move(fol
 }
 
 std::string MeasureCache::key(ContentHash& hash, int64_t rows, int64_t cols, const QuantizeOptions& options) {
-  hash.add(fmt::format("{}x{} {} axis{} {} v{}", rows, cols, fit_name(options.fit), options.axis,
-                       metadata_name(options.metadata), kMeasureVersion));
+  hash.add(fmt::format("{}x{} {} axis{} {} {} v{}", rows, cols, fit_name(options.fit), options.axis,
+                       metadata_name(options.metadata), normalize_name(options.normalize), kMeasureVersion));
   return hash.hex();
 }
 

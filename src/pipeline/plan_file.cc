@@ -75,7 +75,8 @@ std::string write_plan(const PlanFile& file) {
                                            : Json();
   json["quantize"] = {{"fit", fit_name(file.quantize.fit)},
                       {"axis", file.quantize.axis},
-                      {"metadata", metadata_name(file.quantize.metadata)}};
+                      {"metadata", metadata_name(file.quantize.metadata)},
+                      {"normalize", normalize_name(file.quantize.normalize)}};
   Json matrices = Json::object();
   for (const auto& matrix : plan.matrices) {
     matrices[matrix.name] = {{"scheme", matrix.scheme}, {"bytes", matrix.bytes}, {"fnorm", matrix.fnorm}};
@@ -107,6 +108,8 @@ PlanFile read_plan(const std::string& text, const std::string& source) {
   file.quantize.fit = parse_fit(quantize.text("fit"));
   file.quantize.axis = static_cast<int>(quantize.count("axis"));
   file.quantize.metadata = parse_metadata(quantize.text("metadata"));
+  // Plans from before there was a choice have none.
+  if (json["quantize"].contains("normalize")) file.quantize.normalize = parse_normalize(quantize.text("normalize"));
   const Reader matrices = root.object("matrices");
   for (const auto& [name, entry] : json.at("matrices").items()) {
     const Reader matrix(entry, "matrices." + name + ".", source);

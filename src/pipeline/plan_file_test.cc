@@ -24,7 +24,7 @@ PlanFile example() {
   file.plan.best_uniform = UniformPlan{"b3g64", 0.5, 305};
   file.plan.matrices = {{"model.layers.0.self_attn.q_proj", "b4g64", 200, 0.25},
                         {"other \"name\"\n", "b2g32", 100, 1e-30}};
-  file.quantize = {Fit::hqq, 0, Metadata::f16};
+  file.quantize = {Fit::hqq, 0, Metadata::f16, Normalize::columns};
   return file;
 }
 
@@ -46,6 +46,7 @@ TEST(PlanFile, RoundTripKeepsEveryNumber) {
   EXPECT_EQ(again.plan.matrices[1].fnorm, 1e-30);
   EXPECT_EQ(again.quantize.metadata, Metadata::f16);
   EXPECT_EQ(again.quantize.axis, 0);
+  EXPECT_EQ(again.quantize.normalize, Normalize::columns);
 }
 
 TEST(PlanFile, HasTheDocumentedFields) {
@@ -54,6 +55,12 @@ TEST(PlanFile, HasTheDocumentedFields) {
   EXPECT_EQ(json["best_uniform"]["bytes"], 305);
   EXPECT_EQ(json["matrices"]["model.layers.0.self_attn.q_proj"]["scheme"], "b4g64");
   EXPECT_FALSE(json.contains("seconds")) << "unknown here, so that equal plans give equal bytes";
+}
+
+TEST(PlanFile, PlansWithoutNormalizeHaveNone) {
+  auto json = nlohmann::json::parse(write_plan(example()));
+  EXPECT_EQ(json["quantize"].erase("normalize"), 1u);
+  EXPECT_EQ(read_plan(json.dump(), "p").quantize.normalize, Normalize::none);
 }
 
 TEST(PlanFile, NoUniformPlanIsNull) {
@@ -76,6 +83,8 @@ TEST(PlanFile, ErrorsNameTheField) {
   EXPECT_THAT(changed("/bytes", -1), HasSubstr("'bytes' is not a count"));
   EXPECT_THAT(changed("/objective/kind", "best"), HasSubstr("best"));
   EXPECT_THAT(changed("/quantize/fit", "magic"), HasSubstr("magic"));
+  EXPECT_THAT(changed("/quantize/normalize", "rows"), HasSubstr("none, columns"));
+  EXPECT_THAT(changed("/quantize/normalize", 1), HasSubstr("'quantize.normalize' is not a string"));
   EXPECT_THAT(changed("/matrices", 3), HasSubstr("'matrices' is not an object"));
   EXPECT_THAT(changed("/matrices/model.layers.0.self_attn.q_proj", 3), HasSubstr("q_proj' is not an object"));
   EXPECT_THAT(changed("/matrices/model.layers.0.self_attn.q_proj/bytes", 0.5), HasSubstr("bytes' is not a count"));

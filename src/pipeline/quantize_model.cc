@@ -101,12 +101,12 @@ WriteReport quantize_model(const std::filesystem::path& path, const std::filesys
   int64_t matrix_bytes = 0;
   for (const auto* tensor : matrices) {
     const Scheme scheme = schemes.at(tensor);
-    const QuantizedLayout layout{tensor->rows(),     tensor->cols(),         scheme,
-                                 file.quantize.axis, file.quantize.metadata, false};
+    const QuantizedLayout layout = quantized_layout(scheme, file.quantize, tensor->rows(), tensor->cols());
     contents.tensors.push_back(quantized_output(tensor->matrix_name(), layout, [&model, tensor, scheme, &file] {
       return quantize_tensor(*model, *tensor, scheme, file.quantize);
     }));
-    config.matrices.push_back({tensor->matrix_name(), scheme.name(), tensor->rows(), tensor->cols(), false, {}, {}});
+    config.matrices.push_back(
+        {tensor->matrix_name(), scheme.name(), layout.rows, layout.cols, layout.has_column_scales, {}, {}});
     matrix_bytes += layout.total_bytes();
   }
   PlanFile stored = file;

@@ -20,6 +20,7 @@ struct Named {
 
 constexpr Named<Fit> kFits[] = {{"rtn", Fit::rtn}, {"hqq", Fit::hqq}, {"mse", Fit::mse}};
 constexpr Named<Metadata> kMetadata[] = {{"q8", Metadata::q8}, {"f16", Metadata::f16}, {"f32", Metadata::f32}};
+constexpr Named<Normalize> kNormalize[] = {{"none", Normalize::none}, {"columns", Normalize::columns}};
 
 template <typename Value, size_t n>
 Value parse_named(const Named<Value> (&known)[n], std::string_view what, std::string_view name) {
@@ -79,6 +80,12 @@ std::string_view metadata_name(Metadata metadata) {
 Metadata parse_metadata(std::string_view name) {
   return parse_named(kMetadata, "metadata", name);
 }
+std::string_view normalize_name(Normalize normalize) {
+  return name_of(kNormalize, normalize);
+}
+Normalize parse_normalize(std::string_view name) {
+  return parse_named(kNormalize, "normalize", name);
+}
 
 int64_t group_count(const Scheme& scheme, int axis, int64_t rows, int64_t cols) {
   const int64_t group = scheme.group;
@@ -124,8 +131,12 @@ int64_t QuantizedLayout::total_bytes() const {
   return code_bytes() + 2 * scale_bytes() + 2 * step_bytes() + column_scale_bytes();
 }
 
+QuantizedLayout quantized_layout(const Scheme& scheme, const QuantizeOptions& options, int64_t rows, int64_t cols) {
+  return {rows, cols, scheme, options.axis, options.metadata, options.normalize == Normalize::columns};
+}
+
 int64_t storage_bytes(const Scheme& scheme, const QuantizeOptions& options, int64_t rows, int64_t cols) {
-  return QuantizedLayout{rows, cols, scheme, options.axis, options.metadata, false}.total_bytes();
+  return quantized_layout(scheme, options, rows, cols).total_bytes();
 }
 
 double nominal_bits(const Scheme& scheme) {

@@ -79,6 +79,8 @@ TEST(Scheme, GroupsAndPadding) {
   // Axis 0: one stream of 195 codes: 74 bytes padded to 76; 4 groups.
   EXPECT_EQ(storage_bytes({3, 64}, {Fit::mse, 0, Metadata::q8}, 3, 65), 76 + 8 + 4);
   EXPECT_EQ(storage_bytes({3, 64}, {}, 0, 65), 0);
+  // Column scales are fp16.
+  EXPECT_EQ(storage_bytes({3, 64}, {Fit::mse, 1, Metadata::q8, Normalize::columns}, 3, 65), 76 + 12 + 4 + 2 * 65);
 }
 
 }  // namespace

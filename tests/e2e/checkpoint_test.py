@@ -1,6 +1,7 @@
 """The mxq checkpoint against docs/checkpoint.md: decoded here, byte by byte, by an independent reader."""
 import array
 import json
+import math
 import random
 import struct
 import unittest
@@ -29,6 +30,7 @@ def decode(tensors, name, entry, axis, metadata):
     else:
         scales, zeros = floats(tensors[name + ".scales"]), floats(tensors[name + ".zeros"])
     assert len(scales) == len(zeros) == groups
+    columns = floats(tensors[name + ".column_scales"]) if entry.get("column_scales") else None
     out = []
     row_bytes = -(-cols * bits // 8)
     for r in range(rows):
@@ -40,7 +42,8 @@ def decode(tensors, name, entry, axis, metadata):
                 position, j = bits * e, e % groups
             word = codes[position // 8] | (codes[position // 8 + 1] << 8 if position // 8 + 1 < len(codes) else 0)
             q = (word >> position % 8) & (2**bits - 1)
-            out.append(f32(f32(q - zeros[j]) * scales[j]))
+            w = f32(f32(q - zeros[j]) * scales[j])
+            out.append(f32(w * columns[c]) if columns else w)
     return out
 
 
@@ -97,6 +100,59 @@ class Checkpoint(MxqTest):
                 for fit in ("rtn", "hqq", "mse"):
                     self.check(self.folder / "model", self.folder / f"{axis}{metadata}{fit}", "--uniform", "b3g32",
                                "--axis", axis, "--metadata", metadata, "--fit", fit)
+
+    def test_column_scales(self):
+        odd = {"num_hidden_layers": 1, "hidden_size": 48, "intermediate_size": 100}
+        small_model(self.folder / "model", config=odd)
+        columns = ("--normalize", "columns")
+        for axis in (0, 1):
+            for metadata, fit in (("f16", "hqq"), ("f32", "rtn"), ("q8", "mse")):
+                out = self.folder / f"{axis}{metadata}"
+                plain = self.mxq_json("plan", self.folder / "model", "--bits", "b3g32", "--axis", axis, "--metadata",
+                                      metadata, "--fit", fit, "--min-bits", 3, "--schemes", "b3g32")
+                result = self.check(self.folder / "model", out, "--uniform", "b3g32", "--axis", axis, "--metadata",
+                                    metadata, "--fit", fit, *columns)
+                self.assertEqual((plain["quantize"]["normalize"], result["quantize"]["normalize"]), ("none", "columns"))
+                config = json.loads((out / "config.json").read_text())["quantization_config"]
+                tensors = read_folder(out)
+                for name, entry in config["matrices"].items():
+                    self.assertIs(entry["column_scales"], True)
+                    t = floats(tensors[name + ".column_scales"])
+                    self.assertEqual(len(t), entry["cols"])
+                    self.assertAlmostEqual(sum(map(math.log, t)) / len(t), 0, delta=1e-3)
+                    # The matrix takes 2 bytes a column more, and its errors are others.
+                    self.assertEqual(result["matrices"][name]["bytes"], plain["matrices"][name]["bytes"] + 2 * len(t))
+                    self.assertNotEqual(result["matrices"][name]["fnorm"], plain["matrices"][name]["fnorm"])
+
+    def test_column_scales_by_budget_plan_and_resumed(self):
+        small_model(self.folder / "model")
+        columns = ("--normalize", "columns")
+        plain = self.mxq_json("plan", self.folder / "model", "--bits", "4")  # fills the cache
+        result = self.check(self.folder / "model", self.folder / "a", "--bits", "4", *columns)
+        self.assertNotEqual(result["objective"]["value"], plain["objective"]["value"])
+        self.mxq("plan", self.folder / "model", "--bits", "4", *columns, "-o", self.folder / "plan.json")
+        self.assertEqual(self.mxq_json("measure", self.folder / "model", *columns)["from_cache"], len(matrix_names()))
+        # The plan says how; the option need not be said again.
+        self.mxq("quantize", self.folder / "model", "--plan", self.folder / "plan.json", "-o", self.folder / "b")
+        for file in (self.folder / "a").iterdir():
+            self.assertEqual(file.read_bytes(), (self.folder / "b" / file.name).read_bytes(), file.name)
+        # A checkpoint with column scales is a model: quantized in part again, the rest keeps its values.
+        self.mxq("quantize", self.folder / "a", "--uniform", "b8g32", "-o", self.folder / "twice", *columns)
+        again = self.mxq_json("plan", self.folder / "model", "--bits", "4")
+        self.assertEqual(again["matrices"], plain["matrices"])
+        plan = json.loads((self.folder / "plan.json").read_text())
+        plan["quantize"]["normalize"] = "rows"
+        (self.folder / "plan.json").write_text(json.dumps(plan))
+        self.refuses("quantize", self.folder / "model", "--plan", self.folder / "plan.json", "-o", self.folder / "c",
+                     status=2, says=("'rows'", "none, columns"))
+        self.refuses("measure", self.folder / "model", "--normalize", "rows", status=2, says=("'rows'", "none, columns"))
+
+    def test_size_budget_counts_column_scales(self):
+        small_model(self.folder / "model")
+        result = self.check(self.folder / "model", self.folder / "out", "--size", "70000", "--normalize", "columns")
+        weights = sum(s for n, s in result["files"].items() if n.endswith(".safetensors"))
+        self.assertLessEqual(weights, 70000)
+        self.assertGreater(weights, 0.9 * 70000)
 
     def test_dtypes_and_shards(self):
         for dtype in ("F32", "F16"):

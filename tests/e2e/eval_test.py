@@ -61,6 +61,16 @@ class SmallModel(MxqTest):
         self.assertTrue(0 < kl["median"] <= kl["p99"] <= kl["max"])
         self.assertIn("KL", self.mxq("eval", self.folder / "small", "--against", self.model, *text))
 
+    def test_column_scales_packed_resident_and_dequantized(self):
+        text = ("--text", self.text, "--window", 64)
+        self.mxq("quantize", self.model, "--uniform", "b3g32", "--normalize", "columns", "-o", self.folder / "packed")
+        self.mxq("quantize", self.model, "--uniform", "b3g32", "-o", self.folder / "none")
+        self.mxq("dequantize", self.folder / "packed", "-o", self.folder / "plain", "--dtype", "f32")
+        packed = self.score(*text, "--packed", model=self.folder / "packed")["perplexity"]
+        for resident in (self.folder / "packed", self.folder / "plain"):
+            self.assertAlmostEqual(self.score(*text, model=resident)["perplexity"] / packed, 1, delta=1e-5)
+        self.assertNotAlmostEqual(self.score(*text, model=self.folder / "none")["perplexity"] / packed, 1, delta=1e-5)
+
     def test_self_sampled_text(self):
         options = ("--self", "--tokens", 20, "--sequences", 4)
         first = self.score(*options)

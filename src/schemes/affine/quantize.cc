@@ -17,6 +17,7 @@
 #include "schemes/affine/fit_matrix.h"
 #include "schemes/affine/metadata.h"
 #include "schemes/affine/validate.h"
+#include "schemes/column_scales.h"
 
 namespace mxq {
 
@@ -127,6 +128,45 @@ void write_codes(const Block& block, const Grouping& grouping, int bits, const S
   }
 }
 
+/// Sum of (w - W)^2 over a block.
+double squared_error(const Block& block, int bits, const StoredBlock& stored) {
+  double sum = 0, errors[kTileLanes];
+  for (int t = 0; t < block.tile_count; ++t) {
+    const int slot = t * kTileLanes;
+    tile_squared_error(block.tile_data(t), block.tiles[t].n, (1 << bits) - 1, stored.inverse_scale + slot,
+                       stored.scale + slot, stored.zero + slot, errors);
+    for (int l = 0; l < block.tiles[t].lanes; ++l) sum += errors[l];
+  }
+  return sum;
+}
+
+/// Sum of (w - W)^2 over a block of `original`, whose columns were divided by `scales` before the block was fitted:
+/// what quantizing, dequantizing and subtracting gives, in the same fp32 steps.
+double scaled_squared_error(const Block& block, const Grouping& grouping, int bits, const StoredBlock& stored,
+                            MatrixView original, std::span<const float> scales) {
+  alignas(64) uint8_t codes[256 * kTileLanes];
+  double sum = 0;
+  for (int t = 0; t < block.tile_count; ++t) {
+    const Tile& tile = block.tiles[t];
+    const int slot = t * kTileLanes;
+    tile_codes(block.tile_data(t), tile.n, (1 << bits) - 1, stored.inverse_scale + slot, stored.zero + slot, codes);
+    for (int l = 0; l < tile.lanes; ++l) {
+      const float scale = stored.scale[slot + l], zero = stored.zero[slot + l];
+      const int64_t first = grouping.first(block.first_group + tile.group[l]), stride = grouping.stride();
+      int64_t col = first % grouping.cols;
+      const int64_t col_stride = stride % grouping.cols;
+      for (int i = 0; i < tile.n; ++i) {
+        const float back = (static_cast<float>(codes[i * kTileLanes + l]) - zero) * scale;
+        const float error = original.data[first + i * stride] - back * scales[static_cast<size_t>(col)];
+        sum += double{error} * double{error};
+        col += col_stride;
+        if (col >= grouping.cols) col -= grouping.cols;
+      }
+    }
+  }
+  return sum;
+}
+
 }  // namespace
 }  // namespace affine
 
@@ -136,7 +176,9 @@ QuantizedMatrix quantize_matrix(MatrixView matrix, const Scheme& scheme, const Q
   check_shape(matrix.rows, matrix.cols, "quantize matrix");
   check_finite(matrix, "quantize matrix");
   QuantizedMatrix out;
-  out.layout = {matrix.rows, matrix.cols, scheme, options.axis, options.metadata, false};
+  const NormalizedMatrix normalized = normalize_matrix(matrix, options.normalize);
+  out.layout = quantized_layout(scheme, options, matrix.rows, matrix.cols);
+  out.column_scales = stored_column_scales(normalized.scales);
   out.codes.resize(static_cast<size_t>(out.layout.code_bytes()));
   out.scales.resize(static_cast<size_t>(out.layout.scale_bytes()));
   out.zeros.resize(out.scales.size());
@@ -148,24 +190,25 @@ QuantizedMatrix quantize_matrix(MatrixView matrix, const Scheme& scheme, const Q
   // Axis 1: a group's codes are its own whole bytes. Axis 0: they lie all over the stream, which is packed at the end.
   std::vector<uint8_t> all_codes;
   if (options.axis == 0) all_codes.resize(static_cast<size_t>(matrix.size()));
-  fit_matrix(matrix, grouping, {&bits, 1}, options, [&](const Block& block, size_t, const FittedBlock& fitted) {
-    StoredBlock stored;
-    store_metadata(block, bits, options.fit, options.metadata, fitted, stored);
-    write_metadata(block, stored, out);
-    if (options.axis == 0) {
-      write_codes(block, grouping, bits, stored, all_codes.data());
-      return;
-    }
-    std::vector<uint8_t> codes(static_cast<size_t>(int64_t{block.groups} * scheme.group));
-    write_codes(block, grouping, bits, stored, codes.data());
-    for (int g = 0; g < block.groups; ++g) {
-      // A group begins at a whole byte of its row: its size is a multiple of 8.
-      const int64_t group = block.first_group + g, first = grouping.first(group);
-      const int64_t row = first / matrix.cols, col = first % matrix.cols;
-      pack_codes(codes.data() + int64_t{g} * scheme.group, grouping.length(group), bits,
-                 out.codes.data() + row * out.layout.code_row_bytes() + col * bits / 8);
-    }
-  });
+  fit_matrix(normalized.view, grouping, {&bits, 1}, options,
+             [&](const Block& block, size_t, const FittedBlock& fitted) {
+               StoredBlock stored;
+               store_metadata(block, bits, options.fit, options.metadata, fitted, stored);
+               write_metadata(block, stored, out);
+               if (options.axis == 0) {
+                 write_codes(block, grouping, bits, stored, all_codes.data());
+                 return;
+               }
+               std::vector<uint8_t> codes(static_cast<size_t>(int64_t{block.groups} * scheme.group));
+               write_codes(block, grouping, bits, stored, codes.data());
+               for (int g = 0; g < block.groups; ++g) {
+                 // A group begins at a whole byte of its row: its size is a multiple of 8.
+                 const int64_t group = block.first_group + g, first = grouping.first(group);
+                 const int64_t row = first / matrix.cols, col = first % matrix.cols;
+                 pack_codes(codes.data() + int64_t{g} * scheme.group, grouping.length(group), bits,
+                            out.codes.data() + row * out.layout.code_row_bytes() + col * bits / 8);
+               }
+             });
   constexpr int64_t kChunk = 1 << 16;
   const auto loose = static_cast<int64_t>(all_codes.size());
   parallel_for((loose + kChunk - 1) / kChunk, [&](int64_t chunk) {
@@ -185,6 +228,7 @@ std::vector<double> measure_matrix(MatrixView matrix, std::span<const Scheme> sc
     by_group[schemes[i].group].push_back(i);
   }
   check_finite(matrix, "measure matrix");
+  const NormalizedMatrix normalized = normalize_matrix(matrix, options.normalize);
   std::vector<double> norms(schemes.size(), 0.0);
   for (const auto& [group, which_schemes] : by_group) {
     const Grouping grouping(matrix.rows, matrix.cols, group, options.axis);
@@ -192,19 +236,15 @@ std::vector<double> measure_matrix(MatrixView matrix, std::span<const Scheme> sc
     for (const size_t i : which_schemes) widths.push_back(schemes[i].bits);
     // Summed block by block, then over the blocks in order, so that threads make no difference.
     std::vector<double> sums(static_cast<size_t>(grouping.blocks()) * widths.size());
-    fit_matrix(matrix, grouping, widths, options, [&](const Block& block, size_t which, const FittedBlock& fitted) {
+    const auto measure = [&](const Block& block, size_t which, const FittedBlock& fitted) {
       const int bits = widths[which];
       StoredBlock stored;
       store_metadata(block, bits, options.fit, options.metadata, fitted, stored);
-      double sum = 0, errors[kTileLanes];
-      for (int t = 0; t < block.tile_count; ++t) {
-        const int slot = t * kTileLanes;
-        tile_squared_error(block.tile_data(t), block.tiles[t].n, (1 << bits) - 1, stored.inverse_scale + slot,
-                           stored.scale + slot, stored.zero + slot, errors);
-        for (int l = 0; l < block.tiles[t].lanes; ++l) sum += errors[l];
-      }
-      sums[static_cast<size_t>(block.index) * widths.size() + which] = sum;
-    });
+      sums[static_cast<size_t>(block.index) * widths.size() + which] =
+          normalized.scales.empty() ? squared_error(block, bits, stored)
+                                    : scaled_squared_error(block, grouping, bits, stored, matrix, normalized.scales);
+    };
+    fit_matrix(normalized.view, grouping, widths, options, measure);
     for (size_t which = 0; which < widths.size(); ++which) {
       double sum = 0;
       for (size_t i = which; i < sums.size(); i += widths.size()) sum += sums[i];
