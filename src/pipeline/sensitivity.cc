@@ -37,11 +37,11 @@ class ProbeCache {
     ContentHash hash;
     for (const auto& tensor : model.tensors()) model.hash(tensor, hash);
     const SelfText& text = options.text;
-    hash.add(fmt::format("{} {} {} {} {} {} {} {} {} {} {} v{}", model.config_json(), text.sequences, text.tokens,
+    hash.add(fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} v{}", model.config_json(), text.sequences, text.tokens,
                          text.sampling.temperature, text.sampling.top_p, text.sampling.seed, options.probe.name(),
                          fit_name(options.quantize.fit), options.quantize.axis,
-                         metadata_name(options.quantize.metadata), compute == Compute::bf16 ? "bf16" : "f32",
-                         kSensitivityVersion));
+                         metadata_name(options.quantize.metadata), normalize_name(options.quantize.normalize),
+                         compute == Compute::bf16 ? "bf16" : "f32", kSensitivityVersion));
     const std::string key = hash.hex();
     path_ = folder / "sensitivity" / (key + ".json");
     load();
