@@ -1,0 +1,3 @@
+#include "schemes/gptq/gptq.h"
+
+#include <gtest/gtest.h>
