@@ -129,7 +129,8 @@ TEST_P(AffineTile, EqualsTheReference) {
       Floats some_weights(n);
       for (float& h : some_weights) h = std::ldexp(1.0f, static_cast<int>(random() % 12) - 6);
       auto scale = lanes(), center = lanes();
-      for (const float* weights : {static_cast<const float*>(some_weights.data()), static_cast<const float*>(nullptr)}) {
+      for (const float* weights :
+           {static_cast<const float*>(some_weights.data()), static_cast<const float*>(nullptr)}) {
         auto scale2 = lanes(), center2 = lanes();
         tile_fit_mse(tile.data, weights, n, max_code, min.data(), max.data(), search, scale.data(), center.data());
         ref::tile_fit_mse(tile.data, weights, n, max_code, min.data(), max.data(), search, scale2.data(),
@@ -165,8 +166,8 @@ TEST_P(AffineTile, EqualsTheReference) {
           std::vector<uint8_t> u(kTileLanes), u2 = u;
           std::vector<int8_t> i(kTileLanes), i2 = i;
           auto e = lanes(), e2 = lanes();
-          tile_snap(tile.data, weights, n, max_code, steps, neighbours, scale.data(), center.data(), u.data(),
-                    i.data(), e.data());
+          tile_snap(tile.data, weights, n, max_code, steps, neighbours, scale.data(), center.data(), u.data(), i.data(),
+                    e.data());
           ref::tile_snap(tile.data, weights, n, max_code, steps, neighbours, scale.data(), center.data(), u2.data(),
                          i2.data(), e2.data());
           ASSERT_TRUE(same_bits(u, u2));

@@ -100,8 +100,7 @@ QuantizedMatrix quantize_matrix(MatrixView matrix, const Scheme& scheme, const Q
   check_scheme(scheme, options, "quantize matrix");
   check_shape(matrix.rows, matrix.cols, "quantize matrix");
   check_finite(matrix, "quantize matrix");
-  QuantizedMatrix out =
-      zeroed_matrix({matrix.rows, matrix.cols, scheme, options.axis, options.metadata, false});
+  QuantizedMatrix out = zeroed_matrix({matrix.rows, matrix.cols, scheme, options.axis, options.metadata, false});
 
   const Grouping grouping(matrix.rows, matrix.cols, scheme.group, options.axis);
   const int bits = scheme.bits;

@@ -92,9 +92,8 @@ struct DiagonalBlock {
 }  // namespace
 
 void for_row_chunks(int64_t rows, int64_t chunk, const std::function<void(int64_t begin, int64_t end)>& body) {
-  parallel_for(std::max<int64_t>(2, (rows + chunk - 1) / chunk), [&](int64_t i) {
-    body(std::min(rows, i * chunk), std::min(rows, (i + 1) * chunk));
-  });
+  parallel_for(std::max<int64_t>(2, (rows + chunk - 1) / chunk),
+               [&](int64_t i) { body(std::min(rows, i * chunk), std::min(rows, (i + 1) * chunk)); });
 }
 
 FeedbackFactor::FeedbackFactor(std::span<const float> second_moments, int64_t cols, const GptqOptions& options)
@@ -123,10 +122,10 @@ FeedbackFactor::FeedbackFactor(std::span<const float> second_moments, int64_t co
     if (tries == kDoublings) break;
     damping_ = std::max(2 * damping_, kLeastDamping);
   }
-  throw Error(ErrorCode::not_finite, kOperation,
-              fmt::format("second moments that are not positive definite with a damping of {} mean diagonals",
-                          damping_),
-              "mean or sum of x x^T");
+  throw Error(
+      ErrorCode::not_finite, kOperation,
+      fmt::format("second moments that are not positive definite with a damping of {} mean diagonals", damping_),
+      "mean or sum of x x^T");
 }
 
 // The damped H over its mean diagonal, into the upper triangle.
@@ -195,8 +194,8 @@ bool FeedbackFactor::factor() {
     for_row_chunks(first, kRows, [&](int64_t begin, int64_t stop) {
       if (begin == stop) return;
       subtract(begin, stop);
-      matmul(stop - begin, n, n, sums.get() + begin * kBlock, kBlock, inverse.data(), kBlock,
-             a + begin * cols_ + first, cols_);
+      matmul(stop - begin, n, n, sums.get() + begin * kBlock, kBlock, inverse.data(), kBlock, a + begin * cols_ + first,
+             cols_);
       for (int64_t j = 0; j < n; ++j) {
         float* out = a + (first + j) * cols_;
         const float* column = a + first + j;

@@ -21,8 +21,8 @@ struct GptqOptions {
 /// H = M D M^T with M unit upper triangular and D diagonal, of the damped H in the order in which columns are coded.
 ///
 /// GPTQ adds to the columns j after i  -(w_i - q_i) / U_ii * U_ij  with w_i as updated and U^T U = H^-1, U upper. As
-/// M^-1 = diag(U)^-1 U, that is the same as adding (W_i - q_i) M_ij with the matrix's own W_i (the form of LDLQ: Chee et
-/// al., "QuIP", arXiv 2307.13304, theorem 6), which needs no inverse.
+/// M^-1 = diag(U)^-1 U, that is the same as adding (W_i - q_i) M_ij with the matrix's own W_i (the form of LDLQ: Chee
+/// et al., "QuIP", arXiv 2307.13304, theorem 6), which needs no inverse.
 class FeedbackFactor {
  public:
   /// See quantize_matrix_gptq for second_moments and errors. All cores, O(cols^3 / 3) in matrix products.

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdlib>
+#include <cmath>
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -29,16 +29,12 @@ constexpr const char* kOperation = "quantize matrix by GPTQ";
 
 /// Columns between two products with all errors so far, and rows that a task does from end to end.
 constexpr int64_t kBlockColumns = 128;
+constexpr float kHeadroom = 2;
 constexpr int64_t kLeastRows = 32, kMostRows = 96;
-
-int knob(const char* name, int other) {
-  const char* v = std::getenv(name);
-  return v ? std::atoi(v) : other;
-}
 
 /// What is settled before the first column is coded.
 struct Grids {
-  std::vector<float> scale_steps, zero_steps;    // q8: of each block of groups
+  std::vector<float> scale_steps, zero_steps;     // q8: of each block of groups
   std::vector<float> scale, zero, inverse_scale;  // of each group, where columns are reordered
 };
 
@@ -58,13 +54,12 @@ Grids fix_grids(MatrixView matrix, const Grouping& grouping, const QuantizeOptio
     grids.zero.resize(grids.scale.size());
     grids.inverse_scale.resize(grids.scale.size());
   }
-  static const float headroom = 0.01f * knob("HEADROOM", 100), zheadroom = 0.01f * knob("ZHEADROOM", 100);
   fit_matrix(matrix, grouping, {&bits, 1}, options, [&](const Block& block, size_t, const FittedBlock& fitted) {
     StoredBlock stored;
     store_metadata(block, bits, options.fit, options.metadata, fitted, stored);
     if (!all) {
-      stored.scale_step = half_at_least(headroom * f32_from_f16(stored.scale_step));
-      stored.zero_step = half_at_least(zheadroom * f32_from_f16(stored.zero_step));
+      stored.scale_step = half_at_least(kHeadroom * f32_from_f16(stored.scale_step));
+      stored.zero_step = half_at_least(f32_from_f16(stored.zero_step));
       write_steps(block.index, stored, out);
       grids.scale_steps[block.index] = f32_from_f16(stored.scale_step);
       grids.zero_steps[block.index] = f32_from_f16(stored.zero_step);
@@ -108,8 +103,6 @@ class RowCoder {
         tile_errors_(allocate_floats(block_ * kTileLanes)),
         codes_(static_cast<size_t>((end - begin) * matrix.cols)),
         out_(out) {
-    static const int mode = knob("WEIGHTS", 0);
-    mode_ = mode;
     if (!factor.reordered()) return;
     // The grids of a tile's groups, [tile][group][lane].
     const int64_t size = per_row_ * lanes_;
@@ -141,7 +134,8 @@ class RowCoder {
       for (int64_t lane = 0; lane < lanes_; lane += kTileLanes) code_tile(first, n, lane);
     }
     for (int64_t r = begin_; r < end_; ++r) {
-      pack_codes(codes_.data() + (r - begin_) * cols, cols, bits_, out_.codes.data() + r * out_.layout.code_row_bytes());
+      pack_codes(codes_.data() + (r - begin_) * cols, cols, bits_,
+                 out_.codes.data() + r * out_.layout.code_row_bytes());
     }
   }
 
@@ -203,7 +197,7 @@ class RowCoder {
     block_plan_.tiles[0].lanes = kTileLanes;
     block_plan_.tiles[0].offset = 0;
     block_plan_.data = const_cast<float*>(tile);
-    const float* pivots = mode_ == 1 ? factor_.pivots().data() + column : nullptr;
+    const float* pivots = factor_.pivots().data() + column;
     fit_mse(block_plan_, bits_, options_.metadata, fitted_, pivots);
     const int64_t group = column / group_;
     if (options_.metadata == Metadata::q8) {
@@ -245,7 +239,6 @@ class RowCoder {
   Block block_plan_;
   FittedBlock fitted_;
   StoredBlock stored_;
-  int mode_ = 0;
   QuantizedMatrix& out_;
 };
 

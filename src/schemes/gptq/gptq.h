@@ -10,12 +10,12 @@
 
 namespace mxq {
 
-/// Quantizes a matrix W whose inputs x have the second moments H: [cols, cols], row-major, symmetric (the upper triangle
-/// is what counts), mean or sum of x x^T. options.axis must be 1, options.fit Fit::mse; all metadata. Columns whose
-/// diagonal is 0 neither give nor take feedback. Deterministic whatever the thread count.
-/// Throws Error(usage) where second_moments has not cols * cols entries, Error(not_finite) for NaN or infinity in either
-/// argument and for second moments that no damping makes positive definite, Error(unsupported) as quantize_matrix does
-/// and for other axes and fits.
+/// Quantizes a matrix W whose inputs x have the second moments H: [cols, cols], row-major, symmetric (the upper
+/// triangle is what counts), mean or sum of x x^T. options.axis must be 1, options.fit Fit::mse; all metadata. Columns
+/// whose diagonal is 0 neither give nor take feedback. Deterministic whatever the thread count. Throws Error(usage)
+/// where second_moments has not cols * cols entries, Error(not_finite) for NaN or infinity in either argument and for
+/// second moments that no damping makes positive definite, Error(unsupported) as quantize_matrix does and for other
+/// axes and fits.
 QuantizedMatrix quantize_matrix_gptq(MatrixView matrix, std::span<const float> second_moments, const Scheme& scheme,
                                      const QuantizeOptions& options, const GptqOptions& gptq = {});
 
