@@ -277,8 +277,8 @@ void TileFitMse(const float* tile, const float* weights, int n, int max_code, co
   fit_mse<true>(tile, weights, n, max_code, min, max, search, scale, center);
 }
 
-void TileFitBounded(const float* tile, int n, int max_code, const MetadataRange& range, int rounds, float* scale,
-                    float* center) {
+void TileFitBounded(const float* tile, const float* weights, int n, int max_code, const MetadataRange& range,
+                    int rounds, float* scale, float* center) {
   // Rare; but the check whether there is anything to do is not.
   const V scale_limit = splat(range.scale_limit), offset_limit = splat(range.offset_limit);
   bool within = true;
@@ -286,7 +286,7 @@ void TileFitBounded(const float* tile, int n, int max_code, const MetadataRange&
     const V s = hn::LoadU(d, scale + l), c = hn::Abs(hn::LoadU(d, center + l));
     within &= hn::AllTrue(d, hn::And(hn::Le(s, scale_limit), hn::Le(c, hn::Mul(offset_limit, s))));
   });
-  if (!within) ref::tile_fit_bounded(tile, n, max_code, range, rounds, scale, center);
+  if (!within) ref::tile_fit_bounded(tile, weights, n, max_code, range, rounds, scale, center);
 }
 
 template <bool kWeighted>
@@ -420,9 +420,9 @@ void tile_fit_mse(const float* tile, const float* weights, int n, int max_code, 
                   const LeastSquaresSearch& search, float* scale, float* center) {
   HWY_DYNAMIC_DISPATCH(TileFitMse)(tile, weights, n, max_code, min, max, search, scale, center);
 }
-void tile_fit_bounded(const float* tile, int n, int max_code, const MetadataRange& range, int rounds, float* scale,
-                      float* center) {
-  HWY_DYNAMIC_DISPATCH(TileFitBounded)(tile, n, max_code, range, rounds, scale, center);
+void tile_fit_bounded(const float* tile, const float* weights, int n, int max_code, const MetadataRange& range,
+                      int rounds, float* scale, float* center) {
+  HWY_DYNAMIC_DISPATCH(TileFitBounded)(tile, weights, n, max_code, range, rounds, scale, center);
 }
 void tile_snap(const float* tile, const float* weights, int n, int max_code, const MetadataSteps& steps,
                const SnapSearch& search, const float* scale, const float* center, uint8_t* scale_codes,

@@ -72,8 +72,8 @@ struct SnapSearch {
   void tile_fit_mse(const float* tile, const float* weights, int n, int max_code, const float* min, const float* max, \
                     const LeastSquaresSearch& search, float* scale, float* center);                                   \
   /* The same from (scale, center), each round's result put back into `range`. Groups within it stay as they are. */  \
-  void tile_fit_bounded(const float* tile, int n, int max_code, const MetadataRange& range, int rounds, float* scale, \
-                        float* center);                                                                               \
+  void tile_fit_bounded(const float* tile, const float* weights, int n, int max_code, const MetadataRange& range,     \
+                        int rounds, float* scale, float* center);                                                     \
   /* Puts (scale, center) on the grid of `steps`: of the neighbours that `search` names, the one of least squared     \
      error. error: sum of (w - W)^2. */                                                                               \
   void tile_snap(const float* tile, const float* weights, int n, int max_code, const MetadataSteps& steps,            \

@@ -204,9 +204,9 @@ void tile_fit_mse(const float* tile, const float* weights, int n, int max_code, 
   }
 }
 
-void tile_fit_bounded(const float* tile, int n, int max_code, const MetadataRange& range, int rounds, float* scale,
-                      float* center) {
-  const float top = static_cast<float>(max_code), middle = 0.5f * top, count = static_cast<float>(n);
+void tile_fit_bounded(const float* tile, const float* weights, int n, int max_code, const MetadataRange& range,
+                      int rounds, float* scale, float* center) {
+  const float top = static_cast<float>(max_code), middle = 0.5f * top, count = total_weight(weights, n);
   for (int l = 0; l < kTileLanes; ++l) {
     if (scale[l] <= range.scale_limit && std::fabs(center[l]) <= range.offset_limit * scale[l]) continue;
     const Lane w{tile + l, n};
@@ -228,7 +228,7 @@ void tile_fit_bounded(const float* tile, int n, int max_code, const MetadataRang
     for (int k = 0; k < rounds; ++k) {
       if (s < kSmallestScale) break;
       const float z = middle - c / s;
-      const PassSums sums = pass(w, nullptr, top, 1.0f / s, z);
+      const PassSums sums = pass(w, weights, top, 1.0f / s, z);
       const Regression fit = regress(sums, count);
       const float slope = 1.0f + fit.delta;
       float next = s * slope, moved = (z - fit.alpha) / slope;

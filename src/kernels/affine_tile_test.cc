@@ -144,8 +144,9 @@ TEST_P(AffineTile, EqualsTheReference) {
         for (const float scale_limit : {0.01f, 1e30f}) {
           auto s = scale, c = center, s2 = scale, c2 = center;
           const MetadataRange range{scale_limit, offset_limit};
-          tile_fit_bounded(tile.data, n, max_code, range, 4, s.data(), c.data());
-          ref::tile_fit_bounded(tile.data, n, max_code, range, 4, s2.data(), c2.data());
+          const float* weights = scale_limit < 1 ? some_weights.data() : nullptr;
+          tile_fit_bounded(tile.data, weights, n, max_code, range, 4, s.data(), c.data());
+          ref::tile_fit_bounded(tile.data, weights, n, max_code, range, 4, s2.data(), c2.data());
           ASSERT_TRUE(same_bits(s, s2));
           ASSERT_TRUE(same_bits(c, c2));
           for (int l = 0; l < kTileLanes; ++l) {

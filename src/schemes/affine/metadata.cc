@@ -44,8 +44,9 @@ void bound(const Block& block, int max_code, Fit fit, const FittedBlock& fitted,
   std::memcpy(bounded.scale, fitted.scale, bytes);
   std::memcpy(bounded.center, fitted.center, bytes);
   for (int t = 0; t < block.tile_count; ++t) {
-    tile_fit_bounded(block.tile_data(t), block.tiles[t].n, max_code, range, fit == Fit::mse ? kBoundedRounds : 0,
-                     bounded.scale + t * kTileLanes, bounded.center + t * kTileLanes);
+    tile_fit_bounded(block.tile_data(t), nullptr, block.tiles[t].n, max_code, range,
+                     fit == Fit::mse ? kBoundedRounds : 0, bounded.scale + t * kTileLanes,
+                     bounded.center + t * kTileLanes);
   }
 }
 
@@ -208,10 +209,10 @@ void store_floats(const Block& block, int max_code, Fit fit, bool half, const Fi
 }  // namespace
 
 void store_on_grid(const float* tile, const float* weights, int n, int bits, const MetadataSteps& steps,
-                   const FittedBlock& fitted, StoredBlock& stored) {
+                   const FittedBlock& fitted, StoredBlock& stored, float* error) {
   const int max_code = (1 << bits) - 1;
   const float middle = 0.5f * static_cast<float>(max_code);
-  alignas(64) float scale[kTileLanes], center[kTileLanes], error[kTileLanes];
+  alignas(64) float scale[kTileLanes], center[kTileLanes];
   float widest_step = 0;
   for (int l = 0; l < kTileLanes; ++l) {
     scale[l] = fitted.scale[l];
@@ -223,7 +224,7 @@ void store_on_grid(const float* tile, const float* weights, int n, int bits, con
     float alone_scale[kTileLanes] = {}, alone_center[kTileLanes] = {};
     alone_scale[l] = scale[l];
     alone_center[l] = center[l];
-    tile_fit_bounded(tile, n, max_code, range, kBoundedRounds, alone_scale, alone_center);
+    tile_fit_bounded(tile, weights, n, max_code, range, kBoundedRounds, alone_scale, alone_center);
     scale[l] = alone_scale[l];
     center[l] = alone_center[l];
   }

@@ -3,21 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <memory>
 #include <vector>
 
 #include "base/bitpack.h"
-#include "base/half.h"
-#include "base/parallel.h"
 #include "kernels/feedback_tile.h"
 #include "kernels/matmul.h"
 #include "mxq/error.h"
-#include "schemes/affine/fit_matrix.h"
-#include "schemes/affine/metadata.h"
 #include "schemes/affine/output.h"
 #include "schemes/affine/validate.h"
+#include "schemes/gptq/grids.h"
 
 namespace mxq {
 
@@ -29,65 +25,16 @@ constexpr const char* kOperation = "quantize matrix by GPTQ";
 
 /// Columns between two products with all errors so far, and rows that a task does from end to end.
 constexpr int64_t kBlockColumns = 128;
-constexpr float kHeadroom = 2;
 constexpr int64_t kLeastRows = 32, kMostRows = 96;
-
-/// What is settled before the first column is coded.
-struct Grids {
-  std::vector<float> scale_steps, zero_steps;     // q8: of each block of groups
-  std::vector<float> scale, zero, inverse_scale;  // of each group, where columns are reordered
-};
-
-/// The q8 steps that the weights as they are ask for, or with `all` the grid of every group. Written to `out` too.
-Grids fix_grids(MatrixView matrix, const Grouping& grouping, const QuantizeOptions& options, bool all,
-                QuantizedMatrix& out) {
-  Grids grids;
-  const int bits = out.layout.scheme.bits;
-  if (options.metadata == Metadata::q8) {
-    grids.scale_steps.resize(static_cast<size_t>(grouping.blocks()));
-    grids.zero_steps.resize(grids.scale_steps.size());
-  } else if (!all) {
-    return grids;
-  }
-  if (all) {
-    grids.scale.resize(static_cast<size_t>(grouping.groups()));
-    grids.zero.resize(grids.scale.size());
-    grids.inverse_scale.resize(grids.scale.size());
-  }
-  fit_matrix(matrix, grouping, {&bits, 1}, options, [&](const Block& block, size_t, const FittedBlock& fitted) {
-    StoredBlock stored;
-    store_metadata(block, bits, options.fit, options.metadata, fitted, stored);
-    if (!all) {
-      stored.scale_step = half_at_least(kHeadroom * f32_from_f16(stored.scale_step));
-      stored.zero_step = half_at_least(f32_from_f16(stored.zero_step));
-      write_steps(block.index, stored, out);
-      grids.scale_steps[block.index] = f32_from_f16(stored.scale_step);
-      grids.zero_steps[block.index] = f32_from_f16(stored.zero_step);
-      return;
-    }
-    write_metadata(block, stored, out);
-    for (int t = 0; t < block.tile_count; ++t) {
-      for (int l = 0; l < block.tiles[t].lanes; ++l) {
-        const int slot = t * kTileLanes + l;
-        const int64_t group = block.first_group + block.tiles[t].group[l];
-        grids.scale[group] = stored.scale[slot];
-        grids.zero[group] = stored.zero[slot];
-        grids.inverse_scale[group] = stored.inverse_scale[slot];
-      }
-    }
-  });
-  return grids;
-}
 
 /// Codes some rows, from the first column to the last. The errors of all columns so far are kept column by column,
 /// [cols, lanes], so that one product per block of columns gives what they add to it.
 class RowCoder {
  public:
-  RowCoder(MatrixView matrix, const FeedbackFactor& factor, const QuantizeOptions& options, const Grids& grids,
-           int64_t begin, int64_t end, QuantizedMatrix& out)
+  RowCoder(MatrixView matrix, const FeedbackFactor& factor, const gptq::Grids& grids, int64_t begin, int64_t end,
+           QuantizedMatrix& out)
       : matrix_(matrix),
         factor_(factor),
-        options_(options),
         grids_(grids),
         begin_(begin),
         end_(end),
@@ -102,6 +49,7 @@ class RowCoder {
         tile_(allocate_floats(block_ * kTileLanes)),
         tile_errors_(allocate_floats(block_ * kTileLanes)),
         codes_(static_cast<size_t>((end - begin) * matrix.cols)),
+        fitter_(bits_, out.layout.metadata),
         out_(out) {
     if (!factor.reordered()) return;
     // The grids of a tile's groups, [tile][group][lane].
@@ -156,7 +104,7 @@ class RowCoder {
         for (int64_t i = 0; i < size; ++i) group[i] = static_cast<int32_t>(factor_.order()[column + i] / group_);
       } else {
         fit_group(column, static_cast<int>(size), tile_.get() + at * kTileLanes, lane);
-        grid = {stored_.inverse_scale, stored_.scale, stored_.zero};
+        grid = {fitter_.stored().inverse_scale, fitter_.stored().scale, fitter_.stored().zero};
       }
       float* errors = tile_errors_.get() + at * kTileLanes;
       const float* coefficients = factor_.coefficients() + column * cols + column;
@@ -192,27 +140,18 @@ class RowCoder {
 
   /// Scale and zero of the groups of n weights in `tile`, from the weights as they stand, on the stored grid.
   void fit_group(int64_t column, int n, const float* tile, int64_t lane) {
-    block_plan_.tile_count = 1;
-    block_plan_.tiles[0].n = n;
-    block_plan_.tiles[0].lanes = kTileLanes;
-    block_plan_.tiles[0].offset = 0;
-    block_plan_.data = const_cast<float*>(tile);
-    const float* pivots = factor_.pivots().data() + column;
-    fit_mse(block_plan_, bits_, options_.metadata, fitted_, pivots);
+    const float* weights = factor_.pivots().data() + column;
     const int64_t group = column / group_;
-    if (options_.metadata == Metadata::q8) {
-      MetadataSteps steps;
-      for (int l = 0; l < kTileLanes; ++l) {
-        const int64_t block = (row(lane + l) * per_row_ + group) / kGroupsPerStep;
-        steps.scale[l] = grids_.scale_steps[block];
-        steps.zero[l] = grids_.zero_steps[block];
-      }
-      store_on_grid(tile, pivots, n, bits_, steps, fitted_, stored_);
-    } else {
-      store_metadata(block_plan_, bits_, options_.fit, options_.metadata, fitted_, stored_);
+    MetadataSteps steps;
+    for (int l = 0; l < kTileLanes && !grids_.scale_steps.empty(); ++l) {
+      const int64_t block = (row(lane + l) * per_row_ + group) / kGroupsPerStep;
+      steps.scale[l] = grids_.scale_steps[block];
+      steps.zero[l] = grids_.zero_steps[block];
     }
+    fitter_.fit(tile, weights, n);
+    fitter_.store(tile, weights, n, steps);
     for (int l = 0; l < kTileLanes && begin_ + lane + l < end_; ++l) {
-      write_group(row(lane + l) * per_row_ + group, stored_, l, out_);
+      write_group(row(lane + l) * per_row_ + group, fitter_.stored(), l, out_);
     }
   }
 
@@ -228,17 +167,14 @@ class RowCoder {
 
   MatrixView matrix_;
   const FeedbackFactor& factor_;
-  const QuantizeOptions& options_;
-  const Grids& grids_;
+  const gptq::Grids& grids_;
   int64_t begin_, end_, lanes_;
   int bits_;
   int64_t group_, per_row_, block_;
   AlignedFloats errors_, feedback_, weights_, tile_, tile_errors_;
   std::vector<uint8_t> codes_;
   std::vector<float> scale_, zero_, inverse_scale_;
-  Block block_plan_;
-  FittedBlock fitted_;
-  StoredBlock stored_;
+  gptq::GroupFitter fitter_;
   QuantizedMatrix& out_;
 };
 
@@ -266,11 +202,11 @@ QuantizedMatrix quantize_matrix_gptq(MatrixView matrix, const FeedbackFactor& fa
   QuantizedMatrix out = zeroed_matrix({matrix.rows, matrix.cols, scheme, options.axis, options.metadata, false});
   if (matrix.size() == 0) return out;
   const Grouping grouping(matrix.rows, matrix.cols, scheme.group, options.axis);
-  const Grids grids = fix_grids(matrix, grouping, options, factor.reordered(), out);
+  const gptq::Grids grids = gptq::fix_grids(matrix, factor, grouping, out);
   // By rows alone, so that the number of threads changes no product.
   const int64_t sixteenth = (matrix.rows / 16 + kTileLanes - 1) / kTileLanes * kTileLanes;
   for_row_chunks(matrix.rows, std::clamp(sixteenth, kLeastRows, kMostRows), [&](int64_t begin, int64_t end) {
-    if (begin < end) std::make_unique<RowCoder>(matrix, factor, options, grids, begin, end, out)->run();
+    if (begin < end) std::make_unique<RowCoder>(matrix, factor, grids, begin, end, out)->run();
   });
   return out;
 }

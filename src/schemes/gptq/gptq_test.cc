@@ -386,8 +386,10 @@ TEST(Gptq, OddRowsAndShapes) {
           ASSERT_TRUE(rows <= 4 || back[4 * cols + c] == 0) << c;
         }
         const double mse = output_error(m.view(), quantize_matrix(m.view(), {4, 32}, options).view(), h);
-        // What a coarser grid does to the outlier, alone in its group, aside.
-        EXPECT_LE(output_error(m.view(), q.view(), h), 1.05 * mse + 1e-4 * 81 * h[cols / 2 * (cols + 1)]);
+        // What a coarser grid does to the outlier, alone in its group, aside. Where grids are fixed beforehand, its
+        // group cannot be fitted to what it takes over from others.
+        EXPECT_LE(output_error(m.view(), q.view(), h),
+                  (reorder ? 2 : 1.05) * mse + 1e-4 * 81 * h[cols / 2 * (cols + 1)]);
       }
     }
   }
