@@ -19,6 +19,8 @@ constexpr const char* kOperation = "quantize matrix by GPTQ";
 /// Columns that are factored at a time, and rows that a task does of them.
 constexpr int64_t kBlock = 64;
 constexpr int64_t kRows = 64;
+/// Up to this many columns one thread factors: the blocks' barriers cost more than a second thread gains.
+constexpr int64_t kColumnsOfOneThread = 2048;
 /// A pivot below this share of its diagonal is mostly rounding error.
 constexpr double kSmallestPivot = 1e-6;
 /// First damping above 0 that is tried where less fails, and how often it is doubled at most (to 100 mean diagonals).
@@ -118,7 +120,15 @@ FeedbackFactor::FeedbackFactor(std::span<const float> second_moments, int64_t co
   damping_ = options.damping;
   for (int tries = 0;; ++tries) {
     fill(second_moments, mean);
-    if (factor()) return;
+    bool done = false;
+    if (cols <= kColumnsOfOneThread) {
+      for_row_chunks(1, 1, [&](int64_t begin, int64_t end) {
+        if (begin < end) done = factor();
+      });
+    } else {
+      done = factor();
+    }
+    if (done) return;
     if (tries == kDoublings) break;
     damping_ = std::max(2 * damping_, kLeastDamping);
   }

@@ -25,7 +25,8 @@ struct GptqOptions {
 /// et al., "QuIP", arXiv 2307.13304, theorem 6), which needs no inverse.
 class FeedbackFactor {
  public:
-  /// See quantize_matrix_gptq for second_moments and errors. All cores, O(cols^3 / 3) in matrix products.
+  /// See quantize_matrix_gptq for second_moments and errors. O(cols^3 / 3), in matrix products; all cores where there
+  /// are many columns.
   FeedbackFactor(std::span<const float> second_moments, int64_t cols, const GptqOptions& options = {});
 
   int64_t cols() const { return cols_; }
