@@ -47,17 +47,30 @@ struct PassSums {
   V r, rq, q, qq, rr;
 };
 
-HWY_INLINE PassSums pass(const float* HWY_RESTRICT tile, int n, V max_code, V inverse, V zero) {
+/// x, times the element's weight where there are any.
+template <bool kWeighted>
+HWY_INLINE V weigh(const float* weights, int i, V x) {
+  if constexpr (kWeighted) {
+    return hn::Mul(splat(weights[i]), x);
+  } else {
+    return x;
+  }
+}
+
+template <bool kWeighted>
+HWY_INLINE PassSums pass(const float* HWY_RESTRICT tile, const float* HWY_RESTRICT weights, int n, V max_code,
+                         V inverse, V zero) {
   PassSums sums{hn::Zero(d), hn::Zero(d), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
   for (int i = 0; i < n; ++i) {
     const V t = hn::Add(hn::Mul(hn::Load(d, tile + i * kTileLanes), inverse), zero);
     const V q = round_code(t, max_code);
     const V r = hn::Sub(t, q);
-    sums.r = hn::Add(sums.r, r);
-    sums.rq = hn::Add(sums.rq, hn::Mul(r, q));
-    sums.q = hn::Add(sums.q, q);
-    sums.qq = hn::Add(sums.qq, hn::Mul(q, q));
-    sums.rr = hn::Add(sums.rr, hn::Mul(r, r));
+    const V hr = weigh<kWeighted>(weights, i, r), hq = weigh<kWeighted>(weights, i, q);
+    sums.r = hn::Add(sums.r, hr);
+    sums.rq = hn::Add(sums.rq, hn::Mul(hr, q));
+    sums.q = hn::Add(sums.q, hq);
+    sums.qq = hn::Add(sums.qq, hn::Mul(hq, q));
+    sums.rr = hn::Add(sums.rr, hn::Mul(hr, r));
   }
   return sums;
 }
@@ -73,14 +86,16 @@ HWY_INLINE Regression regress(const PassSums& sums, V n) {
   return {hn::Div(hn::Sub(sums.r, hn::Mul(delta, sums.q)), n), delta};
 }
 
-HWY_INLINE V squared_error(const float* HWY_RESTRICT tile, int n, V max_code, V scale, V zero) {
+template <bool kWeighted>
+HWY_INLINE V squared_error(const float* HWY_RESTRICT tile, const float* HWY_RESTRICT weights, int n, V max_code,
+                           V scale, V zero) {
   const V inverse = inverse_or_zero(scale);
   V sum = hn::Zero(d);
   for (int i = 0; i < n; ++i) {
     const V w = hn::Load(d, tile + i * kTileLanes);
     const V q = round_code(hn::Add(hn::Mul(w, inverse), zero), max_code);
     const V e = hn::Sub(w, hn::Mul(hn::Sub(q, zero), scale));
-    sum = hn::Add(sum, hn::Mul(e, e));
+    sum = hn::Add(sum, hn::Mul(weigh<kWeighted>(weights, i, e), e));
   }
   return sum;
 }
@@ -198,10 +213,13 @@ void TileHqqRounds(const float* tile, int n, int max_code, const float* inverse_
 
 // ------------------------------------------------------------------------------------------------------------ mse
 
-void TileFitMse(const float* tile, int n, int max_code, const float* min, const float* max,
-                const LeastSquaresSearch& search, float* scale, float* center) {
+template <bool kWeighted>
+HWY_INLINE void fit_mse(const float* tile, const float* weights, int n, int max_code, const float* min,
+                        const float* max, const LeastSquaresSearch& search, float* scale, float* center) {
   const V top = splat(static_cast<float>(max_code)), middle = splat(0.5f * static_cast<float>(max_code));
-  const V count = splat(static_cast<float>(n)), half = splat(0.5f), one = splat(1.0f);
+  float total = kWeighted ? 0.0f : static_cast<float>(n);
+  for (int i = 0; kWeighted && i < n; ++i) total += weights[i];
+  const V count = splat(total), half = splat(0.5f), one = splat(1.0f);
   for_each_vector([&](size_t l) {
     const V high = hn::Mul(half, hn::LoadU(d, max + l)), low = hn::Mul(half, hn::LoadU(d, min + l));
     const V mid = hn::Add(high, low);
@@ -209,7 +227,7 @@ void TileFitMse(const float* tile, int n, int max_code, const float* min, const 
     const M constant = hn::Lt(range, splat(kSmallestRange));
     const V full = hn::IfThenElse(constant, one, range);
     const auto round = [&](V& s, V& z) HWY_ATTR {
-      const PassSums sums = pass(tile + l, n, top, hn::Div(one, s), z);
+      const PassSums sums = pass<kWeighted>(tile + l, weights, n, top, hn::Div(one, s), z);
       const Regression fit = regress(sums, count);
       const V slope = hn::Add(one, fit.delta);
       const V relative = hn::Div(s, full);
@@ -253,8 +271,14 @@ void TileFitMse(const float* tile, int n, int max_code, const float* min, const 
   });
 }
 
-void TileFitBounded(const float* tile, int n, int max_code, const MetadataRange& range, int rounds, float* scale,
-                    float* center) {
+void TileFitMse(const float* tile, const float* weights, int n, int max_code, const float* min, const float* max,
+                const LeastSquaresSearch& search, float* scale, float* center) {
+  if (weights == nullptr) return fit_mse<false>(tile, weights, n, max_code, min, max, search, scale, center);
+  fit_mse<true>(tile, weights, n, max_code, min, max, search, scale, center);
+}
+
+void TileFitBounded(const float* tile, const float* weights, int n, int max_code, const MetadataRange& range,
+                    int rounds, float* scale, float* center) {
   // Rare; but the check whether there is anything to do is not.
   const V scale_limit = splat(range.scale_limit), offset_limit = splat(range.offset_limit);
   bool within = true;
@@ -262,23 +286,27 @@ void TileFitBounded(const float* tile, int n, int max_code, const MetadataRange&
     const V s = hn::LoadU(d, scale + l), c = hn::Abs(hn::LoadU(d, center + l));
     within &= hn::AllTrue(d, hn::And(hn::Le(s, scale_limit), hn::Le(c, hn::Mul(offset_limit, s))));
   });
-  if (!within) ref::tile_fit_bounded(tile, n, max_code, range, rounds, scale, center);
+  if (!within) ref::tile_fit_bounded(tile, weights, n, max_code, range, rounds, scale, center);
 }
 
-void TileSnap(const float* tile, int n, int max_code, const MetadataSteps& steps, const SnapSearch& search,
-              const float* scale, const float* center, uint8_t* scale_codes, int8_t* zero_codes, float* error) {
+template <bool kWeighted>
+HWY_INLINE void snap(const float* tile, const float* weights, int n, int max_code, const MetadataSteps& steps,
+                     const SnapSearch& search, const float* scale, const float* center, uint8_t* scale_codes,
+                     int8_t* zero_codes, float* error) {
   const V top = splat(static_cast<float>(max_code)), middle = splat(0.5f * static_cast<float>(max_code));
-  const V scale_step = splat(steps.scale), zero_step = splat(steps.zero);
-  const V per_zero_step = inverse_or_zero(zero_step), magic = splat(12582912.0f);
+  const V magic = splat(12582912.0f);
   const V largest_u = splat(255.0f), largest_i = splat(127.0f), smallest_i = splat(-127.0f);
   for_each_vector([&](size_t l) {
     const V c = hn::LoadU(d, center + l);
+    const V scale_step = hn::LoadU(d, steps.scale + l), zero_step = hn::LoadU(d, steps.zero + l);
+    const V per_zero_step = inverse_or_zero(zero_step);
     const auto offset_code = [&](V u) HWY_ATTR {
       const V k = hn::Mul(hn::Mul(c, inverse_or_zero(hn::Mul(u, scale_step))), per_zero_step);
       return hn::Sub(hn::Add(hn::Min(hn::Max(k, smallest_i), largest_i), magic), magic);
     };
     const auto evaluate = [&](V u, V i) HWY_ATTR {
-      return squared_error(tile + l, n, top, hn::Mul(u, scale_step), hn::Sub(middle, hn::Mul(zero_step, i)));
+      return squared_error<kWeighted>(tile + l, weights, n, top, hn::Mul(u, scale_step),
+                                      hn::Sub(middle, hn::Mul(zero_step, i)));
     };
     V best_u = round_code(hn::Mul(hn::LoadU(d, scale + l), inverse_or_zero(scale_step)), largest_u);
     V best_i = offset_code(best_u);
@@ -312,6 +340,15 @@ void TileSnap(const float* tile, int n, int max_code, const MetadataSteps& steps
     }
     hn::StoreU(best_error, d, error + l);
   });
+}
+
+void TileSnap(const float* tile, const float* weights, int n, int max_code, const MetadataSteps& steps,
+              const SnapSearch& search, const float* scale, const float* center, uint8_t* scale_codes,
+              int8_t* zero_codes, float* error) {
+  if (weights == nullptr) {
+    return snap<false>(tile, weights, n, max_code, steps, search, scale, center, scale_codes, zero_codes, error);
+  }
+  snap<true>(tile, weights, n, max_code, steps, search, scale, center, scale_codes, zero_codes, error);
 }
 
 // ---------------------------------------------------------------------------------------------------------- codes
@@ -379,18 +416,19 @@ void tile_hqq_rounds(const float* tile, int n, int max_code, const float* invers
                      float* zeros, float* errors) {
   HWY_DYNAMIC_DISPATCH(TileHqqRounds)(tile, n, max_code, inverse_scale, zero, rounds, zeros, errors);
 }
-void tile_fit_mse(const float* tile, int n, int max_code, const float* min, const float* max,
+void tile_fit_mse(const float* tile, const float* weights, int n, int max_code, const float* min, const float* max,
                   const LeastSquaresSearch& search, float* scale, float* center) {
-  HWY_DYNAMIC_DISPATCH(TileFitMse)(tile, n, max_code, min, max, search, scale, center);
+  HWY_DYNAMIC_DISPATCH(TileFitMse)(tile, weights, n, max_code, min, max, search, scale, center);
 }
-void tile_fit_bounded(const float* tile, int n, int max_code, const MetadataRange& range, int rounds, float* scale,
-                      float* center) {
-  HWY_DYNAMIC_DISPATCH(TileFitBounded)(tile, n, max_code, range, rounds, scale, center);
+void tile_fit_bounded(const float* tile, const float* weights, int n, int max_code, const MetadataRange& range,
+                      int rounds, float* scale, float* center) {
+  HWY_DYNAMIC_DISPATCH(TileFitBounded)(tile, weights, n, max_code, range, rounds, scale, center);
 }
-void tile_snap(const float* tile, int n, int max_code, const MetadataSteps& steps, const SnapSearch& search,
-               const float* scale, const float* center, uint8_t* scale_codes, int8_t* zero_codes, float* error) {
+void tile_snap(const float* tile, const float* weights, int n, int max_code, const MetadataSteps& steps,
+               const SnapSearch& search, const float* scale, const float* center, uint8_t* scale_codes,
+               int8_t* zero_codes, float* error) {
   HWY_DYNAMIC_DISPATCH(TileSnap)
-  (tile, n, max_code, steps, search, scale, center, scale_codes, zero_codes, error);
+  (tile, weights, n, max_code, steps, search, scale, center, scale_codes, zero_codes, error);
 }
 void tile_codes(const float* tile, int n, int max_code, const float* inverse_scale, const float* zero, uint8_t* codes) {
   HWY_DYNAMIC_DISPATCH(TileCodes)(tile, n, max_code, inverse_scale, zero, codes);

@@ -7,6 +7,9 @@
 // Every kernel has a scalar `_ref` twin in namespace mxq::ref with the same operations in the same order; no kernel
 // fuses multiply and add, so that all instruction sets and the reference give the same bits.
 //
+// `weights`, where a kernel takes them, has one positive factor for the squared error of each element of a group, the
+// same for all lanes; nullptr: all 1.
+//
 // A group of w is written W = (q - z) * s with codes q in 0..max_code, or by its centre c = (m - z) * s, the value of
 // the middle m = max_code / 2 of the codes. s = 0 stands for a constant group W = c.
 #pragma once
@@ -41,10 +44,10 @@ struct MetadataRange {
   float offset_limit = 0;
 };
 
-/// The fp16 steps of a block of groups: s = scale * u8, c / s = zero * i8. A step of 0 says that all are 0.
+/// The fp16 steps of each lane's group: s = scale * u8, c / s = zero * i8. A step of 0 says that all are 0.
 struct MetadataSteps {
-  float scale = 0;
-  float zero = 0;
+  float scale[kTileLanes] = {};
+  float zero[kTileLanes] = {};
 };
 
 /// The neighbours on the grid that tile_snap tries: scales up to scale_reach steps around, then, with the best of them,
@@ -66,15 +69,16 @@ struct SnapSearch {
   void tile_hqq_rounds(const float* tile, int n, int max_code, const float* inverse_scale, const float* zero,         \
                        int rounds, float* zeros, float* errors);                                                      \
   /* Least squared error by alternating codes given (s, c) and (s, c) given codes. */                                 \
-  void tile_fit_mse(const float* tile, int n, int max_code, const float* min, const float* max,                       \
+  void tile_fit_mse(const float* tile, const float* weights, int n, int max_code, const float* min, const float* max, \
                     const LeastSquaresSearch& search, float* scale, float* center);                                   \
   /* The same from (scale, center), each round's result put back into `range`. Groups within it stay as they are. */  \
-  void tile_fit_bounded(const float* tile, int n, int max_code, const MetadataRange& range, int rounds, float* scale, \
-                        float* center);                                                                               \
+  void tile_fit_bounded(const float* tile, const float* weights, int n, int max_code, const MetadataRange& range,     \
+                        int rounds, float* scale, float* center);                                                     \
   /* Puts (scale, center) on the grid of `steps`: of the neighbours that `search` names, the one of least squared     \
      error. error: sum of (w - W)^2. */                                                                               \
-  void tile_snap(const float* tile, int n, int max_code, const MetadataSteps& steps, const SnapSearch& search,        \
-                 const float* scale, const float* center, uint8_t* scale_codes, int8_t* zero_codes, float* error);    \
+  void tile_snap(const float* tile, const float* weights, int n, int max_code, const MetadataSteps& steps,            \
+                 const SnapSearch& search, const float* scale, const float* center, uint8_t* scale_codes,             \
+                 int8_t* zero_codes, float* error);                                                                   \
   /* q = round(w * inverse_scale + zero), half to even, within 0..max_code; codes[i * 16 + l]. */                     \
   void tile_codes(const float* tile, int n, int max_code, const float* inverse_scale, const float* zero,              \
                   uint8_t* codes);                                                                                    \

@@ -56,19 +56,28 @@ struct PassSums {
   float r = 0, rq = 0, q = 0, qq = 0, rr = 0;
 };
 
-PassSums pass(Lane w, float max_code, float inverse, float zero) {
+PassSums pass(Lane w, const float* weights, float max_code, float inverse, float zero) {
   PassSums sums;
   for (int i = 0; i < w.n; ++i) {
     const float t = w[i] * inverse + zero;
     const float q = round_code(t, max_code);
     const float r = t - q;
-    sums.r += r;
-    sums.rq += r * q;
-    sums.q += q;
-    sums.qq += q * q;
-    sums.rr += r * r;
+    const float hr = weights != nullptr ? weights[i] * r : r, hq = weights != nullptr ? weights[i] * q : q;
+    sums.r += hr;
+    sums.rq += hr * q;
+    sums.q += hq;
+    sums.qq += hq * q;
+    sums.rr += hr * r;
   }
   return sums;
+}
+
+/// What sums of 1 over a group come to.
+float total_weight(const float* weights, int n) {
+  if (weights == nullptr) return static_cast<float>(n);
+  float sum = 0;
+  for (int i = 0; i < n; ++i) sum += weights[i];
+  return sum;
 }
 
 /// Least squares of t on q: t ~ alpha + (1 + delta) q.
@@ -84,13 +93,13 @@ Regression regress(const PassSums& sums, float n) {
   return {(sums.r - delta * sums.q) / n, delta};
 }
 
-float squared_error(Lane w, float max_code, float scale, float zero) {
+float squared_error(Lane w, const float* weights, float max_code, float scale, float zero) {
   const float inverse = inverse_or_zero(scale);
   float sum = 0;
   for (int i = 0; i < w.n; ++i) {
     const float q = round_code(w[i] * inverse + zero, max_code);
     const float d = w[i] - (q - zero) * scale;
-    sum += d * d;
+    sum += (weights != nullptr ? weights[i] * d : d) * d;
   }
   return sum;
 }
@@ -143,9 +152,9 @@ void tile_hqq_rounds(const float* tile, int n, int max_code, const float* invers
   }
 }
 
-void tile_fit_mse(const float* tile, int n, int max_code, const float* min, const float* max,
+void tile_fit_mse(const float* tile, const float* weights, int n, int max_code, const float* min, const float* max,
                   const LeastSquaresSearch& search, float* scale, float* center) {
-  const float top = static_cast<float>(max_code), middle = 0.5f * top, count = static_cast<float>(n);
+  const float top = static_cast<float>(max_code), middle = 0.5f * top, count = total_weight(weights, n);
   for (int l = 0; l < kTileLanes; ++l) {
     const Lane w{tile + l, n};
     const float half_range = 0.5f * max[l] - 0.5f * min[l];
@@ -159,7 +168,7 @@ void tile_fit_mse(const float* tile, int n, int max_code, const float* min, cons
     float best_s = full, best_z = 0, best_error = std::numeric_limits<float>::max();
     // A round: codes given (s, z), then (s, z) given the codes; returns the error in units of full^2.
     const auto round = [&](float& s, float& z) {
-      const PassSums sums = pass(w, top, 1.0f / s, z);
+      const PassSums sums = pass(w, weights, top, 1.0f / s, z);
       const Regression fit = regress(sums, count);
       const float slope = 1.0f + fit.delta;
       const float relative = s / full;
@@ -195,9 +204,9 @@ void tile_fit_mse(const float* tile, int n, int max_code, const float* min, cons
   }
 }
 
-void tile_fit_bounded(const float* tile, int n, int max_code, const MetadataRange& range, int rounds, float* scale,
-                      float* center) {
-  const float top = static_cast<float>(max_code), middle = 0.5f * top, count = static_cast<float>(n);
+void tile_fit_bounded(const float* tile, const float* weights, int n, int max_code, const MetadataRange& range,
+                      int rounds, float* scale, float* center) {
+  const float top = static_cast<float>(max_code), middle = 0.5f * top, count = total_weight(weights, n);
   for (int l = 0; l < kTileLanes; ++l) {
     if (scale[l] <= range.scale_limit && std::fabs(center[l]) <= range.offset_limit * scale[l]) continue;
     const Lane w{tile + l, n};
@@ -219,7 +228,7 @@ void tile_fit_bounded(const float* tile, int n, int max_code, const MetadataRang
     for (int k = 0; k < rounds; ++k) {
       if (s < kSmallestScale) break;
       const float z = middle - c / s;
-      const PassSums sums = pass(w, top, 1.0f / s, z);
+      const PassSums sums = pass(w, weights, top, 1.0f / s, z);
       const Regression fit = regress(sums, count);
       const float slope = 1.0f + fit.delta;
       float next = s * slope, moved = (z - fit.alpha) / slope;
@@ -246,20 +255,22 @@ void tile_fit_bounded(const float* tile, int n, int max_code, const MetadataRang
   }
 }
 
-void tile_snap(const float* tile, int n, int max_code, const MetadataSteps& steps, const SnapSearch& search,
-               const float* scale, const float* center, uint8_t* scale_codes, int8_t* zero_codes, float* error) {
+void tile_snap(const float* tile, const float* weights, int n, int max_code, const MetadataSteps& steps,
+               const SnapSearch& search, const float* scale, const float* center, uint8_t* scale_codes,
+               int8_t* zero_codes, float* error) {
   const float top = static_cast<float>(max_code), middle = 0.5f * top;
-  const float per_scale_step = inverse_or_zero(steps.scale), per_zero_step = inverse_or_zero(steps.zero);
   for (int l = 0; l < kTileLanes; ++l) {
     const Lane w{tile + l, n};
+    const float scale_step = steps.scale[l], zero_step = steps.zero[l];
+    const float per_scale_step = inverse_or_zero(scale_step), per_zero_step = inverse_or_zero(zero_step);
     float best_u = 0, best_i = 0, best_error = 0;
     const auto offset_code = [&](float u) {
-      const float k = center[l] * inverse_or_zero(u * steps.scale) * per_zero_step;
+      const float k = center[l] * inverse_or_zero(u * scale_step) * per_zero_step;
       const float clamped = std::min(std::max(k, -127.0f), 127.0f);
       return (clamped + 12582912.0f) - 12582912.0f;
     };
     const auto evaluate = [&](float u, float i) {
-      return squared_error(w, top, u * steps.scale, middle - steps.zero * i);
+      return squared_error(w, weights, top, u * scale_step, middle - zero_step * i);
     };
     const auto consider = [&](float u, float i) {
       const float e = evaluate(u, i);

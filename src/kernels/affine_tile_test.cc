@@ -126,19 +126,27 @@ TEST_P(AffineTile, EqualsTheReference) {
       const float shrinks[] = {1.0f, 0.85f, 0.7f};
       const float nudges[] = {0.95f, 1.05f};
       const LeastSquaresSearch search{.shrinks = shrinks, .starts = 3, .nudges = nudges, .nudge_count = 2, .rounds = 6};
-      auto scale = lanes(), center = lanes(), scale2 = lanes(), center2 = lanes();
-      tile_fit_mse(tile.data, n, max_code, min.data(), max.data(), search, scale.data(), center.data());
-      ref::tile_fit_mse(tile.data, n, max_code, min.data(), max.data(), search, scale2.data(), center2.data());
-      ASSERT_TRUE(same_bits(scale, scale2));
-      ASSERT_TRUE(same_bits(center, center2));
-      for (int l = 0; l < kTileLanes; ++l) ASSERT_TRUE(std::isfinite(scale[l]) && std::isfinite(center[l])) << l;
+      Floats some_weights(n);
+      for (float& h : some_weights) h = std::ldexp(1.0f, static_cast<int>(random() % 12) - 6);
+      auto scale = lanes(), center = lanes();
+      for (const float* weights :
+           {static_cast<const float*>(some_weights.data()), static_cast<const float*>(nullptr)}) {
+        auto scale2 = lanes(), center2 = lanes();
+        tile_fit_mse(tile.data, weights, n, max_code, min.data(), max.data(), search, scale.data(), center.data());
+        ref::tile_fit_mse(tile.data, weights, n, max_code, min.data(), max.data(), search, scale2.data(),
+                          center2.data());
+        ASSERT_TRUE(same_bits(scale, scale2));
+        ASSERT_TRUE(same_bits(center, center2));
+        for (int l = 0; l < kTileLanes; ++l) ASSERT_TRUE(std::isfinite(scale[l]) && std::isfinite(center[l])) << l;
+      }
 
       for (const float offset_limit : {0.25f * static_cast<float>(max_code), 127.0f}) {
         for (const float scale_limit : {0.01f, 1e30f}) {
           auto s = scale, c = center, s2 = scale, c2 = center;
           const MetadataRange range{scale_limit, offset_limit};
-          tile_fit_bounded(tile.data, n, max_code, range, 4, s.data(), c.data());
-          ref::tile_fit_bounded(tile.data, n, max_code, range, 4, s2.data(), c2.data());
+          const float* weights = scale_limit < 1 ? some_weights.data() : nullptr;
+          tile_fit_bounded(tile.data, weights, n, max_code, range, 4, s.data(), c.data());
+          ref::tile_fit_bounded(tile.data, weights, n, max_code, range, 4, s2.data(), c2.data());
           ASSERT_TRUE(same_bits(s, s2));
           ASSERT_TRUE(same_bits(c, c2));
           for (int l = 0; l < kTileLanes; ++l) {
@@ -148,15 +156,21 @@ TEST_P(AffineTile, EqualsTheReference) {
         }
       }
 
-      for (const MetadataSteps steps : {MetadataSteps{1e-4f, 0.01f}, {0.02f, 0.5f}, {0.0f, 0.0f}}) {
+      for (const auto& [scale_step, zero_step] : {std::pair{1e-4f, 0.01f}, {0.02f, 0.5f}, {0.0f, 0.0f}}) {
         for (const SnapSearch neighbours : {SnapSearch{0, 0, 1}, {1, 1, 1}, {3, 2, 5}}) {
+          MetadataSteps steps;
+          for (int l = 0; l < kTileLanes; ++l) {
+            steps.scale[l] = std::ldexp(scale_step, l % 3);
+            steps.zero[l] = std::ldexp(zero_step, l % 2);
+          }
+          const float* weights = neighbours.scale_reach == 1 ? nullptr : some_weights.data();
           std::vector<uint8_t> u(kTileLanes), u2 = u;
           std::vector<int8_t> i(kTileLanes), i2 = i;
           auto e = lanes(), e2 = lanes();
-          tile_snap(tile.data, n, max_code, steps, neighbours, scale.data(), center.data(), u.data(), i.data(),
+          tile_snap(tile.data, weights, n, max_code, steps, neighbours, scale.data(), center.data(), u.data(), i.data(),
                     e.data());
-          ref::tile_snap(tile.data, n, max_code, steps, neighbours, scale.data(), center.data(), u2.data(), i2.data(),
-                         e2.data());
+          ref::tile_snap(tile.data, weights, n, max_code, steps, neighbours, scale.data(), center.data(), u2.data(),
+                         i2.data(), e2.data());
           ASSERT_TRUE(same_bits(u, u2));
           ASSERT_TRUE(same_bits(i, i2));
           ASSERT_TRUE(same_bits(e, e2));
@@ -226,33 +240,38 @@ TEST_P(AffineTile, HqqShrinksAsItsFormulaSays) {
   }
 }
 
-/// Alternating least squares ends at a fixed point: from there, plain least squares in fp64 on its own codes gives the
-/// same line.
+/// Alternating least squares ends at a fixed point: from there, plain (or weighted) least squares in fp64 on its own
+/// codes gives the same line.
 TEST_P(AffineTile, LeastSquaresEndsAtAFixedPoint) {
   std::mt19937 random(44);
   const TestTile tile = make_tile(64, random);
+  Floats some_weights(64);
+  for (float& h : some_weights) h = 0.1f + static_cast<float>(random() % 100);
   auto min = lanes(), max = lanes(), scale = lanes(), center = lanes();
   tile_min_max(tile.data, tile.n, min.data(), max.data());
   const float shrink = 0.9f;
   const LeastSquaresSearch search{
       .shrinks = &shrink, .starts = 1, .rounds_per_start = 1, .rounds = 100, .tolerance = 0.0f};
-  for (const int max_code : {3, 7, 15}) {
-    tile_fit_mse(tile.data, tile.n, max_code, min.data(), max.data(), search, scale.data(), center.data());
-    for (const int l : {3, 4, 14, 15}) {
-      SCOPED_TRACE(testing::Message() << "lane " << l << " max_code " << max_code << " seed 44");
-      const double s = scale[l], z = 0.5 * max_code - center[l] / s;
-      double n = tile.n, q1 = 0, q2 = 0, w1 = 0, qw = 0;
-      for (int i = 0; i < tile.n; ++i) {
-        const double w = tile.data[i * kTileLanes + l];
-        const double q = std::clamp(std::nearbyint(w / s + z), 0.0, static_cast<double>(max_code));
-        q1 += q;
-        q2 += q * q;
-        w1 += w;
-        qw += q * w;
+  for (const float* weights : {static_cast<const float*>(nullptr), static_cast<const float*>(some_weights.data())}) {
+    for (const int max_code : {3, 7, 15}) {
+      tile_fit_mse(tile.data, weights, tile.n, max_code, min.data(), max.data(), search, scale.data(), center.data());
+      for (const int l : {3, 4, 14, 15}) {
+        SCOPED_TRACE(testing::Message() << "lane " << l << " max_code " << max_code << " seed 44");
+        const double s = scale[l], z = 0.5 * max_code - center[l] / s;
+        double n = 0, q1 = 0, q2 = 0, w1 = 0, qw = 0;
+        for (int i = 0; i < tile.n; ++i) {
+          const double w = tile.data[i * kTileLanes + l], h = weights != nullptr ? weights[i] : 1.0;
+          const double q = std::clamp(std::nearbyint(w / s + z), 0.0, static_cast<double>(max_code));
+          n += h;
+          q1 += h * q;
+          q2 += h * q * q;
+          w1 += h * w;
+          qw += h * q * w;
+        }
+        const double slope = (n * qw - q1 * w1) / (n * q2 - q1 * q1), offset = (w1 - slope * q1) / n;
+        EXPECT_NEAR(slope, s, 1e-4 * s);
+        EXPECT_NEAR(offset, -z * s, 1e-3 * s);
       }
-      const double slope = (n * qw - q1 * w1) / (n * q2 - q1 * q1), offset = (w1 - slope * q1) / n;
-      EXPECT_NEAR(slope, s, 1e-4 * s);
-      EXPECT_NEAR(offset, -z * s, 1e-3 * s);
     }
   }
 }

@@ -63,13 +63,13 @@ constexpr LeastSquaresSearch kQuickSearch{.shrinks = kShrinks, .starts = 1, .rou
 
 }  // namespace
 
-void fit_mse(const Block& block, int bits, Metadata metadata, FittedBlock& fitted) {
+void fit_mse(const Block& block, int bits, Metadata metadata, FittedBlock& fitted, const float* weights) {
   const bool quick = bits >= kWideCodes && metadata == Metadata::q8;
   alignas(64) float min[kTileLanes], max[kTileLanes];
   for (int t = 0; t < block.tile_count; ++t) {
     const int n = block.tiles[t].n, slot = t * kTileLanes;
     tile_min_max(block.tile_data(t), n, min, max);
-    tile_fit_mse(block.tile_data(t), n, (1 << bits) - 1, min, max, quick ? kQuickSearch : kThoroughSearch,
+    tile_fit_mse(block.tile_data(t), weights, n, (1 << bits) - 1, min, max, quick ? kQuickSearch : kThoroughSearch,
                  fitted.scale + slot, fitted.center + slot);
   }
 }

@@ -25,7 +25,8 @@ void centers_from_zeros(const Block& block, int bits, FittedBlock& fitted);
 /// From this width on, a grid of 8-bit metadata is coarse against the codes: searching it matters more than the fit.
 inline constexpr int kWideCodes = 6;
 
-/// Fit::mse. Fills scale and center; less thoroughly where store_metadata will search the stored grid.
-void fit_mse(const Block& block, int bits, Metadata metadata, FittedBlock& fitted);
+/// Fit::mse. Fills scale and center; less thoroughly where store_metadata will search the stored grid. `weights` are
+/// those of tile_fit_mse.
+void fit_mse(const Block& block, int bits, Metadata metadata, FittedBlock& fitted, const float* weights = nullptr);
 
 }  // namespace mxq::affine

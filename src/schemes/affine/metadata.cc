@@ -18,15 +18,18 @@ constexpr float kFloatOffsetLimit = 0x1p18f;
 /// Rounds of a fit under limits.
 constexpr int kBoundedRounds = 5;
 
-float inverse_or_zero(float scale) {
-  return scale >= kSmallestScale ? 1.0f / scale : 0.0f;
-}
+}  // namespace
 
-/// The smallest fp16 that is not below `value` (the largest finite one at most).
 uint16_t half_at_least(float value) {
   uint16_t bits = f16_from_f32(std::min(value, kLargestHalf));
   if (f32_from_f16(bits) < value && bits < 0x7bffu) ++bits;
   return bits;
+}
+
+namespace {
+
+float inverse_or_zero(float scale) {
+  return scale >= kSmallestScale ? 1.0f / scale : 0.0f;
 }
 
 /// Scale and centre of every group under limits.
@@ -41,8 +44,9 @@ void bound(const Block& block, int max_code, Fit fit, const FittedBlock& fitted,
   std::memcpy(bounded.scale, fitted.scale, bytes);
   std::memcpy(bounded.center, fitted.center, bytes);
   for (int t = 0; t < block.tile_count; ++t) {
-    tile_fit_bounded(block.tile_data(t), block.tiles[t].n, max_code, range, fit == Fit::mse ? kBoundedRounds : 0,
-                     bounded.scale + t * kTileLanes, bounded.center + t * kTileLanes);
+    tile_fit_bounded(block.tile_data(t), nullptr, block.tiles[t].n, max_code, range,
+                     fit == Fit::mse ? kBoundedRounds : 0, bounded.scale + t * kTileLanes,
+                     bounded.center + t * kTileLanes);
   }
 }
 
@@ -70,13 +74,15 @@ void snap(const Block& block, int max_code, Fit fit, const BoundedBlock& bounded
   }
   out.scale_step = half_at_least(scale / 255.0f);
   out.zero_step = half_at_least(offset / 127.0f);
-  const MetadataSteps steps{f32_from_f16(out.scale_step), f32_from_f16(out.zero_step)};
-  const SnapSearch search = fit == Fit::mse ? grid_search(max_code, steps.zero) : SnapSearch{};
+  MetadataSteps steps;
+  std::fill_n(steps.scale, kTileLanes, f32_from_f16(out.scale_step));
+  std::fill_n(steps.zero, kTileLanes, f32_from_f16(out.zero_step));
+  const SnapSearch search = fit == Fit::mse ? grid_search(max_code, steps.zero[0]) : SnapSearch{};
   out.error = 0;
   alignas(64) float error[kTileLanes];
   for (int t = 0; t < block.tile_count; ++t) {
     const int slot = t * kTileLanes;
-    tile_snap(block.tile_data(t), block.tiles[t].n, max_code, steps, search, bounded.scale + slot,
+    tile_snap(block.tile_data(t), nullptr, block.tiles[t].n, max_code, steps, search, bounded.scale + slot,
               bounded.center + slot, out.scale_codes + slot, out.zero_codes + slot, error);
     for (int l = 0; l < block.tiles[t].lanes; ++l) out.error += error[l];
   }
@@ -201,6 +207,35 @@ void store_floats(const Block& block, int max_code, Fit fit, bool half, const Fi
 }
 
 }  // namespace
+
+void store_on_grid(const float* tile, const float* weights, int n, int bits, const MetadataSteps& steps,
+                   const FittedBlock& fitted, StoredBlock& stored, float* error) {
+  const int max_code = (1 << bits) - 1;
+  const float middle = 0.5f * static_cast<float>(max_code);
+  alignas(64) float scale[kTileLanes], center[kTileLanes];
+  float widest_step = 0;
+  for (int l = 0; l < kTileLanes; ++l) {
+    scale[l] = fitted.scale[l];
+    center[l] = fitted.center[l];
+    widest_step = std::max(widest_step, steps.zero[l]);
+    const MetadataRange range{255.0f * steps.scale[l], 127.0f * steps.zero[l]};
+    if (scale[l] <= range.scale_limit && std::fabs(center[l]) <= range.offset_limit * scale[l]) continue;
+    // Each lane has limits of its own; a scale of 0 keeps the others out.
+    float alone_scale[kTileLanes] = {}, alone_center[kTileLanes] = {};
+    alone_scale[l] = scale[l];
+    alone_center[l] = center[l];
+    tile_fit_bounded(tile, weights, n, max_code, range, kBoundedRounds, alone_scale, alone_center);
+    scale[l] = alone_scale[l];
+    center[l] = alone_center[l];
+  }
+  tile_snap(tile, weights, n, max_code, steps, grid_search(max_code, widest_step), scale, center, stored.scale_codes,
+            stored.zero_codes, error);
+  for (int l = 0; l < kTileLanes; ++l) {
+    stored.scale[l] = static_cast<float>(stored.scale_codes[l]) * steps.scale[l];
+    stored.zero[l] = middle - steps.zero[l] * static_cast<float>(stored.zero_codes[l]);
+    stored.inverse_scale[l] = inverse_or_zero(stored.scale[l]);
+  }
+}
 
 void store_metadata(const Block& block, int bits, Fit fit, Metadata metadata, const FittedBlock& fitted,
                     StoredBlock& stored) {

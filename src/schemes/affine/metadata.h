@@ -22,4 +22,13 @@ struct StoredBlock {
 void store_metadata(const Block& block, int bits, Fit fit, Metadata metadata, const FittedBlock& fitted,
                     StoredBlock& stored);
 
+/// Metadata::q8 of the groups of one tile, of n weights each, on grids whose steps are given: as Fit::mse would, with
+/// `weights` for the squared errors (see kernels/affine_tile.h). Uses entries 0 to kTileLanes - 1 of `fitted` and fills
+/// those of `stored`, but for its steps. error: weighted, of each lane.
+void store_on_grid(const float* tile, const float* weights, int n, int bits, const MetadataSteps& steps,
+                   const FittedBlock& fitted, StoredBlock& stored, float* error);
+
+/// The smallest fp16 that is not below `value` (the largest finite one at most).
+uint16_t half_at_least(float value);
+
 }  // namespace mxq::affine

@@ -10,18 +10,16 @@
 #include <vector>
 
 #include "base/bitpack.h"
-#include "base/half.h"
 #include "base/parallel.h"
 #include "mxq/error.h"
 #include "mxq/quantized_matrix.h"
 #include "schemes/affine/fit_matrix.h"
 #include "schemes/affine/metadata.h"
+#include "schemes/affine/output.h"
 #include "schemes/affine/validate.h"
 #include "schemes/column_scales.h"
 
 namespace mxq {
-
-static_assert(std::endian::native == std::endian::little, "metadata is written as it lies in memory");
 
 namespace affine {
 
@@ -44,8 +42,6 @@ void check_shape(int64_t rows, int64_t cols, const char* operation) {
                 "at most 2^48 weights");
   }
 }
-
-namespace {
 
 void check_finite(MatrixView matrix, const char* operation) {
   constexpr int64_t kChunk = 1 << 16;
@@ -73,38 +69,7 @@ void check_finite(MatrixView matrix, const char* operation) {
   }
 }
 
-template <typename Value>
-void put(std::vector<std::byte>& bytes, int64_t index, Value value) {
-  std::memcpy(bytes.data() + index * static_cast<int64_t>(sizeof value), &value, sizeof value);
-}
-
-void write_metadata(const Block& block, const StoredBlock& stored, QuantizedMatrix& out) {
-  const Metadata metadata = out.layout.metadata;
-  if (metadata == Metadata::q8) {
-    put(out.scale_steps, block.index, stored.scale_step);
-    put(out.zero_steps, block.index, stored.zero_step);
-  }
-  for (int t = 0; t < block.tile_count; ++t) {
-    for (int l = 0; l < block.tiles[t].lanes; ++l) {
-      const int slot = t * kTileLanes + l;
-      const int64_t group = block.first_group + block.tiles[t].group[l];
-      switch (metadata) {
-        case Metadata::q8:
-          put(out.scales, group, stored.scale_codes[slot]);
-          put(out.zeros, group, stored.zero_codes[slot]);
-          break;
-        case Metadata::f16:
-          put(out.scales, group, f16_from_f32(stored.scale[slot]));
-          put(out.zeros, group, f16_from_f32(stored.zero[slot]));
-          break;
-        case Metadata::f32:
-          put(out.scales, group, stored.scale[slot]);
-          put(out.zeros, group, stored.zero[slot]);
-          break;
-      }
-    }
-  }
-}
+namespace {
 
 /// Codes of a block as bytes. Axis 1: group after group, [groups][group], into `codes` of the block.
 /// Axis 0: into the whole matrix's [group][groups].
@@ -175,15 +140,9 @@ QuantizedMatrix quantize_matrix(MatrixView matrix, const Scheme& scheme, const Q
   check_scheme(scheme, options, "quantize matrix");
   check_shape(matrix.rows, matrix.cols, "quantize matrix");
   check_finite(matrix, "quantize matrix");
-  QuantizedMatrix out;
   const NormalizedMatrix normalized = normalize_matrix(matrix, options.normalize);
-  out.layout = quantized_layout(scheme, options, matrix.rows, matrix.cols);
+  QuantizedMatrix out = zeroed_matrix(quantized_layout(scheme, options, matrix.rows, matrix.cols));
   out.column_scales = stored_column_scales(normalized.scales);
-  out.codes.resize(static_cast<size_t>(out.layout.code_bytes()));
-  out.scales.resize(static_cast<size_t>(out.layout.scale_bytes()));
-  out.zeros.resize(out.scales.size());
-  out.scale_steps.resize(static_cast<size_t>(out.layout.step_bytes()));
-  out.zero_steps.resize(out.scale_steps.size());
 
   const Grouping grouping(matrix.rows, matrix.cols, scheme.group, options.axis);
   const int bits = scheme.bits;

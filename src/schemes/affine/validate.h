@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "mxq/scheme.h"
+#include "mxq/tensor.h"
 
 namespace mxq::affine {
 
@@ -12,5 +13,8 @@ void check_scheme(const Scheme& scheme, const QuantizeOptions& options, const ch
 
 /// Throws Error(unsupported) for negative shapes and those whose byte counts could overflow.
 void check_shape(int64_t rows, int64_t cols, const char* operation);
+
+/// Throws Error(not_finite) naming row and column of the first NaN or infinity.
+void check_finite(MatrixView matrix, const char* operation);
 
 }  // namespace mxq::affine

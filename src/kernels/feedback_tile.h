@@ -1,0 +1,35 @@
+// Inner loops of quantizing with error feedback, on tiles (see affine_tile.h): a lane is a row of the matrix, an
+// element a column. As there, no kernel fuses multiply and add, and the `_ref` twins give the same bits.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/affine_tile.h"
+
+namespace mxq {
+
+/// Scale and zero of each of some groups, by lane: entry [group * kTileLanes + lane].
+struct FeedbackGrid {
+  const float* inverse_scale = nullptr;
+  const float* scale = nullptr;
+  const float* zero = nullptr;
+};
+
+// coefficients[j * stride + i] is what an error of column i adds to column j > i; others are not read.
+#define MXQ_FEEDBACK_TILE_KERNELS                                                                                    \
+  /* Columns 0 .. n-1 in order: q = round(w * inverse_scale + zero) of tile's w, within 0..max_code; what the matrix \
+     itself (`weights`, a tile) loses by it, weights - (q - zero) * scale, goes to `errors` and times its            \
+     coefficients to the columns after it. group[i]: which entry of `grid` column i has. */                          \
+  void tile_feedback(float* tile, const float* weights, int n, int max_code, const float* coefficients,              \
+                     int64_t stride, const FeedbackGrid& grid, const int32_t* group, uint8_t* codes, float* errors); \
+  /* tile[j] += sum over i < n of errors[i] * coefficients[j * stride + i], j < columns. */                          \
+  void tile_add_feedback(const float* errors, int n, const float* coefficients, int64_t stride, int columns,         \
+                         float* tile);
+
+MXQ_FEEDBACK_TILE_KERNELS
+
+namespace ref {
+MXQ_FEEDBACK_TILE_KERNELS
+}
+
+}  // namespace mxq

@@ -1,0 +1,110 @@
+// Every instruction set of this machine against the scalar reference, and that against sums in fp64.
+#include "kernels/feedback_tile.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "simd_targets.h"
+
+namespace mxq {
+namespace {
+
+class FeedbackTile : public EverySimdTarget {
+ protected:
+  struct Tile {
+    alignas(64) float data[256 * kTileLanes];
+  };
+
+  void fill(Tile& tile, float sigma) {
+    std::normal_distribution<float> normal(0, sigma);
+    for (float& x : tile.data) x = normal(random_);
+  }
+
+  std::mt19937 random_{77};
+};
+
+TEST_P(FeedbackTile, EqualsTheReference) {
+  constexpr int64_t kStride = 261;
+  std::vector<float> coefficients(256 * kStride);
+  std::normal_distribution<float> normal(0, 0.1f);
+  for (float& c : coefficients) c = normal(random_);
+  constexpr int kGroups = 3;
+  std::vector<float> inverse(kGroups * kTileLanes), scale(inverse.size()), zero(inverse.size());
+  for (size_t i = 0; i < scale.size(); ++i) {
+    scale[i] = 0.005f * static_cast<float>(1 + random_() % 8);
+    inverse[i] = 1 / scale[i];
+    zero[i] = static_cast<float>(random_() % 64) / 8;
+  }
+  scale[5] = inverse[5] = 0;
+  Tile tile, weights, errors, errors2;
+  for (const int n : {1, 3, 7, 8, 9, 16, 31, 64, 129, 256}) {
+    for (const int max_code : {3, 15, 255}) {
+      SCOPED_TRACE(testing::Message() << "n " << n << " max_code " << max_code << " seed 77");
+      fill(tile, 0.03f);
+      fill(weights, 0.03f);
+      std::vector<int32_t> group(n);
+      for (int32_t& g : group) g = static_cast<int32_t>(random_() % kGroups);
+      const FeedbackGrid grid{inverse.data(), scale.data(), zero.data()};
+      Tile tile2 = tile;
+      std::vector<uint8_t> codes(n * kTileLanes), codes2 = codes;
+      tile_feedback(tile.data, weights.data, n, max_code, coefficients.data(), kStride, grid, group.data(),
+                    codes.data(), errors.data);
+      ref::tile_feedback(tile2.data, weights.data, n, max_code, coefficients.data(), kStride, grid, group.data(),
+                         codes2.data(), errors2.data);
+      ASSERT_EQ(codes, codes2);
+      ASSERT_TRUE(std::equal(errors.data, errors.data + n * kTileLanes, errors2.data));
+      ASSERT_TRUE(std::equal(tile.data, tile.data + 256 * kTileLanes, tile2.data));
+
+      for (const int columns : {0, 1, 7, 8, 23, 256}) {
+        fill(tile, 1.0f);
+        tile2 = tile;
+        const Tile before = tile;
+        tile_add_feedback(errors.data, n, coefficients.data(), kStride, columns, tile.data);
+        ref::tile_add_feedback(errors.data, n, coefficients.data(), kStride, columns, tile2.data);
+        ASSERT_TRUE(std::equal(tile.data, tile.data + 256 * kTileLanes, tile2.data)) << columns;
+        for (int j = 0; j < columns; j += 5) {
+          double sum = before.data[j * kTileLanes + 3];
+          for (int i = 0; i < n; ++i) sum += double{errors.data[i * kTileLanes + 3]} * coefficients[j * kStride + i];
+          ASSERT_NEAR(tile.data[j * kTileLanes + 3], sum, 1e-5 * (1 + std::fabs(sum)));
+        }
+      }
+    }
+  }
+}
+
+/// The definition, in fp64: each column's loss goes to all columns after it before they are coded.
+TEST_P(FeedbackTile, LossesOfColumnsGoToThoseAfterThem) {
+  constexpr int n = 40;
+  std::vector<float> coefficients(n * n);
+  std::normal_distribution<float> normal(0, 0.3f);
+  for (float& c : coefficients) c = normal(random_);
+  const std::vector<float> scale(kTileLanes, 0.5f), inverse(kTileLanes, 2.0f), zero(kTileLanes, 3.5f);
+  const std::vector<int32_t> group(n, 0);
+  Tile weights, tile, errors;
+  fill(weights, 1.0f);
+  fill(tile, 1.0f);
+  const Tile start = tile;
+  std::vector<uint8_t> codes(n * kTileLanes);
+  tile_feedback(tile.data, weights.data, n, 7, coefficients.data(), n, {inverse.data(), scale.data(), zero.data()},
+                group.data(), codes.data(), errors.data);
+  for (int l = 0; l < kTileLanes; ++l) {
+    for (int j = 0; j < n; ++j) {
+      double w = start.data[j * kTileLanes + l];
+      for (int i = 0; i < j; ++i) {
+        const double lost = weights.data[i * kTileLanes + l] - (codes[i * kTileLanes + l] - 3.5) * 0.5;
+        w += lost * coefficients[j * n + i];
+      }
+      const double t = std::clamp(w * 2 + 3.5, 0.0, 7.0);
+      ASSERT_LE(std::fabs(codes[j * kTileLanes + l] - t), 0.5 + 1e-4) << "lane " << l << " column " << j << " seed 77";
+    }
+  }
+}
+
+MXQ_FOR_EVERY_SIMD_TARGET(FeedbackTile);
+
+}  // namespace
+}  // namespace mxq

@@ -1,0 +1,219 @@
+#include "schemes/gptq/factor.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/parallel.h"
+#include "kernels/matmul.h"
+#include "mxq/error.h"
+
+namespace mxq {
+
+namespace {
+
+constexpr const char* kOperation = "quantize matrix by GPTQ";
+
+/// Columns that are factored at a time, and rows that a task does of them.
+constexpr int64_t kBlock = 64;
+constexpr int64_t kRows = 64;
+/// Up to this many columns one thread factors: the blocks' barriers cost more than a second thread gains.
+constexpr int64_t kColumnsOfOneThread = 2048;
+/// A pivot below this share of its diagonal is mostly rounding error.
+constexpr double kSmallestPivot = 1e-6;
+/// First damping above 0 that is tried where less fails, and how often it is doubled at most (to 100 mean diagonals).
+constexpr double kLeastDamping = 1e-4;
+constexpr int kDoublings = 20;
+
+void check_moments(std::span<const float> moments, int64_t cols) {
+  // Compared by division: cols * cols may overflow.
+  const auto size = static_cast<int64_t>(moments.size());
+  if (cols < 0 || (cols == 0 ? size != 0 : size % cols != 0 || size / cols != cols)) {
+    throw Error(ErrorCode::usage, kOperation, fmt::format("{} second moments for {} columns", size, cols),
+                "columns x columns");
+  }
+  std::vector<int64_t> bad(static_cast<size_t>(cols), cols);
+  parallel_for(cols, [&](int64_t r) {
+    const float* row = moments.data() + r * cols;
+    float sum = 0;  // of zeros, and of NaN where a value is not finite
+    for (int64_t c = 0; c < cols; ++c) sum += row[c] * 0.0f;
+    if (sum == 0.0f) return;
+    bad[r] = std::find_if(row, row + cols, [](float x) { return !std::isfinite(x); }) - row;
+  });
+  for (int64_t r = 0; r < cols; ++r) {
+    if (bad[r] == cols) continue;
+    throw Error(ErrorCode::not_finite, kOperation,
+                fmt::format("second moment {} at row {}, column {}", moments[r * cols + bad[r]], r, bad[r]),
+                "finite second moments");
+  }
+}
+
+/// A block of the diagonal, in fp64: the lower triangle of its factor, transposed, and that one's inverse.
+struct DiagonalBlock {
+  double lower[kBlock * kBlock];
+  double inverse[kBlock * kBlock];
+
+  /// lower holds the lower triangle of a symmetric block S; becomes L with S = L^T L. False where a pivot is below
+  /// `least` of its row.
+  bool factor(int64_t n, const double* least) {
+    for (int64_t j = n - 1; j >= 0; --j) {
+      double* row = lower + j * kBlock;
+      if (!(row[j] >= least[j]) || !std::isfinite(row[j])) return false;
+      const double root = std::sqrt(row[j]), per_root = 1 / root;
+      for (int64_t i = 0; i < j; ++i) row[i] *= per_root;
+      row[j] = root;
+      for (int64_t c = 0; c < j; ++c) {
+        double* other = lower + c * kBlock;
+        const double factor = row[c];
+#pragma omp simd
+        for (int64_t i = 0; i <= c; ++i) other[i] -= factor * row[i];
+      }
+    }
+    return true;
+  }
+
+  void invert(int64_t n) {
+    for (int64_t j = 0; j < n; ++j) {
+      double* row = inverse + j * kBlock;
+      std::fill_n(row, n, 0.0);
+      row[j] = 1;
+      for (int64_t k = 0; k < j; ++k) {
+        const double factor = lower[j * kBlock + k];
+        const double* other = inverse + k * kBlock;
+#pragma omp simd
+        for (int64_t i = 0; i <= k; ++i) row[i] -= factor * other[i];
+      }
+      const double per_pivot = 1 / lower[j * kBlock + j];
+      for (int64_t i = 0; i <= j; ++i) row[i] *= per_pivot;
+    }
+  }
+};
+
+}  // namespace
+
+void for_row_chunks(int64_t rows, int64_t chunk, const std::function<void(int64_t begin, int64_t end)>& body) {
+  parallel_for(std::max<int64_t>(2, (rows + chunk - 1) / chunk),
+               [&](int64_t i) { body(std::min(rows, i * chunk), std::min(rows, (i + 1) * chunk)); });
+}
+
+FeedbackFactor::FeedbackFactor(std::span<const float> second_moments, int64_t cols, const GptqOptions& options)
+    : cols_(cols), reordered_(options.order_by_diagonal) {
+  check_moments(second_moments, cols);
+  if (!(options.damping >= 0) || !std::isfinite(options.damping)) {
+    throw Error(ErrorCode::usage, kOperation, fmt::format("damping {}", options.damping), "0 or more");
+  }
+  if (cols == 0) return;
+  const auto diagonal = [&](int64_t c) { return second_moments[c * cols + c]; };
+  order_.resize(static_cast<size_t>(cols));
+  std::iota(order_.begin(), order_.end(), 0);
+  if (reordered_) {
+    std::stable_sort(order_.begin(), order_.end(), [&](int32_t a, int32_t b) { return diagonal(a) > diagonal(b); });
+  }
+  double mean = 0;
+  for (int64_t c = 0; c < cols; ++c) mean += std::fabs(diagonal(c)) / static_cast<double>(cols);
+  if (mean == 0) mean = 1;
+
+  data_ = affine::allocate_floats(cols * cols);
+  pivots_.resize(static_cast<size_t>(cols));
+  damping_ = options.damping;
+  for (int tries = 0;; ++tries) {
+    fill(second_moments, mean);
+    bool done = false;
+    if (cols <= kColumnsOfOneThread) {
+      for_row_chunks(1, 1, [&](int64_t begin, int64_t end) {
+        if (begin < end) done = factor();
+      });
+    } else {
+      done = factor();
+    }
+    if (done) return;
+    if (tries == kDoublings) break;
+    damping_ = std::max(2 * damping_, kLeastDamping);
+  }
+  throw Error(
+      ErrorCode::not_finite, kOperation,
+      fmt::format("second moments that are not positive definite with a damping of {} mean diagonals", damping_),
+      "mean or sum of x x^T");
+}
+
+// The damped H over its mean diagonal, into the upper triangle.
+void FeedbackFactor::fill(std::span<const float> second_moments, double mean) {
+  const double per_mean = 1 / mean;
+  const auto dead = [&](int64_t column) { return second_moments[column * cols_ + column] == 0; };
+  parallel_for(cols_, [&](int64_t r) {
+    const int64_t row = order_[r];
+    float* out = data_.get() + r * cols_;
+    for (int64_t c = r + 1; c < cols_; ++c) {
+      const int64_t column = order_[c], upper = std::min(row, column), left = std::max(row, column);
+      const double h = dead(row) || dead(column) ? 0.0 : second_moments[upper * cols_ + left];
+      out[c] = static_cast<float>(h * per_mean);
+    }
+    const double damped = second_moments[row * cols_ + row] * per_mean + damping_;
+    out[r] = static_cast<float>(damped == 0 ? 1.0 : damped);
+  });
+}
+
+// Blocks of columns from the last to the first: with R = M sqrt(D), H = R R^T, and of the columns J
+//   R_JJ R_JJ^T = H_JJ - R_JA R_JA^T  and  R_IJ = (H_IJ - R_IA R_JA^T) R_JJ^-T  for the rows I above, A = all after J.
+// R takes the place of H's upper triangle; M, transposed, goes to the lower one.
+bool FeedbackFactor::factor() {
+  float* a = data_.get();
+  const affine::AlignedFloats sums = affine::allocate_floats(cols_ * kBlock);
+  const auto block = std::make_unique<DiagonalBlock>();
+  std::vector<float> inverse(kBlock * kBlock);
+  const int64_t blocks = (cols_ + kBlock - 1) / kBlock;
+  for (int64_t b = blocks - 1; b >= 0; --b) {
+    const int64_t first = b * kBlock, end = std::min(cols_, first + kBlock), n = end - first, after = cols_ - end;
+    // sums = H - R R^T of the rows begin..stop.
+    const auto subtract = [&](int64_t begin, int64_t stop) {
+      if (after > 0) {
+        matmul_transposed(stop - begin, n, after, a + begin * cols_ + end, cols_, a + first * cols_ + end, cols_,
+                          sums.get() + begin * kBlock, kBlock);
+      }
+      for (int64_t r = begin; r < stop; ++r) {
+        float* out = sums.get() + r * kBlock;
+        const float* h = a + r * cols_ + first;
+        for (int64_t c = std::max<int64_t>(0, r - first); c < n; ++c) out[c] = after > 0 ? h[c] - out[c] : h[c];
+      }
+    };
+    for_row_chunks(n, kBlock / 2, [&](int64_t begin, int64_t stop) {
+      if (begin < stop) subtract(first + begin, first + stop);
+    });
+    double least[kBlock];
+    for (int64_t j = 0; j < n; ++j) {
+      least[j] = kSmallestPivot * a[(first + j) * cols_ + first + j];
+      for (int64_t i = 0; i <= j; ++i) block->lower[j * kBlock + i] = sums[(first + i) * kBlock + j];
+    }
+    if (!block->factor(n, least)) return false;
+    block->invert(n);
+    float per_pivot[kBlock];
+    for (int64_t j = 0; j < n; ++j) {
+      const double root = block->lower[j * kBlock + j];
+      pivots_[first + j] = static_cast<float>(root * root);
+      per_pivot[j] = static_cast<float>(1 / root);
+      for (int64_t i = 0; i < n; ++i) inverse[j * kBlock + i] = static_cast<float>(block->inverse[j * kBlock + i]);
+      for (int64_t i = 0; i <= j; ++i) {
+        const double r = block->lower[j * kBlock + i];
+        a[(first + i) * cols_ + first + j] = static_cast<float>(r);
+        if (i < j) a[(first + j) * cols_ + first + i] = static_cast<float>(r / root);
+      }
+      std::fill(inverse.begin() + j * kBlock + j + 1, inverse.begin() + j * kBlock + n, 0.0f);
+    }
+    for_row_chunks(first, kRows, [&](int64_t begin, int64_t stop) {
+      if (begin == stop) return;
+      subtract(begin, stop);
+      matmul(stop - begin, n, n, sums.get() + begin * kBlock, kBlock, inverse.data(), kBlock, a + begin * cols_ + first,
+             cols_);
+      for (int64_t j = 0; j < n; ++j) {
+        float* out = a + (first + j) * cols_;
+        const float* column = a + first + j;
+        for (int64_t r = begin; r < stop; ++r) out[r] = column[r * cols_] * per_pivot[j];
+      }
+    });
+  }
+  return true;
+}
+
+}  // namespace mxq

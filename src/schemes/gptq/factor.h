@@ -1,0 +1,60 @@
+// The second moments of a matrix's inputs, factored for error feedback.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "schemes/affine/blocks.h"
+
+namespace mxq {
+
+struct GptqOptions {
+  /// Share of the mean diagonal of H that is added to its diagonal; doubled until H is positive definite in fp32.
+  double damping = 0.01;
+  /// Columns are coded by falling diagonal of H instead of from left to right; the grids of groups are then fixed
+  /// beforehand, from the weights as they are.
+  bool order_by_diagonal = false;
+};
+
+/// H = M D M^T with M unit upper triangular and D diagonal, of the damped H in the order in which columns are coded.
+///
+/// GPTQ adds to the columns j after i  -(w_i - q_i) / U_ii * U_ij  with w_i as updated and U^T U = H^-1, U upper. As
+/// M^-1 = diag(U)^-1 U, that is the same as adding (W_i - q_i) M_ij with the matrix's own W_i (the form of LDLQ: Chee
+/// et al., "QuIP", arXiv 2307.13304, theorem 6), which needs no inverse.
+class FeedbackFactor {
+ public:
+  /// See quantize_matrix_gptq for second_moments and errors. O(cols^3 / 3), in matrix products; all cores where there
+  /// are many columns.
+  FeedbackFactor(std::span<const float> second_moments, int64_t cols, const GptqOptions& options = {});
+
+  int64_t cols() const { return cols_; }
+  bool reordered() const { return reordered_; }
+  /// order()[i]: the column that is coded as the i-th.
+  std::span<const int32_t> order() const { return order_; }
+  /// [cols, cols]: entry [j][i] with i < j is M_ij; the others are not for use.
+  const float* coefficients() const { return data_.get(); }
+  /// D over the mean diagonal: what a squared error of the i-th column costs when the columns after it make up for it.
+  std::span<const float> pivots() const { return pivots_; }
+  /// The damping that was needed.
+  double damping() const { return damping_; }
+
+ private:
+  void fill(std::span<const float> second_moments, double mean);
+  bool factor();
+
+  int64_t cols_ = 0;
+  bool reordered_ = false;
+  double damping_ = 0;
+  std::vector<int32_t> order_;
+  affine::AlignedFloats data_;
+  std::vector<float> pivots_;
+};
+
+/// Calls body(begin, end) for chunks of `chunk` rows, in parallel. Always more than one call, the last ones perhaps
+/// empty (begin == end): so products of matrices within run on one thread, and their bits do not depend on how many
+/// there are.
+void for_row_chunks(int64_t rows, int64_t chunk, const std::function<void(int64_t begin, int64_t end)>& body);
+
+}  // namespace mxq

@@ -1,0 +1,225 @@
+#include "schemes/gptq/gptq.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "base/bitpack.h"
+#include "kernels/feedback_tile.h"
+#include "kernels/matmul.h"
+#include "mxq/error.h"
+#include "schemes/affine/output.h"
+#include "schemes/affine/validate.h"
+#include "schemes/gptq/grids.h"
+
+namespace mxq {
+
+namespace {
+
+using namespace affine;
+
+constexpr const char* kOperation = "quantize matrix by GPTQ";
+
+/// Columns between two products with all errors so far, and rows that a task does from end to end.
+constexpr int64_t kBlockColumns = 128;
+constexpr int64_t kLeastRows = 32, kMostRows = 96;
+
+/// Codes some rows, from the first column to the last. The errors of all columns so far are kept column by column,
+/// [cols, lanes], so that one product per block of columns gives what they add to it.
+class RowCoder {
+ public:
+  RowCoder(MatrixView matrix, const FeedbackFactor& factor, const gptq::Grids& grids, int64_t begin, int64_t end,
+           QuantizedMatrix& out)
+      : matrix_(matrix),
+        factor_(factor),
+        grids_(grids),
+        begin_(begin),
+        end_(end),
+        lanes_((end - begin + kTileLanes - 1) / kTileLanes * kTileLanes),
+        bits_(out.layout.scheme.bits),
+        group_(out.layout.scheme.group),
+        per_row_((matrix.cols + group_ - 1) / group_),
+        block_(std::max<int64_t>(kBlockColumns, group_)),
+        errors_(allocate_floats(matrix.cols * lanes_)),
+        feedback_(allocate_floats(block_ * lanes_)),
+        weights_(allocate_floats(block_ * kTileLanes)),
+        tile_(allocate_floats(block_ * kTileLanes)),
+        tile_errors_(allocate_floats(block_ * kTileLanes)),
+        codes_(static_cast<size_t>((end - begin) * matrix.cols)),
+        fitter_(bits_, out.layout.metadata),
+        out_(out) {
+    if (!factor.reordered()) return;
+    // The grids of a tile's groups, [tile][group][lane].
+    const int64_t size = per_row_ * lanes_;
+    scale_.resize(static_cast<size_t>(size));
+    zero_.resize(scale_.size());
+    inverse_scale_.resize(scale_.size());
+    for (int64_t lane = 0; lane < lanes_; ++lane) {
+      const int64_t row = std::min(begin + lane, end - 1);
+      for (int64_t g = 0; g < per_row_; ++g) {
+        const int64_t from = row * per_row_ + g;
+        const int64_t to = (lane / kTileLanes * per_row_ + g) * kTileLanes + lane % kTileLanes;
+        scale_[to] = grids.scale[from];
+        zero_[to] = grids.zero[from];
+        inverse_scale_[to] = grids.inverse_scale[from];
+      }
+    }
+  }
+
+  void run() {
+    const int64_t cols = matrix_.cols;
+    for (int64_t first = 0; first < cols; first += block_) {
+      const int64_t n = std::min(block_, cols - first);
+      if (first > 0) {
+        matmul(n, lanes_, first, factor_.coefficients() + first * cols, cols, errors_.get(), lanes_, feedback_.get(),
+               lanes_);
+      } else {
+        std::fill_n(feedback_.get(), n * lanes_, 0.0f);
+      }
+      for (int64_t lane = 0; lane < lanes_; lane += kTileLanes) code_tile(first, n, lane);
+    }
+    for (int64_t r = begin_; r < end_; ++r) {
+      pack_codes(codes_.data() + (r - begin_) * cols, cols, bits_,
+                 out_.codes.data() + r * out_.layout.code_row_bytes());
+    }
+  }
+
+ private:
+  /// n columns, from the first-th on, of the 16 rows from `lane` on.
+  void code_tile(int64_t first, int64_t n, int64_t lane) {
+    load(first, n, lane);
+    const int max_code = (1 << bits_) - 1;
+    const int64_t cols = matrix_.cols, piece = factor_.reordered() ? int64_t{kTileLanes} : group_;
+    int32_t group[256] = {};
+    uint8_t codes[256 * kTileLanes];
+    for (int64_t at = 0; at < n; at += piece) {
+      const int64_t size = std::min(piece, n - at), column = first + at;
+      FeedbackGrid grid;
+      if (factor_.reordered()) {
+        const int64_t offset = lane * per_row_;
+        grid = {inverse_scale_.data() + offset, scale_.data() + offset, zero_.data() + offset};
+        for (int64_t i = 0; i < size; ++i) group[i] = static_cast<int32_t>(factor_.order()[column + i] / group_);
+      } else {
+        fit_group(column, static_cast<int>(size), tile_.get() + at * kTileLanes, lane);
+        grid = {fitter_.stored().inverse_scale, fitter_.stored().scale, fitter_.stored().zero};
+      }
+      float* errors = tile_errors_.get() + at * kTileLanes;
+      const float* coefficients = factor_.coefficients() + column * cols + column;
+      tile_feedback(tile_.get() + at * kTileLanes, weights_.get() + at * kTileLanes, static_cast<int>(size), max_code,
+                    coefficients, cols, grid, group, codes, errors);
+      const int64_t rest = n - at - size;
+      tile_add_feedback(errors, static_cast<int>(size), coefficients + size * cols, cols, static_cast<int>(rest),
+                        tile_.get() + (at + size) * kTileLanes);
+      keep(column, size, lane, errors, codes);
+    }
+  }
+
+  int64_t row(int64_t lane) const { return std::min(begin_ + lane, end_ - 1); }
+
+  /// The weights themselves, and with the feedback of the blocks before.
+  void load(int64_t first, int64_t n, int64_t lane) {
+    if (factor_.reordered()) {
+      for (int l = 0; l < kTileLanes; ++l) {
+        const float* from = matrix_.data + row(lane + l) * matrix_.cols;
+        for (int64_t i = 0; i < n; ++i) weights_[i * kTileLanes + l] = from[factor_.order()[first + i]];
+      }
+    } else {
+      const float* rows[kTileLanes];
+      for (int l = 0; l < kTileLanes; ++l) rows[l] = matrix_.data + row(lane + l) * matrix_.cols + first;
+      tile_load_groups(rows, static_cast<int>(n), weights_.get());
+    }
+    for (int64_t i = 0; i < n; ++i) {
+      for (int l = 0; l < kTileLanes; ++l) {
+        tile_[i * kTileLanes + l] = weights_[i * kTileLanes + l] + feedback_[i * lanes_ + lane + l];
+      }
+    }
+  }
+
+  /// Scale and zero of the groups of n weights in `tile`, from the weights as they stand, on the stored grid.
+  void fit_group(int64_t column, int n, const float* tile, int64_t lane) {
+    const float* weights = factor_.pivots().data() + column;
+    const int64_t group = column / group_;
+    MetadataSteps steps;
+    for (int l = 0; l < kTileLanes && !grids_.scale_steps.empty(); ++l) {
+      const int64_t block = (row(lane + l) * per_row_ + group) / kGroupsPerStep;
+      steps.scale[l] = grids_.scale_steps[block];
+      steps.zero[l] = grids_.zero_steps[block];
+    }
+    fitter_.fit(tile, weights, n);
+    fitter_.store(tile, weights, n, steps);
+    for (int l = 0; l < kTileLanes && begin_ + lane + l < end_; ++l) {
+      write_group(row(lane + l) * per_row_ + group, fitter_.stored(), l, out_);
+    }
+  }
+
+  void keep(int64_t column, int64_t n, int64_t lane, const float* errors, const uint8_t* codes) {
+    for (int64_t i = 0; i < n; ++i) {
+      std::memcpy(errors_.get() + (column + i) * lanes_ + lane, errors + i * kTileLanes, kTileLanes * sizeof(float));
+    }
+    for (int l = 0; l < kTileLanes && begin_ + lane + l < end_; ++l) {
+      uint8_t* to = codes_.data() + (lane + l) * matrix_.cols;
+      for (int64_t i = 0; i < n; ++i) to[factor_.order()[column + i]] = codes[i * kTileLanes + l];
+    }
+  }
+
+  MatrixView matrix_;
+  const FeedbackFactor& factor_;
+  const gptq::Grids& grids_;
+  int64_t begin_, end_, lanes_;
+  int bits_;
+  int64_t group_, per_row_, block_;
+  AlignedFloats errors_, feedback_, weights_, tile_, tile_errors_;
+  std::vector<uint8_t> codes_;
+  std::vector<float> scale_, zero_, inverse_scale_;
+  gptq::GroupFitter fitter_;
+  QuantizedMatrix& out_;
+};
+
+void check_options(MatrixView matrix, const Scheme& scheme, const QuantizeOptions& options) {
+  check_scheme(scheme, options, kOperation);
+  check_shape(matrix.rows, matrix.cols, kOperation);
+  if (options.axis != 1) {
+    throw Error(ErrorCode::unsupported, kOperation, fmt::format("axis {}", options.axis), "1");
+  }
+  if (options.fit != Fit::mse) {
+    throw Error(ErrorCode::unsupported, kOperation, fmt::format("fit {}", fit_name(options.fit)), "mse");
+  }
+  if (options.normalize != Normalize::none) {
+    throw Error(ErrorCode::unsupported, kOperation, fmt::format("normalize {}", normalize_name(options.normalize)),
+                "none");
+  }
+}
+
+}  // namespace
+
+QuantizedMatrix quantize_matrix_gptq(MatrixView matrix, const FeedbackFactor& factor, const Scheme& scheme,
+                                     const QuantizeOptions& options) {
+  check_options(matrix, scheme, options);
+  check_finite(matrix, kOperation);
+  if (factor.cols() != matrix.cols) {
+    throw Error(ErrorCode::usage, kOperation,
+                fmt::format("second moments of {} columns for {}", factor.cols(), matrix.cols), "the same");
+  }
+  QuantizedMatrix out = zeroed_matrix({matrix.rows, matrix.cols, scheme, options.axis, options.metadata, false});
+  if (matrix.size() == 0) return out;
+  const Grouping grouping(matrix.rows, matrix.cols, scheme.group, options.axis);
+  const gptq::Grids grids = gptq::fix_grids(matrix, factor, grouping, out);
+  // By rows alone, so that the number of threads changes no product.
+  const int64_t sixteenth = (matrix.rows / 16 + kTileLanes - 1) / kTileLanes * kTileLanes;
+  for_row_chunks(matrix.rows, std::clamp(sixteenth, kLeastRows, kMostRows), [&](int64_t begin, int64_t end) {
+    if (begin < end) std::make_unique<RowCoder>(matrix, factor, grids, begin, end, out)->run();
+  });
+  return out;
+}
+
+QuantizedMatrix quantize_matrix_gptq(MatrixView matrix, std::span<const float> second_moments, const Scheme& scheme,
+                                     const QuantizeOptions& options, const GptqOptions& gptq) {
+  check_options(matrix, scheme, options);
+  check_finite(matrix, kOperation);
+  return quantize_matrix_gptq(matrix, FeedbackFactor(second_moments, matrix.cols, gptq), scheme, options);
+}
+
+}  // namespace mxq

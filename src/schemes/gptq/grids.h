@@ -1,0 +1,50 @@
+// What is settled about scales and zeros before GPTQ codes its first column.
+#pragma once
+
+#include <vector>
+
+#include "mxq/quantized_matrix.h"
+#include "schemes/affine/blocks.h"
+#include "schemes/affine/metadata.h"
+#include "schemes/gptq/factor.h"
+
+namespace mxq::gptq {
+
+struct Grids {
+  std::vector<float> scale_steps, zero_steps;     // q8: of each kGroupsPerStep groups
+  std::vector<float> scale, zero, inverse_scale;  // of each group, where the factor reorders columns
+};
+
+/// 16 rows' groups of one range of columns, as a tile: scale and zero fitted and put on a grid.
+class GroupFitter {
+ public:
+  GroupFitter(int bits, Metadata metadata) : bits_(bits), metadata_(metadata) {}
+
+  /// Least squares with `weights` for the squared errors; fitted() has scale and center of each lane.
+  void fit(const float* tile, const float* weights, int n);
+  /// What fit() found, or what has been put there, as metadata can hold it: on grids with these steps (q8), or as
+  /// floats. stored() has each lane's.
+  void store(const float* tile, const float* weights, int n, const MetadataSteps& steps);
+
+  affine::FittedBlock& fitted() { return fitted_; }
+  const affine::StoredBlock& stored() const { return stored_; }
+  /// q8: weighted squared error of each lane.
+  const float* errors() const { return errors_; }
+
+ private:
+  void prepare(const float* tile, int n);
+
+  int bits_;
+  Metadata metadata_;
+  affine::Block block_;
+  affine::FittedBlock fitted_;
+  affine::StoredBlock stored_;
+  alignas(64) float errors_[kTileLanes];
+};
+
+/// Fits the matrix as it is: steps of q8, and where columns are reordered all groups. What is settled goes to `out`
+/// too.
+Grids fix_grids(MatrixView matrix, const FeedbackFactor& factor, const affine::Grouping& grouping,
+                QuantizedMatrix& out);
+
+}  // namespace mxq::gptq
