@@ -20,3 +20,6 @@ echo "== SmolLM2-135M to 3.25 bits, nothing cached"
 echo
 echo "== perplexity: mxq eval against transformers and llama-perplexity"
 "$python" bench/eval_vs_peers.py "$build/mxq" "$model"
+echo
+echo "== what plans are worth: KL divergence against uniform schemes"
+"$python" bench/quality.py "$build/mxq" "$model"

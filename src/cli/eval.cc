@@ -17,7 +17,8 @@ struct Options {
   std::string model, against, text, recipe = "hf";
   bool self = false;
   PerplexityOptions perplexity;
-  SelfText self_text;
+  // Not the seed of --sample-seed: a plan should not be judged by the text that it was made on.
+  SelfText self_text{.sampling = {.seed = 1}};
 };
 
 nlohmann::ordered_json to_json(const Perplexity& result, const std::string& recipe) {

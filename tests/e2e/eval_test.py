@@ -76,7 +76,7 @@ class SmallModel(MxqTest):
         first = self.score(*options)
         self.assertEqual((first["tokens"], first["windows"], first["recipe"]), (80, 4, "self"))
         self.assertEqual(self.score(*options, "--threads", 1)["nll"], first["nll"])
-        self.assertNotEqual(self.score(*options, "--seed", 1)["nll"], first["nll"])
+        self.assertNotEqual(self.score(*options, "--seed", 2)["nll"], first["nll"])
         # At temperature 0 the model always takes its likeliest token, which surprises it less than what it draws.
         self.assertLess(self.score(*options, "--temperature", 0)["nll"], first["nll"])
         same = self.score("--against", self.model, *options)
