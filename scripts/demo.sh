@@ -28,7 +28,7 @@ echo "\$ mxq eval $out --against $model --self ${compute[*]}"
 
 prompt=$'<|im_start|>user\nWhat is gravity?<|im_end|>\n<|im_start|>assistant\n'
 for each in "$model" "$out"; do
-  say "\$ mxq generate $each --tokens 60"
+  say "\$ mxq generate $each --prompt '...What is gravity?...' --tokens 60"
   "$mxq" generate "$each" --prompt "$prompt" --tokens 60 "${compute[@]}"
 done
 
