@@ -21,6 +21,8 @@ struct Sampling {
   /// Only the likeliest tokens that together reach this probability are drawn from, at least one; 1: all.
   double top_p = 1;
   uint64_t seed = 0;
+
+  friend bool operator==(const Sampling&, const Sampling&) = default;
 };
 
 /// A model's own text: sequences that begin with BOS and EOS in turn (one of them, where it has only that), and go on

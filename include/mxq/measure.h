@@ -12,6 +12,10 @@
 
 namespace mxq {
 
+/// The options with which schemes are compared where `options` are those of a calibrated fit: its errors depend on
+/// inputs, so tables hold what mse loses, which is about in proportion.
+QuantizeOptions tabled(const QuantizeOptions& options);
+
 struct MeasureOptions {
   std::vector<Scheme> schemes = paper_schemes();
   QuantizeOptions quantize;

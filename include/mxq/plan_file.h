@@ -4,6 +4,7 @@
 #include <string>
 
 #include "mxq/allocate.h"
+#include "mxq/calibration.h"
 #include "mxq/scheme.h"
 
 namespace mxq {
@@ -11,6 +12,7 @@ namespace mxq {
 struct PlanFile {
   Plan plan;
   QuantizeOptions quantize;
+  Calibration calibration;
 };
 
 /// The fields of docs/plan.md.

@@ -18,6 +18,8 @@ struct WriteOptions {
   int64_t max_shard_bytes = 5'000'000'000;
   /// Replace an existing folder instead of refusing.
   bool overwrite = false;
+  /// Where text that a model samples for its calibration is remembered; empty: nowhere.
+  std::filesystem::path cache;
 };
 
 /// Throws Error(usage) where `out` exists and is not to be overwritten: what quantize_model() says too, but after the

@@ -58,7 +58,7 @@ struct QuantizedMatrix {
 
 /// Quantizes one matrix. Deterministic whatever the thread count. A matrix without weights has no groups.
 /// Throws Error(not_finite) naming row and column of the first NaN or infinity, Error(unsupported) for a scheme or
-/// option outside the documented range.
+/// option outside the documented range, or Fit::gptq, which takes more than the weights.
 QuantizedMatrix quantize_matrix(MatrixView matrix, const Scheme& scheme, const QuantizeOptions& options);
 
 /// Writes rows * cols floats. Throws Error(invalid_file) if a part's length does not match the layout.

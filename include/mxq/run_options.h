@@ -9,6 +9,9 @@ enum class Compute {
   bf16,  // faster where the processor has AMX or AVX-512 bf16; needs AVX-512
 };
 
+/// The fastest that the processor has: bf16 or f32.
+Compute best_compute();
+
 struct RunOptions {
   Compute compute = Compute::f32;
   /// Keep the weights as the model's files hold them (packed codes, blocks, halves) and turn a few million at a time

@@ -27,9 +27,10 @@ const std::vector<Scheme>& paper_schemes();
 
 /// How codes, scale and zero are found.
 enum class Fit {
-  rtn,  // the group's minimum and maximum
-  hqq,  // half-quadratic refinement of the zero (Badri & Shaji 2023)
-  mse,  // least squared error, against the metadata as stored
+  rtn,   // the group's minimum and maximum
+  hqq,   // half-quadratic refinement of the zero (Badri & Shaji 2023)
+  mse,   // least squared error, against the metadata as stored
+  gptq,  // least error of the matrix's outputs on calibration text (mxq/calibration.h), by error feedback
 };
 std::string_view fit_name(Fit fit);
 Fit parse_fit(std::string_view name);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "mxq/calibration.h"
 #include "mxq/error_table.h"
 #include "mxq/generate.h"
 #include "mxq/progress.h"
@@ -21,6 +22,8 @@ struct SensitivityOptions {
   /// What each matrix is turned into, alone, to see what that costs; with the fit that will be used.
   Scheme probe{3, 64};
   QuantizeOptions quantize;
+  /// On which probes are fitted: all of them to the inputs that the model has as it is.
+  Calibration calibration;
   /// nullopt: bf16 where the processor has it; its rounding is far below what a probe changes.
   std::optional<Compute> compute;
   /// Where finished probes are remembered by content, so that a killed run goes on where it was; empty: nowhere.
@@ -39,7 +42,9 @@ std::optional<std::string> why_not_runnable(const std::filesystem::path& model);
 
 /// Sets MatrixErrors::sensitivity of all matrices of the table, which measure_model() made of this model:
 /// KL(model || only this matrix probed) / ||W - Q||_F^2, in nats a token (HIGGS, arXiv 2411.17525: the divergence is
-/// linear in the squared errors of the matrices). Throws what opening, sampling and running the model throw.
+/// linear in the squared errors of the matrices). Of calibrated fits ||W - Q||_F^2 is that of the same scheme by mse
+/// without calibration, which is what measure_model() tables: only ratios between schemes count. Throws what opening,
+/// sampling and running the model throw.
 SensitivityReport measure_sensitivity(const std::filesystem::path& model, ErrorTable& table,
                                       const SensitivityOptions& options = {}, Progress* progress = nullptr);
 

@@ -3,13 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <limits>
 
 #include "allocate/constraints.h"
 #include "allocate/highs.h"
 #include "allocate/mckp.h"
 #include "allocate/objective.h"
+#include "base/stopwatch.h"
 #include "mxq/error.h"
 
 namespace mxq {
@@ -70,7 +70,7 @@ bool solver_available(Solver solver) {
 }
 
 Plan allocate(const ErrorTable& table, int64_t budget_bytes, const AllocateOptions& options) {
-  const auto begin = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   const auto groups = apply_constraints(table, options);
   const int64_t smallest = smallest_bytes(groups);
   if (budget_bytes < smallest) {
@@ -105,7 +105,7 @@ Plan allocate(const ErrorTable& table, int64_t budget_bytes, const AllocateOptio
   plan.gap = plan.value > 0 ? (plan.value - plan.lower_bound) / plan.value : 0;
   plan.bits_per_parameter = bits_of(plan.bytes, table);
   plan.best_uniform = find_best_uniform(groups, budget_bytes);
-  plan.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  plan.seconds = watch.seconds();
   return plan;
 }
 

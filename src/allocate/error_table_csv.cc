@@ -261,9 +261,13 @@ ErrorTable read_error_table(std::string_view csv, const std::string& source) {
   return table;
 }
 
+bool has_sensitivities(const ErrorTable& table) {
+  return std::all_of(table.matrices.begin(), table.matrices.end(),
+                     [](const MatrixErrors& m) { return m.sensitivity >= 0; });
+}
+
 std::string write_error_table(const ErrorTable& table) {
-  const bool sensitivities = std::all_of(table.matrices.begin(), table.matrices.end(),
-                                         [](const MatrixErrors& m) { return m.sensitivity >= 0; });
+  const bool sensitivities = has_sensitivities(table);
   std::string csv =
       "layer,module,nbit1,gsize1,nbit2,gsize2,fnorm,memmb,params,kurtosis,norm,matrix,rows,cols,scheme,bytes";
   csv += sensitivities ? ",sensitivity\n" : "\n";

@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <nlohmann/json.hpp>
+#include <string>
 
 #include "cli/commands.h"
 #include "cli/plan_model.h"
@@ -27,10 +28,12 @@ void add_measure(CLI::App& app, const CommonOptions& common) {
   add_sample_text(*command, options->sample_text);
   add_method(*command, options->method);
   command->callback([options, &common] {
-    auto result = measure_model(options->model, options->method.measure(), common.progress().get());
+    const std::string objective{objective_name(options->sensitivity ? Objective::kl : Objective::rel)};
+    const MethodChoice choice = choose_method(options->model, options->method, objective);
+    auto result = measure_model(options->model, choice.method.measure(), common.progress().get());
     if (options->sensitivity) {
       result.seconds +=
-          measure_sensitivities(options->model, options->sample_text, options->method, result.table, common);
+          measure_sensitivities(options->model, options->sample_text, choice.method, result.table, common);
     }
     const std::string csv = write_error_table(result.table);
     if (!options->output.empty()) {

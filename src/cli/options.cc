@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <map>
 
 #include "cli/progress_bar.h"
@@ -47,15 +48,39 @@ MeasureOptions MethodOptions::measure() const {
   }
   options.quantize = {parse_fit(fit), axis, parse_metadata(metadata), parse_normalize(normalize)};
   options.skip = skip;
-  if (!no_cache) options.cache = cache_folder();
+  options.cache = cache();
   return options;
+}
+
+std::filesystem::path MethodOptions::cache() const {
+  return no_cache ? std::filesystem::path() : cache_folder();
+}
+
+Calibration MethodOptions::calibrate(const SampleTextOptions& sample_text) const {
+  const bool wants = parse_fit(fit) == Fit::gptq;
+  Calibration result;
+  const std::string text = !calibration.empty() ? calibration : wants ? "self" : "none";
+  if (text == "self") {
+    result.text = Calibration::Text::self;
+  } else if (text != "none") {
+    result.text = Calibration::Text::file;
+    result.file = text;
+  }
+  result.tokens = std::min(sample_text.text().tokens, calibration_tokens);
+  result.sequences = (calibration_tokens + result.tokens - 1) / result.tokens;
+  result.sampling = sample_text.text().sampling;
+  check_calibration(result, measure().quantize);
+  return result;
 }
 
 void add_method(CLI::App& command, MethodOptions& method) {
   auto* group = command.add_option_group("Method");
-  group->add_option("--fit", method.fit, "how codes, scale and zero are found: mse, hqq or rtn")
-      ->type_name("FIT")
-      ->capture_default_str();
+  group
+      ->add_option(
+          "--fit", method.fit,
+          "how codes, scale and zero are found: gptq (default where the model can be run; see --calibration), mse "
+          "(default elsewhere), hqq or rtn")
+      ->type_name("FIT");
   group->add_option("--schemes", method.schemes, "schemes to choose from: paper (b2..b8, g32..g128), or a comma list")
       ->type_name("LIST")
       ->capture_default_str();
@@ -67,9 +92,19 @@ void add_method(CLI::App& command, MethodOptions& method) {
       ->type_name("M")
       ->capture_default_str();
   group
-      ->add_option("--normalize", method.normalize,
-                   "columns: divide columns by scales found from the weights, stored in fp16; or none")
+      ->add_option(
+          "--normalize", method.normalize,
+          "columns: divide columns by scales found from the weights, stored in fp16 (default with gptq and mse); or "
+          "none")
+      ->type_name("N");
+  group
+      ->add_option("--calibration", method.calibration,
+                   "text whose activations gptq and mse look at: self (sampled by the model: no data), FILE or none "
+                   "(default: self for gptq)")
+      ->type_name("TEXT");
+  group->add_option("--calibration-tokens", method.calibration_tokens, "tokens of it")
       ->type_name("N")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 24))
       ->capture_default_str();
   group->add_option("--skip", method.skip, "leave matrices whose name the regular expression finds as they are")
       ->type_name("REGEX")

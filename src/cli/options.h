@@ -9,6 +9,7 @@
 
 #include "mxq/allocate.h"
 #include "mxq/budget.h"
+#include "mxq/calibration.h"
 #include "mxq/generate.h"
 #include "mxq/measure.h"
 #include "mxq/progress.h"
@@ -28,17 +29,35 @@ struct CommonOptions {
 };
 void add_common(CLI::App& app, CommonOptions& common);
 
-/// How matrices are measured and quantized: --fit, --axis, --metadata, --normalize, --schemes, --skip, --no-cache.
+/// The text on which sensitivities are measured: --sample-tokens, --sample-seed.
+struct SampleTextOptions {
+  int64_t tokens = 768;
+  uint64_t seed = 0;
+
+  SelfText text() const;
+};
+void add_sample_text(CLI::App& command, SampleTextOptions& text);
+
+/// How matrices are measured and quantized. What is left empty depends on the model: see choose_method(). --fit,
+/// --axis, --metadata, --normalize, --schemes, --skip, --no-cache,
+/// --calibration, --calibration-tokens.
 struct MethodOptions {
-  std::string fit = "mse";
+  std::string fit;
   int axis = 1;
   std::string metadata = "q8";
-  std::string normalize = "none";
+  std::string normalize;
+  std::string calibration;  // empty: self for gptq, none for others
+  int64_t calibration_tokens = 9216;
   std::string schemes = "paper";
   std::vector<std::string> skip;
   bool no_cache = false;
 
+  /// Nothing may be empty.
   MeasureOptions measure() const;
+  /// Where results are remembered; empty: nowhere.
+  std::filesystem::path cache() const;
+  /// Text of the model's own is drawn like that of `sample_text`, in sequences as long.
+  Calibration calibrate(const SampleTextOptions& sample_text) const;
 };
 void add_method(CLI::App& command, MethodOptions& method);
 
@@ -65,15 +84,6 @@ int64_t matrix_budget_of(const Budget& budget, const ErrorTable& table, const Al
                          const ModelBytes& model);
 
 void add_budget(CLI::App& command, BudgetOptions& budget);
-
-/// The text on which sensitivities are measured: --sample-tokens, --sample-seed.
-struct SampleTextOptions {
-  int64_t tokens = 768;
-  uint64_t seed = 0;
-
-  SelfText text() const;
-};
-void add_sample_text(CLI::App& command, SampleTextOptions& text);
 
 /// --objective, --solver, --pin, --min-bits, --tie, --sample-tokens, --sample-seed.
 struct PlanOptions {

@@ -1,7 +1,5 @@
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "cli/commands.h"
 #include "cli/plan_model.h"
 #include "cli/print_plan.h"
@@ -29,12 +27,10 @@ void write_frontier(const ErrorTable& table, const Options& options, const Alloc
   write_file(options.frontier, csv);
 }
 
-/// By kl where the table has all sensitivities and nobody asked for another objective.
-Problem problem_of_table(const ErrorTable& table, const std::optional<Budget>& budget, const PlanOptions& plan) {
+Problem problem_of_table(const ErrorTable& table, const std::optional<Budget>& budget, const PlanOptions& plan,
+                         Objective objective) {
   Problem problem{plan.allocate(), 0};
-  const bool sensitivities = std::all_of(table.matrices.begin(), table.matrices.end(),
-                                         [](const MatrixErrors& m) { return m.sensitivity >= 0; });
-  if (plan.objective.empty() && sensitivities) problem.options.objective = Objective::kl;
+  problem.options.objective = objective;
   if (!budget) return problem;
   if (budget->kind == Budget::Kind::size || budget->kind == Budget::Kind::vram) {
     throw Error(ErrorCode::usage, "plan", "--size or --vram with --errors", "they need the MODEL; --bits does not");
@@ -55,16 +51,21 @@ void run(const Options& options, const CommonOptions& common) {
   options.plan.allocate();  // what is wrong is said before the model is measured
   ErrorTable table;
   PlanFile file;
-  file.quantize = options.method.measure().quantize;
   Problem problem;
+  MethodChoice choice;
   if (options.errors.empty()) {
-    auto measured = measure_model(options.model, options.method.measure(), common.progress().get());
+    choice = choose_method(options.model, options.method, options.plan.objective);
+    choice.method.calibrate(options.plan.sample_text);  // likewise
+    auto measured = measure_model(options.model, choice.method.measure(), common.progress().get());
     table = std::move(measured.table);
-    problem = prepare_problem(options.model, budget, options.plan, options.method, table, common, measured.seconds);
+    problem = prepare_problem(options.model, budget, options.plan, choice, table, common, measured.seconds);
   } else {
     table = read_error_table(read_file(options.errors), options.errors);
-    problem = problem_of_table(table, budget, options.plan);
+    choice = choose_method(table, options.method, options.plan.objective);
+    problem = problem_of_table(table, budget, options.plan, choice.objective);
   }
+  file.quantize = choice.method.measure().quantize;
+  file.calibration = choice.method.calibrate(options.plan.sample_text);
   if (!options.frontier.empty()) write_frontier(table, options, problem.options);
   if (!budget) return;
   file.plan = allocate(table, problem.budget_bytes, problem.options);

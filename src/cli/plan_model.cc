@@ -1,5 +1,6 @@
 #include "cli/plan_model.h"
 
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <optional>
@@ -8,11 +9,73 @@
 
 namespace mxq::cli {
 
+namespace {
+
+/// By the bytes of the first matrix whose shape is known.
+bool has_column_scales(const ErrorTable& table, const MethodOptions& method) {
+  for (const MatrixErrors& m : table.matrices) {
+    if (m.rows == 0 || m.schemes.empty()) continue;
+    const QuantizeOptions options{Fit::mse, method.axis, parse_metadata(method.metadata), Normalize::columns};
+    return m.schemes.front().bytes == storage_bytes(parse_scheme(m.schemes.front().scheme), options, m.rows, m.cols);
+  }
+  return false;
+}
+
+void complete(MethodChoice& choice, bool runnable) {
+  MethodOptions& method = choice.method;
+  if (method.fit.empty()) method.fit = fit_name(runnable && method.axis == 1 ? Fit::gptq : Fit::mse);
+  const Fit fit = parse_fit(method.fit);
+  if (method.normalize.empty()) {
+    method.normalize = normalize_name(fit == Fit::gptq || fit == Fit::mse ? Normalize::columns : Normalize::none);
+  }
+}
+
+}  // namespace
+
+void MethodChoice::warn() const {
+  if (changed.empty()) return;
+  spdlog::warn("{}, for the model cannot be run: {}", fmt::join(changed, " and "), not_runnable);
+}
+
+MethodChoice choose_method(const std::string& model, const MethodOptions& method, const std::string& objective) {
+  MethodChoice choice;
+  choice.method = method;
+  if (!objective.empty()) choice.objective = parse_objective(objective);
+  bool runnable = choice.objective == Objective::kl;
+  if (runnable && (objective.empty() || method.fit.empty())) {
+    const auto reason = why_not_runnable(model);
+    runnable = !reason;
+    if (reason) {
+      choice.not_runnable = *reason;
+      if (objective.empty()) {
+        choice.objective = Objective::rel;
+        choice.changed.push_back("objective rel instead of kl");
+      }
+      if (method.fit.empty()) choice.changed.push_back("fit mse instead of gptq");
+    }
+  }
+  complete(choice, runnable);
+  return choice;
+}
+
+MethodChoice choose_method(const ErrorTable& table, const MethodOptions& method, const std::string& objective) {
+  MethodChoice choice;
+  choice.method = method;
+  choice.objective = has_sensitivities(table) ? Objective::kl : Objective::rel;
+  if (!objective.empty()) choice.objective = parse_objective(objective);
+  if (method.normalize.empty()) {
+    choice.method.normalize = normalize_name(has_column_scales(table, method) ? Normalize::columns : Normalize::none);
+  }
+  complete(choice, choice.objective == Objective::kl);
+  return choice;
+}
+
 double measure_sensitivities(const std::string& model, const SampleTextOptions& text, const MethodOptions& method,
                              ErrorTable& table, const CommonOptions& common) {
   SensitivityOptions options;
   options.text = text.text();
   options.quantize = method.measure().quantize;
+  options.calibration = method.calibrate(text);
   options.cache = method.measure().cache;
   const auto report = measure_sensitivity(model, table, options, common.progress().get());
   spdlog::info(
@@ -26,21 +89,21 @@ double measure_sensitivities(const std::string& model, const SampleTextOptions& 
 }
 
 Problem prepare_problem(const std::string& model, const std::optional<Budget>& budget, const PlanOptions& plan,
-                        const MethodOptions& method, ErrorTable& table, const CommonOptions& common, double& seconds) {
+                        const MethodChoice& choice, ErrorTable& table, const CommonOptions& common, double& seconds) {
   Problem problem{plan.allocate(), 0};
   AllocateOptions& options = problem.options;
-  const auto reason = plan.objective.empty() ? why_not_runnable(model) : std::nullopt;
-  if (plan.objective.empty()) options.objective = reason ? Objective::rel : Objective::kl;
+  options.objective = choice.objective;
   if (budget) {
     // Sensitivities are not known yet; bytes do not depend on the objective.
     AllocateOptions any = options;
     any.objective = Objective::f2;
-    problem.budget_bytes = matrix_budget_of(*budget, table, any, model_bytes(model, method.skip));
+    problem.budget_bytes = matrix_budget_of(*budget, table, any, model_bytes(model, choice.method.skip));
     allocate(table, problem.budget_bytes, any);  // throws where the budget is out of reach
   }
-  if (reason) spdlog::warn("objective rel instead of kl, for the model cannot be run: {}", *reason);
-  if (options.objective == Objective::kl) {
-    seconds += measure_sensitivities(model, plan.sample_text, method, table, common);
+  if (options.objective != Objective::kl) {
+    choice.warn();
+  } else {
+    seconds += measure_sensitivities(model, plan.sample_text, choice.method, table, common);
   }
   return problem;
 }

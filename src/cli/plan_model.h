@@ -3,10 +3,30 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "cli/options.h"
 
 namespace mxq::cli {
+
+/// What options leave open, decided by what the model allows.
+struct MethodChoice {
+  MethodOptions method;  // nothing empty
+  Objective objective = Objective::kl;
+  /// What is so because the model cannot be run, and why it cannot.
+  std::vector<std::string> changed;
+  std::string not_runnable;
+
+  /// Says so.
+  void warn() const;
+};
+
+/// Where the model can be run: objective kl, fit gptq. Elsewhere, or where another objective is asked for: fit mse, and
+/// objective rel. Column scales with gptq and mse.
+MethodChoice choose_method(const std::string& model, const MethodOptions& method, const std::string& objective);
+/// For an error table instead of a model: kl and gptq where it has sensitivities, column scales where its bytes have
+/// them.
+MethodChoice choose_method(const ErrorTable& table, const MethodOptions& method, const std::string& objective);
 
 /// Sets the table's sensitivities. Returns the seconds that took.
 double measure_sensitivities(const std::string& model, const SampleTextOptions& text, const MethodOptions& method,
@@ -17,9 +37,9 @@ struct Problem {
   int64_t budget_bytes = 0;
 };
 
-/// Chooses the objective where none was asked for, and measures sensitivities, adding to `seconds`, where it needs
-/// them; a budget that cannot be reached fails before that.
+/// Measures sensitivities, adding to `seconds`, where the objective needs them; a budget that cannot be reached fails
+/// before that.
 Problem prepare_problem(const std::string& model, const std::optional<Budget>& budget, const PlanOptions& plan,
-                        const MethodOptions& method, ErrorTable& table, const CommonOptions& common, double& seconds);
+                        const MethodChoice& choice, ErrorTable& table, const CommonOptions& common, double& seconds);
 
 }  // namespace mxq::cli

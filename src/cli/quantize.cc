@@ -39,22 +39,26 @@ PlanFile make_plan(const Options& options, const CommonOptions& common, Seconds&
   if (!options.plan_path.empty()) return read_plan(read_file(options.plan_path), options.plan_path);
 
   const Budget budget = options.uniform.empty() ? options.budget.budget() : Budget{};
-  MeasureOptions measure = options.method.measure();
+  const MethodChoice choice = choose_method(options.model, options.method,
+                                            options.uniform.empty() ? options.plan.objective : std::string("kl"));
+  MeasureOptions measure = choice.method.measure();
   AllocateOptions allocate_options = options.plan.allocate();
   if (!options.uniform.empty()) {
     measure.schemes = {parse_scheme(options.uniform)};
     allocate_options.pins.clear();
     allocate_options.min_bits = 0;
   }
-  auto measured = measure_model(options.model, measure, common.progress().get());
-  seconds.measure = measured.seconds;
   PlanFile file;
   file.quantize = measure.quantize;
+  file.calibration = choice.method.calibrate(options.plan.sample_text);
+  auto measured = measure_model(options.model, measure, common.progress().get());
+  seconds.measure = measured.seconds;
   if (!options.uniform.empty()) {
+    choice.warn();
     file.plan = allocate(measured.table, reachable_bytes(measured.table, allocate_options).smallest, allocate_options);
   } else {
     const Problem problem =
-        prepare_problem(options.model, budget, options.plan, options.method, measured.table, common, seconds.measure);
+        prepare_problem(options.model, budget, options.plan, choice, measured.table, common, seconds.measure);
     file.plan = allocate(measured.table, problem.budget_bytes, problem.options);
   }
   seconds.plan = file.plan.seconds;
@@ -90,7 +94,9 @@ void run(const Options& options, const CommonOptions& common) {
   check_output(options.output, options.write);
   Seconds seconds;
   const PlanFile file = make_plan(options, common, seconds);
-  const auto report = quantize_model(options.model, options.output, file, options.write, common.progress().get());
+  WriteOptions write = options.write;
+  write.cache = options.method.cache();
+  const auto report = quantize_model(options.model, options.output, file, write, common.progress().get());
   seconds.quantize = report.seconds;
   for (const auto& note : report.notes) spdlog::warn("{}", note);
   if (common.json) {

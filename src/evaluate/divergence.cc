@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 
 #include "base/parallel.h"
+#include "base/stopwatch.h"
 #include "evaluate/perplexity.h"
 #include "evaluate/score.h"
 #include "evaluate/summary.h"
@@ -38,7 +38,7 @@ Comparison compare(Decoder& model, Decoder& base, const Windows& windows, int64_
     throw Error(ErrorCode::usage, "compare models",
                 fmt::format("vocabularies of {} and {} tokens", model.vocab_size(), vocab), "the same tokens");
   }
-  const auto started = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   const std::vector<double> weights = prediction_weights(windows.windows);
   PredictionPairs pairs;
   for (auto* values : {&pairs.kl, &pairs.loss, &pairs.base_loss, &pairs.same_top}) values->resize(weights.size());
@@ -60,7 +60,7 @@ Comparison compare(Decoder& model, Decoder& base, const Windows& windows, int64_
   result.base = perplexity_of_losses(windows, pairs.base_loss);
   result.model = perplexity_of_losses(windows, pairs.loss);
   result.kl = divergence_of(pairs, weights);
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  const double seconds = watch.seconds();
   for (Perplexity* each : {&result.model, &result.base}) {
     each->seconds = seconds;
     each->tokens_per_second = static_cast<double>(window_tokens(windows.windows)) / seconds;

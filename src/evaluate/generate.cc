@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 
+#include "base/stopwatch.h"
 #include "evaluate/sample.h"
 #include "model/decoder/decoder.h"
 #include "model/model_tokenizer.h"
@@ -13,12 +13,6 @@
 namespace mxq {
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 /// All tokens that end a text: chat models have several.
 std::vector<int64_t> end_tokens(const ModelSource& model, const Tokenizer& tokenizer) {
@@ -91,12 +85,15 @@ Generation generate(const std::filesystem::path& path, const std::string& prompt
   KvCache cache;
   std::vector<float> logits(static_cast<size_t>(decoder.vocab_size()));
   std::span<const int32_t> next = ids;
-  auto started = Clock::now();
+  Stopwatch watch;
   while (true) {
     const Sequence sequence{next, &cache};
     const auto hidden = decoder.hidden(std::span(&sequence, 1));
     decoder.logits(hidden.data() + (next.size() - 1) * static_cast<size_t>(decoder.hidden_size()), 1, logits.data());
-    if (result.ids.empty()) result.prompt_seconds = seconds_since(std::exchange(started, Clock::now()));
+    if (result.ids.empty()) {
+      result.prompt_seconds = watch.seconds();
+      watch.restart();
+    }
     result.ids.push_back(sampler.pick(logits.data(), decoder.vocab_size()));
     result.ended = std::find(ends.begin(), ends.end(), result.ids.back()) != ends.end();
     if (result.ended) break;
@@ -105,7 +102,7 @@ Generation generate(const std::filesystem::path& path, const std::string& prompt
     next = std::span(result.ids).last(1);
   }
   send(stream.finish());
-  result.seconds = seconds_since(started);
+  result.seconds = watch.seconds();
   return result;
 }
 

@@ -2,11 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
 #include <cmath>
 #include <vector>
 
 #include "base/parallel.h"
+#include "base/stopwatch.h"
 #include "evaluate/score.h"
 #include "evaluate/summary.h"
 #include "kernels/rows.h"
@@ -36,7 +36,7 @@ Perplexity perplexity_of_losses(const Windows& windows, std::span<const double> 
 }
 
 Perplexity perplexity_of(Decoder& decoder, const Windows& windows, int64_t batch_tokens, Progress& progress) {
-  const auto started = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   const int64_t vocab = decoder.vocab_size();
   std::vector<double> losses;
   Decoder* const decoders[] = {&decoder};
@@ -49,7 +49,7 @@ Perplexity perplexity_of(Decoder& decoder, const Windows& windows, int64_t batch
     });
   });
   Perplexity result = perplexity_of_losses(windows, losses);
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  result.seconds = watch.seconds();
   result.tokens_per_second = static_cast<double>(window_tokens(windows.windows)) / result.seconds;
   return result;
 }

@@ -6,7 +6,6 @@ namespace mxq {
 
 namespace {
 
-constexpr int64_t kLogitBytes = 16 << 20;  // of logits of one decoder in memory at a time
 constexpr int64_t kMinLogitRows = 32;
 
 /// Rows of the hidden states that count, and the tokens they should predict.
@@ -45,7 +44,7 @@ std::vector<float> hidden_rows(Decoder& decoder, std::span<const Sequence> seque
 void run_windows(std::span<Decoder* const> decoders, std::span<const Window> windows, int64_t batch_tokens,
                  Progress& progress, const std::function<void(const LogitBlock&)>& use) {
   const int64_t vocab = decoders.front()->vocab_size();
-  const int64_t block = std::max(kMinLogitRows, kLogitBytes / (vocab * static_cast<int64_t>(sizeof(float))));
+  const int64_t block = std::max(kMinLogitRows, logit_rows(vocab));
   std::vector<std::vector<float>> logits(decoders.size());
   int64_t first = 0, done = 0;
   progress.begin("evaluate", window_tokens(windows));
@@ -67,7 +66,7 @@ void run_windows(std::span<Decoder* const> decoders, std::span<const Window> win
       LogitBlock out{
           first + from, std::span(scored.targets).subspan(static_cast<size_t>(from), static_cast<size_t>(rows)), {}};
       for (size_t i = 0; i < decoders.size(); ++i) {
-        logits[i].resize(static_cast<size_t>(std::max(rows, std::min(block, count)) * vocab));
+        logits[i].resize(static_cast<size_t>(std::min(block, count) * vocab));
         decoders[i]->logits(hidden[i].data() + from * decoders[i]->hidden_size(), rows, logits[i].data());
         out.logits.push_back(logits[i].data());
       }
@@ -79,6 +78,10 @@ void run_windows(std::span<Decoder* const> decoders, std::span<const Window> win
     begin = end;
   }
   progress.end();
+}
+
+int64_t logit_rows(int64_t vocab) {
+  return std::max<int64_t>(1, (int64_t{16} << 20) / (vocab * static_cast<int64_t>(sizeof(float))));
 }
 
 std::vector<double> prediction_weights(std::span<const Window> windows) {

@@ -26,6 +26,9 @@ struct LogitBlock {
 void run_windows(std::span<Decoder* const> decoders, std::span<const Window> windows, int64_t batch_tokens,
                  Progress& progress, const std::function<void(const LogitBlock&)>& use);
 
+/// Rows of logits of one decoder to have in memory at a time: 16 MiB, at least 1.
+int64_t logit_rows(int64_t vocab);
+
 /// Weights of all predictions that count: each window's, spread evenly over its own.
 std::vector<double> prediction_weights(std::span<const Window> windows);
 

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/parallel.h"
+#include "evaluate/score.h"
 #include "kernels/rows.h"
 #include "mxq/error.h"
 
@@ -16,7 +17,6 @@ namespace mxq {
 
 namespace {
 
-constexpr int64_t kLogitBytes = 16 << 20;            // of perturbed logits in memory at a time
 constexpr int64_t kBatchBytes = int64_t{256} << 20;  // of the activations of probes that run together
 
 class Prober {
@@ -100,7 +100,7 @@ class Prober {
 
   double divergence(const float* hidden) {
     const int64_t vocab = decoder_.vocab_size();
-    const int64_t block = std::clamp<int64_t>(kLogitBytes / (vocab * static_cast<int64_t>(sizeof(float))), 1, tokens_);
+    const int64_t block = std::min(logit_rows(vocab), tokens_);
     std::vector<float> logits(static_cast<size_t>(block * vocab));
     std::vector<double> kl(static_cast<size_t>(tokens_));
     for (int64_t first = 0; first < tokens_; first += block) {
@@ -124,12 +124,6 @@ class Prober {
   std::vector<float> logits_;
 };
 
-/// 7 of "model.layers.7.mlp.up_proj".
-int64_t layer_of(const std::string& matrix) {
-  constexpr std::string_view prefix = "model.layers.";
-  return std::stoll(matrix.substr(prefix.size()));
-}
-
 }  // namespace
 
 std::vector<double> probe_divergences(Decoder& decoder, std::span<const std::vector<int32_t>> sequences,
@@ -141,7 +135,7 @@ std::vector<double> probe_divergences(Decoder& decoder, std::span<const std::vec
       throw Error(ErrorCode::usage, "measure sensitivity", fmt::format("matrix '{}'", probes[i].matrix),
                   "the projections of the decoder");
     }
-    layers[layer_of(probes[i].matrix)].push_back(i);
+    layers[std::stoll(parse_matrix_name(probes[i].matrix + ".weight")->layer)].push_back(i);
   }
   std::vector<double> result(probes.size());
   progress.begin("sensitivity", static_cast<int64_t>(probes.size()));

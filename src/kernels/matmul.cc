@@ -144,6 +144,10 @@ int64_t Bf16Weights::bytes() const {
   return static_cast<int64_t>(state_->weights.get_desc().get_size());
 }
 
+Compute best_compute() {
+  return bf16_matmul_supported() ? Compute::bf16 : Compute::f32;
+}
+
 bool bf16_matmul_supported() {
   static const bool supported = [] {
     try {

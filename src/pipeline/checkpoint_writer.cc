@@ -3,13 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <unordered_set>
 
 #include "base/atomic_file.h"
 #include "base/content_hash.h"
 #include "base/mapped_file.h"
 #include "base/staged_folder.h"
+#include "base/stopwatch.h"
 #include "format/weights.h"
 #include "mxq/error.h"
 #include "mxq/quantized_matrix.h"
@@ -103,7 +103,7 @@ OutputTensors plain_output(const ModelSource& model, const SourceTensor& tensor,
 
 WriteReport write_model_folder(const ModelSource& model, const FolderContents& contents, const fs::path& out,
                                const WriteOptions& options, Progress* progress) {
-  const auto started = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   Progress& bar = or_silent(progress);
   WriteReport report;
 
@@ -144,7 +144,7 @@ WriteReport write_model_folder(const ModelSource& model, const FolderContents& c
   }
   stage.commit();
   bar.end();
-  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  report.seconds = watch.seconds();
   return report;
 }
 

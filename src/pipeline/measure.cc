@@ -2,9 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <chrono>
-
+#include "base/stopwatch.h"
 #include "model/model_source.h"
 #include "mxq/error.h"
 #include "mxq/quantized_matrix.h"
@@ -45,8 +43,16 @@ CachedMatrix measure_one(const ModelSource& model, const SourceTensor& tensor, c
 
 }  // namespace
 
-Measurement measure_model(const std::filesystem::path& path, const MeasureOptions& options, Progress* progress) {
-  const auto started = std::chrono::steady_clock::now();
+QuantizeOptions tabled(const QuantizeOptions& options) {
+  QuantizeOptions result = options;
+  if (result.fit == Fit::gptq) result.fit = Fit::mse;
+  return result;
+}
+
+Measurement measure_model(const std::filesystem::path& path, const MeasureOptions& given, Progress* progress) {
+  const Stopwatch watch;
+  MeasureOptions options = given;
+  options.quantize = tabled(given.quantize);
   const auto model = open_model(path);
   const auto matrices = select_matrices(*model, options.skip);
   const MeasureCache cache(options.cache);
@@ -81,7 +87,7 @@ Measurement measure_model(const std::filesystem::path& path, const MeasureOption
     bar.update(done);
   }
   bar.end();
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  result.seconds = watch.seconds();
   return result;
 }
 

@@ -2,11 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
 #include <utility>
 
-#include "base/atomic_file.h"
-#include "mxq/error.h"
+#include "pipeline/cache_file.h"
 
 namespace mxq {
 
@@ -33,11 +31,10 @@ std::filesystem::path MeasureCache::path(const std::string& key) const {
 
 std::optional<CachedMatrix> MeasureCache::find(const std::string& key) const {
   if (folder_.empty()) return {};
+  const auto json = load_cache_file(path(key));
+  if (!json) return {};
   try {
-    const auto json = nlohmann::json::parse(read_file(path(key)));
-    return CachedMatrix{json.at("norm"), json.at("kurtosis"), json.at("fnorm")};
-  } catch (const Error&) {
-    return {};
+    return CachedMatrix{json->at("norm"), json->at("kurtosis"), json->at("fnorm")};
   } catch (const nlohmann::json::exception&) {
     return {};
   }
@@ -45,14 +42,7 @@ std::optional<CachedMatrix> MeasureCache::find(const std::string& key) const {
 
 void MeasureCache::store(const std::string& key, const CachedMatrix& matrix) const {
   if (folder_.empty()) return;
-  const nlohmann::json json{{"norm", matrix.norm}, {"kurtosis", matrix.kurtosis}, {"fnorm", matrix.fnorm}};
-  std::error_code error;
-  std::filesystem::create_directories(path(key).parent_path(), error);
-  try {
-    write_file(path(key), json.dump());
-  } catch (const Error&) {
-    // A cache that cannot be written costs time later, not correctness now.
-  }
+  store_cache_file(path(key), {{"norm", matrix.norm}, {"kurtosis", matrix.kurtosis}, {"fnorm", matrix.fnorm}});
 }
 
 }  // namespace mxq

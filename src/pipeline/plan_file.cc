@@ -55,6 +55,33 @@ class Reader {
   const std::string& source_;
 };
 
+Json calibration_json(const Calibration& calibration) {
+  Json json{{"text", calibration_text_name(calibration.text)}};
+  if (calibration.text == Calibration::Text::file) json["file"] = calibration.file;
+  json["sequences"] = calibration.sequences;
+  json["tokens"] = calibration.tokens;
+  if (calibration.text == Calibration::Text::self) {
+    json["temperature"] = calibration.sampling.temperature;
+    json["top_p"] = calibration.sampling.top_p;
+    json["seed"] = calibration.sampling.seed;
+  }
+  return json;
+}
+
+Calibration read_calibration(const Reader& reader) {
+  Calibration calibration;
+  calibration.text = parse_calibration_text(reader.text("text"));
+  calibration.sequences = reader.count("sequences");
+  calibration.tokens = reader.count("tokens");
+  if (calibration.text == Calibration::Text::file) {
+    calibration.file = reader.text("file");
+  } else {
+    calibration.sampling = {reader.number("temperature"), reader.number("top_p"),
+                            static_cast<uint64_t>(reader.count("seed"))};
+  }
+  return calibration;
+}
+
 }  // namespace
 
 std::string write_plan(const PlanFile& file) {
@@ -77,6 +104,7 @@ std::string write_plan(const PlanFile& file) {
                       {"axis", file.quantize.axis},
                       {"metadata", metadata_name(file.quantize.metadata)},
                       {"normalize", normalize_name(file.quantize.normalize)}};
+  if (file.calibration.text != Calibration::Text::none) json["calibration"] = calibration_json(file.calibration);
   Json matrices = Json::object();
   for (const auto& matrix : plan.matrices) {
     matrices[matrix.name] = {{"scheme", matrix.scheme}, {"bytes", matrix.bytes}, {"fnorm", matrix.fnorm}};
@@ -110,6 +138,7 @@ PlanFile read_plan(const std::string& text, const std::string& source) {
   file.quantize.metadata = parse_metadata(quantize.text("metadata"));
   // Plans from before there was a choice have none.
   if (json["quantize"].contains("normalize")) file.quantize.normalize = parse_normalize(quantize.text("normalize"));
+  if (json.contains("calibration")) file.calibration = read_calibration(root.object("calibration"));
   const Reader matrices = root.object("matrices");
   for (const auto& [name, entry] : json.at("matrices").items()) {
     const Reader matrix(entry, "matrices." + name + ".", source);

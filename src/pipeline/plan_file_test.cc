@@ -63,6 +63,25 @@ TEST(PlanFile, PlansWithoutNormalizeHaveNone) {
   EXPECT_EQ(read_plan(json.dump(), "p").quantize.normalize, Normalize::none);
 }
 
+TEST(PlanFile, KeepsTheCalibration) {
+  PlanFile file = example();
+  EXPECT_FALSE(nlohmann::json::parse(write_plan(file)).contains("calibration"));
+  file.calibration.text = Calibration::Text::self;
+  file.calibration.sequences = 7;
+  file.calibration.tokens = 123;
+  file.calibration.sampling = {0.5, 0.9, 42};
+  Calibration again = read_plan(write_plan(file), "p").calibration;
+  EXPECT_EQ(again.text, Calibration::Text::self);
+  EXPECT_EQ(again.sequences, 7);
+  EXPECT_EQ(again.tokens, 123);
+  EXPECT_EQ(again.sampling, file.calibration.sampling);
+  file.calibration.text = Calibration::Text::file;
+  file.calibration.file = "some text.txt";
+  again = read_plan(write_plan(file), "p").calibration;
+  EXPECT_EQ(again.text, Calibration::Text::file);
+  EXPECT_EQ(again.file, "some text.txt");
+}
+
 TEST(PlanFile, NoUniformPlanIsNull) {
   PlanFile file = example();
   file.plan.best_uniform.reset();

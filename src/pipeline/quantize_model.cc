@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <optional>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -10,6 +13,8 @@
 #include "model/model_source.h"
 #include "mxq/error.h"
 #include "mxq/quantized_matrix.h"
+#include "mxq/text.h"
+#include "pipeline/calibrated_fit.h"
 #include "pipeline/checkpoint_writer.h"
 #include "pipeline/statistics.h"
 #include "schemes/stored_matrix.h"
@@ -59,6 +64,30 @@ QuantizedMatrix quantize_tensor(const ModelSource& model, const SourceTensor& te
   return quantized;
 }
 
+/// A loaded model, the text that it is calibrated on, and what quantizes it.
+struct Calibrated {
+  Calibrated(const ModelSource& model, const PlanFile& file,
+             const std::unordered_map<const SourceTensor*, Scheme>& schemes, const std::filesystem::path& cache,
+             Progress& progress)
+      : decoder(model, {best_compute(), false}),
+        sequences(calibration_sequences(model, decoder, file.calibration, cache, progress)),
+        quantizer(model, decoder, sequences, schemes, file.quantize) {}
+
+  /// Tells texts apart: a file may change between two runs.
+  std::string key() const { return nlohmann::json(sequences).dump(); }
+
+  Decoder decoder;
+  TokenSequences sequences;
+  CalibratedQuantizer quantizer;
+};
+
+/// As a CalibratedQuantizer hands them out; shards of safetensors come in the order of names, 10 before 2.
+void sort_by_layer(std::vector<const SourceTensor*>& matrices) {
+  std::stable_sort(matrices.begin(), matrices.end(), [](const SourceTensor* a, const SourceTensor* b) {
+    return *parse_int(a->matrix->layer) < *parse_int(b->matrix->layer);
+  });
+}
+
 const char* torch_dtype(DType dtype) {
   return dtype == DType::f32 ? "float32" : dtype == DType::f16 ? "float16" : "bfloat16";
 }
@@ -76,6 +105,12 @@ WriteReport quantize_model(const std::filesystem::path& path, const std::filesys
   std::vector<const SourceTensor*> matrices;
   for (const auto& tensor : model->tensors()) {
     if (schemes.contains(&tensor)) matrices.push_back(&tensor);
+  }
+  check_calibration(file.calibration, file.quantize);
+  std::optional<Calibrated> calibrated;
+  if (file.calibration.text != Calibration::Text::none) {
+    calibrated.emplace(*model, file, schemes, options.cache, or_silent(progress));
+    sort_by_layer(matrices);
   }
 
   FolderContents contents;
@@ -102,8 +137,8 @@ WriteReport quantize_model(const std::filesystem::path& path, const std::filesys
   for (const auto* tensor : matrices) {
     const Scheme scheme = schemes.at(tensor);
     const QuantizedLayout layout = quantized_layout(scheme, file.quantize, tensor->rows(), tensor->cols());
-    contents.tensors.push_back(quantized_output(tensor->matrix_name(), layout, [&model, tensor, scheme, &file] {
-      return quantize_tensor(*model, *tensor, scheme, file.quantize);
+    contents.tensors.push_back(quantized_output(tensor->matrix_name(), layout, [&, tensor, scheme] {
+      return calibrated ? calibrated->quantizer.take(*tensor) : quantize_tensor(*model, *tensor, scheme, file.quantize);
     }));
     config.matrices.push_back(
         {tensor->matrix_name(), scheme.name(), layout.rows, layout.cols, layout.has_column_scales, {}, {}});
@@ -114,6 +149,7 @@ WriteReport quantize_model(const std::filesystem::path& path, const std::filesys
   contents.files = {{"config.json", set_quantization_config(model->config_json(), config, "config.json")},
                     {kPlanName, write_plan(stored)}};
   contents.key = fmt::format("quantize {} {} {}", MXQ_VERSION, options.max_shard_bytes, write_plan(stored));
+  if (calibrated) contents.key += calibrated->key();
   auto report = write_model_folder(*model, contents, out, options, progress);
   report.matrix_bytes = matrix_bytes;
   return report;

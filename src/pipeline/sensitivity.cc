@@ -3,26 +3,28 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <map>
-#include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/content_hash.h"
+#include "base/stopwatch.h"
 #include "evaluate/sample.h"
 #include "evaluate/sensitivity.h"
-#include "kernels/matmul.h"
 #include "model/model_tokenizer.h"
 #include "mxq/error.h"
-#include "mxq/files.h"
+#include "mxq/measure.h"
 #include "mxq/quantized_matrix.h"
+#include "pipeline/cache_file.h"
+#include "pipeline/calibrated_fit.h"
+#include "pipeline/calibration_text.h"
 
 namespace mxq {
 
 namespace {
 
 /// Raised whenever probes give other numbers than before.
-constexpr int kSensitivityVersion = 1;
+constexpr int kSensitivityVersion = 2;
 
 /// What one model's probes gave so far.
 class ProbeCache {
@@ -31,50 +33,39 @@ class ProbeCache {
     double kl = 0, squared_error = 0;
   };
 
-  ProbeCache(const std::filesystem::path& folder, const ModelSource& model, const SensitivityOptions& options,
-             Compute compute) {
-    if (folder.empty()) return;
+  ProbeCache(const ModelSource& model, const SensitivityOptions& options, Compute compute, const TokenSequences& text,
+             const TokenSequences& calibration) {
+    if (options.cache.empty()) return;
     ContentHash hash;
     for (const auto& tensor : model.tensors()) model.hash(tensor, hash);
-    const SelfText& text = options.text;
-    hash.add(fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} v{}", model.config_json(), text.sequences, text.tokens,
-                         text.sampling.temperature, text.sampling.top_p, text.sampling.seed, options.probe.name(),
-                         fit_name(options.quantize.fit), options.quantize.axis,
+    hash.add(fmt::format("{} {} {} {} {} {} {} {} {} v{}", model.config_json(), nlohmann::json(text).dump(),
+                         options.probe.name(), fit_name(options.quantize.fit), options.quantize.axis,
                          metadata_name(options.quantize.metadata), normalize_name(options.quantize.normalize),
-                         compute == Compute::bf16 ? "bf16" : "f32", kSensitivityVersion));
-    const std::string key = hash.hex();
-    path_ = folder / "sensitivity" / (key + ".json");
+                         nlohmann::json(calibration).dump(), compute == Compute::bf16 ? "bf16" : "f32",
+                         kSensitivityVersion));
+    path_ = options.cache / "sensitivity" / (hash.hex() + ".json");
     load();
   }
 
-  std::vector<std::vector<int32_t>> sequences;
   std::map<std::string, Result> results;
 
   void store() const {
     if (path_.empty()) return;
-    nlohmann::json json{{"sequences", sequences}, {"probes", nlohmann::json::object()}};
+    auto json = nlohmann::json::object();
     // NaN becomes null.
-    for (const auto& [name, result] : results) json["probes"][name] = {result.kl, result.squared_error};
-    std::error_code error;
-    std::filesystem::create_directories(path_.parent_path(), error);
-    try {
-      write_file(path_, json.dump());
-    } catch (const Error&) {
-      // A cache that cannot be written costs time later, not correctness now.
-    }
+    for (const auto& [name, result] : results) json[name] = {result.kl, result.squared_error};
+    store_cache_file(path_, json);
   }
 
  private:
   void load() {
+    const auto json = load_cache_file(path_);
+    if (!json) return;
     try {
-      const auto json = nlohmann::json::parse(read_file(path_));
-      sequences = json.at("sequences");
-      for (const auto& [name, result] : json.at("probes").items()) {
+      for (const auto& [name, result] : json->items()) {
         results[name] = {result.at(0).is_null() ? std::nan("") : result.at(0).get<double>(), result.at(1)};
       }
-    } catch (const Error&) {
     } catch (const nlohmann::json::exception&) {
-      sequences.clear();
       results.clear();
     }
   }
@@ -82,21 +73,48 @@ class ProbeCache {
   std::filesystem::path path_;
 };
 
-/// Quantized and back; sets the squared error.
+double squared_difference(const std::vector<float>& a, const std::vector<float>& b) {
+  double sum = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double difference = static_cast<double>(a[i]) - b[i];
+    sum += difference * difference;
+  }
+  return sum;
+}
+
+/// Quantized, by `factor` where the fit is a calibrated one, and back; sets the squared error.
 std::vector<float> probed_weights(const ModelSource& model, const SourceTensor& tensor,
-                                  const SensitivityOptions& options, double& squared_error) {
+                                  const SensitivityOptions& options, const FeedbackFactor* factor,
+                                  double& squared_error) {
   std::vector<float> weights(static_cast<size_t>(tensor.elements())), probed(weights.size());
   model.read(tensor, weights.data());
-  const auto quantized =
-      quantize_matrix({weights.data(), tensor.rows(), tensor.cols()}, options.probe, options.quantize);
-  dequantize_matrix(quantized.view(), probed.data());
-  squared_error = 0;
-  for (size_t i = 0; i < weights.size(); ++i) {
-    const double difference = static_cast<double>(weights[i]) - probed[i];
-    squared_error += difference * difference;
-  }
   model.done(tensor);
+  const MatrixView matrix{weights.data(), tensor.rows(), tensor.cols()};
+  if (factor == nullptr) {
+    dequantize_matrix(quantize_matrix(matrix, options.probe, options.quantize).view(), probed.data());
+    squared_error = squared_difference(weights, probed);
+    return probed;
+  }
+  squared_error = std::pow(measure_matrix(matrix, {&options.probe, 1}, tabled(options.quantize)).front(), 2);
+  dequantize_matrix(quantize_matrix_gptq(matrix, *factor, options.probe, options.quantize).view(), probed.data());
   return probed;
+}
+
+/// The text that sensitivities are measured on, and the calibration's: sampled at once where both are the model's own.
+std::pair<TokenSequences, TokenSequences> sequences_of(const ModelSource& model, Decoder& decoder,
+                                                       const SensitivityOptions& options, Progress& progress) {
+  TokenSequences calibration;
+  if (options.calibration.text != Calibration::Text::none) {
+    calibration = calibration_sequences(model, decoder, options.calibration, options.cache, progress);
+  }
+  const bool shared =
+      options.calibration.text == Calibration::Text::self && options.calibration.tokens == options.text.tokens &&
+      options.calibration.sequences >= options.text.sequences && options.calibration.sampling == options.text.sampling;
+  if (shared) {
+    const auto end = calibration.begin() + options.text.sequences;
+    return {TokenSequences(calibration.begin(), end), calibration};
+  }
+  return {self_sequences(model, decoder, options.text, options.cache, progress), calibration};
 }
 
 }  // namespace
@@ -117,12 +135,16 @@ std::optional<std::string> why_not_runnable(const std::filesystem::path& path) {
 
 SensitivityReport measure_sensitivity(const std::filesystem::path& path, ErrorTable& table,
                                       const SensitivityOptions& options, Progress* progress_or_null) {
-  const auto started = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   Progress& progress = or_silent(progress_or_null);
   const auto model = open_model(path);
-  const auto starts = start_tokens(*model, *open_model_tokenizer(*model));
-  const Compute compute = options.compute.value_or(bf16_matmul_supported() ? Compute::bf16 : Compute::f32);
-  ProbeCache cache(options.cache, *model, options, compute);
+  start_tokens(*model, *open_model_tokenizer(*model));  // what is missing is said before the model is loaded
+  check_calibration(options.calibration, options.quantize);
+  const Compute compute = options.compute.value_or(best_compute());
+  Decoder decoder(*model, {compute, false});
+  const auto [text, calibration] = sequences_of(*model, decoder, options, progress);
+  ProbeCache cache(*model, options, compute, text, calibration);
+  std::optional<OriginalFactors> factors;
 
   std::vector<Probe> probes;
   std::map<std::string, double> errors;
@@ -133,16 +155,16 @@ SensitivityReport measure_sensitivity(const std::filesystem::path& path, ErrorTa
     }
     if (cache.results.contains(matrix.name)) continue;
     probes.push_back({matrix.name, [&, tensor, name = matrix.name] {
-                        return probed_weights(*model, *tensor, options, errors[name]);
+                        const FeedbackFactor* factor = factors ? &factors->of(name) : nullptr;
+                        return probed_weights(*model, *tensor, options, factor, errors[name]);
                       }});
   }
   SensitivityReport report;
   report.probes = static_cast<int64_t>(table.matrices.size());
   report.from_cache = report.probes - static_cast<int64_t>(probes.size());
   if (!probes.empty()) {
-    Decoder decoder(*model, {compute, false});
-    if (cache.sequences.empty()) cache.sequences = sample_sequences(decoder, starts, options.text, progress);
-    probe_divergences(decoder, cache.sequences, probes, progress, [&](size_t i, double kl) {
+    if (!calibration.empty()) factors.emplace(decoder, calibration, options.quantize.fit);
+    probe_divergences(decoder, text, probes, progress, [&](size_t i, double kl) {
       cache.results[probes[i].matrix] = {kl, errors[probes[i].matrix]};
       cache.store();
     });
@@ -162,7 +184,7 @@ SensitivityReport measure_sensitivity(const std::filesystem::path& path, ErrorTa
   for (MatrixErrors& matrix : table.matrices) {
     if (!std::isfinite(cache.results.at(matrix.name).kl)) matrix.sensitivity = largest;
   }
-  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  report.seconds = watch.seconds();
   return report;
 }
 

@@ -64,7 +64,7 @@ class SmallModel(MxqTest):
     def test_column_scales_packed_resident_and_dequantized(self):
         text = ("--text", self.text, "--window", 64)
         self.mxq("quantize", self.model, "--uniform", "b3g32", "--normalize", "columns", "-o", self.folder / "packed")
-        self.mxq("quantize", self.model, "--uniform", "b3g32", "-o", self.folder / "none")
+        self.mxq("quantize", self.model, "--uniform", "b3g32", "--normalize", "none", "-o", self.folder / "none")
         self.mxq("dequantize", self.folder / "packed", "-o", self.folder / "plain", "--dtype", "f32")
         packed = self.score(*text, "--packed", model=self.folder / "packed")["perplexity"]
         for resident in (self.folder / "packed", self.folder / "plain"):

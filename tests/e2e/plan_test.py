@@ -77,7 +77,7 @@ class Plan(MxqTest):
         done = self.run_mxq("plan", self.folder / "model", "--bits", "3.25", "--json")
         self.assertEqual(json.loads(done.stdout)["objective"]["kind"], "rel")
         self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
-        self.assertIn("objective rel instead of kl, for the model cannot be run", done.stderr)
+        self.assertIn("objective rel instead of kl and fit mse instead of gptq, for the model cannot be run", done.stderr)
         self.refuses("plan", self.folder / "model", "--bits", "3.25", "--objective", "kl", says="tokenizer.json")
 
     def test_pin_min_bits_and_ties(self):

@@ -3,14 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cmath>
+#include <map>
 
 #include "base/parallel.h"
 #include "kernels/matmul.h"
 #include "kernels/rows.h"
 #include "model/decoder/attention.h"
 #include "mxq/error.h"
+#include "mxq/text.h"
 
 namespace mxq {
 
@@ -47,6 +50,25 @@ ModelConfig runnable_config(const ModelSource& model) {
 const std::vector<std::string>& decoder_architectures() {
   static const std::vector<std::string> names{"llama", "mistral", "qwen2", "qwen3"};
   return names;
+}
+
+std::span<const std::string_view> modules_of(LayerInput input) {
+  static constexpr std::array<std::string_view, 3> attention{"self_attn.q_proj", "self_attn.k_proj",
+                                                             "self_attn.v_proj"};
+  static constexpr std::array<std::string_view, 1> heads{"self_attn.o_proj"};
+  static constexpr std::array<std::string_view, 2> feed_forward{"mlp.gate_proj", "mlp.up_proj"};
+  static constexpr std::array<std::string_view, 1> gated{"mlp.down_proj"};
+  switch (input) {
+    case LayerInput::attention:
+      return attention;
+    case LayerInput::heads:
+      return heads;
+    case LayerInput::feed_forward:
+      return feed_forward;
+    case LayerInput::gated:
+      break;
+  }
+  return gated;
 }
 
 Decoder::Decoder(const ModelSource& model, const RunOptions& options)
@@ -117,12 +139,13 @@ void Decoder::add_and_norm(const std::vector<float>& weight) {
 }
 
 // Leaves pending what attention adds to x_.
-void Decoder::attend(int64_t index, std::span<const Sequence> sequences) {
+void Decoder::attend(int64_t index, std::span<const Sequence> sequences, const InputObserver& observe) {
   const Layer& layer = layers_[static_cast<size_t>(index)];
   const AttentionShape shape{config_.num_attention_heads, config_.num_key_value_heads, config_.head_dim,
                              index < config_.first_window_layer ? 0 : config_.sliding_window.value_or(0)};
   const int64_t q_row = shape.heads * shape.head_dim, kv_row = shape.kv_heads * shape.head_dim;
   add_and_norm(layer.input_norm);
+  if (observe) observe(index, LayerInput::attention, operand_);
   layer.q.apply(operand_, q_.data());
   layer.k.apply(operand_, k_.data());
   layer.v.apply(operand_, v_.data());
@@ -162,15 +185,17 @@ void Decoder::attend(int64_t index, std::span<const Sequence> sequences) {
   }
   causal_attention(shape, compute_, inputs);
   operand_.set(attended_.data(), n_, q_row);
+  if (observe) observe(index, LayerInput::heads, operand_);
   layer.o.apply(operand_, delta_.data());
   pending_ = true;
   last_layer_ = index;
 }
 
 // Likewise the feed-forward network.
-void Decoder::feed_forward(int64_t index) {
+void Decoder::feed_forward(int64_t index, const InputObserver& observe) {
   const Layer& layer = layers_[static_cast<size_t>(index)];
   add_and_norm(layer.post_attention_norm);
+  if (observe) observe(index, LayerInput::feed_forward, operand_);
   layer.gate.apply(operand_, gate_.data());
   layer.up.apply(operand_, up_.data());
   const int64_t width = config_.intermediate_size;
@@ -179,6 +204,7 @@ void Decoder::feed_forward(int64_t index) {
     silu_multiply(gate_.data() + i * width, up_.data() + i * width, width);
     operand_.set_row(i, gate_.data() + i * width);
   });
+  if (observe) observe(index, LayerInput::gated, operand_);
   layer.down.apply(operand_, delta_.data());
   pending_ = true;
 }
@@ -222,10 +248,10 @@ void Decoder::look_up() {
   last_layer_ = -1;
 }
 
-void Decoder::run(std::span<const Sequence> sequences, int64_t first, int64_t last) {
+void Decoder::run(std::span<const Sequence> sequences, int64_t first, int64_t last, const InputObserver& observe) {
   for (int64_t i = first; i < last; ++i) {
-    attend(i, sequences);
-    feed_forward(i);
+    attend(i, sequences, observe);
+    feed_forward(i, observe);
   }
 }
 
@@ -251,12 +277,12 @@ std::vector<float> Decoder::embed(std::span<const Sequence> sequences) {
   return x_;
 }
 
-void Decoder::run_layers(std::span<const Sequence> sequences, int64_t first, int64_t last,
-                         std::vector<float>& residual) {
+void Decoder::run_layers(std::span<const Sequence> sequences, int64_t first, int64_t last, std::vector<float>& residual,
+                         const InputObserver& observe) {
   start(sequences);
   x_.swap(residual);
   last_layer_ = first - 1;
-  run(sequences, first, last);
+  run(sequences, first, last, observe);
   const int64_t width = config_.hidden_size;
   if (pending_) parallel_for(n_, [&](int64_t i) { add(x_.data() + i * width, delta_.data() + i * width, width); });
   x_.swap(residual);
@@ -271,20 +297,16 @@ std::vector<float> Decoder::last_norm(std::span<const Sequence> sequences, std::
 }
 
 Linear* Decoder::find_matrix(const std::string& name) {
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    Layer& layer = layers_[i];
-    for (const auto& [module, linear] :
-         std::initializer_list<std::pair<const char*, Linear*>>{{"self_attn.q_proj", &layer.q},
-                                                                {"self_attn.k_proj", &layer.k},
-                                                                {"self_attn.v_proj", &layer.v},
-                                                                {"self_attn.o_proj", &layer.o},
-                                                                {"mlp.gate_proj", &layer.gate},
-                                                                {"mlp.up_proj", &layer.up},
-                                                                {"mlp.down_proj", &layer.down}}) {
-      if (name == fmt::format("model.layers.{}.{}", i, module)) return linear;
-    }
-  }
-  return nullptr;
+  static const std::map<std::string, Linear Layer::*> modules{
+      {"self_attn.q_proj", &Layer::q}, {"self_attn.k_proj", &Layer::k}, {"self_attn.v_proj", &Layer::v},
+      {"self_attn.o_proj", &Layer::o}, {"mlp.gate_proj", &Layer::gate}, {"mlp.up_proj", &Layer::up},
+      {"mlp.down_proj", &Layer::down}};
+  const auto parsed = parse_matrix_name(name + ".weight");
+  if (!parsed) return nullptr;
+  const auto module = modules.find(parsed->module);
+  const auto index = parse_int(parsed->layer);
+  if (module == modules.end() || !index || *index >= layers()) return nullptr;
+  return &(layers_[static_cast<size_t>(*index)].*module->second);
 }
 
 void Decoder::logits(const float* hidden, int64_t n, float* out) const {

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "model/decoder/linear.h"
@@ -32,6 +34,15 @@ struct Sequence {
   KvCache* cache = nullptr;
 };
 
+/// What the matrices of a layer multiply, in the order in which it comes about: the normed residual stream (q, k, v),
+/// the heads' outputs (o), the normed residual stream again (gate, up), the gated activations (down).
+enum class LayerInput { attention, heads, feed_forward, gated };
+inline constexpr int kLayerInputs = 4;
+/// The modules that multiply it: "self_attn.q_proj", ...
+std::span<const std::string_view> modules_of(LayerInput input);
+/// Sees an input before it is multiplied, and may replace the matrices that will.
+using InputObserver = std::function<void(int64_t layer, LayerInput input, const Operand& rows)>;
+
 /// RMSNorm, rotary attention with grouped queries, SwiGLU; Qwen2's biases and Qwen3's norms of q and k where the model
 /// has them. Not thread-safe.
 class Decoder {
@@ -44,6 +55,7 @@ class Decoder {
   int64_t vocab_size() const { return config_.vocab_size; }
   int64_t hidden_size() const { return config_.hidden_size; }
   int64_t layers() const { return static_cast<int64_t>(layers_.size()); }
+  Compute compute() const { return compute_; }
   /// The longest sequence that the model was made for; 0: unknown.
   int64_t max_positions() const { return config_.max_position_embeddings; }
   /// The matrix of that name ("model.layers.0.self_attn.q_proj"), so that it can be replaced; null where there is none.
@@ -61,7 +73,8 @@ class Decoder {
   /// [sum of ids, hidden_size], as it enters layer 0; layers [first, last) applied to it; the last hidden states of it.
   /// Errors as above.
   std::vector<float> embed(std::span<const Sequence> sequences);
-  void run_layers(std::span<const Sequence> sequences, int64_t first, int64_t last, std::vector<float>& residual);
+  void run_layers(std::span<const Sequence> sequences, int64_t first, int64_t last, std::vector<float>& residual,
+                  const InputObserver& observe = {});
   std::vector<float> last_norm(std::span<const Sequence> sequences, std::span<const float> residual);
   /// Logits of `n` hidden states: [n, vocab_size].
   void logits(const float* hidden, int64_t n, float* out) const;
@@ -73,10 +86,10 @@ class Decoder {
   };
 
   void start(std::span<const Sequence> sequences);
-  void attend(int64_t index, std::span<const Sequence> sequences);
-  void feed_forward(int64_t index);
+  void attend(int64_t index, std::span<const Sequence> sequences, const InputObserver& observe);
+  void feed_forward(int64_t index, const InputObserver& observe);
   void look_up();
-  void run(std::span<const Sequence> sequences, int64_t first, int64_t last);
+  void run(std::span<const Sequence> sequences, int64_t first, int64_t last, const InputObserver& observe = {});
   void add_and_norm(const std::vector<float>& weight);
 
   ModelConfig config_;

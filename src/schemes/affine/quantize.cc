@@ -34,6 +34,13 @@ void check_scheme(const Scheme& scheme, const QuantizeOptions& options, const ch
   }
 }
 
+void check_weight_only(Fit fit, const char* operation) {
+  if (fit == Fit::gptq) {
+    throw Error(ErrorCode::unsupported, operation, fmt::format("fit {} of weights alone", fit_name(fit)),
+                "rtn, hqq, mse");
+  }
+}
+
 void check_shape(int64_t rows, int64_t cols, const char* operation) {
   // Leaves room for padding to groups and for eight bytes a weight.
   constexpr int64_t kLargest = int64_t{1} << 48;
@@ -138,6 +145,7 @@ double scaled_squared_error(const Block& block, const Grouping& grouping, int bi
 QuantizedMatrix quantize_matrix(MatrixView matrix, const Scheme& scheme, const QuantizeOptions& options) {
   using namespace affine;
   check_scheme(scheme, options, "quantize matrix");
+  check_weight_only(options.fit, "quantize matrix");
   check_shape(matrix.rows, matrix.cols, "quantize matrix");
   check_finite(matrix, "quantize matrix");
   const NormalizedMatrix normalized = normalize_matrix(matrix, options.normalize);
@@ -181,6 +189,7 @@ QuantizedMatrix quantize_matrix(MatrixView matrix, const Scheme& scheme, const Q
 std::vector<double> measure_matrix(MatrixView matrix, std::span<const Scheme> schemes, const QuantizeOptions& options) {
   using namespace affine;
   check_shape(matrix.rows, matrix.cols, "measure matrix");
+  check_weight_only(options.fit, "measure matrix");
   std::map<int, std::vector<size_t>> by_group;  // group size -> indices of schemes
   for (size_t i = 0; i < schemes.size(); ++i) {
     check_scheme(schemes[i], options, "measure matrix");

@@ -11,6 +11,9 @@ namespace mxq::affine {
 /// Throws Error(unsupported) for widths, group sizes or axes that no code here handles.
 void check_scheme(const Scheme& scheme, const QuantizeOptions& options, const char* operation);
 
+/// Throws Error(unsupported) for fits that take more than the weights.
+void check_weight_only(Fit fit, const char* operation);
+
 /// Throws Error(unsupported) for negative shapes and those whose byte counts could overflow.
 void check_shape(int64_t rows, int64_t cols, const char* operation);
 

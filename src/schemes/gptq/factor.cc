@@ -99,7 +99,7 @@ void for_row_chunks(int64_t rows, int64_t chunk, const std::function<void(int64_
 }
 
 FeedbackFactor::FeedbackFactor(std::span<const float> second_moments, int64_t cols, const GptqOptions& options)
-    : cols_(cols), reordered_(options.order_by_diagonal) {
+    : cols_(cols), reordered_(options.order_by_diagonal), feedback_(options.feedback) {
   check_moments(second_moments, cols);
   if (!(options.damping >= 0) || !std::isfinite(options.damping)) {
     throw Error(ErrorCode::usage, kOperation, fmt::format("damping {}", options.damping), "0 or more");
@@ -138,6 +138,32 @@ FeedbackFactor::FeedbackFactor(std::span<const float> second_moments, int64_t co
       "mean or sum of x x^T");
 }
 
+FeedbackFactor FeedbackFactor::scaled(std::span<const float> t) const {
+  if (static_cast<int64_t>(t.size()) != cols_) {
+    throw Error(ErrorCode::usage, kOperation, fmt::format("{} column scales for {} columns", t.size(), cols_),
+                "one each");
+  }
+  FeedbackFactor result;
+  result.cols_ = cols_;
+  result.reordered_ = reordered_;
+  result.feedback_ = feedback_;
+  result.damping_ = damping_;
+  result.order_ = order_;
+  result.pivots_ = pivots_;
+  result.data_ = affine::allocate_floats(cols_ * cols_);
+  // With T = diag(t): T M D M^T T = (T M T^-1) (T D T) (T M T^-1)^T.
+  std::vector<float> s(t.size());
+  for (int64_t i = 0; i < cols_; ++i) s[i] = t[order_[i]];
+  parallel_for(cols_, [&](int64_t j) {
+    const float* from = data_.get() + j * cols_;
+    float* to = result.data_.get() + j * cols_;
+    const float per = 1 / s[j];
+    for (int64_t i = 0; i < j; ++i) to[i] = from[i] * s[i] * per;
+    result.pivots_[j] *= s[j] * s[j];
+  });
+  return result;
+}
+
 // The damped H over its mean diagonal, into the upper triangle.
 void FeedbackFactor::fill(std::span<const float> second_moments, double mean) {
   const double per_mean = 1 / mean;
@@ -147,7 +173,7 @@ void FeedbackFactor::fill(std::span<const float> second_moments, double mean) {
     float* out = data_.get() + r * cols_;
     for (int64_t c = r + 1; c < cols_; ++c) {
       const int64_t column = order_[c], upper = std::min(row, column), left = std::max(row, column);
-      const double h = dead(row) || dead(column) ? 0.0 : second_moments[upper * cols_ + left];
+      const double h = !feedback_ || dead(row) || dead(column) ? 0.0 : second_moments[upper * cols_ + left];
       out[c] = static_cast<float>(h * per_mean);
     }
     const double damped = second_moments[row * cols_ + row] * per_mean + damping_;

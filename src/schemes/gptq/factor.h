@@ -16,6 +16,9 @@ struct GptqOptions {
   /// Columns are coded by falling diagonal of H instead of from left to right; the grids of groups are then fixed
   /// beforehand, from the weights as they are.
   bool order_by_diagonal = false;
+  /// false: only the diagonal of H counts, as if the inputs were uncorrelated. What is left of GPTQ is a fit of least
+  /// squares weighted by the inputs' second moments.
+  bool feedback = true;
 };
 
 /// H = M D M^T with M unit upper triangular and D diagonal, of the damped H in the order in which columns are coded.
@@ -28,6 +31,9 @@ class FeedbackFactor {
   /// See quantize_matrix_gptq for second_moments and errors. O(cols^3 / 3), in matrix products; all cores where there
   /// are many columns.
   FeedbackFactor(std::span<const float> second_moments, int64_t cols, const GptqOptions& options = {});
+
+  /// That of diag(t) H diag(t), of the inputs t_k x_k; a t for each column, positive.
+  FeedbackFactor scaled(std::span<const float> t) const;
 
   int64_t cols() const { return cols_; }
   bool reordered() const { return reordered_; }
@@ -44,8 +50,9 @@ class FeedbackFactor {
   void fill(std::span<const float> second_moments, double mean);
   bool factor();
 
+  FeedbackFactor() = default;
   int64_t cols_ = 0;
-  bool reordered_ = false;
+  bool reordered_ = false, feedback_ = true;
   double damping_ = 0;
   std::vector<int32_t> order_;
   affine::AlignedFloats data_;

@@ -13,6 +13,7 @@
 #include "mxq/error.h"
 #include "schemes/affine/output.h"
 #include "schemes/affine/validate.h"
+#include "schemes/column_scales.h"
 #include "schemes/gptq/grids.h"
 
 namespace mxq {
@@ -178,18 +179,24 @@ class RowCoder {
   QuantizedMatrix& out_;
 };
 
+void code_rows(MatrixView matrix, const FeedbackFactor& factor, QuantizedMatrix& out) {
+  const Grouping grouping(matrix.rows, matrix.cols, out.layout.scheme.group, out.layout.axis);
+  const gptq::Grids grids = gptq::fix_grids(matrix, factor, grouping, out);
+  // By rows alone, so that the number of threads changes no product.
+  const int64_t sixteenth = (matrix.rows / 16 + kTileLanes - 1) / kTileLanes * kTileLanes;
+  for_row_chunks(matrix.rows, std::clamp(sixteenth, kLeastRows, kMostRows), [&](int64_t begin, int64_t end) {
+    if (begin < end) std::make_unique<RowCoder>(matrix, factor, grids, begin, end, out)->run();
+  });
+}
+
 void check_options(MatrixView matrix, const Scheme& scheme, const QuantizeOptions& options) {
   check_scheme(scheme, options, kOperation);
   check_shape(matrix.rows, matrix.cols, kOperation);
   if (options.axis != 1) {
     throw Error(ErrorCode::unsupported, kOperation, fmt::format("axis {}", options.axis), "1");
   }
-  if (options.fit != Fit::mse) {
-    throw Error(ErrorCode::unsupported, kOperation, fmt::format("fit {}", fit_name(options.fit)), "mse");
-  }
-  if (options.normalize != Normalize::none) {
-    throw Error(ErrorCode::unsupported, kOperation, fmt::format("normalize {}", normalize_name(options.normalize)),
-                "none");
+  if (options.fit != Fit::gptq && options.fit != Fit::mse) {
+    throw Error(ErrorCode::unsupported, kOperation, fmt::format("fit {}", fit_name(options.fit)), "gptq, mse");
   }
 }
 
@@ -203,15 +210,15 @@ QuantizedMatrix quantize_matrix_gptq(MatrixView matrix, const FeedbackFactor& fa
     throw Error(ErrorCode::usage, kOperation,
                 fmt::format("second moments of {} columns for {}", factor.cols(), matrix.cols), "the same");
   }
-  QuantizedMatrix out = zeroed_matrix({matrix.rows, matrix.cols, scheme, options.axis, options.metadata, false});
+  QuantizedMatrix out = zeroed_matrix(quantized_layout(scheme, options, matrix.rows, matrix.cols));
+  const NormalizedMatrix normalized = normalize_matrix(matrix, options.normalize);
+  out.column_scales = stored_column_scales(normalized.scales);
   if (matrix.size() == 0) return out;
-  const Grouping grouping(matrix.rows, matrix.cols, scheme.group, options.axis);
-  const gptq::Grids grids = gptq::fix_grids(matrix, factor, grouping, out);
-  // By rows alone, so that the number of threads changes no product.
-  const int64_t sixteenth = (matrix.rows / 16 + kTileLanes - 1) / kTileLanes * kTileLanes;
-  for_row_chunks(matrix.rows, std::clamp(sixteenth, kLeastRows, kMostRows), [&](int64_t begin, int64_t end) {
-    if (begin < end) std::make_unique<RowCoder>(matrix, factor, grids, begin, end, out)->run();
-  });
+  if (normalized.scales.empty()) {
+    code_rows(matrix, factor, out);
+  } else {
+    code_rows(normalized.view, factor.scaled(normalized.scales), out);
+  }
   return out;
 }
 

@@ -11,8 +11,10 @@
 namespace mxq {
 
 /// Quantizes a matrix W whose inputs x have the second moments H: [cols, cols], row-major, symmetric (the upper
-/// triangle is what counts), mean or sum of x x^T. options.axis must be 1, options.fit Fit::mse; all metadata. Columns
-/// whose diagonal is 0 neither give nor take feedback. Deterministic whatever the thread count. Throws Error(usage)
+/// triangle is what counts), mean or sum of x x^T. options.axis must be 1, options.fit Fit::gptq or Fit::mse, of
+/// which the factor makes what they are (GptqOptions::feedback); all metadata. With column scales t, W / t is coded for
+/// the inputs t x. Columns whose diagonal is 0 neither give nor take feedback.
+/// Deterministic whatever the thread count. Throws Error(usage)
 /// where second_moments has not cols * cols entries, Error(not_finite) for NaN or infinity in either argument and for
 /// second moments that no damping makes positive definite, Error(unsupported) as quantize_matrix does and for other
 /// axes and fits.

@@ -427,6 +427,94 @@ TEST(Gptq, ThreadsChangeNothing) {
   }
 }
 
+/// diag(t) H diag(t).
+std::vector<float> scaled_moments(const std::vector<float>& h, const std::vector<float>& t) {
+  const size_t cols = t.size();
+  std::vector<float> scaled(h.size());
+  for (size_t i = 0; i < cols; ++i) {
+    for (size_t j = 0; j < cols; ++j) scaled[i * cols + j] = h[i * cols + j] * t[i] * t[j];
+  }
+  return scaled;
+}
+
+TEST(FeedbackFactor, ScaledIsThatOfScaledInputs) {
+  std::mt19937 random(kSeed);
+  const int64_t cols = 150;
+  const auto h = correlated(cols, 3 * cols, random);
+  std::vector<float> t(static_cast<size_t>(cols));
+  for (float& x : t) x = std::exp(std::normal_distribution<float>(0, 0.5f)(random));
+  for (const bool reorder : {false, true}) {
+    const FeedbackFactor once(h, cols, {0, reorder});
+    const auto scaled = once.scaled(t);
+    std::vector<float> hs(h.size());
+    // In the order of the first one, for reordering looks at the diagonal.
+    std::vector<float> permuted(h.size()), pt(t.size());
+    for (int64_t i = 0; i < cols; ++i) {
+      pt[i] = t[once.order()[i]];
+      for (int64_t j = 0; j < cols; ++j) permuted[i * cols + j] = h[once.order()[i] * cols + once.order()[j]];
+    }
+    const FeedbackFactor direct(scaled_moments(permuted, pt), cols, {0, false});
+    const double ratio = scaled.pivots()[0] / direct.pivots()[0];  // their mean diagonals differ
+    for (int64_t j = 0; j < cols; ++j) {
+      EXPECT_NEAR(scaled.pivots()[j] / direct.pivots()[j] / ratio, 1, 1e-3) << j << " seed " << kSeed;
+      for (int64_t i = 0; i < j; ++i) {
+        ASSERT_NEAR(scaled.coefficients()[j * cols + i], direct.coefficients()[j * cols + i],
+                    1e-3 * std::max(1.0f, std::fabs(direct.coefficients()[j * cols + i])))
+            << i << " " << j << " seed " << kSeed;
+      }
+    }
+  }
+}
+
+TEST(Gptq, ColumnScalesCodeTheDividedMatrix) {
+  std::mt19937 random(kSeed);
+  const int64_t cols = 192;
+  Matrix m = gaussian(40, cols, random);
+  for (int64_t c = 0; c < cols; ++c) {
+    const float size = std::exp(std::normal_distribution<float>(0, 0.8f)(random));
+    for (int64_t r = 0; r < m.rows; ++r) m.data[r * cols + c] *= size;
+  }
+  const auto h = correlated(cols, 3 * cols, random);
+  const FeedbackFactor factor(h, cols);
+  QuantizeOptions options{Fit::gptq, 1, Metadata::f32};
+  options.normalize = Normalize::columns;
+  const auto with = quantize_matrix_gptq(m.view(), factor, {3, 64}, options);
+  EXPECT_EQ(with.layout.total_bytes(), storage_bytes({3, 64}, options, m.rows, cols));
+  std::vector<float> t(static_cast<size_t>(cols)), divided(m.data);
+  for (int64_t c = 0; c < cols; ++c) {
+    uint16_t half;
+    std::memcpy(&half, with.column_scales.data() + 2 * c, 2);
+    t[c] = f32_from_f16(half);
+    for (int64_t r = 0; r < m.rows; ++r) divided[r * cols + c] /= t[c];
+  }
+  options.normalize = Normalize::none;
+  const auto without = quantize_matrix_gptq({divided.data(), m.rows, cols}, factor.scaled(t), {3, 64}, options);
+  EXPECT_EQ(with.codes, without.codes);
+  EXPECT_EQ(with.scales, without.scales);
+}
+
+TEST(Gptq, WithoutFeedbackTheDiagonalWeighsErrors) {
+  std::mt19937 random(kSeed);
+  const int64_t cols = 256;
+  const Matrix m = gaussian(48, cols, random);
+  auto h = correlated(cols, 3 * cols, random);
+  for (const Metadata metadata : {Metadata::q8, Metadata::f32}) {
+    const QuantizeOptions options{Fit::mse, 1, metadata};
+    const auto q = quantize_matrix_gptq(m.view(), h, {2, 64}, options, {.damping = 0, .feedback = false});
+    std::vector<float> diagonal(h.size());
+    for (int64_t c = 0; c < cols; ++c) diagonal[c * (cols + 1)] = h[c * (cols + 1)];
+    // Every code is the nearest on its grid, and the grids are better ones for that measure than those of plain mse.
+    const Read read = read_back(q);
+    for (size_t i = 0; i < m.data.size(); ++i) {
+      const double t = std::clamp(m.data[i] / read.scale[i] + read.zero[i], 0.0, 3.0);
+      ASSERT_LE(std::fabs(read.codes[i] - t), 0.5 + 1e-5) << i << " seed " << kSeed;
+    }
+    EXPECT_LT(output_error(m.view(), q.view(), diagonal),
+              0.97 * output_error(m.view(), quantize_matrix(m.view(), {2, 64}, options).view(), diagonal))
+        << metadata_name(metadata) << " seed " << kSeed;
+  }
+}
+
 TEST(Gptq, OutputErrorIsItsDefinition) {
   std::mt19937 random(kSeed);
   const Matrix m = gaussian(21, 90, random);
@@ -475,9 +563,14 @@ TEST(Gptq, RefusesBadInput) {
   expect_error(ErrorCode::usage, "damping", quantize(h, {}, std::numeric_limits<double>::quiet_NaN()));
   expect_error(ErrorCode::unsupported, "axis 0", quantize(h, {Fit::mse, 0}));
   expect_error(ErrorCode::unsupported, "fit hqq", quantize(h, {Fit::hqq}));
-  QuantizeOptions columns;
-  columns.normalize = Normalize::columns;
-  expect_error(ErrorCode::unsupported, "normalize columns", quantize(h, columns));
+  expect_error(ErrorCode::unsupported, "fit gptq of weights alone",
+               [&] { quantize_matrix(m.view(), scheme, {Fit::gptq}); });
+  expect_error(ErrorCode::unsupported, "fit gptq of weights alone", [&] {
+    measure_matrix(m.view(), {&scheme, 1}, {Fit::gptq});
+  });
+  expect_error(ErrorCode::usage, "2 column scales for 70", [&] {
+    FeedbackFactor(h, 70).scaled(std::vector<float>{1, 1});
+  });
   expect_error(ErrorCode::usage, "2 columns for 70",
                [&] { quantize_matrix_gptq(m.view(), FeedbackFactor(identity(2), 2), scheme, {}); });
   const Matrix other = gaussian(4, 69, random);

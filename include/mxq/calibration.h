@@ -1,0 +1,35 @@
+// Text on which a fit looks at a model's activations.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "mxq/generate.h"
+#include "mxq/scheme.h"
+
+namespace mxq {
+
+struct Calibration {
+  enum class Text {
+    none,  // weights alone
+    self,  // what the model samples itself: no data
+    file,
+  };
+  Text text = Text::none;
+  /// UTF-8, or .jsonl rows with a "text" each.
+  std::string file;
+  /// Of a file: spread evenly over it; fewer sequences where it is shorter.
+  int64_t sequences = 24;
+  int64_t tokens = 384;
+  Sampling sampling;  // of self
+};
+/// "none", "self", "file".
+std::string_view calibration_text_name(Calibration::Text text);
+/// Throws Error(usage) naming the three for anything else.
+Calibration::Text parse_calibration_text(std::string_view name);
+
+/// Throws Error(usage) for Fit::gptq without a text, for a text with fits that have no use for it (rtn, hqq) or with
+/// axis 0, and for less than one sequence of one token.
+void check_calibration(const Calibration& calibration, const QuantizeOptions& options);
+
+}  // namespace mxq

@@ -1,0 +1,90 @@
+#include "evaluate/layer_inputs.h"
+
+#include <algorithm>
+
+#include "base/parallel.h"
+#include "kernels/matmul.h"
+#include "mxq/error.h"
+
+namespace mxq {
+
+namespace {
+
+constexpr int64_t kBlock = 96;      // rows of the moments that a task makes
+constexpr int64_t kRows = 2048;     // of the operand, transposed at a time
+constexpr int64_t kTranspose = 32;  // a tile of it
+
+/// to[width, n] = from[n, width]^T.
+template <typename T>
+void transpose(const T* from, int64_t n, int64_t width, T* to) {
+  parallel_for((width + kTranspose - 1) / kTranspose, [&](int64_t task) {
+    const int64_t begin = task * kTranspose, end = std::min(width, begin + kTranspose);
+    for (int64_t first = 0; first < n; first += kTranspose) {
+      const int64_t stop = std::min(n, first + kTranspose);
+      for (int64_t c = begin; c < end; ++c) {
+        for (int64_t r = first; r < stop; ++r) to[c * n + r] = from[r * width + c];
+      }
+    }
+  });
+}
+
+/// c[m, n] = a[m, k] * b[n, k]^T, all dense.
+void product(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c) {
+  matmul_transposed(m, n, k, a, k, b, k, c, n);
+}
+void product(int64_t m, int64_t n, int64_t k, const uint16_t* a, const uint16_t* b, float* c) {
+  matmul_transposed(m, n, k, a, b, c, n);
+}
+
+/// Adds `factor` times x^T x to the upper triangle of sums, x [n, width].
+template <typename T>
+void add_moments(const T* x, int64_t n, int64_t width, float factor, std::vector<float>& sums) {
+  std::vector<T> columns(static_cast<size_t>(n * width));
+  transpose(x, n, width, columns.data());
+  const int64_t blocks = (width + kBlock - 1) / kBlock;
+  const auto add_block = [&](int64_t block) {
+    const int64_t begin = block * kBlock, rows = std::min(kBlock, width - begin), cols = width - begin;
+    std::vector<float> products(static_cast<size_t>(rows * cols));
+    product(rows, cols, n, columns.data() + begin * n, columns.data() + begin * n, products.data());
+    for (int64_t r = 0; r < rows; ++r) {
+      float* to = sums.data() + (begin + r) * width + begin;
+      for (int64_t c = r; c < cols; ++c) to[c] += factor * products[r * cols + c];
+    }
+  };
+  // The first blocks are the longest: each task does a long and a short one. Never one task alone, for a product
+  // outside of a parallel loop would be divided among threads.
+  parallel_for(std::max<int64_t>(2, (blocks + 1) / 2), [&](int64_t task) {
+    const int64_t other = blocks - 1 - task;
+    if (task <= other) add_block(task);
+    if (task < other) add_block(other);
+  });
+}
+
+}  // namespace
+
+SecondMoments::SecondMoments(const Operand& rows)
+    : width_(rows.width()), values_(static_cast<size_t>(width_ * width_)) {
+  const auto per_row = 1 / static_cast<float>(rows.rows());
+  for (int64_t first = 0; first < rows.rows(); first += kRows) {
+    const int64_t n = std::min(kRows, rows.rows() - first), offset = first * width_;
+    if (rows.compute() == Compute::f32) {
+      add_moments(rows.f32() + offset, n, width_, per_row, values_);
+    } else {
+      add_moments(rows.bf16() + offset, n, width_, per_row, values_);
+    }
+  }
+}
+
+LayerInputs::LayerInputs(Decoder& decoder, std::span<const std::vector<int32_t>> sequences) : decoder_(decoder) {
+  for (const auto& ids : sequences) sequences_.push_back({ids});
+  residual_ = decoder_.embed(sequences_);
+}
+
+void LayerInputs::next(const Use& use) {
+  if (layer_ == decoder_.layers()) throw Error(ErrorCode::usage, "gather inputs", "a layer behind the last");
+  decoder_.run_layers(sequences_, layer_, layer_ + 1, residual_,
+                      [&](int64_t, LayerInput input, const Operand& rows) { use(input, SecondMoments(rows)); });
+  ++layer_;
+}
+
+}  // namespace mxq

@@ -1,0 +1,76 @@
+#include "pipeline/calibrated_fit.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+#include <vector>
+
+#include "mxq/error.h"
+#include "pipeline/statistics.h"
+
+namespace mxq {
+
+std::string decoder_matrix(int64_t layer, std::string_view module) {
+  return fmt::format("model.layers.{}.{}", layer, module);
+}
+
+FeedbackFactor factor_of(const SecondMoments& moments, Fit fit) {
+  GptqOptions options;
+  options.feedback = fit == Fit::gptq;
+  return FeedbackFactor(moments.values(), moments.width(), options);
+}
+
+const FeedbackFactor& OriginalFactors::of(const std::string& matrix) {
+  const auto name = parse_matrix_name(matrix + ".weight");
+  while (name && decoder_matrix(inputs_.layer() - 1, name->module) != matrix) {
+    by_module_.clear();
+    inputs_.next([&](LayerInput input, const SecondMoments& moments) {
+      const auto factor = std::make_shared<const FeedbackFactor>(factor_of(moments, fit_));
+      for (const auto module : modules_of(input)) by_module_.emplace(module, factor);
+    });
+  }
+  return *by_module_.at(name->module);
+}
+
+CalibratedQuantizer::CalibratedQuantizer(const ModelSource& model, Decoder& decoder, const TokenSequences& sequences,
+                                         std::unordered_map<const SourceTensor*, Scheme> matrices,
+                                         const QuantizeOptions& options)
+    : model_(model),
+      decoder_(decoder),
+      inputs_(decoder, sequences),
+      matrices_(std::move(matrices)),
+      options_(options) {}
+
+void CalibratedQuantizer::quantize(LayerInput input, const SecondMoments& moments) {
+  std::unique_ptr<const FeedbackFactor> factor;
+  for (const auto module : modules_of(input)) {
+    const std::string name = decoder_matrix(inputs_.layer(), module);
+    const SourceTensor* tensor = model_.find(name + ".weight");
+    const auto found = matrices_.find(tensor);
+    if (found == matrices_.end()) continue;
+    if (!factor) factor = std::make_unique<const FeedbackFactor>(factor_of(moments, options_.fit));
+    std::vector<float> weights(static_cast<size_t>(tensor->elements()));
+    model_.read(*tensor, weights.data());
+    const MatrixView matrix{weights.data(), tensor->rows(), tensor->cols()};
+    mxq::moments(matrix, tensor->name);  // refuses NaN and infinity by name
+    auto quantized = quantize_matrix_gptq(matrix, *factor, found->second, options_);
+    dequantize_matrix(quantized.view(), weights.data());
+    Linear& linear = *decoder_.find_matrix(name);
+    linear = linear.with_weights(weights.data());
+    ready_.emplace(tensor, std::move(quantized));
+    model_.done(*tensor);
+  }
+}
+
+QuantizedMatrix CalibratedQuantizer::take(const SourceTensor& tensor) {
+  while (!ready_.contains(&tensor)) {
+    if (inputs_.layer() == decoder_.layers()) {
+      throw Error(ErrorCode::unsupported, "calibrate", fmt::format("matrix '{}'", tensor.matrix_name()),
+                  "the projections of the decoder");
+    }
+    inputs_.next([&](LayerInput input, const SecondMoments& moments) { quantize(input, moments); });
+  }
+  return std::move(ready_.extract(&tensor).mapped());
+}
+
+}  // namespace mxq

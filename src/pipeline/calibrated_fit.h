@@ -1,0 +1,63 @@
+// Fits of matrices by what they multiply on calibration text, layer by layer.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "evaluate/layer_inputs.h"
+#include "mxq/calibration.h"
+#include "mxq/quantized_matrix.h"
+#include "pipeline/calibration_text.h"
+#include "schemes/gptq/gptq.h"
+
+namespace mxq {
+
+/// What a fit makes of an input's second moments: Fit::gptq all of them, Fit::mse their diagonal.
+FeedbackFactor factor_of(const SecondMoments& moments, Fit fit);
+
+/// The factors of a model's own inputs, nothing of it quantized: those of one layer at a time.
+class OriginalFactors {
+ public:
+  /// All must outlive it.
+  OriginalFactors(Decoder& decoder, const TokenSequences& sequences, Fit fit)
+      : inputs_(decoder, sequences), fit_(fit) {}
+
+  /// For a matrix of the decoder ("model.layers.0.mlp.up_proj"). Layers are asked for in ascending order.
+  const FeedbackFactor& of(const std::string& matrix);
+
+ private:
+  LayerInputs inputs_;
+  Fit fit_;
+  std::map<std::string, std::shared_ptr<const FeedbackFactor>, std::less<>> by_module_;  // of the last layer run
+};
+
+/// Quantizes the matrices of a decoder in order, each fitted to the inputs that the quantized ones before it give
+/// (layer by layer, and within a layer input by input).
+class CalibratedQuantizer {
+ public:
+  /// `matrices`: what to quantize; the others stay as they are. The references must outlive it, and the decoder's
+  /// matrices are replaced.
+  CalibratedQuantizer(const ModelSource& model, Decoder& decoder, const TokenSequences& sequences,
+                      std::unordered_map<const SourceTensor*, Scheme> matrices, const QuantizeOptions& options);
+
+  /// One of `matrices`, handed out once. Layers are asked for in ascending order.
+  QuantizedMatrix take(const SourceTensor& tensor);
+
+ private:
+  void quantize(LayerInput input, const SecondMoments& moments);
+
+  const ModelSource& model_;
+  Decoder& decoder_;
+  LayerInputs inputs_;
+  std::unordered_map<const SourceTensor*, Scheme> matrices_;
+  QuantizeOptions options_;
+  std::unordered_map<const SourceTensor*, QuantizedMatrix> ready_;
+};
+
+/// "model.layers.L.MODULE", as error tables, plans and decoders call a matrix.
+std::string decoder_matrix(int64_t layer, std::string_view module);
+
+}  // namespace mxq

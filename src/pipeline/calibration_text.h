@@ -1,0 +1,27 @@
+// The tokens that calibrations and sensitivities run a model on.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <vector>
+
+#include "model/decoder/decoder.h"
+#include "model/model_source.h"
+#include "mxq/calibration.h"
+#include "mxq/generate.h"
+#include "mxq/progress.h"
+
+namespace mxq {
+
+using TokenSequences = std::vector<std::vector<int32_t>>;
+
+/// What the model samples. Remembered in `cache` by content; empty: nowhere. Throws what sample_sequences() throws.
+TokenSequences self_sequences(const ModelSource& model, Decoder& decoder, const SelfText& text,
+                              const std::filesystem::path& cache, Progress& progress);
+
+/// The text of a calibration, which is not none. Throws as above and, for a file, what reading and tokenizing it throw,
+/// Error(usage) where it is shorter than a sequence.
+TokenSequences calibration_sequences(const ModelSource& model, Decoder& decoder, const Calibration& calibration,
+                                     const std::filesystem::path& cache, Progress& progress);
+
+}  // namespace mxq
