@@ -72,6 +72,10 @@ struct Plan {
 /// Throws Error(infeasible) naming the smallest reachable budget when even the smallest plan is larger.
 Plan allocate(const ErrorTable& table, int64_t budget_bytes, const AllocateOptions& options = {});
 
+/// The plan of fewest bytes among the best plans of all budgets whose objective is at most `value`; the smallest of all
+/// where that is good enough. Throws Error(infeasible) naming the least reachable objective where `value` is below it.
+Plan smallest_plan(const ErrorTable& table, double value, const AllocateOptions& options = {});
+
 /// Smallest and largest bytes that any plan under these options takes (largest: where more bytes stop helping).
 struct ByteRange {
   int64_t smallest = 0;

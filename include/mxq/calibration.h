@@ -9,6 +9,9 @@
 
 namespace mxq {
 
+/// Sequences that sensitivities are measured on.
+inline constexpr int64_t kProbeSequences = 2;
+
 struct Calibration {
   enum class Text {
     none,  // weights alone
@@ -18,7 +21,8 @@ struct Calibration {
   Text text = Text::none;
   /// UTF-8, or .jsonl rows with a "text" each.
   std::string file;
-  /// Of a file: spread evenly over it; fewer sequences where it is shorter.
+  /// Of a file: spread evenly over it; fewer sequences where it is shorter. Of self: kProbeSequences more are sampled
+  /// before these, so that sensitivities are not measured on what the probes were fitted to.
   int64_t sequences = 24;
   int64_t tokens = 384;
   Sampling sampling;  // of self

@@ -19,7 +19,10 @@ struct Scheme {
   friend bool operator==(const Scheme&, const Scheme&) = default;
 };
 
-/// Parses "b4g64". Throws Error(usage) naming the known schemes for anything else.
+/// bits {2,3,4,5,6,8} x group {16,32,64,128,256}, in that order.
+const std::vector<Scheme>& all_schemes();
+
+/// Parses "b4g64", one of all_schemes(). Throws Error(usage) naming the known schemes for anything else.
 Scheme parse_scheme(std::string_view name);
 
 /// The 12 schemes of the paper's Table 1: bits {2,3,4,8} x group {32,64,128}, in that order.

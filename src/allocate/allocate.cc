@@ -109,6 +109,28 @@ Plan allocate(const ErrorTable& table, int64_t budget_bytes, const AllocateOptio
   return plan;
 }
 
+Plan smallest_plan(const ErrorTable& table, double value, const AllocateOptions& options) {
+  const ByteRange range = reachable_bytes(table, options);
+  Plan best = allocate(table, range.largest, options);
+  if (!(best.value <= value)) {
+    throw Error(ErrorCode::infeasible, "allocate",
+                fmt::format("objective {} of at most {}", objective_name(options.objective), value),
+                fmt::format("the least reachable is {}", best.value));
+  }
+  // The best value falls with the budget; each plan that is good enough bounds the next from above by its own bytes.
+  int64_t low = range.smallest;
+  while (low < best.bytes) {
+    const int64_t middle = low + (best.bytes - low) / 2;
+    Plan plan = allocate(table, middle, options);
+    if (plan.value <= value) {
+      best = std::move(plan);
+    } else {
+      low = middle + 1;
+    }
+  }
+  return best;
+}
+
 ByteRange reachable_bytes(const ErrorTable& table, const AllocateOptions& options) {
   const auto groups = apply_constraints(table, options);
   ByteRange range{smallest_bytes(groups), 0};

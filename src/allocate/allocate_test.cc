@@ -154,6 +154,23 @@ TEST(Allocate, ReachableBytesStopWhereMoreDoesNotHelp) {
   EXPECT_EQ(reachable_bytes(table).largest, 300);
 }
 
+TEST(Allocate, SmallestPlanForAValue) {
+  AllocateOptions options;
+  options.objective = Objective::f2;
+  // The plans: 150 bytes for 4 + 36, 200 for 1 + 36, 250 for 4 + 9, 300 for 1 + 9.
+  for (const auto& [value, bytes] : std::vector<std::pair<double, int64_t>>{
+           {100, 150}, {40, 150}, {39.9, 200}, {37, 200}, {36.9, 250}, {13, 250}, {12.9, 300}, {10, 300}}) {
+    const Plan plan = smallest_plan(two(), value, options);
+    EXPECT_EQ(plan.bytes, bytes) << value;
+    EXPECT_LE(plan.value, value);
+  }
+  for (const double value : {9.9, 0.0, -1.0, std::numeric_limits<double>::quiet_NaN()}) {
+    const Error error = error_of([&] { smallest_plan(two(), value, options); });
+    EXPECT_EQ(error.code(), ErrorCode::infeasible);
+    EXPECT_THAT(error.what(), HasSubstr("the least reachable is 10"));
+  }
+}
+
 TEST(Allocate, BadTablesAreRefused) {
   EXPECT_EQ(error_of([] { allocate({}, 1); }).code(), ErrorCode::usage);
   EXPECT_EQ(error_of([] { allocate({{matrix("m", 1, 1, {})}}, 1); }).code(), ErrorCode::usage);

@@ -13,7 +13,7 @@ namespace mxq {
 namespace {
 std::atomic<int> g_threads{0};
 constexpr int64_t kPieces = 16;  // of work for each thread
-}
+}  // namespace
 
 void set_threads(int n) {
   g_threads = n > 0 ? n : 0;

@@ -38,11 +38,36 @@ void require_absent(const fs::path& path) {
   throw Error(ErrorCode::usage, "make " + folder.string(), "it exists", "another name, or --overwrite");
 }
 
+fs::path sibling(const fs::path& path, const std::string& suffix) {
+  const fs::path folder = without_trailing_slash(path);
+  return folder.parent_path() / ("." + folder.filename().string() + "." + suffix);
+}
+
+void replace_folder(const fs::path& from, const fs::path& path, bool overwrite) {
+  const fs::path folder = without_trailing_slash(path), old = sibling(folder, "old");
+  std::error_code error;
+  if (!overwrite) require_absent(folder);
+  const bool replacing = fs::exists(fs::symlink_status(folder, error));
+  if (replacing) {
+    fs::remove_all(old, error);
+    fs::rename(folder, old, error);
+    if (error) fail(folder, error.message());
+  }
+  fs::rename(from, folder, error);
+  if (error) {
+    std::error_code ignored;
+    if (replacing) fs::rename(old, folder, ignored);
+    fail(folder, error.message());
+  }
+  sync_folder(folder.parent_path());
+  if (replacing) fs::remove_all(old, error);
+}
+
 StagedFolder::StagedFolder(fs::path folder, const std::string& key, bool overwrite)
     : folder_(without_trailing_slash(std::move(folder))), overwrite_(overwrite) {
   std::error_code error;
   if (!overwrite) require_absent(folder_);
-  partial_ = folder_.parent_path() / ("." + folder_.filename().string() + ".partial");
+  partial_ = sibling(folder_, "partial");
   fs::create_directories(partial_, error);
   if (error) fail(folder_, error.message());
   lock_ = ::open(partial_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -72,25 +97,11 @@ StagedFolder::~StagedFolder() {
 }
 
 void StagedFolder::commit() {
-  std::error_code error;
-  fs::remove(partial_ / kKeyFile, error);
+  std::error_code ignored;
+  fs::remove(partial_ / kKeyFile, ignored);
   sync_folder(partial_);
-  const fs::path old = folder_.parent_path() / ("." + folder_.filename().string() + ".old");
-  const bool replacing = overwrite_ && fs::exists(fs::symlink_status(folder_, error));
-  if (replacing) {
-    fs::remove_all(old, error);
-    fs::rename(folder_, old, error);
-    if (error) fail(folder_, error.message());
-  }
-  fs::rename(partial_, folder_, error);
-  if (error) {
-    std::error_code ignored;
-    if (replacing) fs::rename(old, folder_, ignored);
-    fail(folder_, error.message());
-  }
-  sync_folder(folder_.parent_path());
+  replace_folder(partial_, folder_, overwrite_);
   ::close(std::exchange(lock_, -1));
-  if (replacing) fs::remove_all(old, error);
 }
 
 }  // namespace mxq

@@ -42,7 +42,9 @@ void add_common(CLI::App& app, CommonOptions& common) {
 
 MeasureOptions MethodOptions::measure() const {
   MeasureOptions options;
-  if (schemes != "paper") {
+  if (schemes == "all") {
+    options.schemes = all_schemes();
+  } else if (schemes != "paper") {
     options.schemes.clear();
     for (const auto& name : split(schemes, ',')) options.schemes.push_back(parse_scheme(name));
   }
@@ -81,7 +83,10 @@ void add_method(CLI::App& command, MethodOptions& method) {
           "how codes, scale and zero are found: gptq (default where the model can be run; see --calibration), mse "
           "(default elsewhere), hqq or rtn")
       ->type_name("FIT");
-  group->add_option("--schemes", method.schemes, "schemes to choose from: paper (b2..b8, g32..g128), or a comma list")
+  group
+      ->add_option(
+          "--schemes", method.schemes,
+          "schemes to choose from: paper (b2,3,4,8 x g32,64,128), all (also b5, b6, g16, g256), or a comma list")
       ->type_name("LIST")
       ->capture_default_str();
   group->add_option("--axis", method.axis, "1: groups along the input dimension; 0: as the paper")
@@ -211,7 +216,8 @@ AllocateOptions PlanOptions::allocate() const {
 }
 
 SelfText SampleTextOptions::text() const {
-  SelfText text{.sequences = 2, .tokens = (tokens + 1) / 2, .sampling = {}};
+  SelfText text{
+      .sequences = kProbeSequences, .tokens = (tokens + kProbeSequences - 1) / kProbeSequences, .sampling = {}};
   text.sampling.seed = seed;
   return text;
 }

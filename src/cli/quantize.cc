@@ -3,7 +3,12 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "cli/commands.h"
 #include "cli/plan_model.h"
@@ -12,62 +17,199 @@
 #include "mxq/files.h"
 #include "mxq/runtime.h"
 #include "mxq/text.h"
+#include "mxq/trials.h"
 
 namespace mxq::cli {
 
 namespace {
 
 struct Options {
-  std::string model, output, plan_path, uniform;
+  std::string model, output, plan_path, uniform, max_loss, text;
+  bool verify = false;
   MethodOptions method;
   BudgetOptions budget;
   PlanOptions plan;
   WriteOptions write;
+
+  /// ln of the factor by which perplexity may rise.
+  double loss() const {
+    const std::string_view number = std::string_view(max_loss).substr(0, max_loss.find('%'));
+    const auto value = parse_double(number);
+    const bool percent = number.size() + 1 == max_loss.size();
+    if (!value || !(*value > 0) || !std::isfinite(*value) || (!percent && number.size() != max_loss.size())) {
+      throw Error(ErrorCode::usage, "--max-loss", fmt::format("'{}'", max_loss),
+                  "how much perplexity may rise: 1%, or 0.01");
+    }
+    return std::log1p(percent ? *value / 100 : *value);
+  }
 };
 
 struct Seconds {
   double measure = 0, plan = 0, quantize = 0;
 };
 
-/// The plan to carry out: read from --plan, or made from the model for --uniform or a budget.
-PlanFile make_plan(const Options& options, const CommonOptions& common, Seconds& seconds) {
-  const int sources = !options.plan_path.empty() + !options.uniform.empty() + options.budget.given();
-  if (sources != 1) {
-    throw Error(ErrorCode::usage, "quantize", sources == 0 ? "no budget" : "more than one of budget, --plan, --uniform",
-                "one of --bits, --size, --vram, --plan or --uniform");
-  }
-  if (!options.plan_path.empty()) return read_plan(read_file(options.plan_path), options.plan_path);
+/// What came of it: the plan that was carried out, and the trials that led to it.
+struct Result {
+  PlanFile plan;
+  WriteReport report;
+  std::vector<Trial> trials;
+};
 
-  const Budget budget = options.uniform.empty() ? options.budget.budget() : Budget{};
-  const MethodChoice choice = choose_method(options.model, options.method,
-                                            options.uniform.empty() ? options.plan.objective : std::string("kl"));
-  MeasureOptions measure = choice.method.measure();
-  AllocateOptions allocate_options = options.plan.allocate();
-  if (!options.uniform.empty()) {
-    measure.schemes = {parse_scheme(options.uniform)};
-    allocate_options.pins.clear();
-    allocate_options.min_bits = 0;
+/// One scheme for all matrices that are not pinned.
+PlanFile uniform_plan(const ErrorTable& table, const std::string& scheme, const PlanFile& plan,
+                      AllocateOptions options) {
+  options.pins.emplace_back("", scheme);  // the first pin that finds a matrix wins
+  PlanFile uniform = plan;
+  uniform.plan = allocate(table, reachable_bytes(table, options).smallest, options);
+  return uniform;
+}
+
+TrialOptions trial_options(const Options& options) {
+  TrialOptions trial;
+  trial.run.compute = best_compute();
+  // Text that no plan has been made on.
+  trial.self.sampling.seed = options.plan.sample_text.seed + 1;
+  if (!options.text.empty()) {
+    trial.text = read_text(options.text);
+    trial.perplexity.window = trial.perplexity.stride = 512;
+    trial.perplexity.max_tokens = 16384;
   }
+  return trial;
+}
+
+std::string percent(double loss) {
+  return fmt::format("{:+.2f} %", 100 * std::expm1(loss));
+}
+
+void print_trials(const TrialReport& report, Objective objective) {
+  fmt::print("{:10} {:>8} {:>10} {:>12} {:>10}\n", "trials", "bits", "KL", "perplexity", "predicted");
+  for (size_t i = 0; i < report.trials.size(); ++i) {
+    const Trial& trial = report.trials[i];
+    fmt::print("{:10} {:>8.4f} {:>10.5f} {:>12} {:>10}\n", i == report.kept ? "  kept" : "",
+               trial.plan.plan.bits_per_parameter, trial.comparison.kl.mean, percent(trial.loss),
+               objective == Objective::kl ? percent(trial.plan.plan.value) : "");
+  }
+}
+
+/// Whether the plan or the best uniform one is better, by trial.
+Result verify(const Options& options, const PlanFile& plan, const ErrorTable& table,
+              const AllocateOptions& allocate_options, const TrialOptions& trial, const WriteOptions& write,
+              const CommonOptions& common) {
+  std::vector<PlanFile> plans{plan};
+  if (plan.plan.best_uniform) {
+    plans.push_back(uniform_plan(table, plan.plan.best_uniform->scheme, plan, allocate_options));
+  }
+  const auto report = quantize_best(options.model, options.output, plans, trial, write, common.progress().get());
+  if (!common.json) {
+    print_trials(report, plan.plan.objective);
+    if (plans.size() == 1) {
+      fmt::print("verified   no uniform plan fits the budget\n");
+    } else {
+      const double mixed = report.trials[0].comparison.kl.mean, uniform = report.trials[1].comparison.kl.mean;
+      fmt::print("verified   KL {:.5f} of the plan against {:.5f} of uniform {}: {} is kept\n", mixed, uniform,
+                 plan.plan.best_uniform->scheme, report.kept == 0 ? "the plan" : "the uniform one");
+    }
+  }
+  return {report.trials[report.kept].plan, report.written, report.trials};
+}
+
+/// The plan as it was written to a file.
+Result carry_out(const Options& options, const WriteOptions& write, const CommonOptions& common) {
+  const PlanFile plan = read_plan(read_file(options.plan_path), options.plan_path);
+  return {plan, quantize_model(options.model, options.output, plan, write, common.progress().get()), {}};
+}
+
+/// One scheme for all.
+Result quantize_uniform(const Options& options, const WriteOptions& write, const CommonOptions& common,
+                        Seconds& seconds) {
+  const MethodChoice choice = choose_method(options.model, options.method, "kl");
+  MeasureOptions measure = choice.method.measure();
+  measure.schemes = {parse_scheme(options.uniform)};
+  AllocateOptions allocate_options = options.plan.allocate();
+  allocate_options.pins.clear();
+  allocate_options.min_bits = 0;
   PlanFile file;
   file.quantize = measure.quantize;
   file.calibration = choice.method.calibrate(options.plan.sample_text);
-  auto measured = measure_model(options.model, measure, common.progress().get());
-  seconds.measure = measured.seconds;
-  if (!options.uniform.empty()) {
-    choice.warn();
-    file.plan = allocate(measured.table, reachable_bytes(measured.table, allocate_options).smallest, allocate_options);
-  } else {
-    const Problem problem =
-        prepare_problem(options.model, budget, options.plan, choice, measured.table, common, seconds.measure);
-    file.plan = allocate(measured.table, problem.budget_bytes, problem.options);
-  }
-  seconds.plan = file.plan.seconds;
+  const auto measured = measure_model(options.model, measure, common.progress().get());
+  choice.warn();
+  file.plan = allocate(measured.table, reachable_bytes(measured.table, allocate_options).smallest, allocate_options);
+  seconds = {measured.seconds, file.plan.seconds, 0};
   if (!common.json) print_plan(file.plan, measured.table);
-  return file;
+  return {file, quantize_model(options.model, options.output, file, write, common.progress().get()), {}};
 }
 
-void print_json(const PlanFile& file, const WriteReport& report, const Seconds& seconds) {
+/// Planned for a budget of bytes or of loss.
+Result quantize_planned(const Options& options, const WriteOptions& write, const CommonOptions& common,
+                        Seconds& seconds) {
+  const bool by_loss = !options.max_loss.empty();
+  const auto budget = by_loss ? std::nullopt : std::optional(options.budget.budget());
+  const double max_loss = by_loss ? options.loss() : 0;
+  // What is wrong is said before the model is measured.
+  options.plan.allocate();
+  const TrialOptions trial = trial_options(options);
+  const MethodChoice choice = choose_method(options.model, options.method, options.plan.objective);
+  if (by_loss && choice.objective != Objective::kl) {
+    throw Error(ErrorCode::usage, "--max-loss",
+                choice.not_runnable.empty() ? "objective " + std::string(objective_name(choice.objective))
+                                            : "a model that cannot be run: " + choice.not_runnable,
+                "the objective kl, which predicts losses");
+  }
+  PlanFile file;
+  file.quantize = choice.method.measure().quantize;
+  file.calibration = choice.method.calibrate(options.plan.sample_text);
+  auto measured = measure_model(options.model, choice.method.measure(), common.progress().get());
+  seconds.measure = measured.seconds;
+  const Problem problem =
+      prepare_problem(options.model, budget, options.plan, choice, measured.table, common, seconds.measure);
+  if (by_loss) {
+    const auto report = quantize_within_loss(options.model, options.output, measured.table, problem.options, file,
+                                             max_loss, trial, write, common.progress().get());
+    const PlanFile& kept = report.trials[report.kept].plan;
+    if (!common.json) {
+      print_plan(kept.plan, measured.table);
+      print_trials(report, Objective::kl);
+    }
+    return {kept, report.written, report.trials};
+  }
+  file.plan = allocate(measured.table, problem.budget_bytes, problem.options);
+  seconds.plan = file.plan.seconds;
+  if (!common.json) print_plan(file.plan, measured.table);
+  if (options.verify) return verify(options, file, measured.table, problem.options, trial, write, common);
+  return {file, quantize_model(options.model, options.output, file, write, common.progress().get()), {}};
+}
+
+Result quantize(const Options& options, const CommonOptions& common, Seconds& seconds) {
+  const int sources =
+      !options.plan_path.empty() + !options.uniform.empty() + options.budget.given() + !options.max_loss.empty();
+  if (sources != 1) {
+    throw Error(ErrorCode::usage, "quantize", sources == 0 ? "no budget" : "more than one of budget, --plan, --uniform",
+                "one of --bits, --size, --vram, --max-loss, --plan or --uniform");
+  }
+  if (options.verify && !options.budget.given()) {
+    throw Error(ErrorCode::usage, "quantize", "--verify without --bits, --size or --vram",
+                "a budget within which a plan and a uniform one compete");
+  }
+  if (!options.text.empty() && !options.verify && options.max_loss.empty()) {
+    throw Error(ErrorCode::usage, "quantize", "--text without --verify or --max-loss", "they measure on it");
+  }
+  WriteOptions write = options.write;
+  write.cache = options.method.cache();
+  if (!options.plan_path.empty()) return carry_out(options, write, common);
+  if (!options.uniform.empty()) return quantize_uniform(options, write, common, seconds);
+  return quantize_planned(options, write, common, seconds);
+}
+
+void print_json(const Result& result, const Seconds& seconds) {
+  const auto& [file, report, trials] = result;
   auto json = nlohmann::ordered_json::parse(write_plan(file));
+  for (const Trial& trial : trials) {
+    json["trials"].push_back({{"bits_per_parameter", trial.plan.plan.bits_per_parameter},
+                              {"predicted", trial.plan.plan.value},
+                              {"kl", trial.comparison.kl.mean},
+                              {"ln_ppl_ratio", trial.comparison.kl.ln_ppl_ratio},
+                              {"loss", trial.loss}});
+  }
   json["files"] = report.files;
   json["seconds"] = {{"measure", seconds.measure}, {"plan", seconds.plan}, {"quantize", seconds.quantize}};
   json["peak_rss_bytes"] = peak_rss_bytes();
@@ -93,16 +235,13 @@ void print_summary(const Options& options, const PlanFile& file, const WriteRepo
 void run(const Options& options, const CommonOptions& common) {
   check_output(options.output, options.write);
   Seconds seconds;
-  const PlanFile file = make_plan(options, common, seconds);
-  WriteOptions write = options.write;
-  write.cache = options.method.cache();
-  const auto report = quantize_model(options.model, options.output, file, write, common.progress().get());
-  seconds.quantize = report.seconds;
-  for (const auto& note : report.notes) spdlog::warn("{}", note);
+  const Result result = quantize(options, common, seconds);
+  seconds.quantize = result.report.seconds;
+  for (const auto& note : result.report.notes) spdlog::warn("{}", note);
   if (common.json) {
-    print_json(file, report, seconds);
+    print_json(result, seconds);
   } else {
-    print_summary(options, file, report, seconds);
+    print_summary(options, result.plan, result.report, seconds);
   }
 }
 
@@ -117,6 +256,16 @@ void add_quantize(CLI::App& app, const CommonOptions& common) {
       ->type_name("FILE");
   command->add_option("--uniform", options->uniform, "one scheme for all matrices instead of a budget")
       ->type_name("SCHEME");
+  command
+      ->add_option("--max-loss", options->max_loss,
+                   "instead of a budget: the smallest checkpoint whose perplexity is at most so much higher: 1%")
+      ->type_name("LOSS");
+  command->add_flag("--verify", options->verify,
+                    "also carry out the best uniform plan of the budget, and keep the better one by trial");
+  command
+      ->add_option("--text", options->text,
+                   "what --max-loss and --verify measure on (default: text that the model samples)")
+      ->type_name("FILE");
   command->add_flag("--overwrite", options->write.overwrite, "replace OUT if it exists");
   command->add_option("--shard-bytes", options->write.max_shard_bytes, "largest weight file")
       ->type_name("BYTES")

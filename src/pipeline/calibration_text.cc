@@ -67,11 +67,14 @@ TokenSequences self_sequences(const ModelSource& model, Decoder& decoder, const 
   return sequences;
 }
 
-TokenSequences calibration_sequences(const ModelSource& model, Decoder& decoder, const Calibration& calibration,
-                                     const std::filesystem::path& cache, Progress& progress) {
-  if (calibration.text == Calibration::Text::file) return file_sequences(model, calibration);
-  const SelfText text{calibration.sequences, calibration.tokens, calibration.sampling};
-  return self_sequences(model, decoder, text, cache, progress);
+CalibrationText calibration_text(const ModelSource& model, Decoder& decoder, const Calibration& calibration,
+                                 const std::filesystem::path& cache, Progress& progress) {
+  if (calibration.text == Calibration::Text::none) return {};
+  if (calibration.text == Calibration::Text::file) return {file_sequences(model, calibration), {}};
+  const SelfText text{kProbeSequences + calibration.sequences, calibration.tokens, calibration.sampling};
+  auto all = self_sequences(model, decoder, text, cache, progress);
+  const auto end_of_probes = all.begin() + kProbeSequences;
+  return {TokenSequences(end_of_probes, all.end()), TokenSequences(all.begin(), end_of_probes)};
 }
 
 }  // namespace mxq

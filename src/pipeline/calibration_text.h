@@ -19,9 +19,14 @@ using TokenSequences = std::vector<std::vector<int32_t>>;
 TokenSequences self_sequences(const ModelSource& model, Decoder& decoder, const SelfText& text,
                               const std::filesystem::path& cache, Progress& progress);
 
-/// The text of a calibration, which is not none. Throws as above and, for a file, what reading and tokenizing it throw,
+struct CalibrationText {
+  TokenSequences sequences;
+  TokenSequences probes;  // of self: sampled together with them
+};
+
+/// The text of a calibration; nothing of none. Throws as above and, for a file, what reading and tokenizing it throw,
 /// Error(usage) where it is shorter than a sequence.
-TokenSequences calibration_sequences(const ModelSource& model, Decoder& decoder, const Calibration& calibration,
-                                     const std::filesystem::path& cache, Progress& progress);
+CalibrationText calibration_text(const ModelSource& model, Decoder& decoder, const Calibration& calibration,
+                                 const std::filesystem::path& cache, Progress& progress);
 
 }  // namespace mxq

@@ -70,7 +70,7 @@ struct Calibrated {
              const std::unordered_map<const SourceTensor*, Scheme>& schemes, const std::filesystem::path& cache,
              Progress& progress)
       : decoder(model, {best_compute(), false}),
-        sequences(calibration_sequences(model, decoder, file.calibration, cache, progress)),
+        sequences(calibration_text(model, decoder, file.calibration, cache, progress).sequences),
         quantizer(model, decoder, sequences, schemes, file.quantize) {}
 
   /// Tells texts apart: a file may change between two runs.

@@ -103,18 +103,15 @@ std::vector<float> probed_weights(const ModelSource& model, const SourceTensor& 
 /// The text that sensitivities are measured on, and the calibration's: sampled at once where both are the model's own.
 std::pair<TokenSequences, TokenSequences> sequences_of(const ModelSource& model, Decoder& decoder,
                                                        const SensitivityOptions& options, Progress& progress) {
-  TokenSequences calibration;
-  if (options.calibration.text != Calibration::Text::none) {
-    calibration = calibration_sequences(model, decoder, options.calibration, options.cache, progress);
+  const Calibration& calibration = options.calibration;
+  auto text = calibration_text(model, decoder, calibration, options.cache, progress);
+  const SelfText& wanted = options.text;
+  const bool same = wanted.sequences == kProbeSequences && wanted.tokens == calibration.tokens &&
+                    wanted.sampling == calibration.sampling;
+  if (text.probes.empty() || !same) {
+    text.probes = self_sequences(model, decoder, wanted, options.cache, progress);
   }
-  const bool shared =
-      options.calibration.text == Calibration::Text::self && options.calibration.tokens == options.text.tokens &&
-      options.calibration.sequences >= options.text.sequences && options.calibration.sampling == options.text.sampling;
-  if (shared) {
-    const auto end = calibration.begin() + options.text.sequences;
-    return {TokenSequences(calibration.begin(), end), calibration};
-  }
-  return {self_sequences(model, decoder, options.text, options.cache, progress), calibration};
+  return {std::move(text.probes), std::move(text.sequences)};
 }
 
 }  // namespace

@@ -48,20 +48,31 @@ std::string Scheme::name() const {
   return fmt::format("b{}g{}", bits, group);
 }
 
+namespace {
+
+std::vector<Scheme> product(std::initializer_list<int> bits, std::initializer_list<int> groups) {
+  std::vector<Scheme> all;
+  for (const int b : bits) {
+    for (const int g : groups) all.push_back({b, g});
+  }
+  return all;
+}
+
+}  // namespace
+
 const std::vector<Scheme>& paper_schemes() {
-  static const std::vector<Scheme> schemes = [] {
-    std::vector<Scheme> all;
-    for (int bits : {2, 3, 4, 8}) {
-      for (int group : {32, 64, 128}) all.push_back({bits, group});
-    }
-    return all;
-  }();
+  static const std::vector<Scheme> schemes = product({2, 3, 4, 8}, {32, 64, 128});
+  return schemes;
+}
+
+const std::vector<Scheme>& all_schemes() {
+  static const std::vector<Scheme> schemes = product({2, 3, 4, 5, 6, 8}, {16, 32, 64, 128, 256});
   return schemes;
 }
 
 Scheme parse_scheme(std::string_view name) {
   std::string names;
-  for (const Scheme& scheme : paper_schemes()) {
+  for (const Scheme& scheme : all_schemes()) {
     if (scheme.name() == name) return scheme;
     names += (names.empty() ? "" : ", ") + scheme.name();
   }

@@ -24,8 +24,8 @@ class Calibrated(MxqTest):
             kl = {}
             for fit in ("mse", "gptq"):
                 out = self.folder / f"{fit}-{normalize}"
-                self.mxq("quantize", self.model, "-o", out, "--uniform", "b2g64", *TEXT, "--fit", fit,
-                         "--normalize", normalize)
+                self.mxq("quantize", self.model, "-o", out, "--uniform", "b2g64", "--fit", fit, "--normalize",
+                         normalize, "--calibration-tokens", 4096, "--sample-tokens", 128)
                 kl[fit] = self.mxq_json("eval", out, "--against", self.model, "--self", "--tokens", 100)["kl"]["mean"]
             self.assertLess(kl["gptq"], 0.9 * kl["mse"], normalize)
 

@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""How well predicted divergences are those that are measured: random plans, quantized and evaluated.
+
+  predicted_kl.py MXQ MODEL --text FILE [--plans 40] [--windows 64] [--seed 1] [--out plans.json] [-- METHOD...]
+
+A plan draws each matrix's scheme at random, around a level that differs from plan to plan. Predicted: the objective kl, the
+sum of sensitivity * F^2 (`mxq measure --sensitivity METHOD...`). Measured: `mxq eval --against MODEL` on windows of 512
+tokens of FILE, which no plan has seen. Prints each plan's two figures, the median of |predicted - measured| / measured
+where the measured one is below 0.5, and R^2 of ln predicted against ln measured.
+"""
+import argparse, csv, json, math, pathlib, random, statistics, subprocess, sys, tempfile
+
+
+def run(*command):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    if done.returncode: sys.exit(f'{" ".join(map(str, command))}: {done.stderr}')
+    return done.stdout
+
+
+def read_table(path):
+    """name -> {scheme: (bits a weight, bytes, fnorm)}, name -> sensitivity."""
+    errors, sensitivity = {}, {}
+    with open(path) as file:
+        for row in csv.DictReader(file):
+            size = int(row['bytes'])
+            errors.setdefault(row['matrix'], {})[row['scheme']] = (8 * size / int(row['params']), size, float(row['fnorm']))
+            sensitivity[row['matrix']] = float(row['sensitivity'])
+    return errors, sensitivity
+
+
+def random_plan(errors, rng):
+    level = rng.uniform(2.9, 5.5)
+    plan = {}
+    for name, schemes in errors.items():
+        names = list(schemes)
+        plan[name] = rng.choices(names, [math.exp(-abs(schemes[s][0] - level) / 0.6) for s in names])[0]
+    return plan
+
+
+def r_squared(x, y):
+    return statistics.correlation(x, y) ** 2
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('mxq'); parser.add_argument('model')
+    parser.add_argument('--text', required=True); parser.add_argument('--plans', type=int, default=40)
+    parser.add_argument('--windows', type=int, default=64); parser.add_argument('--seed', type=int, default=1)
+    parser.add_argument('--out', type=pathlib.Path); parser.add_argument('method', nargs='*')
+    o = parser.parse_args()
+    rng = random.Random(o.seed)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        run(o.mxq, 'measure', o.model, '--sensitivity', '-o', folder / 'errors.csv', '--quiet', *o.method)
+        template = json.loads(run(o.mxq, 'plan', o.model, '--bits', '4', '--json', '--quiet', *o.method))
+        errors, sensitivity = read_table(folder / 'errors.csv')
+        for number in range(o.plans):
+            schemes = random_plan(errors, rng)
+            template['matrices'] = {name: {'scheme': s, 'bytes': errors[name][s][1], 'fnorm': errors[name][s][2]}
+                                    for name, s in schemes.items()}
+            template['bytes'] = sum(m['bytes'] for m in template['matrices'].values())
+            (folder / 'plan.json').write_text(json.dumps(template))
+            run(o.mxq, 'quantize', o.model, '--plan', folder / 'plan.json', '-o', folder / 'out', '--overwrite', '--quiet')
+            measured = json.loads(run(o.mxq, 'eval', folder / 'out', '--against', o.model, '--text', o.text, '--window', 512,
+                                      '--stride', 512, '--tokens', 512 * o.windows, '--compute', 'bf16', '--json', '--quiet'))
+            predicted = sum(sensitivity[n] * errors[n][s][2] ** 2 for n, s in schemes.items())
+            rows.append({'predicted': predicted, 'measured': measured['kl']['mean'], 'bytes': template['bytes'], 'schemes': schemes})
+            print(f'{number + 1:3} predicted {predicted:.4f} measured {rows[-1]["measured"]:.4f}', flush=True)
+            if o.out: o.out.write_text(json.dumps(rows))
+    below = [r for r in rows if r['measured'] < 0.5]
+    print(f'{len(rows)} random plans, KL {min(r["measured"] for r in rows):.3f} to {max(r["measured"] for r in rows):.3f}: '
+          f'R^2 of ln KL {r_squared([math.log(r["predicted"]) for r in rows], [math.log(r["measured"]) for r in rows]):.4f}; '
+          f'median |predicted - measured| / measured of the {len(below)} below 0.5: '
+          f'{statistics.median(abs(r["predicted"] - r["measured"]) / r["measured"] for r in below):.3f}')
+
+
+if __name__ == '__main__':
+    main()

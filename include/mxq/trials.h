@@ -1,0 +1,58 @@
+// Plans that are carried out and compared with the model before one of them is kept.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "mxq/allocate.h"
+#include "mxq/evaluate.h"
+#include "mxq/plan_file.h"
+#include "mxq/progress.h"
+#include "mxq/quantize_model.h"
+
+namespace mxq {
+
+struct TrialOptions {
+  /// Text that the model samples itself: other text than sensitivities and calibrations are made on.
+  SelfText self{.sequences = 16, .tokens = 256, .sampling = {.seed = 1}};
+  /// A text instead, cut as `perplexity` says.
+  std::optional<std::string> text;
+  PerplexityOptions perplexity;
+  /// What both models are run with; PerplexityOptions::run does not count.
+  RunOptions run;
+};
+
+struct Trial {
+  PlanFile plan;
+  Comparison comparison;
+  /// ln of the factor by which perplexity rises. On the model's own text this is the mean KL divergence, which the
+  /// logarithm of the ratio has as its expectation there; on another text the logarithm itself.
+  double loss = 0;
+};
+
+struct TrialReport {
+  std::vector<Trial> trials;
+  size_t kept = 0;
+  WriteReport written;
+  double seconds = 0;
+};
+
+/// Writes each plan's checkpoint beside `out`, and keeps under its name the one of least loss. Throws what
+/// quantize_model() and compare_models() throw; nothing is left then.
+TrialReport quantize_best(const std::filesystem::path& model, const std::filesystem::path& out,
+                          std::span<const PlanFile> plans, const TrialOptions& options, const WriteOptions& write,
+                          Progress* progress = nullptr);
+
+/// The smallest checkpoint that loses at most `max_loss` (Trial::loss): a first plan by the objective kl, which is the
+/// predicted loss, then some more around it, corrected by what was measured. `method` says how to quantize; its plan
+/// does not count. Throws Error(infeasible) naming the least loss that was measured where even the largest plan loses
+/// more, and as above.
+TrialReport quantize_within_loss(const std::filesystem::path& model, const std::filesystem::path& out,
+                                 const ErrorTable& table, const AllocateOptions& allocate, const PlanFile& method,
+                                 double max_loss, const TrialOptions& options, const WriteOptions& write,
+                                 Progress* progress = nullptr);
+
+}  // namespace mxq

@@ -1,0 +1,144 @@
+#include "mxq/trials.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/staged_folder.h"
+#include "base/stopwatch.h"
+#include "mxq/error.h"
+
+namespace mxq {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+/// A search ends where this much of the allowed loss is used, where no plan is left between two trials whose predicted
+/// losses differ by less than this, or after so many trials if one of them was good.
+constexpr double kUsed = 0.95, kCloseEnough = 1.02;
+constexpr size_t kMostTrials = 6;
+/// Aimed at after a trial that lost too much.
+constexpr double kAim = 0.98;
+
+/// Checkpoints beside `out`; what is not kept is removed.
+class Trials {
+ public:
+  Trials(const fs::path& model, const fs::path& out, const TrialOptions& options, const WriteOptions& write,
+         Progress* progress)
+      : model_(model), out_(out), options_(options), write_(write), progress_(progress) {
+    check_output(out, write);
+    write_.overwrite = true;  // what a killed run left
+  }
+  ~Trials() {
+    std::error_code ignored;
+    for (size_t i = 0; i < report_.trials.size() + 1; ++i) fs::remove_all(folder(i), ignored);
+  }
+  Trials(const Trials&) = delete;
+  Trials& operator=(const Trials&) = delete;
+
+  const Trial& run(const PlanFile& plan) {
+    const fs::path folder = this->folder(report_.trials.size());
+    written_.push_back(quantize_model(model_, folder, plan, write_, progress_));
+    Trial trial{plan, {}, 0};
+    if (options_.text) {
+      PerplexityOptions perplexity = options_.perplexity;
+      perplexity.run = options_.run;
+      trial.comparison = compare_models(folder, model_, *options_.text, perplexity, progress_);
+      trial.loss = trial.comparison.kl.ln_ppl_ratio;
+    } else {
+      trial.comparison = compare_models(folder, model_, options_.self, options_.run, progress_);
+      trial.loss = trial.comparison.kl.mean;
+    }
+    report_.trials.push_back(std::move(trial));
+    return report_.trials.back();
+  }
+
+  TrialReport keep(size_t number, bool overwrite) {
+    replace_folder(folder(number), out_, overwrite);
+    report_.kept = number;
+    report_.written = written_[number];
+    report_.seconds = watch_.seconds();
+    return report_;
+  }
+
+  const std::vector<Trial>& trials() const { return report_.trials; }
+
+ private:
+  fs::path folder(size_t number) const { return sibling(out_, fmt::format("trial{}", number)); }
+
+  fs::path model_, out_;
+  const TrialOptions& options_;
+  WriteOptions write_;
+  Progress* progress_;
+  Stopwatch watch_;
+  std::vector<WriteReport> written_;
+  TrialReport report_;
+};
+
+bool loss_is_used(double loss, double max_loss) {
+  return loss <= max_loss && loss >= kUsed * max_loss;
+}
+
+}  // namespace
+
+TrialReport quantize_best(const fs::path& model, const fs::path& out, std::span<const PlanFile> plans,
+                          const TrialOptions& options, const WriteOptions& write, Progress* progress) {
+  if (plans.empty()) throw Error(ErrorCode::usage, "try plans", "none", "at least one");
+  Trials trials(model, out, options, write, progress);
+  for (const PlanFile& plan : plans) trials.run(plan);
+  const auto& all = trials.trials();
+  const auto best =
+      std::min_element(all.begin(), all.end(), [](const Trial& a, const Trial& b) { return a.loss < b.loss; });
+  return trials.keep(static_cast<size_t>(best - all.begin()), write.overwrite);
+}
+
+TrialReport quantize_within_loss(const fs::path& model, const fs::path& out, const ErrorTable& table,
+                                 const AllocateOptions& allocate_options, const PlanFile& method, double max_loss,
+                                 const TrialOptions& options, const WriteOptions& write, Progress* progress) {
+  if (!(max_loss > 0)) throw Error(ErrorCode::usage, "max loss", fmt::format("{}", max_loss), "above 0");
+  Trials trials(model, out, options, write, progress);
+  const Plan largest = allocate(table, reachable_bytes(table, allocate_options).largest, allocate_options);
+  const auto plan_of = [&](double aim) {
+    return aim <= largest.value ? largest : smallest_plan(table, aim, allocate_options);
+  };
+  const auto tried = [&](const Plan& plan) {
+    return std::any_of(trials.trials().begin(), trials.trials().end(),
+                       [&](const Trial& trial) { return trial.plan.plan.bytes == plan.bytes; });
+  };
+  // Predicted losses: of the smallest plan that is known to be good enough, and of the largest that is not.
+  double good = 0, bad = INFINITY;
+  std::optional<size_t> kept;
+  PlanFile file = method;
+  file.plan = plan_of(max_loss);
+  while (true) {
+    const double predicted = file.plan.value, loss = trials.run(file).loss;
+    if (loss <= max_loss) {
+      kept = trials.trials().size() - 1;
+      good = predicted;
+    } else if (file.plan.bytes == largest.bytes) {
+      throw Error(ErrorCode::infeasible, "max loss",
+                  fmt::format("a perplexity at most {:.3g} % higher", 100 * std::expm1(max_loss)),
+                  fmt::format("the largest plan ({:.4f} bits a weight) makes it {:.3g} % higher",
+                              file.plan.bits_per_parameter, 100 * std::expm1(loss)));
+    } else {
+      bad = predicted;
+    }
+    const bool patient = trials.trials().size() < kMostTrials;
+    if (kept && (!patient || loss_is_used(loss, max_loss) || bad <= good * kCloseEnough)) break;
+    // Losses are about in proportion to what was predicted.
+    double aim = loss > 0 ? predicted * max_loss / loss * kAim : 2 * predicted;
+    if (!kept) {
+      aim = std::min(aim, patient ? kAim * bad : bad / 2);
+    } else if (bad < INFINITY) {
+      aim = std::clamp(aim, good * std::sqrt(kCloseEnough), bad / std::sqrt(kCloseEnough));
+    }
+    file.plan = plan_of(aim);
+    while (!kept && tried(file.plan)) file.plan = plan_of(aim *= kAim);
+    if (tried(file.plan)) break;
+  }
+  return trials.keep(*kept, write.overwrite);
+}
+
+}  // namespace mxq
