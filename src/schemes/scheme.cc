@@ -65,6 +65,11 @@ const std::vector<Scheme>& paper_schemes() {
   return schemes;
 }
 
+const std::vector<Scheme>& wide_schemes() {
+  static const std::vector<Scheme> schemes = product({2, 3, 4, 5, 6, 8}, {32, 64, 128});
+  return schemes;
+}
+
 const std::vector<Scheme>& all_schemes() {
   static const std::vector<Scheme> schemes = product({2, 3, 4, 5, 6, 8}, {16, 32, 64, 128, 256});
   return schemes;

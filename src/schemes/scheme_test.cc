@@ -15,7 +15,11 @@ TEST(Scheme, NamesAndParsing) {
   ASSERT_EQ(paper_schemes().size(), 12u);
   EXPECT_EQ(paper_schemes().front().name(), "b2g32");
   EXPECT_EQ(paper_schemes().back().name(), "b8g128");
-  for (const Scheme& scheme : paper_schemes()) EXPECT_EQ(parse_scheme(scheme.name()), scheme);
+  EXPECT_EQ(wide_schemes().size(), 18u);
+  EXPECT_EQ(all_schemes().size(), 30u);
+  for (const Scheme& scheme : wide_schemes()) EXPECT_THAT(all_schemes(), testing::Contains(scheme));
+  for (const Scheme& scheme : paper_schemes()) EXPECT_THAT(wide_schemes(), testing::Contains(scheme));
+  for (const Scheme& scheme : all_schemes()) EXPECT_EQ(parse_scheme(scheme.name()), scheme);
   for (const char* wrong : {"", "b4", "b5g64", "b4g65", "b4g64 ", "B4G64", "b04g64", "b4g640"}) {
     try {
       parse_scheme(wrong);

@@ -7,7 +7,7 @@ import struct
 import unittest
 
 import support
-from support import (PAPER_SCHEMES, MxqTest, floats, matrix_names, read_folder, read_safetensors, small_model,
+from support import (ALL_SCHEMES, MxqTest, floats, matrix_names, read_folder, read_safetensors, small_model,
                      write_safetensors)
 
 
@@ -93,7 +93,7 @@ class Checkpoint(MxqTest):
 
     def test_every_scheme_axis_and_metadata(self):
         small_model(self.folder / "model", config={"num_hidden_layers": 1, "hidden_size": 48, "intermediate_size": 100})
-        for scheme in PAPER_SCHEMES:
+        for scheme in ALL_SCHEMES:
             self.check(self.folder / "model", self.folder / scheme, "--uniform", scheme)
         for axis in (0, 1):
             for metadata in ("f16", "f32", "q8"):
