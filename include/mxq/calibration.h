@@ -27,6 +27,13 @@ struct Calibration {
   int64_t tokens = 384;
   Sampling sampling;  // of self
 };
+/// How sampling went.
+struct SampleHealth {
+  int64_t sequences = 0;
+  int64_t drawn_anew = 0;  // because they repeated themselves
+  int64_t degenerate = 0;  // that do so still, after several attempts
+};
+
 /// "none", "self", "file".
 std::string_view calibration_text_name(Calibration::Text text);
 /// Throws Error(usage) naming the three for anything else.

@@ -29,6 +29,7 @@ void check_output(const std::filesystem::path& out, const WriteOptions& options)
 struct WriteReport {
   std::map<std::string, int64_t> files;  // file name -> bytes
   int64_t matrix_bytes = 0;              // of the quantized matrices: equals the plan's
+  SampleHealth sample;                   // of a calibration on the model's own text
   std::vector<std::string> notes;        // what a user should know, e.g. that no tokenizer could be rebuilt
   double seconds = 0;
 };

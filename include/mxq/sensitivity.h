@@ -32,6 +32,7 @@ struct SensitivityOptions {
 
 struct SensitivityReport {
   int64_t probes = 0, from_cache = 0;
+  SampleHealth sample;
   /// Matrices under whose probe the model gives NaN: their sensitivity is unknown, and taken as the largest.
   std::vector<std::string> not_finite;
   double seconds = 0;

@@ -70,6 +70,13 @@ MethodChoice choose_method(const ErrorTable& table, const MethodOptions& method,
   return choice;
 }
 
+void warn_of_degenerate_text(const SampleHealth& sample) {
+  if (sample.drawn_anew > 0) {
+    spdlog::warn("{} of {} texts that the model sampled repeated themselves and were drawn anew; {} still do",
+                 sample.drawn_anew, sample.sequences, sample.degenerate);
+  }
+}
+
 double measure_sensitivities(const std::string& model, const SampleTextOptions& text, const MethodOptions& method,
                              ErrorTable& table, const CommonOptions& common) {
   SensitivityOptions options;
@@ -82,6 +89,7 @@ double measure_sensitivities(const std::string& model, const SampleTextOptions& 
       "{} matrices perturbed one by one at {} on {} tokens of the model's own ({} known from the cache): {:.1f} s",
       report.probes, options.probe.name(), options.text.sequences * options.text.tokens, report.from_cache,
       report.seconds);
+  warn_of_degenerate_text(report.sample);
   for (const auto& name : report.not_finite) {
     spdlog::warn("the model gives NaN with {} at {}; it counts as the most sensitive", name, options.probe.name());
   }

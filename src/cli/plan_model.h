@@ -28,6 +28,9 @@ MethodChoice choose_method(const std::string& model, const MethodOptions& method
 /// them.
 MethodChoice choose_method(const ErrorTable& table, const MethodOptions& method, const std::string& objective);
 
+/// Says so where sampled texts repeated themselves.
+void warn_of_degenerate_text(const SampleHealth& sample);
+
 /// Sets the table's sensitivities. Returns the seconds that took.
 double measure_sensitivities(const std::string& model, const SampleTextOptions& text, const MethodOptions& method,
                              ErrorTable& table, const CommonOptions& common);

@@ -238,6 +238,8 @@ void run(const Options& options, const CommonOptions& common) {
   const Result result = quantize(options, common, seconds);
   seconds.quantize = result.report.seconds;
   for (const auto& note : result.report.notes) spdlog::warn("{}", note);
+  // Where sensitivities were measured, that has been said.
+  if (result.plan.plan.objective != Objective::kl) warn_of_degenerate_text(result.report.sample);
   if (common.json) {
     print_json(result, seconds);
   } else {

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numeric>
+#include <set>
 
 #include "base/parallel.h"
 #include "kernels/rows.h"
@@ -94,6 +96,15 @@ std::vector<int32_t> start_tokens(const ModelSource& model, const Tokenizer& tok
                 "one to begin with");
   }
   return starts;
+}
+
+bool is_degenerate(std::span<const int32_t> ids) {
+  constexpr size_t kRun = 4, kFewest = 32;
+  if (ids.size() < kRun - 1 + kFewest) return false;
+  std::set<std::array<int32_t, kRun>> distinct;
+  const size_t runs = ids.size() - kRun + 1;
+  for (size_t i = 0; i < runs; ++i) distinct.insert({ids[i], ids[i + 1], ids[i + 2], ids[i + 3]});
+  return 2 * distinct.size() < runs;
 }
 
 std::vector<std::vector<int32_t>> sample_sequences(Decoder& decoder, const std::vector<int32_t>& starts,

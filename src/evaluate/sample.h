@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <random>
+#include <span>
 #include <vector>
 
 #include "model/decoder/decoder.h"
@@ -32,6 +33,10 @@ class Sampler {
 /// The tokens that a model's own text may begin with: BOS and EOS as the tokenizer names them, else the model's config.
 /// Throws Error(unsupported) where there is none.
 std::vector<int32_t> start_tokens(const ModelSource& model, const Tokenizer& tokenizer);
+
+/// True for a text that mostly repeats itself: less than half of its runs of four tokens are distinct (of texts with 32
+/// such runs or more). What a model says of itself on such a text says little about others.
+bool is_degenerate(std::span<const int32_t> ids);
 
 /// SelfText's sequences, each tokens + 1 long with its start. Progress: phase "sample" in tokens. Throws Error(usage)
 /// for options out of range.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "evaluate/real_model.h"
 #include "expect_error.h"
@@ -42,6 +43,20 @@ TEST(Sampler, FrequenciesAreProbabilities) {
   expect_frequency(top[0], 0.5 / 0.75);
   expect_frequency(top[1], 0.25 / 0.75);
   EXPECT_EQ(top[2] + top[3], 0);
+}
+
+TEST(DegenerateText, IsMostlyRepetition) {
+  std::vector<int32_t> counting(200), loop, half, constant(100, 7);
+  std::iota(counting.begin(), counting.end(), 0);
+  for (int i = 0; i < 200; ++i) loop.push_back(i % 20);
+  for (int i = 0; i < 200; ++i) half.push_back(i < 120 ? i : 500 + i % 5);  // ends in a loop
+  EXPECT_FALSE(is_degenerate(counting));
+  EXPECT_TRUE(is_degenerate(loop));
+  EXPECT_TRUE(is_degenerate(constant));
+  EXPECT_FALSE(is_degenerate(half)) << "more than half of it is text";
+  EXPECT_FALSE(is_degenerate(std::span(constant).first(34))) << "too short to tell";
+  EXPECT_TRUE(is_degenerate(std::span(constant).first(35)));
+  EXPECT_FALSE(is_degenerate({}));
 }
 
 TEST(Sampler, TopPOfManyTokens) {

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
+#include <vector>
 
 #include "base/content_hash.h"
 #include "evaluate/sample.h"
@@ -16,7 +18,7 @@ namespace mxq {
 namespace {
 
 /// Raised whenever the same options sample other text than before.
-constexpr int kSampleVersion = 1;
+constexpr int kSampleVersion = 2;
 
 std::filesystem::path sample_path(const ModelSource& model, Compute compute, const SelfText& text,
                                   const std::filesystem::path& cache) {
@@ -47,34 +49,57 @@ TokenSequences file_sequences(const ModelSource& model, const Calibration& calib
   return sequences;
 }
 
+SelfSequences sample_healthy(const ModelSource& model, Decoder& decoder, const SelfText& text, Progress& progress) {
+  constexpr int kAttempts = 3;
+  const auto starts = start_tokens(model, *open_model_tokenizer(model));
+  SelfSequences result{sample_sequences(decoder, starts, text, progress), {text.sequences, 0, 0}};
+  SelfText again = text;
+  for (int attempt = 0;; ++attempt) {
+    std::vector<size_t> bad;
+    for (size_t i = 0; i < result.sequences.size(); ++i) {
+      if (is_degenerate(result.sequences[i])) bad.push_back(i);
+    }
+    result.health.degenerate = static_cast<int64_t>(bad.size());
+    if (bad.empty() || attempt == kAttempts || text.sampling.temperature == 0) return result;
+    if (attempt == 0) result.health.drawn_anew = result.health.degenerate;
+    again.sequences = result.health.degenerate;
+    again.sampling.seed += 0x9e3779b97f4a7c15;  // far from what users pick
+    auto fresh = sample_sequences(decoder, starts, again, progress);
+    for (size_t i = 0; i < bad.size(); ++i) result.sequences[bad[i]] = std::move(fresh[i]);
+  }
+}
+
 }  // namespace
 
-TokenSequences self_sequences(const ModelSource& model, Decoder& decoder, const SelfText& text,
-                              const std::filesystem::path& cache, Progress& progress) {
+SelfSequences self_sequences(const ModelSource& model, Decoder& decoder, const SelfText& text,
+                             const std::filesystem::path& cache, Progress& progress) {
   std::filesystem::path path;
   if (!cache.empty()) {
     path = sample_path(model, decoder.compute(), text, cache);
     if (const auto json = load_cache_file(path)) {
       try {
-        return json->get<TokenSequences>();
+        return {json->at("sequences"), {text.sequences, json->at("drawn_anew"), json->at("degenerate")}};
       } catch (const nlohmann::json::exception&) {
       }
     }
   }
-  const auto starts = start_tokens(model, *open_model_tokenizer(model));
-  auto sequences = sample_sequences(decoder, starts, text, progress);
-  if (!path.empty()) store_cache_file(path, sequences);
-  return sequences;
+  SelfSequences result = sample_healthy(model, decoder, text, progress);
+  if (!path.empty()) {
+    store_cache_file(path, {{"sequences", result.sequences},
+                            {"drawn_anew", result.health.drawn_anew},
+                            {"degenerate", result.health.degenerate}});
+  }
+  return result;
 }
 
 CalibrationText calibration_text(const ModelSource& model, Decoder& decoder, const Calibration& calibration,
                                  const std::filesystem::path& cache, Progress& progress) {
   if (calibration.text == Calibration::Text::none) return {};
-  if (calibration.text == Calibration::Text::file) return {file_sequences(model, calibration), {}};
+  if (calibration.text == Calibration::Text::file) return {file_sequences(model, calibration), {}, {}};
   const SelfText text{kProbeSequences + calibration.sequences, calibration.tokens, calibration.sampling};
-  auto all = self_sequences(model, decoder, text, cache, progress);
+  auto [all, health] = self_sequences(model, decoder, text, cache, progress);
   const auto end_of_probes = all.begin() + kProbeSequences;
-  return {TokenSequences(end_of_probes, all.end()), TokenSequences(all.begin(), end_of_probes)};
+  return {TokenSequences(end_of_probes, all.end()), TokenSequences(all.begin(), end_of_probes), health};
 }
 
 }  // namespace mxq

@@ -15,13 +15,20 @@ namespace mxq {
 
 using TokenSequences = std::vector<std::vector<int32_t>>;
 
-/// What the model samples. Remembered in `cache` by content; empty: nowhere. Throws what sample_sequences() throws.
-TokenSequences self_sequences(const ModelSource& model, Decoder& decoder, const SelfText& text,
-                              const std::filesystem::path& cache, Progress& progress);
+/// What the model samples. A sequence that repeats itself (is_degenerate()) is drawn anew with another seed, three
+/// times at most, unless the temperature is 0. Remembered in `cache` by content; empty: nowhere. Throws what
+/// sample_sequences() throws.
+struct SelfSequences {
+  TokenSequences sequences;
+  SampleHealth health;
+};
+SelfSequences self_sequences(const ModelSource& model, Decoder& decoder, const SelfText& text,
+                             const std::filesystem::path& cache, Progress& progress);
 
 struct CalibrationText {
   TokenSequences sequences;
   TokenSequences probes;  // of self: sampled together with them
+  SampleHealth health;    // likewise
 };
 
 /// The text of a calibration; nothing of none. Throws as above and, for a file, what reading and tokenizing it throw,

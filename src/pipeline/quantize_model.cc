@@ -70,14 +70,14 @@ struct Calibrated {
              const std::unordered_map<const SourceTensor*, Scheme>& schemes, const std::filesystem::path& cache,
              Progress& progress)
       : decoder(model, {best_compute(), false}),
-        sequences(calibration_text(model, decoder, file.calibration, cache, progress).sequences),
-        quantizer(model, decoder, sequences, schemes, file.quantize) {}
+        text(calibration_text(model, decoder, file.calibration, cache, progress)),
+        quantizer(model, decoder, text.sequences, schemes, file.quantize) {}
 
   /// Tells texts apart: a file may change between two runs.
-  std::string key() const { return nlohmann::json(sequences).dump(); }
+  std::string key() const { return nlohmann::json(text.sequences).dump(); }
 
   Decoder decoder;
-  TokenSequences sequences;
+  CalibrationText text;
   CalibratedQuantizer quantizer;
 };
 
@@ -152,6 +152,7 @@ WriteReport quantize_model(const std::filesystem::path& path, const std::filesys
   if (calibrated) contents.key += calibrated->key();
   auto report = write_model_folder(*model, contents, out, options, progress);
   report.matrix_bytes = matrix_bytes;
+  if (calibrated) report.sample = calibrated->text.health;
   return report;
 }
 

@@ -110,17 +110,21 @@ std::vector<float> probed_weights(const ModelSource& model, const SourceTensor& 
 }
 
 /// The text that sensitivities are measured on, and the calibration's: sampled at once where both are the model's own.
-std::pair<TokenSequences, TokenSequences> sequences_of(const ModelSource& model, Decoder& decoder,
-                                                       const SensitivityOptions& options, Progress& progress) {
+CalibrationText texts_of(const ModelSource& model, Decoder& decoder, const SensitivityOptions& options,
+                         Progress& progress) {
   const Calibration& calibration = options.calibration;
   auto text = calibration_text(model, decoder, calibration, options.cache, progress);
   const SelfText& wanted = options.text;
   const bool same = wanted.sequences == kProbeSequences && wanted.tokens == calibration.tokens &&
                     wanted.sampling == calibration.sampling;
   if (text.probes.empty() || !same) {
-    text.probes = self_sequences(model, decoder, wanted, options.cache, progress);
+    auto own = self_sequences(model, decoder, wanted, options.cache, progress);
+    text.probes = std::move(own.sequences);
+    text.health.sequences += own.health.sequences;
+    text.health.drawn_anew += own.health.drawn_anew;
+    text.health.degenerate += own.health.degenerate;
   }
-  return {std::move(text.probes), std::move(text.sequences)};
+  return text;
 }
 
 }  // namespace
@@ -148,7 +152,8 @@ SensitivityReport measure_sensitivity(const std::filesystem::path& path, ErrorTa
   check_calibration(options.calibration, options.quantize);
   const Compute compute = options.compute.value_or(best_compute());
   Decoder decoder(*model, {compute, false});
-  const auto [text, calibration] = sequences_of(*model, decoder, options, progress);
+  const auto texts = texts_of(*model, decoder, options, progress);
+  const auto &text = texts.probes, &calibration = texts.sequences;
   ProbeCache cache(*model, options, compute, text, calibration);
   std::optional<OriginalFactors> factors;
 
@@ -168,6 +173,7 @@ SensitivityReport measure_sensitivity(const std::filesystem::path& path, ErrorTa
                       }});
   }
   SensitivityReport report;
+  report.sample = texts.health;
   report.probes = static_cast<int64_t>(table.matrices.size());
   report.from_cache = report.probes - static_cast<int64_t>(probes.size());
   const auto noise_layers =

@@ -20,21 +20,21 @@ TEST(Scheme, NamesAndParsing) {
   for (const Scheme& scheme : wide_schemes()) EXPECT_THAT(all_schemes(), testing::Contains(scheme));
   for (const Scheme& scheme : paper_schemes()) EXPECT_THAT(wide_schemes(), testing::Contains(scheme));
   for (const Scheme& scheme : all_schemes()) EXPECT_EQ(parse_scheme(scheme.name()), scheme);
-  for (const char* wrong : {"", "b4", "b5g64", "b4g65", "b4g64 ", "B4G64", "b04g64", "b4g640"}) {
+  for (const char* wrong : {"", "b4", "b7g64", "b4g65", "b4g64 ", "B4G64", "b04g64", "b4g640"}) {
     try {
       parse_scheme(wrong);
       FAIL() << wrong;
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ErrorCode::usage);
       EXPECT_THAT(error.what(), HasSubstr(std::string("'") + wrong + "'"));
-      EXPECT_THAT(error.what(), HasSubstr("b2g32, b2g64"));
-      EXPECT_THAT(error.what(), HasSubstr("b8g128"));
+      EXPECT_THAT(error.what(), HasSubstr("b2g32, b2g64, b2g128"));
+      EXPECT_THAT(error.what(), HasSubstr("b8g256"));
     }
   }
 }
 
 TEST(Scheme, FitsAndMetadataAreNamed) {
-  for (const Fit fit : {Fit::rtn, Fit::hqq, Fit::mse}) EXPECT_EQ(parse_fit(fit_name(fit)), fit);
+  for (const Fit fit : {Fit::rtn, Fit::hqq, Fit::mse, Fit::gptq}) EXPECT_EQ(parse_fit(fit_name(fit)), fit);
   for (const Metadata m : {Metadata::q8, Metadata::f16, Metadata::f32}) EXPECT_EQ(parse_metadata(metadata_name(m)), m);
   EXPECT_EQ(fit_name(Fit::mse), "mse");
   EXPECT_EQ(metadata_name(Metadata::q8), "q8");

@@ -2,7 +2,8 @@
 import json
 import unittest
 
-from support import SHARED, SMOLLM2, MxqTest, needs_shared, needs_smollm2, read_folder, small_model, small_text_model
+from support import (SHARED, SMOLLM2, MxqTest, bf16, needs_shared, needs_smollm2, read_folder, read_safetensors, small_model,
+                     small_text_model, write_safetensors)
 
 TEXT = ("--calibration-tokens", "512", "--sample-tokens", "128")
 SELF = ("--fit", "gptq", *TEXT)
@@ -84,6 +85,26 @@ class Calibrated(MxqTest):
         refused(*SELF, "--calibration", text, says=("short.txt", "10 tokens", "at least 64"))
         text.write_bytes(b"\xff" * 4000)
         refused(*SELF, "--calibration", text, says="UTF-8", status=1)
+
+    def test_text_that_repeats_itself_is_drawn_anew_and_reported(self):
+        # Every token has the same embedding, and the head answers it with one token: nothing else is ever said.
+        path = self.folder / "loop"
+        small_text_model(path)
+        tensors = read_safetensors(path / "model.safetensors")
+        _, (vocab, hidden), _ = tensors["model.embed_tokens.weight"]
+        ones, head = [1.0] * (vocab * hidden), [0.0] * (vocab * hidden)
+        head[65 * hidden:66 * hidden] = [1.0] * hidden
+        tensors["model.embed_tokens.weight"] = ("BF16", (vocab, hidden), bf16(ones))
+        tensors["lm_head.weight"] = ("BF16", (vocab, hidden), bf16(head))
+        write_safetensors(path / "model.safetensors", tensors)
+        for command in (["quantize", path, "-o", self.folder / "looped", "--uniform", "b4g64", *SELF],
+                        ["measure", path, "--sensitivity", "-o", self.folder / "errors.csv", *TEXT]):
+            done = self.run_mxq(*command)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertRegex(done.stderr, "10 of 10 texts that the model sampled repeated themselves and were drawn anew; "
+                                          "10 still do")
+        done = self.run_mxq("quantize", self.model, "-o", self.folder / "out", "--uniform", "b4g64", *SELF)
+        self.assertNotIn("repeated", done.stderr)
 
     def test_a_model_that_cannot_be_run(self):
         model = self.folder / "falcon"
