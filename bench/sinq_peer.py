@@ -4,9 +4,9 @@
   sinq_peer.py MODEL OUT --bits 4 --group 64
 
 Run it in a virtual environment of its own (scripts/setup.sh --sinq): the package patches Python when it starts. Every
-projection goes through SINQLinear with the package's recommended settings (method "sinq", 1D tiles) on the CPU and is
-dequantized; `mxq eval OUT --against MODEL` then measures it like everything else. Its metadata (8-bit scales and zeros, a
-second scale a column) are not counted against it.
+projection goes through SINQLinear (method "sinq", 1D tiles) on the CPU and is dequantized; `mxq eval OUT --against MODEL`
+then measures it like everything else. Scales and zeros stay unquantized, with which the package does better than with the
+8 bits that it recommends, and neither they nor its second scale a column are counted against it.
 """
 import argparse, pathlib, shutil
 
@@ -30,8 +30,10 @@ def main():
         if not name.endswith('_proj.weight'): continue
         linear = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=False)
         linear.weight.data = weight.float()
-        quantized = SINQLinear(linear, sinq_base_quant_config(nbits=o.bits, group_size=o.group, method='sinq'),
-                               del_orig=False, compute_dtype=torch.float32, device='cpu', use_unpack_kernel=False)
+        config = sinq_base_quant_config(nbits=o.bits, group_size=o.group, method='sinq')
+        config['weight_quant_params']['method'] = 'sinq'  # which the line above turns into 'sinq_quantAux'
+        quantized = SINQLinear(linear, config, del_orig=False, compute_dtype=torch.float32, device='cpu',
+                               use_unpack_kernel=False)
         tensors[name] = quantized.dequantize().reshape(weight.shape).float().contiguous()
         done += 1
     save_file(tensors, o.out / 'model.safetensors', metadata={'format': 'pt'})

@@ -22,4 +22,4 @@ echo "== perplexity: mxq eval against transformers and llama-perplexity"
 "$python" bench/eval_vs_peers.py "$build/mxq" "$model"
 echo
 echo "== what plans are worth: KL divergence against uniform schemes"
-"$python" bench/quality.py "$build/mxq" "$model"
+"$python" bench/quality.py "$build/mxq" "$model" --quick

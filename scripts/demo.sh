@@ -26,6 +26,19 @@ say "What did it cost? Both models on text that the original samples itself, so 
 echo "\$ mxq eval $out --against $model --self ${compute[*]}"
 "$mxq" eval "$out" --against "$model" --self "${compute[@]}"
 
+say "And one scheme for all matrices, in as many bytes or a few more? (KL divergence, nats a token; less is better)"
+score() {  # score NAME CHECKPOINT
+  local found
+  found=$("$mxq" eval "$2" --against "$model" --self "${compute[@]}" --quiet | grep -o 'mean [0-9.]*' | cut -d' ' -f2)
+  printf '%-28s %8s\n' "$1" "$found"
+}
+score "mxq at 3.25 bits" "$out"
+for fit in hqq mse; do
+  "$mxq" quantize "$model" --uniform b3g64 --fit "$fit" --normalize none -o "demo/uniform-$fit" --overwrite --quiet >/dev/null
+  score "uniform b3g64 by $fit" "demo/uniform-$fit"
+  rm -r "demo/uniform-$fit"
+done
+
 prompt=$'<|im_start|>user\nWhat is gravity?<|im_end|>\n<|im_start|>assistant\n'
 for each in "$model" "$out"; do
   say "\$ mxq generate $each --prompt '...What is gravity?...' --tokens 60"
