@@ -27,6 +27,7 @@ struct Calibration {
   int64_t tokens = 384;
   Sampling sampling;  // of self
 };
+
 /// How sampling went.
 struct SampleHealth {
   int64_t sequences = 0;

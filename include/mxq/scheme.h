@@ -19,17 +19,17 @@ struct Scheme {
   friend bool operator==(const Scheme&, const Scheme&) = default;
 };
 
-/// With 5 and 6 bits: {2,3,4,5,6,8} x {32,64,128}. What mxq chooses from where nobody says otherwise.
-const std::vector<Scheme>& wide_schemes();
-
-/// With groups of 16 and 256: {2,3,4,5,6,8} x {16,32,64,128,256}.
-const std::vector<Scheme>& all_schemes();
-
 /// Parses "b4g64", one of all_schemes(). Throws Error(usage) naming the known schemes for anything else.
 Scheme parse_scheme(std::string_view name);
 
 /// The 12 schemes of the paper's Table 1: bits {2,3,4,8} x group {32,64,128}, in that order.
 const std::vector<Scheme>& paper_schemes();
+
+/// With 5 and 6 bits: {2,3,4,5,6,8} x {32,64,128}. What mxq chooses from where nobody says otherwise.
+const std::vector<Scheme>& wide_schemes();
+
+/// With groups of 16 and 256: {2,3,4,5,6,8} x {16,32,64,128,256}.
+const std::vector<Scheme>& all_schemes();
 
 /// How codes, scale and zero are found.
 enum class Fit {

@@ -24,7 +24,7 @@ struct SensitivityOptions {
   QuantizeOptions quantize;
   /// On which probes are fitted: all of them to the inputs that the model has as it is.
   Calibration calibration;
-  /// nullopt: bf16 where the processor has it; its rounding is far below what a probe changes.
+  /// nullopt: best_compute(). What bf16 adds by rounding is measured and taken off.
   std::optional<Compute> compute;
   /// Where finished probes are remembered by content, so that a killed run goes on where it was; empty: nowhere.
   std::filesystem::path cache;

@@ -20,9 +20,8 @@ struct TrialOptions {
   SelfText self{.sequences = 16, .tokens = 256, .sampling = {.seed = 1}};
   /// A text instead, cut as `perplexity` says.
   std::optional<std::string> text;
+  /// Its `run` is what both models are run with, whatever the text.
   PerplexityOptions perplexity;
-  /// What both models are run with; PerplexityOptions::run does not count.
-  RunOptions run;
 };
 
 struct Trial {

@@ -66,7 +66,7 @@ PlanFile uniform_plan(const ErrorTable& table, const std::string& scheme, const 
 
 TrialOptions trial_options(const Options& options) {
   TrialOptions trial;
-  trial.run.compute = best_compute();
+  trial.perplexity.run.compute = best_compute();
   // Text that no plan has been made on.
   trial.self.sampling.seed = options.plan.sample_text.seed + 1;
   if (!options.text.empty()) {

@@ -60,6 +60,11 @@ std::optional<MatrixName> parse_matrix_name(std::string_view name) {
   return MatrixName{std::string(name.substr(0, dot)), std::string(module)};
 }
 
+void ModelSource::hash_all(ContentHash& hash) const {
+  for (const SourceTensor& tensor : tensors()) this->hash(tensor, hash);
+  hash.add(config_json());
+}
+
 int64_t SourceTensor::elements() const {
   int64_t count = 1;
   for (int64_t extent : shape) count *= extent;

@@ -23,10 +23,10 @@ constexpr int kSampleVersion = 2;
 std::filesystem::path sample_path(const ModelSource& model, Compute compute, const SelfText& text,
                                   const std::filesystem::path& cache) {
   ContentHash hash;
-  for (const auto& tensor : model.tensors()) model.hash(tensor, hash);
-  hash.add(fmt::format("{} {} {} {} {} {} {} v{}", model.config_json(), text.sequences, text.tokens,
-                       text.sampling.temperature, text.sampling.top_p, text.sampling.seed,
-                       compute == Compute::bf16 ? "bf16" : "f32", kSampleVersion));
+  model.hash_all(hash);
+  hash.add(fmt::format("{} {} {} {} {} {} v{}", text.sequences, text.tokens, text.sampling.temperature,
+                       text.sampling.top_p, text.sampling.seed, compute == Compute::bf16 ? "bf16" : "f32",
+                       kSampleVersion));
   return cache / "samples" / (hash.hex() + ".json");
 }
 

@@ -46,9 +46,9 @@ class ProbeCache {
              const TokenSequences& calibration) {
     if (options.cache.empty()) return;
     ContentHash hash;
-    for (const auto& tensor : model.tensors()) model.hash(tensor, hash);
-    hash.add(fmt::format("{} {} {} {} {} {} {} {} {} v{}", model.config_json(), nlohmann::json(text).dump(),
-                         options.probe.name(), fit_name(options.quantize.fit), options.quantize.axis,
+    model.hash_all(hash);
+    hash.add(fmt::format("{} {} {} {} {} {} {} {} v{}", nlohmann::json(text).dump(), options.probe.name(),
+                         fit_name(options.quantize.fit), options.quantize.axis,
                          metadata_name(options.quantize.metadata), normalize_name(options.quantize.normalize),
                          nlohmann::json(calibration).dump(), compute == Compute::bf16 ? "bf16" : "f32",
                          kSensitivityVersion));

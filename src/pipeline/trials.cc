@@ -43,12 +43,10 @@ class Trials {
     written_.push_back(quantize_model(model_, folder, plan, write_, progress_));
     Trial trial{plan, {}, 0};
     if (options_.text) {
-      PerplexityOptions perplexity = options_.perplexity;
-      perplexity.run = options_.run;
-      trial.comparison = compare_models(folder, model_, *options_.text, perplexity, progress_);
+      trial.comparison = compare_models(folder, model_, *options_.text, options_.perplexity, progress_);
       trial.loss = trial.comparison.kl.ln_ppl_ratio;
     } else {
-      trial.comparison = compare_models(folder, model_, options_.self, options_.run, progress_);
+      trial.comparison = compare_models(folder, model_, options_.self, options_.perplexity.run, progress_);
       trial.loss = trial.comparison.kl.mean;
     }
     report_.trials.push_back(std::move(trial));
