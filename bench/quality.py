@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """What is lost at which size: KL divergence of mixed and uniform checkpoints, of every fit, on text that no plan has seen.
 
-  quality.py MXQ MODEL [--text FILE] [--out results.json] [--parts headline,calibration,sinq,budgets,fits,objectives]
+  quality.py MXQ MODEL [--text FILE] [--out results.json] [--parts headline,sizes,calibration,sinq,budgets,fits,objectives]
              [--windows 64] [--quick]
 
 Every row is a checkpoint that is written and evaluated: `mxq quantize MODEL FLAGS`, `mxq eval --against MODEL` on windows of
 512 tokens of FILE (default: WikiText-2's test text from 62 to 85 % of it; degrid.py's copy was distilled on the first 60 %).
 Rows that are in --out already are not made again. Then prints the tables and the targets that they meet or miss.
   headline     default (kl, gptq on the model's own text, column scales) and uniform hqq, mse, gptq at b4g64, b3g64, b3g32
+  sizes        default at sizes of all weight files: the embedding planned too, or left as it is
   budgets      kl with mse, no column scales, against the better of uniform hqq and mse, at 12 budgets
   fits         uniform hqq, mse, mse with column scales over all b2, b3, b4 schemes
   objectives   f, f2, rel and kl with mse and with gptq, at 5 budgets
@@ -24,8 +25,12 @@ TARGET_HQQ = {'b4g64': 0.33, 'b3g64': 0.25, 'b3g32': 0.25}
 TARGET_SAME_FIT = {'b4g64': 0.90, 'b3g64': 0.80, 'b3g32': 0.80}
 BUDGETS = [2.25, 2.5, 2.75, 3.0, 3.25, 3.5, 3.75, 4.25, 5.0, 6.0, 7.0, 8.0]
 TARGET_KL_MSE = {3.25: 0.60, 3.5: 0.60, 3.75: 0.60, 4.25: 0.60, 5.0: 0.60}
+SIZES = [56, 64, 72, 80, 96, 112]  # MiB
 DATA = ['--fit', 'mse', '--normalize', 'none']
 PLAIN = ['--schemes', 'paper', *DATA]
+
+
+class OutOfReach(Exception): pass
 
 
 class Bench:
@@ -40,6 +45,7 @@ class Bench:
 
     def run(self, *command):
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+        if done.returncode and 'the smallest reachable' in done.stderr: raise OutOfReach
         if done.returncode: sys.exit(f'{" ".join(map(str, command))}: {done.stderr}')
         return json.loads(done.stdout)
 
@@ -87,6 +93,17 @@ def headline(b):
               f'{default["perplexity"]:.1f} ({default["original"]:.1f}) | {verdict(default["kl"] / hqq, TARGET_HQQ[scheme])} | '
               f'{verdict(same / columns["kl"], TARGET_SAME_FIT[scheme])} |', flush=True)
     print('\n"Default / same fit" at the bytes of the uniform checkpoint, its column scales included.')
+
+
+def sizes(b):
+    print('| MiB | bits | KL | embedding as it is: bits | KL | ratio |')
+    print('|---|---|---|---|---|---|')
+    for size in SIZES:
+        planned = b.row('--size', f'{size}MiB')
+        try: left = b.row('--size', f'{size}MiB', '--no-embeddings')
+        except OutOfReach: left = None
+        print(f'| {size} | {planned["bits"]:.2f} | {planned["kl"]:.4f} | ' +
+              (f'{left["bits"]:.2f} | {left["kl"]:.4f} | {planned["kl"] / left["kl"]:.3f} |' if left else 'out of reach | | |'), flush=True)
 
 
 def budgets(b):

@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
-#include <vector>
 
 #include "mxq/allocate.h"
+#include "mxq/matrix_selection.h"
 
 namespace mxq {
 
@@ -35,8 +35,8 @@ struct ModelBytes {
   int64_t kv_per_token = 0;  // K and V in fp16, all layers
   int64_t max_context = 0;   // of the model's configuration; 0: unknown
 };
-/// `skip` as in MeasureOptions. Reads no weights.
-ModelBytes model_bytes(const std::filesystem::path& model, const std::vector<std::string>& skip = {});
+/// `planned` as in MeasureOptions. Reads no weights.
+ModelBytes model_bytes(const std::filesystem::path& model, const MatrixSelection& planned = {});
 
 /// Bytes left for the matrices. Throws Error(infeasible) naming the smallest reachable size and its parts where a size
 /// or vram budget is below it, Error(unsupported) for vram where the model has no config.

@@ -3,10 +3,10 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <string>
 #include <vector>
 
 #include "mxq/error_table.h"
+#include "mxq/matrix_selection.h"
 #include "mxq/progress.h"
 #include "mxq/scheme.h"
 
@@ -19,8 +19,7 @@ QuantizeOptions tabled(const QuantizeOptions& options);
 struct MeasureOptions {
   std::vector<Scheme> schemes = wide_schemes();
   QuantizeOptions quantize;
-  /// Matrices whose name one of these regular expressions (ECMAScript, searched) finds stay as they are.
-  std::vector<std::string> skip;
+  MatrixSelection matrices;
   /// Where finished matrices are remembered by content, so that a killed run goes on where it was; empty: nowhere.
   std::filesystem::path cache;
 };

@@ -57,7 +57,7 @@ MeasureOptions MethodOptions::measure() const {
   MeasureOptions options;
   options.schemes = scheme_list(schemes);
   options.quantize = {parse_fit(fit), axis, parse_metadata(metadata), parse_normalize(normalize)};
-  options.skip = skip;
+  options.matrices = matrices();
   options.cache = cache();
   return options;
 }
@@ -119,6 +119,10 @@ void add_method(CLI::App& command, MethodOptions& method) {
       ->type_name("N")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 24))
       ->capture_default_str();
+  group->add_flag_function(
+      "--embeddings,!--no-embeddings", [&method](int64_t count) { method.embeddings = count > 0; },
+      "plan the embedding and the output matrix too (default with --size, --vram and --max-loss), or leave "
+      "them as they are");
   group->add_option("--skip", method.skip, "leave matrices whose name the regular expression finds as they are")
       ->type_name("REGEX")
       ->take_all();

@@ -38,9 +38,9 @@ struct SampleTextOptions {
 };
 void add_sample_text(CLI::App& command, SampleTextOptions& text);
 
-/// How matrices are measured and quantized. What is left empty depends on the model: see choose_method(). --fit,
-/// --axis, --metadata, --normalize, --schemes, --skip, --no-cache,
-/// --calibration, --calibration-tokens.
+/// How matrices are measured and quantized. What is left empty depends on the model and the budget: see
+/// choose_method(). --fit, --axis, --metadata, --normalize, --schemes, --embeddings, --skip, --no-cache, --calibration,
+/// --calibration-tokens.
 struct MethodOptions {
   std::string fit;
   int axis = 1;
@@ -50,10 +50,12 @@ struct MethodOptions {
   int64_t calibration_tokens = 18432;
   std::string schemes = "wide";
   std::vector<std::string> skip;
+  std::optional<bool> embeddings;
   bool no_cache = false;
 
   /// Nothing may be empty.
   MeasureOptions measure() const;
+  MatrixSelection matrices() const { return {skip, embeddings.value_or(false)}; }
   /// Where results are remembered; empty: nowhere.
   std::filesystem::path cache() const;
   /// Text of the model's own is drawn like that of `sample_text`, in sequences as long.
@@ -77,6 +79,8 @@ struct BudgetOptions {
   std::optional<int64_t> context;
 
   bool given() const { return bits || size || vram; }
+  /// The budget counts all bytes of the model, those outside the layers too.
+  bool all_bytes() const { return size || vram; }
   Budget budget() const;
 };
 /// What the budget leaves for the matrices of `model`; warns of a context beyond what the model was trained for.

@@ -54,7 +54,7 @@ void run(const Options& options, const CommonOptions& common) {
   Problem problem;
   MethodChoice choice;
   if (options.errors.empty()) {
-    choice = choose_method(options.model, options.method, options.plan.objective);
+    choice = choose_method(options.model, options.method, options.plan.objective, options.budget.all_bytes());
     choice.method.calibrate(options.plan.sample_text);  // likewise
     auto measured = measure_model(options.model, choice.method.measure(), common.progress().get());
     table = std::move(measured.table);

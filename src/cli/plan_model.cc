@@ -37,9 +37,11 @@ void MethodChoice::warn() const {
   spdlog::warn("{}, for the model cannot be run: {}", fmt::join(changed, " and "), not_runnable);
 }
 
-MethodChoice choose_method(const std::string& model, const MethodOptions& method, const std::string& objective) {
+MethodChoice choose_method(const std::string& model, const MethodOptions& method, const std::string& objective,
+                           bool all_bytes) {
   MethodChoice choice;
   choice.method = method;
+  choice.method.embeddings = method.embeddings.value_or(all_bytes && method.axis == 1);
   if (!objective.empty()) choice.objective = parse_objective(objective);
   bool runnable = choice.objective == Objective::kl;
   if (runnable && (objective.empty() || method.fit.empty())) {
@@ -105,7 +107,7 @@ Problem prepare_problem(const std::string& model, const std::optional<Budget>& b
     // Sensitivities are not known yet; bytes do not depend on the objective.
     AllocateOptions any = options;
     any.objective = Objective::f2;
-    problem.budget_bytes = matrix_budget_of(*budget, table, any, model_bytes(model, choice.method.skip));
+    problem.budget_bytes = matrix_budget_of(*budget, table, any, model_bytes(model, choice.method.matrices()));
     allocate(table, problem.budget_bytes, any);  // throws where the budget is out of reach
   }
   if (options.objective != Objective::kl) {

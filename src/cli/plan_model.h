@@ -22,8 +22,10 @@ struct MethodChoice {
 };
 
 /// Where the model can be run: objective kl, fit gptq. Elsewhere, or where another objective is asked for: fit mse, and
-/// objective rel. Column scales with gptq and mse.
-MethodChoice choose_method(const std::string& model, const MethodOptions& method, const std::string& objective);
+/// objective rel. Column scales with gptq and mse. Embedding and output matrix are planned where the budget counts
+/// `all_bytes`: but for axis 0, where a row takes reading all groups.
+MethodChoice choose_method(const std::string& model, const MethodOptions& method, const std::string& objective,
+                           bool all_bytes = false);
 /// For an error table instead of a model: kl and gptq where it has sensitivities, column scales where its bytes have
 /// them.
 MethodChoice choose_method(const ErrorTable& table, const MethodOptions& method, const std::string& objective);

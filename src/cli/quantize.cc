@@ -148,7 +148,8 @@ Result quantize_planned(const Options& options, const WriteOptions& write, const
   // What is wrong is said before the model is measured.
   options.plan.allocate();
   const TrialOptions trial = trial_options(options);
-  const MethodChoice choice = choose_method(options.model, options.method, options.plan.objective);
+  const MethodChoice choice =
+      choose_method(options.model, options.method, options.plan.objective, by_loss || options.budget.all_bytes());
   if (by_loss && choice.objective != Objective::kl) {
     throw Error(ErrorCode::usage, "--max-loss",
                 choice.not_runnable.empty() ? "objective " + std::string(objective_name(choice.objective))

@@ -87,4 +87,13 @@ void LayerInputs::next(const Use& use) {
   ++layer_;
 }
 
+SecondMoments LayerInputs::head() {
+  decoder_.run_layers(sequences_, layer_, decoder_.layers(), residual_);
+  layer_ = decoder_.layers();
+  const auto hidden = decoder_.last_norm(sequences_, residual_);
+  Operand rows(decoder_.compute());
+  rows.set(hidden.data(), static_cast<int64_t>(hidden.size()) / decoder_.hidden_size(), decoder_.hidden_size());
+  return SecondMoments(rows);
+}
+
 }  // namespace mxq

@@ -43,6 +43,8 @@ class LayerInputs {
   /// made with those. Not to be called while the decoder runs. Throws what Decoder::run_layers() throws,
   /// Error(usage) where no layer is left.
   void next(const Use& use);
+  /// Of the output matrix: runs the layers that are left, and norms what comes out of the last.
+  SecondMoments head();
 
  private:
   Decoder& decoder_;

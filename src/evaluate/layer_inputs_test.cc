@@ -89,6 +89,34 @@ TEST_F(LayerInputsOfSmolLM2, FollowMatricesThatAreReplacedOnTheWay) {
   EXPECT_EQ(of_plain.layer(), 2);
 }
 
+TEST_F(LayerInputsOfSmolLM2, OfTheOutputMatrixAreTheLastHiddenStates) {
+  const std::vector<std::vector<int32_t>> sequences{{ids_.begin(), ids_.begin() + 5},
+                                                    {ids_.begin() + 100, ids_.begin() + 107}};
+  Decoder decoder(*model_, {Compute::f32, true});
+  LayerInputs inputs(decoder, sequences);
+  inputs.next([](LayerInput, const SecondMoments&) {});
+  const auto moments = inputs.head();
+  EXPECT_EQ(inputs.layer(), decoder.layers());
+  std::vector<float> hidden;
+  for (const auto& ids : sequences) {
+    const auto states = decoder.hidden(ids);
+    hidden.insert(hidden.end(), states.begin(), states.end());
+  }
+  const int64_t width = decoder.hidden_size();
+  ASSERT_EQ(moments.width(), width);
+  for (int64_t i = 0; i < width; i += 13) {
+    for (int64_t j = i; j < width; j += 29) {
+      double sum = 0, size = 0;
+      for (int64_t r = 0; r < 12; ++r) {
+        const double product = double{hidden[r * width + i]} * hidden[r * width + j];
+        sum += product / 12;
+        size += std::abs(product) / 12;
+      }
+      ASSERT_NEAR(moments.values()[i * width + j], sum, 1e-4 * size) << i << ", " << j;
+    }
+  }
+}
+
 TEST_F(LayerInputsOfSmolLM2, EndWithTheLastLayer) {
   const std::vector<std::vector<int32_t>> sequences{{ids_.begin(), ids_.begin() + 3}};
   Decoder decoder(*model_, {Compute::f32, true});

@@ -12,12 +12,31 @@
 #include "evaluate/score.h"
 #include "kernels/rows.h"
 #include "mxq/error.h"
+#include "mxq/text.h"
 
 namespace mxq {
 
 namespace {
 
 constexpr int64_t kBatchBytes = int64_t{256} << 20;  // of the activations of probes that run together
+
+/// While it lives, the decoder has the probe's weights.
+class Replaced {
+ public:
+  Replaced(Decoder& decoder, const Probe& probe)
+      : matrix_(*decoder.find_matrix(probe.matrix)),
+        other_(probe.matrix == kEmbedding ? matrix_.with_rows(probe.weights())
+                                          : matrix_.with_weights(probe.weights().data())) {
+    std::swap(matrix_, other_);
+  }
+  ~Replaced() { std::swap(matrix_, other_); }
+  Replaced(const Replaced&) = delete;
+  Replaced& operator=(const Replaced&) = delete;
+
+ private:
+  Linear& matrix_;
+  Linear other_;
+};
 
 class Prober {
  public:
@@ -32,6 +51,19 @@ class Prober {
     const auto hidden = decoder_.last_norm(sequences_, last);
     logits_.resize(static_cast<size_t>(tokens_ * decoder_.vocab_size()));
     decoder_.logits(hidden.data(), tokens_, logits_.data());
+  }
+
+  /// Of a probe outside the layers.
+  double whole(const Probe& probe) {
+    const Replaced replaced(decoder_, probe);
+    try {
+      auto residual = decoder_.embed(sequences_);
+      decoder_.run_layers(sequences_, 0, decoder_.layers(), residual);
+      return divergence(decoder_.last_norm(sequences_, residual).data());
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::not_finite) throw;
+      return std::numeric_limits<double>::quiet_NaN();
+    }
   }
 
   /// Of the probes of one layer; layers ascend.
@@ -84,17 +116,9 @@ class Prober {
 
   /// The residual stream behind layer `index` with one matrix perturbed.
   std::vector<float> perturbed(int64_t index, const Probe& probe) {
-    Linear& matrix = *decoder_.find_matrix(probe.matrix);
-    Linear other = matrix.with_weights(probe.weights().data());
+    const Replaced replaced(decoder_, probe);
     auto residual = residual_;
-    std::swap(matrix, other);
-    try {
-      decoder_.run_layers(sequences_, index, index + 1, residual);
-    } catch (...) {
-      std::swap(matrix, other);
-      throw;
-    }
-    std::swap(matrix, other);
+    decoder_.run_layers(sequences_, index, index + 1, residual);
     return residual;
   }
 
@@ -133,18 +157,24 @@ std::vector<double> probe_divergences(Decoder& decoder, std::span<const std::vec
   for (size_t i = 0; i < probes.size(); ++i) {
     if (decoder.find_matrix(probes[i].matrix) == nullptr) {
       throw Error(ErrorCode::usage, "measure sensitivity", fmt::format("matrix '{}'", probes[i].matrix),
-                  "the projections of the decoder");
+                  "the matrices of the decoder");
     }
-    layers[std::stoll(parse_matrix_name(probes[i].matrix + ".weight")->layer)].push_back(i);
+    const auto layer = parse_int(parse_matrix_name(probes[i].matrix + ".weight")->layer);
+    layers[layer.value_or(decoder.layers())].push_back(i);
   }
   std::vector<double> result(probes.size());
   progress.begin("sensitivity", static_cast<int64_t>(probes.size()));
   Prober prober(decoder, sequences);
   int64_t finished = 0;
   for (const auto& [layer, members] : layers) {
-    std::vector<const Probe*> of_layer;
-    for (const size_t i : members) of_layer.push_back(&probes[i]);
-    const auto kl = prober.layer(layer, of_layer);
+    std::vector<double> kl;
+    if (layer == decoder.layers()) {
+      for (const size_t i : members) kl.push_back(prober.whole(probes[i]));
+    } else {
+      std::vector<const Probe*> of_layer;
+      for (const size_t i : members) of_layer.push_back(&probes[i]);
+      kl = prober.layer(layer, of_layer);
+    }
     for (size_t j = 0; j < members.size(); ++j) {
       result[members[j]] = kl[j];
       if (done) done(members[j], kl[j]);

@@ -36,8 +36,8 @@ TEST_F(Sensitivities, EqualWholeForwardPasses) {
     return weights;
   };
   std::vector<Probe> probes;
-  // Out of order, two of one layer, the first and the last layer.
-  for (const char* name : {"model.layers.29.mlp.down_proj", "model.layers.0.self_attn.q_proj",
+  // Out of order, two of one layer, the first and the last layer; the embedding, which is the output matrix too.
+  for (const char* name : {"model.embed_tokens", "model.layers.29.mlp.down_proj", "model.layers.0.self_attn.q_proj",
                            "model.layers.11.self_attn.v_proj", "model.layers.11.mlp.gate_proj"}) {
     probes.push_back({name, [&, name] { return perturbed(name); }});
   }
@@ -48,7 +48,7 @@ TEST_F(Sensitivities, EqualWholeForwardPasses) {
   const auto vocab = static_cast<int64_t>(decoder.vocab_size());
   for (size_t i = 0; i < probes.size(); ++i) {
     Linear& matrix = *decoder.find_matrix(probes[i].matrix);
-    Linear other = matrix.with_weights(perturbed(probes[i].matrix).data());
+    Linear other = matrix.with_rows(perturbed(probes[i].matrix));
     std::swap(matrix, other);
     const auto logits = all_logits(decoder, sequences);
     std::swap(matrix, other);

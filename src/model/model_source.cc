@@ -40,9 +40,11 @@ std::optional<MatrixName> parse_matrix_name(std::string_view name) {
   constexpr std::string_view prefix = "model.layers.", suffix = ".weight";
   static constexpr std::array<std::string_view, 9> projections{
       "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "qkv_proj", "gate_up_proj"};
-  if (!name.starts_with(prefix) || !name.ends_with(suffix)) return std::nullopt;
+  if (!name.ends_with(suffix)) return std::nullopt;
+  name.remove_suffix(suffix.size());
+  if (name == kEmbedding || name == kHead) return MatrixName{"", std::string(name)};
+  if (!name.starts_with(prefix)) return std::nullopt;
   name.remove_prefix(prefix.size());
-  name.remove_suffix(std::min(suffix.size(), name.size()));
   const size_t dot = name.find('.');
   if (dot == std::string_view::npos || !is_number(name.substr(0, dot))) return std::nullopt;
   const std::string_view module = name.substr(dot + 1);

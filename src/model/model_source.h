@@ -19,13 +19,20 @@
 
 namespace mxq {
 
-/// Where a plannable matrix sits: "0" and "self_attn.q_proj" of "model.layers.0.self_attn.q_proj.weight".
+/// The matrices outside the layers: the rows that tokens become, and what the logits are made with.
+inline constexpr std::string_view kEmbedding = "model.embed_tokens", kHead = "lm_head";
+
+/// Where a plannable matrix sits: "0" and "self_attn.q_proj" of "model.layers.0.self_attn.q_proj.weight"; no layer and
+/// "model.embed_tokens" of "model.embed_tokens.weight".
 struct MatrixName {
   std::string layer, module;
+
+  bool in_layer() const { return !layer.empty(); }
 };
 
 /// The projections of attention and MLP inside model.layers.N: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj,
-/// down_proj, the fused qkv_proj and gate_up_proj, and experts' w1, w2, w3. nullopt for all other names.
+/// down_proj, the fused qkv_proj and gate_up_proj, and experts' w1, w2, w3; model.embed_tokens and lm_head. nullopt for
+/// all other names.
 std::optional<MatrixName> parse_matrix_name(std::string_view tensor_name);
 
 /// A tensor of a model, in HF order.

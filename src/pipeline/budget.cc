@@ -46,9 +46,9 @@ Budget parse_bits_budget(const std::string& text) {
   return budget;
 }
 
-ModelBytes model_bytes(const std::filesystem::path& path, const std::vector<std::string>& skip) {
+ModelBytes model_bytes(const std::filesystem::path& path, const MatrixSelection& planned) {
   const auto model = open_model(path);
-  const auto matrices = select_matrices(*model, skip);
+  const auto matrices = select_matrices(*model, planned);
   ModelBytes bytes;
   for (const auto& kept : kept_tensors(*model, matrices)) {
     for (const auto& spec : kept.specs()) bytes.plain += spec.bytes();

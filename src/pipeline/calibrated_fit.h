@@ -23,19 +23,22 @@ class OriginalFactors {
  public:
   /// All must outlive it.
   OriginalFactors(Decoder& decoder, const TokenSequences& sequences, Fit fit)
-      : inputs_(decoder, sequences), fit_(fit) {}
+      : decoder_(decoder), inputs_(decoder, sequences), fit_(fit) {}
 
-  /// For a matrix of the decoder ("model.layers.0.mlp.up_proj"). Layers are asked for in ascending order.
-  const FeedbackFactor& of(const std::string& matrix);
+  /// For a matrix of the decoder ("model.layers.0.mlp.up_proj"); null for an embedding that is only looked up. Layers
+  /// are asked for in ascending order, the output matrix last.
+  const FeedbackFactor* of(const std::string& matrix);
 
  private:
+  Decoder& decoder_;
   LayerInputs inputs_;
   Fit fit_;
   std::map<std::string, std::shared_ptr<const FeedbackFactor>, std::less<>> by_module_;  // of the last layer run
 };
 
 /// Quantizes the matrices of a decoder in order, each fitted to the inputs that the quantized ones before it give
-/// (layer by layer, and within a layer input by input).
+/// (layer by layer, and within a layer input by input), the output matrix last. An embedding that is only looked up
+/// multiplies nothing: its weights' own error counts.
 class CalibratedQuantizer {
  public:
   /// `matrices`: what to quantize; the others stay as they are. The references must outlive it, and the decoder's
@@ -43,11 +46,14 @@ class CalibratedQuantizer {
   CalibratedQuantizer(const ModelSource& model, Decoder& decoder, const TokenSequences& sequences,
                       std::unordered_map<const SourceTensor*, Scheme> matrices, const QuantizeOptions& options);
 
-  /// One of `matrices`, handed out once. Layers are asked for in ascending order.
+  /// One of `matrices`, handed out once. Layers are asked for in ascending order, what is outside of them last.
   QuantizedMatrix take(const SourceTensor& tensor);
 
  private:
+  void run_layer();
   void quantize(LayerInput input, const SecondMoments& moments);
+  /// Into ready_.
+  void quantize(const SourceTensor& tensor, const Scheme& scheme, const FeedbackFactor* factor);
 
   const ModelSource& model_;
   Decoder& decoder_;

@@ -13,12 +13,12 @@ ModelReport inspect_model(const std::filesystem::path& path, Progress* progress)
   int64_t weights = 0, done = 0;
   for (const auto& tensor : model->tensors()) {
     report.parameters += tensor.elements();
-    if (tensor.matrix) weights += tensor.elements();
+    if (tensor.matrix && tensor.matrix->in_layer()) weights += tensor.elements();
   }
   std::vector<float> buffer;
   bar.begin("inspect", weights);
   for (const auto& tensor : model->tensors()) {
-    if (!tensor.matrix) continue;
+    if (!tensor.matrix || !tensor.matrix->in_layer()) continue;
     buffer.resize(static_cast<size_t>(tensor.elements()));
     model->read(tensor, buffer.data());
     const MatrixView matrix{buffer.data(), tensor.rows(), tensor.cols()};

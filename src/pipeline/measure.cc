@@ -54,7 +54,7 @@ Measurement measure_model(const std::filesystem::path& path, const MeasureOption
   MeasureOptions options = given;
   options.quantize = tabled(given.quantize);
   const auto model = open_model(path);
-  const auto matrices = select_matrices(*model, options.skip);
+  const auto matrices = select_matrices(*model, options.matrices);
   const MeasureCache cache(options.cache);
   Progress& bar = or_silent(progress);
   int64_t weights = 0, done = 0;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <unordered_map>
@@ -83,9 +84,11 @@ struct Calibrated {
 
 /// As a CalibratedQuantizer hands them out; shards of safetensors come in the order of names, 10 before 2.
 void sort_by_layer(std::vector<const SourceTensor*>& matrices) {
-  std::stable_sort(matrices.begin(), matrices.end(), [](const SourceTensor* a, const SourceTensor* b) {
-    return *parse_int(a->matrix->layer) < *parse_int(b->matrix->layer);
-  });
+  const auto layer = [](const SourceTensor* tensor) {
+    return parse_int(tensor->matrix->layer).value_or(std::numeric_limits<int64_t>::max());
+  };
+  std::stable_sort(matrices.begin(), matrices.end(),
+                   [&](const SourceTensor* a, const SourceTensor* b) { return layer(a) < layer(b); });
 }
 
 const char* torch_dtype(DType dtype) {

@@ -100,7 +100,7 @@ std::vector<float> probed_weights(const ModelSource& model, const SourceTensor& 
   model.done(tensor);
   const MatrixView matrix{weights.data(), tensor.rows(), tensor.cols()};
   if (factor == nullptr) {
-    dequantize_matrix(quantize_matrix(matrix, options.probe, options.quantize).view(), probed.data());
+    dequantize_matrix(quantize_matrix(matrix, options.probe, tabled(options.quantize)).view(), probed.data());
     squared_error = squared_difference(weights, probed);
     return probed;
   }
@@ -168,7 +168,7 @@ SensitivityReport measure_sensitivity(const std::filesystem::path& path, ErrorTa
     if (cache.results.contains(matrix.name)) continue;
     keys.push_back(matrix.name);
     probes.push_back({matrix.name, [&, tensor, name = matrix.name] {
-                        const FeedbackFactor* factor = factors ? &factors->of(name) : nullptr;
+                        const FeedbackFactor* factor = factors ? factors->of(name) : nullptr;
                         return probed_weights(*model, *tensor, options, factor, errors[name]);
                       }});
   }
@@ -206,7 +206,8 @@ SensitivityReport measure_sensitivity(const std::filesystem::path& path, ErrorTa
       continue;
     }
     // A matrix that the probe does not change has lost nothing at any scheme.
-    const double own = std::max(kLeastOwn * kl, kl - noise.at(parse_int(matrix.layer).value_or(0)));
+    const double own =
+        std::max(kLeastOwn * kl, kl - (matrix.name == kHead ? 0 : noise.at(parse_int(matrix.layer).value_or(0))));
     matrix.sensitivity = squared_error > 0 ? own / squared_error : 0;
     largest = std::max(largest, matrix.sensitivity);
   }

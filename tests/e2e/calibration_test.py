@@ -69,6 +69,40 @@ class Calibrated(MxqTest):
         name = "model.layers.1.mlp.down_proj.codes"
         self.assertEqual(len({tensors[name][2], own[name][2], weighted[name][2], plain[name][2]}), 4)
 
+    def test_output_matrix_is_fitted_to_the_last_hidden_states(self):
+        # Which differ in size from column to column.
+        self.model = self.folder / "uneven"
+        small_text_model(self.model)
+        tensors = read_safetensors(self.model / "model.safetensors")
+        tensors["model.norm.weight"] = ("BF16", (64,), bf16([0.1] * 48 + [3.0] * 16))
+        write_safetensors(self.model / "model.safetensors", tensors)
+        method = ("--uniform", "b3g32", "--embeddings", "--normalize", "none")
+        plan, fitted = self.quantize("fitted", *method, *SELF)
+        _, by_weights = self.quantize("by-weights", *method, "--fit", "mse")
+        self.assertEqual(len(plan["matrices"]), 16)
+        self.assertEqual(fitted["model.embed_tokens.codes"], by_weights["model.embed_tokens.codes"], "only looked up")
+        only = ("--uniform", "b3g32", "--embeddings", "--normalize", "none", "--skip", "layers|embed")
+        self.quantize("head", *only, *SELF)
+        self.quantize("head-by-weights", *only, "--fit", "mse")
+        kl = [self.mxq_json("eval", self.folder / out, "--against", self.model, "--self", "--tokens", 100)["kl"]["mean"]
+              for out in ("head", "head-by-weights")]
+        self.assertLess(kl[0], 0.8 * kl[1])
+
+    def test_sensitivity_predicts_what_quantizing_one_matrix_costs(self):
+        table = self.folder / "errors.csv"
+        method = ("--fit", "mse", "--normalize", "none", "--embeddings")
+        self.mxq("measure", self.model, "--sensitivity", "-o", table, *method, "--sample-tokens", 512)
+        header, *rows = (line.split(",") for line in table.read_text().splitlines())
+        at = {name: i for i, name in enumerate(header)}
+        predicted = {row[at["matrix"]]: float(row[at["sensitivity"]]) * float(row[at["fnorm"]]) ** 2
+                     for row in rows if row[at["scheme"]] == "b3g64"}
+        for name in ("model.embed_tokens", "lm_head", "model.layers.0.mlp.down_proj"):
+            out = self.folder / name
+            self.mxq("quantize", self.model, "-o", out, "--uniform", "b3g64", *method, "--skip", f"^(?!{name})")
+            kl = self.mxq_json("eval", out, "--against", self.model, "--self", "--tokens", 500)["kl"]["mean"]
+            self.assertGreater(kl, 1e-5)
+            self.assertLess(abs(predicted[name] / kl - 1), 0.4, (name, predicted[name], kl))
+
     def test_bad_input(self):
         out = self.folder / "out"
 
@@ -111,6 +145,18 @@ class Calibrated(MxqTest):
         small_model(model, config={"model_type": "falcon"})
         self.refuses("quantize", model, "-o", self.folder / "out", "--uniform", "b4g64", "--fit", "gptq",
                      says=("falcon", "llama"))
+
+
+@needs_smollm2
+class Embedding(MxqTest):
+    def test_bits_that_it_can_do_without_serve_the_layers(self):
+        kl = {}
+        for option in ("--embeddings", "--no-embeddings"):
+            out = self.folder / option.strip("-")
+            self.mxq("quantize", SMOLLM2, "-o", out, "--size", "66MiB", option, "--calibration-tokens", 1536)
+            kl[option] = self.mxq_json("eval", out, "--against", SMOLLM2, "--self", "--tokens", 256)["kl"]["mean"]
+        print(kl)
+        self.assertLess(kl["--embeddings"], 0.5 * kl["--no-embeddings"])
 
 
 @needs_smollm2

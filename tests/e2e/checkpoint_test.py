@@ -180,6 +180,27 @@ class Checkpoint(MxqTest):
         tensors = read_folder(self.folder / "out")
         self.assertEqual(tensors["model.layers.0.mlp.up_proj.weight"][2], original["model.layers.0.mlp.up_proj.weight"][2])
 
+    def test_embeddings_are_planned_where_the_budget_counts_all_bytes(self):
+        model = self.folder / "model"
+        small_model(model)
+        tied = self.folder / "tied"
+        small_model(tied, config={"tie_word_embeddings": True})  # its lm_head is a second copy that nobody reads
+
+        def planned(*options, of=model):
+            return set(self.mxq_json("quantize", of, "-o", self.folder / "out", "--overwrite", *options)["matrices"])
+
+        layers, embedding, head = set(matrix_names()), {"model.embed_tokens"}, {"lm_head"}
+        self.assertEqual(planned("--bits", "3.25"), layers)
+        self.assertEqual(planned("--uniform", "b4g64"), layers)
+        self.assertEqual(planned("--bits", "3.25", "--embeddings"), layers | embedding | head)
+        self.assertEqual(planned("--uniform", "b4g64", "--embeddings"), layers | embedding | head)
+        self.assertEqual(planned("--size", "60000"), layers | embedding | head)
+        self.assertEqual(planned("--size", "70000", "--no-embeddings"), layers)
+        self.assertEqual(planned("--size", "70000", "--skip", "lm_head"), layers | embedding)
+        self.assertEqual(planned("--size", "60000", of=tied), layers | embedding)
+        # Groups of axis 0 lie across all rows: looking one up takes reading them all.
+        self.assertEqual(planned("--size", "70000", "--axis", "0"), layers)
+
     def test_size_budget_holds_for_the_files(self):
         small_model(self.folder / "model")
         result = self.check(self.folder / "model", self.folder / "out", "--size", "60000", "--normalize", "none")

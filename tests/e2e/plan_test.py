@@ -93,10 +93,12 @@ class Plan(MxqTest):
     def test_vram_counts_cache_and_reserve(self):
         small_model(self.folder / "model")
         # K and V in fp16: 2 layers x 2 heads x 16 x 2 x 2 bytes a token.
-        plain = 2 * (2 * 96 * 64 + 64 + 4 * 64)
+        norms, embeddings = 2 * (64 + 4 * 64), 2 * 2 * 96 * 64
         for context in (10, 50):
-            plan = self.mxq_json("plan", self.folder / "model", "--vram", "300KB", "--context", context, "--reserve", "100KB")
-            self.assertEqual(plan["budget_bytes"], 200_000 - plain - context * 2 * 2 * 16 * 2 * 2)
+            for options, plain in (((), norms), (("--no-embeddings",), norms + embeddings)):
+                plan = self.mxq_json("plan", self.folder / "model", "--vram", "300KB", "--context", context, "--reserve",
+                                     "100KB", *options)
+                self.assertEqual(plan["budget_bytes"], 200_000 - plain - context * 2 * 2 * 16 * 2 * 2)
 
     def test_context_beyond_the_model_warns(self):
         small_model(self.folder / "model")  # made for 128 tokens

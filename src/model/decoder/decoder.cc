@@ -301,6 +301,8 @@ Linear* Decoder::find_matrix(const std::string& name) {
       {"self_attn.q_proj", &Layer::q}, {"self_attn.k_proj", &Layer::k}, {"self_attn.v_proj", &Layer::v},
       {"self_attn.o_proj", &Layer::o}, {"mlp.gate_proj", &Layer::gate}, {"mlp.up_proj", &Layer::up},
       {"mlp.down_proj", &Layer::down}};
+  if (name == kEmbedding) return &embedding_;
+  if (name == head()) return &head_;
   const auto parsed = parse_matrix_name(name + ".weight");
   if (!parsed) return nullptr;
   const auto module = modules.find(parsed->module);

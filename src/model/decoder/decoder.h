@@ -60,6 +60,8 @@ class Decoder {
   int64_t max_positions() const { return config_.max_position_embeddings; }
   /// The matrix of that name ("model.layers.0.self_attn.q_proj"), so that it can be replaced; null where there is none.
   Linear* find_matrix(const std::string& name);
+  /// The name of the matrix that the logits are made with: kHead, or kEmbedding where the two are one.
+  std::string_view head() const { return config_.tie_word_embeddings ? kEmbedding : kHead; }
   /// Bytes of matrices that stay in memory.
   int64_t resident_bytes() const;
 

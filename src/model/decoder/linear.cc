@@ -73,8 +73,14 @@ Linear Linear::with_weights(const float* weights) const {
   return other;
 }
 
+Linear Linear::with_rows(std::vector<float> weights) const {
+  Linear other = with_weights(weights.data());
+  other.rows_ = std::move(weights);
+  return other;
+}
+
 int64_t Linear::resident_bytes() const {
-  return bf16_ ? bf16_->bytes() : static_cast<int64_t>(f32_.size() * sizeof(float));
+  return (bf16_ ? bf16_->bytes() : 0) + static_cast<int64_t>((f32_.size() + rows_.size()) * sizeof(float));
 }
 
 void Linear::read_rows(int64_t first, int64_t count, Operand& out) const {
@@ -117,7 +123,13 @@ void Linear::apply(const Operand& x, float* y) const {
 }
 
 void Linear::gather(const int32_t* ids, int64_t n, float* out) const {
-  for (int64_t i = 0; i < n; ++i) model_->read_rows(*weight_, ids[i], 1, out + i * in_);
+  for (int64_t i = 0; i < n; ++i) {
+    if (rows_.empty()) {
+      model_->read_rows(*weight_, ids[i], 1, out + i * in_);
+    } else {
+      std::copy_n(rows_.data() + ids[i] * in_, in_, out + i * in_);
+    }
+  }
 }
 
 }  // namespace mxq

@@ -23,7 +23,10 @@ class Linear {
          std::shared_ptr<Operand> scratch);
 
   /// The same matrix with other weights, [out, in], which stay in memory; bias and the rest as they are.
+  /// They are for apply() only.
   Linear with_weights(const float* weights) const;
+  /// For gather() also: as floats besides.
+  Linear with_rows(std::vector<float> weights) const;
 
   /// y [x.rows(), out].
   void apply(const Operand& x, float* y) const;
@@ -46,6 +49,7 @@ class Linear {
   std::vector<float> f32_;  // these two empty where packed
   std::optional<Bf16Weights> bf16_;
   std::vector<float> bias_;
+  std::vector<float> rows_;  // of with_rows()
   std::shared_ptr<Operand> scratch_;
 };
 
