@@ -1,16 +1,25 @@
 // Text on which a fit looks at a model's activations.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <iterator>
 #include <string>
+#include <vector>
 
 #include "mxq/generate.h"
 #include "mxq/scheme.h"
 
 namespace mxq {
 
-/// Sequences that sensitivities are measured on.
-inline constexpr int64_t kProbeSequences = 2;
+/// Temperatures of the sequences that sensitivities are measured on, one each, as factors: what a model says at 1 alone
+/// is less like other texts (docs/decisions/0006).
+inline constexpr std::array kProbeTemperatures{0.7, 1.3};
+inline constexpr int64_t kProbeSequences = std::ssize(kProbeTemperatures);
+/// SelfText::temperature_factors of them.
+inline std::vector<double> probe_temperature_factors() {
+  return {kProbeTemperatures.begin(), kProbeTemperatures.end()};
+}
 
 struct Calibration {
   enum class Text {

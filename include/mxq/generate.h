@@ -25,12 +25,15 @@ struct Sampling {
   friend bool operator==(const Sampling&, const Sampling&) = default;
 };
 
-/// A model's own text: sequences that begin with BOS and EOS in turn (one of them, where it has only that), and go on
-/// for `tokens` tokens, ends of text included.
+/// A model's own text: sequences that go on for `tokens` tokens, ends of text included. Where models are evaluated they
+/// begin with BOS and EOS in turn (one of them, where it has only that); where matrices are fitted and probed, with a
+/// token drawn evenly from the vocabulary (behind BOS, if the tokenizer adds it).
 struct SelfText {
   int64_t sequences = 8;
   int64_t tokens = 256;
   Sampling sampling;
+  /// By which the temperature of the first sequences is multiplied; that of the others stays as it is.
+  std::vector<double> temperature_factors = {};
 };
 
 struct GenerateOptions {

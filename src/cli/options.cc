@@ -228,8 +228,10 @@ AllocateOptions PlanOptions::allocate() const {
 }
 
 SelfText SampleTextOptions::text() const {
-  SelfText text{
-      .sequences = kProbeSequences, .tokens = (tokens + kProbeSequences - 1) / kProbeSequences, .sampling = {}};
+  SelfText text{.sequences = kProbeSequences,
+                .tokens = (tokens + kProbeSequences - 1) / kProbeSequences,
+                .sampling = {},
+                .temperature_factors = probe_temperature_factors()};
   text.sampling.seed = seed;
   return text;
 }

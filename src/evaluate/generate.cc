@@ -68,7 +68,7 @@ Generation generate(const std::filesystem::path& path, const std::string& prompt
   const auto model = open_model(path);
   const auto tokenizer = open_model_tokenizer(*model);
   std::vector<int32_t> ids = tokenizer->encode(prompt);
-  if (ids.empty()) ids = {start_tokens(*model, *tokenizer).front()};
+  if (ids.empty()) ids = end_token_prompts(*model, *tokenizer).front();
   const auto ends = end_tokens(*model, *tokenizer);
   Progress& progress = or_silent(progress_or_null);
   progress.begin("load", 1);

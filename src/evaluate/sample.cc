@@ -22,6 +22,16 @@ std::mt19937_64 seeded(uint64_t seed, uint64_t stream) {
   return std::mt19937_64(words);
 }
 
+/// Those of the last token of each sequence.
+std::vector<float> last_states(std::vector<float> hidden, std::span<const Sequence> sequences, int64_t width) {
+  int64_t end = 0, kept = 0;
+  for (const Sequence& sequence : sequences) {
+    end += static_cast<int64_t>(sequence.ids.size());
+    std::copy_n(hidden.begin() + (end - 1) * width, width, hidden.begin() + width * kept++);
+  }
+  return hidden;
+}
+
 [[noreturn]] void refuse(std::string given, std::string supported) {
   throw Error(ErrorCode::usage, "sample text", std::move(given), std::move(supported));
 }
@@ -82,20 +92,33 @@ int32_t Sampler::pick(float* logits, int64_t n) {
   return order_.front();
 }
 
-std::vector<int32_t> start_tokens(const ModelSource& model, const Tokenizer& tokenizer) {
+std::vector<std::vector<int32_t>> end_token_prompts(const ModelSource& model, const Tokenizer& tokenizer) {
   std::optional<int64_t> bos = tokenizer.bos(), eos = tokenizer.eos();
   if (const auto& config = model.config()) {
     if (!bos) bos = config->bos_token_id;
     if (!eos && !config->eos_token_ids.empty()) eos = config->eos_token_ids.front();
   }
-  std::vector<int32_t> starts;
-  if (bos) starts.push_back(static_cast<int32_t>(*bos));
-  if (eos && eos != bos) starts.push_back(static_cast<int32_t>(*eos));
-  if (starts.empty()) {
+  std::vector<std::vector<int32_t>> prompts;
+  if (bos) prompts.push_back({static_cast<int32_t>(*bos)});
+  if (eos && eos != bos) prompts.push_back({static_cast<int32_t>(*eos)});
+  if (prompts.empty()) {
     throw Error(ErrorCode::unsupported, "sample text", "neither tokenizer nor config names a BOS or EOS token",
                 "one to begin with");
   }
-  return starts;
+  return prompts;
+}
+
+std::vector<std::vector<int32_t>> random_prompts(const Tokenizer& tokenizer, int64_t vocab_size, const SelfText& text) {
+  // Embeddings are padded, and tokenizers may know tokens that the model has no row for.
+  const auto known = static_cast<uint64_t>(std::min<int64_t>(vocab_size, tokenizer.vocab_size()));
+  constexpr uint64_t kStream = uint64_t{1} << 32;  // none of the samplers'
+  auto random = seeded(text.sampling.seed, kStream);
+  std::vector<std::vector<int32_t>> prompts(static_cast<size_t>(std::max<int64_t>(0, text.sequences)));
+  for (auto& prompt : prompts) {
+    if (tokenizer.adds_bos() && tokenizer.bos()) prompt.push_back(*tokenizer.bos());
+    prompt.push_back(static_cast<int32_t>(random() % known));
+  }
+  return prompts;
 }
 
 bool is_degenerate(std::span<const int32_t> ids) {
@@ -107,7 +130,7 @@ bool is_degenerate(std::span<const int32_t> ids) {
   return 2 * distinct.size() < runs;
 }
 
-std::vector<std::vector<int32_t>> sample_sequences(Decoder& decoder, const std::vector<int32_t>& starts,
+std::vector<std::vector<int32_t>> sample_sequences(Decoder& decoder, const std::vector<std::vector<int32_t>>& prompts,
                                                    const SelfText& text, Progress& progress) {
   if (text.sequences < 1 || text.tokens < 1) {
     refuse(fmt::format("{} sequences of {} tokens", text.sequences, text.tokens), "at least 1 of each");
@@ -117,16 +140,20 @@ std::vector<std::vector<int32_t>> sample_sequences(Decoder& decoder, const std::
   std::vector<Sampler> samplers;
   std::vector<KvCache> caches(count);
   for (size_t i = 0; i < count; ++i) {
-    all.push_back({starts[i % starts.size()]});
-    samplers.emplace_back(text.sampling, i);
+    all.push_back(prompts[i % prompts.size()]);
+    Sampling sampling = text.sampling;
+    if (i < text.temperature_factors.size()) sampling.temperature *= text.temperature_factors[i];
+    samplers.emplace_back(sampling, i);
   }
   const int64_t vocab = decoder.vocab_size();
   std::vector<float> logits(count * static_cast<size_t>(vocab));
   progress.begin("sample", text.sequences * text.tokens);
   for (int64_t step = 0; step < text.tokens; ++step) {
     std::vector<Sequence> next;
-    for (size_t i = 0; i < count; ++i) next.push_back({std::span(all[i]).last(1), &caches[i]});
-    const auto hidden = decoder.hidden(next);
+    for (size_t i = 0; i < count; ++i) {
+      next.push_back({std::span(all[i]).subspan(static_cast<size_t>(caches[i].length)), &caches[i]});
+    }
+    const auto hidden = last_states(decoder.hidden(next), next, decoder.hidden_size());
     decoder.logits(hidden.data(), text.sequences, logits.data());
     parallel_for(text.sequences, [&](int64_t i) {
       const auto at = static_cast<size_t>(i);

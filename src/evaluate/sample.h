@@ -30,17 +30,21 @@ class Sampler {
   std::vector<int32_t> order_;
 };
 
-/// The tokens that a model's own text may begin with: BOS and EOS as the tokenizer names them, else the model's config.
-/// Throws Error(unsupported) where there is none.
-std::vector<int32_t> start_tokens(const ModelSource& model, const Tokenizer& tokenizer);
+/// Prompts of one token, BOS and EOS as the tokenizer names them, else the model's config: where the model's own texts
+/// begin. Throws Error(unsupported) where there is none.
+std::vector<std::vector<int32_t>> end_token_prompts(const ModelSource& model, const Tokenizer& tokenizer);
 
 /// True for a text that mostly repeats itself: less than half of its runs of four tokens are distinct (of texts with 32
 /// such runs or more). What a model says of itself on such a text says little about others.
 bool is_degenerate(std::span<const int32_t> ids);
 
-/// SelfText's sequences, each tokens + 1 long with its start. Progress: phase "sample" in tokens. Throws Error(usage)
-/// for options out of range.
-std::vector<std::vector<int32_t>> sample_sequences(Decoder& decoder, const std::vector<int32_t>& starts,
+/// What sequences are to begin with: a token drawn evenly from the vocabulary, by the text's seed, behind BOS where
+/// texts of this model begin with it. One prompt a sequence (LLM-QAT, arXiv 2305.17888, begins its texts like that).
+std::vector<std::vector<int32_t>> random_prompts(const Tokenizer& tokenizer, int64_t vocab_size, const SelfText& text);
+
+/// SelfText's sequences; they begin with the prompts in turn and are longer than those by text.tokens. Progress: phase
+/// "sample" in tokens. Throws Error(usage) for options out of range.
+std::vector<std::vector<int32_t>> sample_sequences(Decoder& decoder, const std::vector<std::vector<int32_t>>& prompts,
                                                    const SelfText& text, Progress& progress);
 
 }  // namespace mxq

@@ -8,6 +8,7 @@
 
 #include "evaluate/real_model.h"
 #include "expect_error.h"
+#include "model/model_tokenizer.h"
 
 namespace mxq {
 namespace {
@@ -114,7 +115,7 @@ using SelfTexts = RealModel;
 TEST_F(SelfTexts, SurprisesAreTheEntropy) {
   Decoder decoder(*model_);
   const SelfText text{.sequences = 6, .tokens = 40, .sampling = {.seed = 5}};
-  const auto sequences = sample_sequences(decoder, {1, 2}, text, silent_);
+  const auto sequences = sample_sequences(decoder, {{1}, {2}}, text, silent_);
   ASSERT_EQ(sequences.size(), 6u);
   EXPECT_NE(sequences[0], sequences[2]);
   // For each token drawn from p, -ln p(token) has mean H(p) and a variance known from p.
@@ -148,7 +149,7 @@ TEST_F(SelfTexts, SurprisesAreTheEntropy) {
 TEST_F(SelfTexts, AtTemperatureZeroEachTokenIsTheLikeliest) {
   Decoder decoder(*model_, {Compute::f32, true});
   const SelfText text{.sequences = 2, .tokens = 6, .sampling = {.temperature = 0}};
-  for (const auto& ids : sample_sequences(decoder, {1, 2}, text, silent_)) {
+  for (const auto& ids : sample_sequences(decoder, {{1}, {2}}, text, silent_)) {
     const auto hidden = decoder.hidden(ids);
     std::vector<float> logits(static_cast<size_t>(decoder.vocab_size()));
     for (size_t i = 0; i + 1 < ids.size(); ++i) {
@@ -158,12 +159,68 @@ TEST_F(SelfTexts, AtTemperatureZeroEachTokenIsTheLikeliest) {
   }
 }
 
+TEST_F(SelfTexts, TemperatureFactorsAreThoseOfTheFirstSequences) {
+  Decoder decoder(*model_, {Compute::f32, true});
+  SelfText text{.sequences = 3, .tokens = 6, .sampling = {.temperature = 0.5, .seed = 3}};
+  const auto half = sample_sequences(decoder, {{1}, {2}}, text, silent_);
+  text.sampling.temperature = 1;
+  text.temperature_factors = {0.5, 0};
+  const auto factored = sample_sequences(decoder, {{1}, {2}}, text, silent_);
+  text.temperature_factors.clear();
+  const auto one = sample_sequences(decoder, {{1}, {2}}, text, silent_);
+  text.sampling.temperature = 0;
+  const auto greedy = sample_sequences(decoder, {{1}, {2}}, text, silent_);
+  EXPECT_EQ(factored[0], half[0]);
+  EXPECT_EQ(factored[1], greedy[1]);
+  EXPECT_EQ(factored[2], one[2]);
+  EXPECT_NE(half[0], one[0]);
+}
+
+TEST_F(SelfTexts, PromptsOfAnyLengthAreGoneOnWith) {
+  Decoder decoder(*model_, {Compute::f32, true});
+  const SelfText text{.sequences = 2, .tokens = 4, .sampling = {.temperature = 0}};
+  const std::vector<std::vector<int32_t>> prompts{{ids_.begin(), ids_.begin() + 9}, {1}};
+  const auto sequences = sample_sequences(decoder, prompts, text, silent_);
+  for (size_t s = 0; s < 2; ++s) {
+    auto ids = prompts[s];
+    std::vector<float> logits(static_cast<size_t>(decoder.vocab_size()));
+    for (int i = 0; i < 4; ++i) {
+      const auto hidden = decoder.hidden(ids);
+      decoder.logits(hidden.data() + hidden.size() - static_cast<size_t>(decoder.hidden_size()), 1, logits.data());
+      ids.push_back(static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
+    }
+    EXPECT_EQ(sequences[s], ids);
+  }
+}
+
+TEST_F(SelfTexts, RandomPromptsAreEvenlyDrawn) {
+  const auto tokenizer = open_model_tokenizer(*model_);
+  constexpr int64_t kDraws = 4000, kVocab = 49152;
+  const auto prompts = random_prompts(*tokenizer, kVocab, {.sequences = kDraws, .tokens = 1, .sampling = {}});
+  ASSERT_EQ(prompts.size(), static_cast<size_t>(kDraws));
+  double sum = 0;
+  for (const auto& prompt : prompts) {
+    ASSERT_EQ(prompt.size(), 1u) << "this tokenizer adds no BOS";
+    ASSERT_GE(prompt.front(), 0);
+    ASSERT_LT(prompt.front(), kVocab);
+    sum += prompt.front();
+  }
+  // The mean of n even draws from [0, v) is v / 2 within v / sqrt(12 n).
+  EXPECT_NEAR(sum / kDraws, kVocab / 2.0, 4 * kVocab / std::sqrt(12.0 * kDraws));
+  EXPECT_EQ(prompts, random_prompts(*tokenizer, kVocab, {.sequences = kDraws, .tokens = 1, .sampling = {}}));
+  EXPECT_NE(prompts, random_prompts(*tokenizer, kVocab, {.sequences = kDraws, .tokens = 1, .sampling = {.seed = 1}}));
+  // An embedding of fewer rows than the tokenizer has tokens.
+  for (const auto& prompt : random_prompts(*tokenizer, 5, {.sequences = 50, .tokens = 1, .sampling = {}})) {
+    EXPECT_LT(prompt.front(), 5);
+  }
+}
+
 TEST_F(SelfTexts, WhatMakesNoSenseIsRefused) {
   Decoder decoder(*model_, {Compute::f32, true});
   expect_error(ErrorCode::usage, "0 sequences of 5 tokens",
-               [&] { sample_sequences(decoder, {1}, {.sequences = 0, .tokens = 5, .sampling = {}}, silent_); });
+               [&] { sample_sequences(decoder, {{1}}, {.sequences = 0, .tokens = 5, .sampling = {}}, silent_); });
   expect_error(ErrorCode::usage, "2 sequences of 0 tokens",
-               [&] { sample_sequences(decoder, {1}, {.sequences = 2, .tokens = 0, .sampling = {}}, silent_); });
+               [&] { sample_sequences(decoder, {{1}}, {.sequences = 2, .tokens = 0, .sampling = {}}, silent_); });
 }
 
 }  // namespace

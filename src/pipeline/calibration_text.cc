@@ -18,15 +18,15 @@ namespace mxq {
 namespace {
 
 /// Raised whenever the same options sample other text than before.
-constexpr int kSampleVersion = 2;
+constexpr int kSampleVersion = 3;
 
 std::filesystem::path sample_path(const ModelSource& model, Compute compute, const SelfText& text,
                                   const std::filesystem::path& cache) {
   ContentHash hash;
   model.hash_all(hash);
-  hash.add(fmt::format("{} {} {} {} {} {} v{}", text.sequences, text.tokens, text.sampling.temperature,
-                       text.sampling.top_p, text.sampling.seed, compute == Compute::bf16 ? "bf16" : "f32",
-                       kSampleVersion));
+  hash.add(fmt::format("{} {} {} {} {} {} {} v{}", text.sequences, text.tokens, text.sampling.temperature,
+                       fmt::join(text.temperature_factors, ","), text.sampling.top_p, text.sampling.seed,
+                       compute == Compute::bf16 ? "bf16" : "f32", kSampleVersion));
   return cache / "samples" / (hash.hex() + ".json");
 }
 
@@ -51,9 +51,13 @@ TokenSequences file_sequences(const ModelSource& model, const Calibration& calib
 
 SelfSequences sample_healthy(const ModelSource& model, Decoder& decoder, const SelfText& text, Progress& progress) {
   constexpr int kAttempts = 3;
-  const auto starts = start_tokens(model, *open_model_tokenizer(model));
-  SelfSequences result{sample_sequences(decoder, starts, text, progress), {text.sequences, 0, 0}};
+  const auto tokenizer = open_model_tokenizer(model);
+  const auto sample = [&](const SelfText& wanted) {
+    return sample_sequences(decoder, random_prompts(*tokenizer, decoder.vocab_size(), wanted), wanted, progress);
+  };
+  SelfSequences result{sample(text), {text.sequences, 0, 0}};
   SelfText again = text;
+  auto factors = text.temperature_factors;
   for (int attempt = 0;; ++attempt) {
     std::vector<size_t> bad;
     for (size_t i = 0; i < result.sequences.size(); ++i) {
@@ -64,7 +68,13 @@ SelfSequences sample_healthy(const ModelSource& model, Decoder& decoder, const S
     if (attempt == 0) result.health.drawn_anew = result.health.degenerate;
     again.sequences = result.health.degenerate;
     again.sampling.seed += 0x9e3779b97f4a7c15;  // far from what users pick
-    auto fresh = sample_sequences(decoder, starts, again, progress);
+    // Low temperatures are what repeats itself: each attempt is halfway nearer to the others'.
+    again.temperature_factors.clear();
+    for (const size_t i : bad) {
+      if (i < factors.size()) factors[i] = (1 + factors[i]) / 2;
+      again.temperature_factors.push_back(i < factors.size() ? factors[i] : 1);
+    }
+    auto fresh = sample(again);
     for (size_t i = 0; i < bad.size(); ++i) result.sequences[bad[i]] = std::move(fresh[i]);
   }
 }
@@ -96,7 +106,8 @@ CalibrationText calibration_text(const ModelSource& model, Decoder& decoder, con
                                  const std::filesystem::path& cache, Progress& progress) {
   if (calibration.text == Calibration::Text::none) return {};
   if (calibration.text == Calibration::Text::file) return {file_sequences(model, calibration), {}, {}};
-  const SelfText text{kProbeSequences + calibration.sequences, calibration.tokens, calibration.sampling};
+  const SelfText text{kProbeSequences + calibration.sequences, calibration.tokens, calibration.sampling,
+                      probe_temperature_factors()};
   auto [all, health] = self_sequences(model, decoder, text, cache, progress);
   const auto end_of_probes = all.begin() + kProbeSequences;
   return {TokenSequences(end_of_probes, all.end()), TokenSequences(all.begin(), end_of_probes), health};

@@ -9,7 +9,6 @@
 
 #include "base/content_hash.h"
 #include "base/stopwatch.h"
-#include "evaluate/sample.h"
 #include "evaluate/sensitivity.h"
 #include "model/model_tokenizer.h"
 #include "mxq/error.h"
@@ -116,7 +115,8 @@ CalibrationText texts_of(const ModelSource& model, Decoder& decoder, const Sensi
   auto text = calibration_text(model, decoder, calibration, options.cache, progress);
   const SelfText& wanted = options.text;
   const bool same = wanted.sequences == kProbeSequences && wanted.tokens == calibration.tokens &&
-                    wanted.sampling == calibration.sampling;
+                    wanted.sampling == calibration.sampling &&
+                    wanted.temperature_factors == probe_temperature_factors();
   if (text.probes.empty() || !same) {
     auto own = self_sequences(model, decoder, wanted, options.cache, progress);
     text.probes = std::move(own.sequences);
@@ -136,7 +136,7 @@ std::optional<std::string> why_not_runnable(const std::filesystem::path& path) {
     if (std::find(known.begin(), known.end(), model->architecture()) == known.end()) {
       return fmt::format("architecture '{}' cannot be run; {}", model->architecture(), fmt::join(known, ", "));
     }
-    start_tokens(*model, *open_model_tokenizer(*model));
+    open_model_tokenizer(*model);
     return {};
   } catch (const Error& error) {
     return error.what();
@@ -148,7 +148,7 @@ SensitivityReport measure_sensitivity(const std::filesystem::path& path, ErrorTa
   const Stopwatch watch;
   Progress& progress = or_silent(progress_or_null);
   const auto model = open_model(path);
-  start_tokens(*model, *open_model_tokenizer(*model));  // what is missing is said before the model is loaded
+  open_model_tokenizer(*model);  // what is missing is said before the model is loaded
   check_calibration(options.calibration, options.quantize);
   const Compute compute = options.compute.value_or(best_compute());
   Decoder decoder(*model, {compute, false});
