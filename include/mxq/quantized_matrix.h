@@ -19,6 +19,7 @@ struct QuantizedLayout {
   int axis = 1;
   Metadata metadata = Metadata::q8;
   bool has_column_scales = false;
+  bool rotated = false;
 
   int64_t groups() const { return group_count(scheme, axis, rows, cols); }
   /// Axis 1: bytes from one row's codes to the next one's, a whole number of bytes.
@@ -43,7 +44,8 @@ QuantizedLayout quantized_layout(const Scheme& scheme, const QuantizeOptions& op
 ///   scale_steps  q8: fp16 per kGroupsPerStep consecutive groups: s = step * u8
 ///   zero_steps   q8: likewise: z = (2^b - 1)/2 - step * i8
 ///   column_scales  fp16 [K], optional
-/// and W = (code - z) * s (times the column's scale). Arithmetic in fp32.
+/// and W = (code - z) * s, each row rotated back where the layout is rotated (docs/checkpoint.md), times the column's
+/// scale. Arithmetic in fp32.
 struct QuantizedView {
   QuantizedLayout layout;
   std::span<const std::byte> codes, scales, zeros, scale_steps, zero_steps, column_scales;

@@ -53,7 +53,8 @@ Metadata parse_metadata(std::string_view name);
 /// What is done to a matrix before it is quantized.
 enum class Normalize {
   none,
-  columns,  // columns are divided by scales t found from the weights alone, and multiplied back when it is read
+  columns,   // columns are divided by scales t found from the weights alone, and multiplied back when it is read
+  rotation,  // columns, and then each row is rotated, which is undone when it is read: no weight stands out any more
 };
 std::string_view normalize_name(Normalize normalize);
 Normalize parse_normalize(std::string_view name);
@@ -74,7 +75,7 @@ struct QuantizeOptions {
 /// Number of groups of a rows x cols matrix.
 int64_t group_count(const Scheme& scheme, int axis, int64_t rows, int64_t cols);
 
-/// Bytes of the stored matrix: codes, scales, zeros, steps and, with Normalize::columns, 2 a column; exactly what
+/// Bytes of the stored matrix: codes, scales, zeros, steps and, with column scales, 2 a column; exactly what
 /// quantize_matrix fills.
 /// With q8 this is Eq. 2, |W| (b1 + 16/g1 + 32/(128 g1)) bits, where the group divides the matrix; a short group has a
 /// scale and a zero of its own, the last step may serve fewer groups, and codes are padded to whole words.

@@ -14,7 +14,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kKey = "quantization_config";
 constexpr const char* kMethod = "mxq";
-constexpr int64_t kVersion = 1;
+constexpr int64_t kVersion = 2;  // with rotated matrices; without, a reader of version 1 does
 constexpr int64_t kMaxExtent = int64_t{1} << 31;
 constexpr int64_t kMaxElements = int64_t{1} << 50;  // so that bits and bytes of a matrix fit 63 bits
 
@@ -61,15 +61,20 @@ std::string set_quantization_config(const std::string& config_json,
   config.erase(kKey);
   if (quantization) {
     Json matrices = Json::object();
+    int64_t version = 1;
     for (const auto& matrix : quantization->matrices) {
       Json entry{{"scheme", matrix.scheme}, {"rows", matrix.rows}, {"cols", matrix.cols}};
       if (matrix.column_scales) entry["column_scales"] = true;
+      if (matrix.rotated) {
+        entry["rotated"] = true;
+        version = kVersion;
+      }
       if (matrix.axis) entry["axis"] = *matrix.axis;
       if (matrix.metadata) entry["metadata"] = *matrix.metadata;
       matrices[matrix.name] = std::move(entry);
     }
     config[kKey] = {{"quant_method", kMethod},
-                    {"version", kVersion},
+                    {"version", version},
                     {"fit", quantization->fit},
                     {"axis", quantization->axis},
                     {"metadata", quantization->metadata},
@@ -90,9 +95,9 @@ std::optional<QuantizationConfig> get_quantization_config(const std::string& con
   const auto found = config.find(kKey);
   if (found == config.end() || !found->is_object() || found->value("quant_method", Json()) != kMethod) return {};
   const auto version = field<int64_t>(*found, "version", kKey, source);
-  if (version != kVersion) {
+  if (version < 1 || version > kVersion) {
     throw Error(ErrorCode::unsupported, "read " + source, fmt::format("version {} of the mxq checkpoint", version),
-                fmt::format("version {}", kVersion));
+                fmt::format("versions 1 to {}", kVersion));
   }
   QuantizationConfig quantization;
   quantization.fit = field<std::string>(*found, "fit", kKey, source);
@@ -112,6 +117,7 @@ std::optional<QuantizationConfig> get_quantization_config(const std::string& con
     matrix.rows = field<int64_t>(entry, "rows", name, source);
     matrix.cols = field<int64_t>(entry, "cols", name, source);
     matrix.column_scales = entry.value("column_scales", Json()) == true;
+    matrix.rotated = entry.value("rotated", Json()) == true;
     if (entry.contains("axis")) matrix.axis = axis_field(entry, name, source);
     if (entry.contains("metadata")) matrix.metadata = field<std::string>(entry, "metadata", name, source);
     if (matrix.rows < 0 || matrix.cols < 0 || matrix.rows > kMaxExtent || matrix.cols > kMaxExtent ||

@@ -16,6 +16,7 @@ struct QuantizationConfig {
     std::string scheme;  // "b4g64"
     int64_t rows = 0, cols = 0;
     bool column_scales = false;
+    bool rotated = false;
     std::optional<int> axis;  // these two where they differ from the config's
     std::optional<std::string> metadata;
   };

@@ -14,8 +14,8 @@ QuantizationConfig example() {
   config.fit = "mse";
   config.axis = 1;
   config.metadata = "q8";
-  config.matrices = {{"model.layers.0.mlp.up_proj", "b4g64", 160, 64, true, {}, {}},
-                     {"model.embed_tokens", "b8g32", 96, 64, false, 0, "f16"}};
+  config.matrices = {{"model.layers.0.mlp.up_proj", "b4g64", 160, 64, true, true, {}, {}},
+                     {"model.embed_tokens", "b8g32", 96, 64, false, false, 0, "f16"}};
   return config;
 }
 
@@ -25,11 +25,14 @@ TEST(HfConfig, QuantizationRoundTrip) {
   EXPECT_EQ(parsed["vocab_size"], 96) << "other fields stay";
   EXPECT_EQ(parsed["quantization_config"]["quant_method"], "mxq");
   EXPECT_EQ(parsed["quantization_config"]["matrices"]["model.layers.0.mlp.up_proj"],
-            (Json{{"scheme", "b4g64"}, {"rows", 160}, {"cols", 64}, {"column_scales", true}}));
+            (Json{{"scheme", "b4g64"}, {"rows", 160}, {"cols", 64}, {"column_scales", true}, {"rotated", true}}));
+  EXPECT_EQ(parsed["quantization_config"]["version"], 2) << "for readers that do not know rotations";
   const auto again = get_quantization_config(json, "c");
   ASSERT_TRUE(again);
   ASSERT_EQ(again->matrices.size(), 2u);
   EXPECT_TRUE(again->matrices[0].column_scales);
+  EXPECT_TRUE(again->matrices[0].rotated);
+  EXPECT_FALSE(again->matrices[1].rotated);
   EXPECT_FALSE(again->matrices[0].axis);
   EXPECT_EQ(again->matrices[1].axis, 0);
   EXPECT_EQ(again->matrices[1].metadata, "f16");
@@ -62,7 +65,8 @@ TEST(HfConfig, ErrorsNameTheField) {
   };
   refused("", "config.json: not a JSON object");
   refused("[]", "config.json: not a JSON object");
-  refused(changed("/quantization_config/version", 2), "version 2", ErrorCode::unsupported);
+  refused(changed("/quantization_config/version", 3), "version 3", ErrorCode::unsupported);
+  refused(changed("/quantization_config/version", 0), "version 0", ErrorCode::unsupported);
   refused(changed("/quantization_config/version", nullptr), "'version' is null");
   refused(changed("/quantization_config/axis", 2), "axis 2");
   refused(changed("/quantization_config/metadata", 8), "'metadata' is 8");

@@ -133,7 +133,7 @@ WriteReport quantize_model(const std::filesystem::path& path, const std::filesys
       return groups;
     }));
     config.matrices.push_back({tensor.matrix_name(), kept.groups->scheme.name(), tensor.rows(), tensor.cols(),
-                               kept.groups->has_column_scales, kept.groups->axis,
+                               kept.groups->has_column_scales, kept.groups->rotated, kept.groups->axis,
                                std::string(metadata_name(kept.groups->metadata))});
   }
   int64_t matrix_bytes = 0;
@@ -143,8 +143,14 @@ WriteReport quantize_model(const std::filesystem::path& path, const std::filesys
     contents.tensors.push_back(quantized_output(tensor->matrix_name(), layout, [&, tensor, scheme] {
       return calibrated ? calibrated->quantizer.take(*tensor) : quantize_tensor(*model, *tensor, scheme, file.quantize);
     }));
-    config.matrices.push_back(
-        {tensor->matrix_name(), scheme.name(), layout.rows, layout.cols, layout.has_column_scales, {}, {}});
+    config.matrices.push_back({tensor->matrix_name(),
+                               scheme.name(),
+                               layout.rows,
+                               layout.cols,
+                               layout.has_column_scales,
+                               layout.rotated,
+                               {},
+                               {}});
     matrix_bytes += layout.total_bytes();
   }
   PlanFile stored = file;

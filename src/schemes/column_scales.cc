@@ -6,10 +6,12 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <optional>
 
 #include "base/half.h"
 #include "base/parallel.h"
 #include "mxq/error.h"
+#include "schemes/rotation.h"
 
 namespace mxq {
 
@@ -138,13 +140,16 @@ NormalizedMatrix normalize_matrix(MatrixView matrix, Normalize normalize) {
   result.view = matrix;
   if (normalize == Normalize::none) return result;
   result.scales = column_scales({&matrix, 1});
-  result.divided.resize(static_cast<size_t>(matrix.size()));
+  result.values.resize(static_cast<size_t>(matrix.size()));
+  const std::optional<Rotation> rotation =
+      normalize == Normalize::rotation ? std::optional<Rotation>(matrix.cols) : std::nullopt;
   parallel_for(matrix.rows, [&](int64_t r) {
     const float* from = matrix.data + r * matrix.cols;
-    float* to = result.divided.data() + r * matrix.cols;
+    float* to = result.values.data() + r * matrix.cols;
     for (int64_t k = 0; k < matrix.cols; ++k) to[k] = from[k] / result.scales[static_cast<size_t>(k)];
+    if (rotation) rotation->apply(to);
   });
-  result.view.data = result.divided.data();
+  result.view.data = result.values.data();
   return result;
 }
 

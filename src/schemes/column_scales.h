@@ -22,10 +22,11 @@ namespace mxq {
 /// Error(usage) for matrices of different K.
 std::vector<float> column_scales(std::span<const MatrixView> matrices);
 
-/// The matrix that is quantized in place of another one: that one itself, or with its columns divided.
+/// The matrix that is quantized in place of another one: that one itself, or with its columns divided, or with its rows
+/// rotated after that (rotation.h).
 struct NormalizedMatrix {
   std::vector<float> scales;  // t; empty: the matrix itself
-  std::vector<float> divided;
+  std::vector<float> values;
   MatrixView view;
 };
 NormalizedMatrix normalize_matrix(MatrixView matrix, Normalize normalize);

@@ -205,7 +205,7 @@ TEST(ColumnScales, AreLegalWhateverTheWeights) {
     }
     const NormalizedMatrix normalized = normalize_matrix(m.view(), Normalize::columns);
     EXPECT_TRUE(
-        std::all_of(normalized.divided.begin(), normalized.divided.end(), [](float w) { return std::isfinite(w); }));
+        std::all_of(normalized.values.begin(), normalized.values.end(), [](float w) { return std::isfinite(w); }));
     // Eight bits in fp32 metadata lose next to nothing, unless division has made the range of a group larger.
     const QuantizedMatrix q = quantize_matrix(m.view(), {8, 32}, {Fit::mse, 1, Metadata::f32, Normalize::columns});
     std::vector<float> back(m.data.size());

@@ -20,7 +20,8 @@ struct Named {
 
 constexpr Named<Fit> kFits[] = {{"rtn", Fit::rtn}, {"hqq", Fit::hqq}, {"mse", Fit::mse}, {"gptq", Fit::gptq}};
 constexpr Named<Metadata> kMetadata[] = {{"q8", Metadata::q8}, {"f16", Metadata::f16}, {"f32", Metadata::f32}};
-constexpr Named<Normalize> kNormalize[] = {{"none", Normalize::none}, {"columns", Normalize::columns}};
+constexpr Named<Normalize> kNormalize[] = {
+    {"none", Normalize::none}, {"columns", Normalize::columns}, {"rotation", Normalize::rotation}};
 
 template <typename Value, size_t n>
 Value parse_named(const Named<Value> (&known)[n], std::string_view what, std::string_view name) {
@@ -148,7 +149,13 @@ int64_t QuantizedLayout::total_bytes() const {
 }
 
 QuantizedLayout quantized_layout(const Scheme& scheme, const QuantizeOptions& options, int64_t rows, int64_t cols) {
-  return {rows, cols, scheme, options.axis, options.metadata, options.normalize == Normalize::columns};
+  return {rows,
+          cols,
+          scheme,
+          options.axis,
+          options.metadata,
+          options.normalize != Normalize::none,
+          options.normalize == Normalize::rotation};
 }
 
 int64_t storage_bytes(const Scheme& scheme, const QuantizeOptions& options, int64_t rows, int64_t cols) {

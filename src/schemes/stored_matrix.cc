@@ -68,7 +68,8 @@ QuantizedLayout stored_layout(const QuantizationConfig& config, const Quantizati
             parse_scheme(matrix.scheme),
             matrix.axis.value_or(config.axis),
             parse_metadata(matrix.metadata.value_or(config.metadata)),
-            matrix.column_scales};
+            matrix.column_scales,
+            matrix.rotated};
   } catch (const Error& e) {  // names that come from a file are not wrong usage
     throw Error(ErrorCode::invalid_file, fmt::format("read checkpoint: '{}'", matrix.name), e.given(), e.supported());
   }

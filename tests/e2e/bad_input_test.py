@@ -222,7 +222,7 @@ class BadRequest(MxqTest):
         refused_after(lambda q: q["matrices"][name].update(rows=2**30), name)
         refused_after(lambda q: q["matrices"][name].update(rows=-1), name)
         refused_after(lambda q: q["matrices"].update(ghost={"scheme": "b4g64", "rows": 1, "cols": 1}), "ghost")
-        refused_after(lambda q: q.update(version=2), "version")
+        refused_after(lambda q: q.update(version=3), "version")
         refused_after(lambda q: q.pop("axis"), "axis")
 
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <vector>
 
 #include "base/bitpack.h"
@@ -12,6 +13,7 @@
 #include "mxq/quantized_matrix.h"
 #include "schemes/affine/blocks.h"
 #include "schemes/affine/validate.h"
+#include "schemes/rotation.h"
 
 namespace mxq {
 
@@ -79,7 +81,9 @@ void dequantize_rows(const QuantizedView& matrix, int64_t first_row, int64_t row
   }
   const int bits = layout.scheme.bits;
   const int64_t group = layout.scheme.group, groups = layout.groups();
-  const auto scale_columns = [&](float* row) {
+  const std::optional<Rotation> rotation = layout.rotated ? std::optional<Rotation>(layout.cols) : std::nullopt;
+  const auto undo_normalization = [&](float* row) {
+    if (rotation) rotation->undo(row);
     for (size_t k = 0; k < column_scales.size(); ++k) row[k] *= column_scales[k];
   };
 
@@ -103,7 +107,7 @@ void dequantize_rows(const QuantizedView& matrix, int64_t first_row, int64_t row
       dequantize_groups(reinterpret_cast<const uint8_t*>(matrix.codes.data()) + (first_row + r) * row_bytes, row_bytes,
                         bits, static_cast<int>(group), layout.cols, scales.data() + r * per_row,
                         zeros.data() + r * per_row, row);
-      scale_columns(row);
+      undo_normalization(row);
     });
     return;
   }
@@ -118,7 +122,7 @@ void dequantize_rows(const QuantizedView& matrix, int64_t first_row, int64_t row
       dequantize_elements(codes.data() + k, run, scales.data() + j, zeros.data() + j, row + k);
       k += run;
     }
-    scale_columns(row);
+    undo_normalization(row);
   });
 }
 

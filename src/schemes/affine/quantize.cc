@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 #include <map>
+#include <numeric>
 #include <vector>
 
 #include "base/bitpack.h"
@@ -142,13 +143,12 @@ double scaled_squared_error(const Block& block, const Grouping& grouping, int bi
 }  // namespace
 }  // namespace affine
 
-QuantizedMatrix quantize_matrix(MatrixView matrix, const Scheme& scheme, const QuantizeOptions& options) {
+namespace {
+
+QuantizedMatrix quantize_normalized(const NormalizedMatrix& normalized, const Scheme& scheme,
+                                    const QuantizeOptions& options) {
   using namespace affine;
-  check_scheme(scheme, options, "quantize matrix");
-  check_weight_only(options.fit, "quantize matrix");
-  check_shape(matrix.rows, matrix.cols, "quantize matrix");
-  check_finite(matrix, "quantize matrix");
-  const NormalizedMatrix normalized = normalize_matrix(matrix, options.normalize);
+  const MatrixView& matrix = normalized.view;
   QuantizedMatrix out = zeroed_matrix(quantized_layout(scheme, options, matrix.rows, matrix.cols));
   out.column_scales = stored_column_scales(normalized.scales);
 
@@ -157,25 +157,24 @@ QuantizedMatrix quantize_matrix(MatrixView matrix, const Scheme& scheme, const Q
   // Axis 1: a group's codes are its own whole bytes. Axis 0: they lie all over the stream, which is packed at the end.
   std::vector<uint8_t> all_codes;
   if (options.axis == 0) all_codes.resize(static_cast<size_t>(matrix.size()));
-  fit_matrix(normalized.view, grouping, {&bits, 1}, options,
-             [&](const Block& block, size_t, const FittedBlock& fitted) {
-               StoredBlock stored;
-               store_metadata(block, bits, options.fit, options.metadata, fitted, stored);
-               write_metadata(block, stored, out);
-               if (options.axis == 0) {
-                 write_codes(block, grouping, bits, stored, all_codes.data());
-                 return;
-               }
-               std::vector<uint8_t> codes(static_cast<size_t>(int64_t{block.groups} * scheme.group));
-               write_codes(block, grouping, bits, stored, codes.data());
-               for (int g = 0; g < block.groups; ++g) {
-                 // A group begins at a whole byte of its row: its size is a multiple of 8.
-                 const int64_t group = block.first_group + g, first = grouping.first(group);
-                 const int64_t row = first / matrix.cols, col = first % matrix.cols;
-                 pack_codes(codes.data() + int64_t{g} * scheme.group, grouping.length(group), bits,
-                            out.codes.data() + row * out.layout.code_row_bytes() + col * bits / 8);
-               }
-             });
+  fit_matrix(matrix, grouping, {&bits, 1}, options, [&](const Block& block, size_t, const FittedBlock& fitted) {
+    StoredBlock stored;
+    store_metadata(block, bits, options.fit, options.metadata, fitted, stored);
+    write_metadata(block, stored, out);
+    if (options.axis == 0) {
+      write_codes(block, grouping, bits, stored, all_codes.data());
+      return;
+    }
+    std::vector<uint8_t> codes(static_cast<size_t>(int64_t{block.groups} * scheme.group));
+    write_codes(block, grouping, bits, stored, codes.data());
+    for (int g = 0; g < block.groups; ++g) {
+      // A group begins at a whole byte of its row: its size is a multiple of 8.
+      const int64_t group = block.first_group + g, first = grouping.first(group);
+      const int64_t row = first / matrix.cols, col = first % matrix.cols;
+      pack_codes(codes.data() + int64_t{g} * scheme.group, grouping.length(group), bits,
+                 out.codes.data() + row * out.layout.code_row_bytes() + col * bits / 8);
+    }
+  });
   constexpr int64_t kChunk = 1 << 16;
   const auto loose = static_cast<int64_t>(all_codes.size());
   parallel_for((loose + kChunk - 1) / kChunk, [&](int64_t chunk) {
@@ -184,6 +183,36 @@ QuantizedMatrix quantize_matrix(MatrixView matrix, const Scheme& scheme, const Q
                out.codes.data() + packed_bytes(begin, bits));
   });
   return out;
+}
+
+/// ||W - Q||_F of a matrix whose rows were rotated: the errors of a row's blocks mix where that is undone.
+double rotated_error(MatrixView matrix, const NormalizedMatrix& normalized, const Scheme& scheme,
+                     const QuantizeOptions& options) {
+  const QuantizedMatrix quantized = quantize_normalized(normalized, scheme, options);
+  // Summed row by row, then over the rows in order, so that threads make no difference.
+  constexpr int64_t kRows = 64;
+  std::vector<double> sums(static_cast<size_t>(matrix.rows), 0.0);
+  parallel_for((matrix.rows + kRows - 1) / kRows, [&](int64_t chunk) {
+    const int64_t first = chunk * kRows, rows = std::min(kRows, matrix.rows - first);
+    std::vector<float> back(static_cast<size_t>(rows * matrix.cols));
+    dequantize_rows(quantized.view(), first, rows, back.data());
+    for (int64_t i = 0; i < rows * matrix.cols; ++i) {
+      const double error = double{matrix.data[first * matrix.cols + i]} - back[static_cast<size_t>(i)];
+      sums[static_cast<size_t>(first + i / matrix.cols)] += error * error;
+    }
+  });
+  return std::sqrt(std::accumulate(sums.begin(), sums.end(), 0.0));
+}
+
+}  // namespace
+
+QuantizedMatrix quantize_matrix(MatrixView matrix, const Scheme& scheme, const QuantizeOptions& options) {
+  using namespace affine;
+  check_scheme(scheme, options, "quantize matrix");
+  check_weight_only(options.fit, "quantize matrix");
+  check_shape(matrix.rows, matrix.cols, "quantize matrix");
+  check_finite(matrix, "quantize matrix");
+  return quantize_normalized(normalize_matrix(matrix, options.normalize), scheme, options);
 }
 
 std::vector<double> measure_matrix(MatrixView matrix, std::span<const Scheme> schemes, const QuantizeOptions& options) {
@@ -198,6 +227,10 @@ std::vector<double> measure_matrix(MatrixView matrix, std::span<const Scheme> sc
   check_finite(matrix, "measure matrix");
   const NormalizedMatrix normalized = normalize_matrix(matrix, options.normalize);
   std::vector<double> norms(schemes.size(), 0.0);
+  if (options.normalize == Normalize::rotation) {
+    for (size_t i = 0; i < schemes.size(); ++i) norms[i] = rotated_error(matrix, normalized, schemes[i], options);
+    return norms;
+  }
   for (const auto& [group, which_schemes] : by_group) {
     const Grouping grouping(matrix.rows, matrix.cols, group, options.axis);
     std::vector<int> widths;

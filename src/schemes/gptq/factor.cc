@@ -9,6 +9,7 @@
 #include "base/parallel.h"
 #include "kernels/matmul.h"
 #include "mxq/error.h"
+#include "schemes/rotation.h"
 
 namespace mxq {
 
@@ -162,6 +163,35 @@ FeedbackFactor FeedbackFactor::scaled(std::span<const float> t) const {
     result.pivots_[j] *= s[j] * s[j];
   });
   return result;
+}
+
+// With L = M sqrt(D): the products of the rows of R^T L.
+FeedbackFactor FeedbackFactor::rotated(std::span<const float> t) const {
+  if (reordered_) {
+    throw Error(ErrorCode::unsupported, kOperation, "a rotation of columns that are reordered", "from left to right");
+  }
+  const FeedbackFactor s = scaled(t);
+  const Rotation rotation(cols_);
+  std::vector<float> columns(static_cast<size_t>(cols_ * cols_)), rows(columns.size()), moments(columns.size());
+  parallel_for(cols_, [&](int64_t j) {  // L's columns, one after another
+    float* column = columns.data() + j * cols_;
+    const float root = std::sqrt(s.pivots_[j]);
+    for (int64_t i = 0; i < j; ++i) column[i] = s.data_.get()[j * cols_ + i] * root;
+    column[j] = root;
+    rotation.apply(column);
+  });
+  parallel_for(cols_, [&](int64_t i) {
+    for (int64_t j = 0; j < cols_; ++j) rows[i * cols_ + j] = columns[j * cols_ + i];
+  });
+  for_row_chunks(cols_, kRows, [&](int64_t begin, int64_t end) {
+    if (begin == end) return;
+    matmul_transposed(end - begin, cols_ - begin, cols_, rows.data() + begin * cols_, cols_,
+                      rows.data() + begin * cols_, cols_, moments.data() + begin * cols_ + begin, cols_);
+  });
+  GptqOptions options;
+  options.damping = 0;  // it is in H
+  options.feedback = feedback_;
+  return FeedbackFactor(moments, cols_, options);
 }
 
 // The damped H over its mean diagonal, into the upper triangle.

@@ -35,6 +35,10 @@ class FeedbackFactor {
   /// That of diag(t) H diag(t), of the inputs t_k x_k; a t for each column, positive.
   FeedbackFactor scaled(std::span<const float> t) const;
 
+  /// That of R^T diag(t) H diag(t) R, of the inputs t_k x_k rotated (rotation.h). O(cols^3). Throws Error(unsupported)
+  /// where the columns are reordered.
+  FeedbackFactor rotated(std::span<const float> t) const;
+
   int64_t cols() const { return cols_; }
   bool reordered() const { return reordered_; }
   /// order()[i]: the column that is coded as the i-th.

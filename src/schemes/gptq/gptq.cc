@@ -214,10 +214,16 @@ QuantizedMatrix quantize_matrix_gptq(MatrixView matrix, const FeedbackFactor& fa
   const NormalizedMatrix normalized = normalize_matrix(matrix, options.normalize);
   out.column_scales = stored_column_scales(normalized.scales);
   if (matrix.size() == 0) return out;
-  if (normalized.scales.empty()) {
-    code_rows(matrix, factor, out);
-  } else {
-    code_rows(normalized.view, factor.scaled(normalized.scales), out);
+  switch (options.normalize) {
+    case Normalize::none:
+      code_rows(matrix, factor, out);
+      break;
+    case Normalize::columns:
+      code_rows(normalized.view, factor.scaled(normalized.scales), out);
+      break;
+    case Normalize::rotation:
+      code_rows(normalized.view, factor.rotated(normalized.scales), out);
+      break;
   }
   return out;
 }

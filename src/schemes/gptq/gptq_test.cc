@@ -16,6 +16,7 @@
 #include "base/half.h"
 #include "mxq/error.h"
 #include "mxq/runtime.h"
+#include "schemes/rotation.h"
 
 namespace mxq {
 namespace {
@@ -493,6 +494,61 @@ TEST(Gptq, ColumnScalesCodeTheDividedMatrix) {
   EXPECT_EQ(with.scales, without.scales);
 }
 
+TEST(Gptq, RotationCodesTheRotatedMatrixForRotatedInputs) {
+  std::mt19937 random(kSeed);
+  const int64_t cols = 192;
+  Matrix m = gaussian(40, cols, random);
+  for (float& w : m.data) w *= std::fabs(w) / 0.02f;  // heavy tails
+  const auto h = correlated(cols, 3 * cols, random);
+  QuantizeOptions options{Fit::gptq, 1, Metadata::f32};
+  options.normalize = Normalize::rotation;
+  const auto rotated = quantize_matrix_gptq(m.view(), h, {3, 64}, options);
+  EXPECT_TRUE(rotated.layout.rotated);
+  EXPECT_EQ(rotated.layout.total_bytes(), storage_bytes({3, 64}, options, m.rows, cols));
+  // By hand, in fp64 and by matrices: W diag(1/t) R for R^T diag(t) (H + damping) diag(t) R.
+  std::vector<double> t(static_cast<size_t>(cols)), r(static_cast<size_t>(cols * cols));
+  const Rotation rotation(cols);
+  for (int64_t c = 0; c < cols; ++c) {
+    uint16_t half;
+    std::memcpy(&half, rotated.column_scales.data() + 2 * c, 2);
+    t[c] = f32_from_f16(half);
+    std::vector<float> row(static_cast<size_t>(cols), 0.0f);
+    row[c] = 1;
+    rotation.apply(row.data());
+    std::copy(row.begin(), row.end(), r.begin() + c * cols);
+  }
+  double mean = 0;
+  for (int64_t c = 0; c < cols; ++c) mean += h[c * cols + c] / static_cast<double>(cols);
+  const auto product = [&](int64_t rows, const std::vector<double>& a, bool transpose) {
+    std::vector<double> c(static_cast<size_t>(rows * cols));
+    for (int64_t i = 0; i < rows; ++i) {
+      for (int64_t k = 0; k < cols; ++k) {
+        const double x = transpose ? a[k * rows + i] : a[i * cols + k];
+        for (int64_t j = 0; j < cols; ++j) c[i * cols + j] += x * r[k * cols + j];
+      }
+    }
+    return c;
+  };
+  std::vector<double> divided(m.data.begin(), m.data.end()), moments(h.begin(), h.end());
+  for (int64_t i = 0; i < m.rows * cols; ++i) divided[i] /= t[i % cols];
+  for (int64_t i = 0; i < cols; ++i) {
+    moments[i * cols + i] += 0.01 * mean;
+    for (int64_t j = 0; j < cols; ++j) moments[i * cols + j] *= t[i] * t[j];
+  }
+  const auto turned = product(m.rows, divided, false);
+  const auto turned_moments = product(cols, product(cols, moments, false), true);
+  const std::vector<float> w(turned.begin(), turned.end()), s(turned_moments.begin(), turned_moments.end());
+  options.normalize = Normalize::none;
+  const auto by_hand = quantize_matrix_gptq({w.data(), m.rows, cols}, s, {3, 64}, options, {.damping = 0});
+  // A weight between two codes may fall either way, and takes the rest of its row along.
+  int64_t same = 0;
+  for (size_t i = 0; i < by_hand.codes.size(); ++i) same += by_hand.codes[i] == rotated.codes[i];
+  EXPECT_GT(same, static_cast<int64_t>(by_hand.codes.size()) * 9 / 10) << "seed " << kSeed;
+  options.normalize = Normalize::columns;
+  const auto columns = quantize_matrix_gptq(m.view(), h, {3, 64}, options);
+  EXPECT_LT(error_by_definition(m, rotated, h), 0.9 * error_by_definition(m, columns, h));
+}
+
 TEST(Gptq, WithoutFeedbackTheDiagonalWeighsErrors) {
   std::mt19937 random(kSeed);
   const int64_t cols = 256;
@@ -533,6 +589,15 @@ void expect_error(ErrorCode code, const std::string& part, Call&& call) {
     EXPECT_EQ(e.code(), code) << e.what();
     EXPECT_THAT(e.what(), HasSubstr(part));
   }
+}
+
+TEST(Gptq, RefusesARotationOfReorderedColumns) {
+  std::mt19937 random(kSeed);
+  const Matrix m = gaussian(4, 64, random);
+  const QuantizeOptions options{Fit::gptq, 1, Metadata::f32, Normalize::rotation};
+  expect_error(ErrorCode::unsupported, "a rotation of columns that are reordered", [&] {
+    quantize_matrix_gptq(m.view(), identity(64), {3, 64}, options, {.order_by_diagonal = true});
+  });
 }
 
 TEST(Gptq, RefusesBadInput) {
