@@ -178,7 +178,7 @@ def main():
     shared = pathlib.Path(os.environ.get('MXQ_SHARED', pathlib.Path(__file__).resolve().parents[2] / 'shared'))
     parser.add_argument('--text', type=pathlib.Path, default=shared / 'data/wikitext-2/test-joined.txt')
     parser.add_argument('--out', type=pathlib.Path); parser.add_argument('--windows', type=int, default=64)
-    parts = {f.__name__: f for f in (headline, calibration, sinq, budgets, fits, objectives)}
+    parts = {f.__name__: f for f in (headline, sizes, calibration, sinq, budgets, fits, objectives)}
     parser.add_argument('--parts', type=lambda names: names.split(','), default=list(parts))
     parser.add_argument('--quick', action='store_true')
     o = parser.parse_args()
