@@ -107,8 +107,8 @@ void add_method(CLI::App& command, MethodOptions& method) {
   group
       ->add_option(
           "--normalize", method.normalize,
-          "columns: divide columns by scales found from the weights, stored in fp16 (default with gptq and mse); "
-          "rotation: and rotate rows, so that no weight stands out; or none")
+          "rotation: divide columns by scales found from the weights, then rotate rows, so that no weight stands out "
+          "(default with gptq and mse); columns: the scales alone; or none")
       ->type_name("N");
   group
       ->add_option("--calibration", method.calibration,

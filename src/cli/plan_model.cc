@@ -15,7 +15,7 @@ namespace {
 bool has_column_scales(const ErrorTable& table, const MethodOptions& method) {
   for (const MatrixErrors& m : table.matrices) {
     if (m.rows == 0 || m.schemes.empty()) continue;
-    const QuantizeOptions options{Fit::mse, method.axis, parse_metadata(method.metadata), Normalize::columns};
+    const QuantizeOptions options{Fit::mse, method.axis, parse_metadata(method.metadata), Normalize::rotation};
     return m.schemes.front().bytes == storage_bytes(parse_scheme(m.schemes.front().scheme), options, m.rows, m.cols);
   }
   return false;
@@ -26,7 +26,7 @@ void complete(MethodChoice& choice, bool runnable) {
   if (method.fit.empty()) method.fit = fit_name(runnable && method.axis == 1 ? Fit::gptq : Fit::mse);
   const Fit fit = parse_fit(method.fit);
   if (method.normalize.empty()) {
-    method.normalize = normalize_name(fit == Fit::gptq || fit == Fit::mse ? Normalize::columns : Normalize::none);
+    method.normalize = normalize_name(fit == Fit::gptq || fit == Fit::mse ? Normalize::rotation : Normalize::none);
   }
 }
 
@@ -66,7 +66,7 @@ MethodChoice choose_method(const ErrorTable& table, const MethodOptions& method,
   choice.objective = has_sensitivities(table) ? Objective::kl : Objective::rel;
   if (!objective.empty()) choice.objective = parse_objective(objective);
   if (method.normalize.empty()) {
-    choice.method.normalize = normalize_name(has_column_scales(table, method) ? Normalize::columns : Normalize::none);
+    choice.method.normalize = normalize_name(has_column_scales(table, method) ? Normalize::rotation : Normalize::none);
   }
   complete(choice, choice.objective == Objective::kl);
   return choice;

@@ -18,6 +18,7 @@
 #include "pipeline/calibrated_fit.h"
 #include "pipeline/checkpoint_writer.h"
 #include "pipeline/statistics.h"
+#include "schemes/normalize.h"
 #include "schemes/stored_matrix.h"
 
 namespace mxq {
@@ -139,7 +140,9 @@ WriteReport quantize_model(const std::filesystem::path& path, const std::filesys
   int64_t matrix_bytes = 0;
   for (const auto* tensor : matrices) {
     const Scheme scheme = schemes.at(tensor);
-    const QuantizedLayout layout = quantized_layout(scheme, file.quantize, tensor->rows(), tensor->cols());
+    QuantizedLayout layout = quantized_layout(scheme, file.quantize, tensor->rows(), tensor->cols());
+    const auto read_row = [&](int64_t row, float* to) { model->read_rows(*tensor, row, 1, to); };
+    layout.rotated &= !lies_on_grid(layout.rows, layout.cols, read_row, scheme, file.quantize);
     contents.tensors.push_back(quantized_output(tensor->matrix_name(), layout, [&, tensor, scheme] {
       return calibrated ? calibrated->quantizer.take(*tensor) : quantize_tensor(*model, *tensor, scheme, file.quantize);
     }));

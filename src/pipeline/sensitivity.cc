@@ -25,7 +25,7 @@ namespace mxq {
 namespace {
 
 /// Raised whenever probes give other numbers than before.
-constexpr int kSensitivityVersion = 3;
+constexpr int kSensitivityVersion = 4;
 
 /// A probe's share of what was measured that is its own at least, whatever the noise.
 constexpr double kLeastOwn = 0.05;

@@ -6,12 +6,10 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <optional>
 
 #include "base/half.h"
 #include "base/parallel.h"
 #include "mxq/error.h"
-#include "schemes/rotation.h"
 
 namespace mxq {
 
@@ -133,24 +131,6 @@ std::vector<float> column_scales(std::span<const MatrixView> matrices) {
   auto t = rounded(log_t, zero);
   if (may_overflow(stripes, t)) t.assign(size, 1.0f);
   return t;
-}
-
-NormalizedMatrix normalize_matrix(MatrixView matrix, Normalize normalize) {
-  NormalizedMatrix result;
-  result.view = matrix;
-  if (normalize == Normalize::none) return result;
-  result.scales = column_scales({&matrix, 1});
-  result.values.resize(static_cast<size_t>(matrix.size()));
-  const std::optional<Rotation> rotation =
-      normalize == Normalize::rotation ? std::optional<Rotation>(matrix.cols) : std::nullopt;
-  parallel_for(matrix.rows, [&](int64_t r) {
-    const float* from = matrix.data + r * matrix.cols;
-    float* to = result.values.data() + r * matrix.cols;
-    for (int64_t k = 0; k < matrix.cols; ++k) to[k] = from[k] / result.scales[static_cast<size_t>(k)];
-    if (rotation) rotation->apply(to);
-  });
-  result.view.data = result.values.data();
-  return result;
 }
 
 std::vector<std::byte> stored_column_scales(std::span<const float> scales) {

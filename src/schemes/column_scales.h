@@ -22,15 +22,6 @@ namespace mxq {
 /// Error(usage) for matrices of different K.
 std::vector<float> column_scales(std::span<const MatrixView> matrices);
 
-/// The matrix that is quantized in place of another one: that one itself, or with its columns divided, or with its rows
-/// rotated after that (rotation.h).
-struct NormalizedMatrix {
-  std::vector<float> scales;  // t; empty: the matrix itself
-  std::vector<float> values;
-  MatrixView view;
-};
-NormalizedMatrix normalize_matrix(MatrixView matrix, Normalize normalize);
-
 /// t as the checkpoint holds it, fp16.
 std::vector<std::byte> stored_column_scales(std::span<const float> scales);
 

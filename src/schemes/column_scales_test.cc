@@ -13,6 +13,7 @@
 #include "base/parallel.h"
 #include "mxq/error.h"
 #include "mxq/quantized_matrix.h"
+#include "schemes/normalize.h"
 
 namespace mxq {
 namespace {

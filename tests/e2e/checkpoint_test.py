@@ -159,6 +159,25 @@ class Checkpoint(MxqTest):
         before, after = read_folder(self.folder / "1q8"), read_folder(self.folder / "again")
         self.assertEqual(before["model.layers.0.mlp.up_proj.codes"], after["model.layers.0.mlp.up_proj.codes"])
 
+    def test_weights_on_a_grid_are_left_there(self):
+        small_model(self.folder / "model")
+        first = self.mxq_json("quantize", self.folder / "model", "--uniform", "b4g32", "--normalize", "none", "-o",
+                              self.folder / "once")
+        self.mxq("dequantize", self.folder / "once", "--dtype", "f32", "-o", self.folder / "gridded")
+        for scheme, rotated in (("b4g32", False), ("b3g32", True)):
+            result = self.check(self.folder / "gridded", self.folder / scheme, "--uniform", scheme)
+            self.assertEqual(result["quantize"]["normalize"], "rotation")
+            config = json.loads((self.folder / scheme / "config.json").read_text())["quantization_config"]
+            for name, entry in config["matrices"].items():
+                self.assertIs(entry["column_scales"], True)
+                self.assertIs(entry.get("rotated", False), rotated, name)
+            for name, matrix in result["matrices"].items():
+                lost = matrix["fnorm"] / first["matrices"][name]["fnorm"]
+                if rotated: self.assertGreater(lost, 1, name)
+                else: self.assertLess(lost, 0.3, name)
+        tensors = read_folder(self.folder / "b4g32")
+        for name in matrix_names(): self.assertEqual(set(floats(tensors[name + ".column_scales"])), {1.0})
+
     def test_column_scales_by_budget_plan_and_resumed(self):
         small_model(self.folder / "model")
         columns = ("--normalize", "columns")

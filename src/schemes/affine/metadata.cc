@@ -20,6 +20,28 @@ constexpr int kBoundedRounds = 5;
 
 }  // namespace
 
+double squared_error(const Block& block, int bits, const StoredBlock& stored) {
+  double sum = 0, errors[kTileLanes];
+  for (int t = 0; t < block.tile_count; ++t) {
+    const int slot = t * kTileLanes;
+    tile_squared_error(block.tile_data(t), block.tiles[t].n, (1 << bits) - 1, stored.inverse_scale + slot,
+                       stored.scale + slot, stored.zero + slot, errors);
+    for (int l = 0; l < block.tiles[t].lanes; ++l) sum += errors[l];
+  }
+  return sum;
+}
+
+double squared_rounding(const Block& block, const StoredBlock& stored) {
+  double sum = 0;
+  for (int t = 0; t < block.tile_count; ++t) {
+    for (int l = 0; l < block.tiles[t].lanes; ++l) {
+      const double step = stored.scale[t * kTileLanes + l];
+      sum += block.tiles[t].n * step * step / 12;
+    }
+  }
+  return sum;
+}
+
 uint16_t half_at_least(float value) {
   uint16_t bits = f16_from_f32(std::min(value, kLargestHalf));
   if (f32_from_f16(bits) < value && bits < 0x7bffu) ++bits;

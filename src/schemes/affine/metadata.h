@@ -28,6 +28,11 @@ void store_metadata(const Block& block, int bits, Fit fit, Metadata metadata, co
 void store_on_grid(const float* tile, const float* weights, int n, int bits, const MetadataSteps& steps,
                    const FittedBlock& fitted, StoredBlock& stored, float* error);
 
+/// Sum of (w - W)^2 over a block, as stored.
+double squared_error(const Block& block, int bits, const StoredBlock& stored);
+/// What that would be of weights that lie anywhere between the steps: step^2 / 12 each.
+double squared_rounding(const Block& block, const StoredBlock& stored);
+
 /// The smallest fp16 that is not below `value` (the largest finite one at most).
 uint16_t half_at_least(float value);
 

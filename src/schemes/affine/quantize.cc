@@ -19,6 +19,7 @@
 #include "schemes/affine/output.h"
 #include "schemes/affine/validate.h"
 #include "schemes/column_scales.h"
+#include "schemes/normalize.h"
 
 namespace mxq {
 
@@ -101,18 +102,6 @@ void write_codes(const Block& block, const Grouping& grouping, int bits, const S
   }
 }
 
-/// Sum of (w - W)^2 over a block.
-double squared_error(const Block& block, int bits, const StoredBlock& stored) {
-  double sum = 0, errors[kTileLanes];
-  for (int t = 0; t < block.tile_count; ++t) {
-    const int slot = t * kTileLanes;
-    tile_squared_error(block.tile_data(t), block.tiles[t].n, (1 << bits) - 1, stored.inverse_scale + slot,
-                       stored.scale + slot, stored.zero + slot, errors);
-    for (int l = 0; l < block.tiles[t].lanes; ++l) sum += errors[l];
-  }
-  return sum;
-}
-
 /// Sum of (w - W)^2 over a block of `original`, whose columns were divided by `scales` before the block was fitted:
 /// what quantizing, dequantizing and subtracting gives, in the same fp32 steps.
 double scaled_squared_error(const Block& block, const Grouping& grouping, int bits, const StoredBlock& stored,
@@ -150,6 +139,7 @@ QuantizedMatrix quantize_normalized(const NormalizedMatrix& normalized, const Sc
   using namespace affine;
   const MatrixView& matrix = normalized.view;
   QuantizedMatrix out = zeroed_matrix(quantized_layout(scheme, options, matrix.rows, matrix.cols));
+  out.layout.rotated = normalized.rotated;
   out.column_scales = stored_column_scales(normalized.scales);
 
   const Grouping grouping(matrix.rows, matrix.cols, scheme.group, options.axis);
@@ -204,6 +194,32 @@ double rotated_error(MatrixView matrix, const NormalizedMatrix& normalized, cons
   return std::sqrt(std::accumulate(sums.begin(), sums.end(), 0.0));
 }
 
+/// ||W - Q||_F where each column counts on its own: all widths of a group size are fitted at once.
+void measure_columns(MatrixView matrix, const NormalizedMatrix& normalized, std::span<const Scheme> schemes,
+                     const std::vector<size_t>& which_schemes, const QuantizeOptions& options,
+                     std::vector<double>& norms) {
+  using namespace affine;
+  const Grouping grouping(matrix.rows, matrix.cols, schemes[which_schemes.front()].group, options.axis);
+  std::vector<int> widths;
+  for (const size_t i : which_schemes) widths.push_back(schemes[i].bits);
+  // Summed block by block, then over the blocks in order, so that threads make no difference.
+  std::vector<double> sums(static_cast<size_t>(grouping.blocks()) * widths.size());
+  const auto measure = [&](const Block& block, size_t which, const FittedBlock& fitted) {
+    const int bits = widths[which];
+    StoredBlock stored;
+    store_metadata(block, bits, options.fit, options.metadata, fitted, stored);
+    sums[static_cast<size_t>(block.index) * widths.size() + which] =
+        normalized.scales.empty() ? squared_error(block, bits, stored)
+                                  : scaled_squared_error(block, grouping, bits, stored, matrix, normalized.scales);
+  };
+  fit_matrix(normalized.view, grouping, widths, options, measure);
+  for (size_t which = 0; which < widths.size(); ++which) {
+    double sum = 0;
+    for (size_t i = which; i < sums.size(); i += widths.size()) sum += sums[i];
+    norms[which_schemes[which]] = std::sqrt(sum);
+  }
+}
+
 }  // namespace
 
 QuantizedMatrix quantize_matrix(MatrixView matrix, const Scheme& scheme, const QuantizeOptions& options) {
@@ -212,46 +228,29 @@ QuantizedMatrix quantize_matrix(MatrixView matrix, const Scheme& scheme, const Q
   check_weight_only(options.fit, "quantize matrix");
   check_shape(matrix.rows, matrix.cols, "quantize matrix");
   check_finite(matrix, "quantize matrix");
-  return quantize_normalized(normalize_matrix(matrix, options.normalize), scheme, options);
+  return quantize_normalized(normalize_matrix(matrix, scheme, options), scheme, options);
 }
 
 std::vector<double> measure_matrix(MatrixView matrix, std::span<const Scheme> schemes, const QuantizeOptions& options) {
   using namespace affine;
   check_shape(matrix.rows, matrix.cols, "measure matrix");
   check_weight_only(options.fit, "measure matrix");
-  std::map<int, std::vector<size_t>> by_group;  // group size -> indices of schemes
-  for (size_t i = 0; i < schemes.size(); ++i) {
-    check_scheme(schemes[i], options, "measure matrix");
-    by_group[schemes[i].group].push_back(i);
-  }
+  for (const Scheme& scheme : schemes) check_scheme(scheme, options, "measure matrix");
   check_finite(matrix, "measure matrix");
-  const NormalizedMatrix normalized = normalize_matrix(matrix, options.normalize);
   std::vector<double> norms(schemes.size(), 0.0);
-  if (options.normalize == Normalize::rotation) {
-    for (size_t i = 0; i < schemes.size(); ++i) norms[i] = rotated_error(matrix, normalized, schemes[i], options);
-    return norms;
-  }
-  for (const auto& [group, which_schemes] : by_group) {
-    const Grouping grouping(matrix.rows, matrix.cols, group, options.axis);
-    std::vector<int> widths;
-    for (const size_t i : which_schemes) widths.push_back(schemes[i].bits);
-    // Summed block by block, then over the blocks in order, so that threads make no difference.
-    std::vector<double> sums(static_cast<size_t>(grouping.blocks()) * widths.size());
-    const auto measure = [&](const Block& block, size_t which, const FittedBlock& fitted) {
-      const int bits = widths[which];
-      StoredBlock stored;
-      store_metadata(block, bits, options.fit, options.metadata, fitted, stored);
-      sums[static_cast<size_t>(block.index) * widths.size() + which] =
-          normalized.scales.empty() ? squared_error(block, bits, stored)
-                                    : scaled_squared_error(block, grouping, bits, stored, matrix, normalized.scales);
-    };
-    fit_matrix(normalized.view, grouping, widths, options, measure);
-    for (size_t which = 0; which < widths.size(); ++which) {
-      double sum = 0;
-      for (size_t i = which; i < sums.size(); i += widths.size()) sum += sums[i];
-      norms[which_schemes[which]] = std::sqrt(sum);
+  const NormalizedMatrix normalized = normalize_matrix(matrix, options.normalize), as_it_is{{}, {}, matrix};
+  std::map<int, std::vector<size_t>> by_group, on_grid;  // group size -> indices of schemes
+  for (size_t i = 0; i < schemes.size(); ++i) {
+    if (options.normalize != Normalize::none && lies_on_grid(matrix, schemes[i], options)) {
+      on_grid[schemes[i].group].push_back(i);
+    } else if (normalized.rotated) {
+      norms[i] = rotated_error(matrix, normalized, schemes[i], options);
+    } else {
+      by_group[schemes[i].group].push_back(i);
     }
   }
+  for (const auto& [group, which] : by_group) measure_columns(matrix, normalized, schemes, which, options, norms);
+  for (const auto& [group, which] : on_grid) measure_columns(matrix, as_it_is, schemes, which, options, norms);
   return norms;
 }
 

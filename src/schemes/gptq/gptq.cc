@@ -15,6 +15,7 @@
 #include "schemes/affine/validate.h"
 #include "schemes/column_scales.h"
 #include "schemes/gptq/grids.h"
+#include "schemes/normalize.h"
 
 namespace mxq {
 
@@ -209,6 +210,11 @@ QuantizedMatrix quantize_matrix_gptq(MatrixView matrix, const FeedbackFactor& fa
   if (factor.cols() != matrix.cols) {
     throw Error(ErrorCode::usage, kOperation,
                 fmt::format("second moments of {} columns for {}", factor.cols(), matrix.cols), "the same");
+  }
+  if (options.normalize != Normalize::none && lies_on_grid(matrix, scheme, options)) {
+    QuantizeOptions nearest = options;  // what is lost is the metadata's rounding alone: nothing to feed back
+    nearest.fit = Fit::mse;
+    return quantize_matrix(matrix, scheme, nearest);
   }
   QuantizedMatrix out = zeroed_matrix(quantized_layout(scheme, options, matrix.rows, matrix.cols));
   const NormalizedMatrix normalized = normalize_matrix(matrix, options.normalize);
