@@ -7,10 +7,10 @@
 Every row is a checkpoint that is written and evaluated: `mxq quantize MODEL FLAGS`, `mxq eval --against MODEL` on windows of
 512 tokens of FILE (default: WikiText-2's test text from 62 to 85 % of it; degrid.py's copy was distilled on the first 60 %).
 Rows that are in --out already are not made again. Then prints the tables and the targets that they meet or miss.
-  headline     default (kl, gptq on the model's own text, column scales) and uniform hqq, mse, gptq at b4g64, b3g64, b3g32
+  headline     default (kl, gptq on the model's own text, rotation) and uniform hqq, mse, gptq at b4g64, b3g64, b3g32
   sizes        default at sizes of all weight files: the embedding planned too, or left as it is
-  budgets      kl with mse, no column scales, against the better of uniform hqq and mse, at 12 budgets
-  fits         uniform hqq, mse, mse with column scales over all b2, b3, b4 schemes
+  budgets      kl with mse, nothing normalized, against the better of uniform hqq and mse, at 12 budgets
+  fits         uniform hqq, mse, mse with column scales and with rotation over all b2, b3, b4 schemes
   objectives   f, f2, rel and kl with mse and with gptq, at 5 budgets
   calibration  gptq on the model's own text against as many tokens of WikiText-2 that are not scored
   sinq         the sinq package, uniform (scripts/setup.sh --sinq), against the default at the same nominal bits
@@ -79,19 +79,20 @@ def verdict(ratio, target): return f'{ratio:.2f}' + ('' if target is None else f
 
 
 def headline(b):
-    print('| bits | uniform | hqq | mse | gptq | gptq, columns | **default** | perplexity (original) | default / hqq | default / same fit |')
-    print('|---|---|---|---|---|---|---|---|---|---|')
+    print('| bits | uniform | hqq | mse | gptq | gptq, columns | gptq, rotation | **default** | perplexity (original) | default / hqq | '
+          'default / same fit |')
+    print('|---|---|---|---|---|---|---|---|---|---|---|')
     for scheme in HEADLINE:
-        hqq = b.kl('--uniform', scheme, '--fit', 'hqq', '--normalize', 'none')
-        mse = b.kl('--uniform', scheme, *DATA)
-        gptq = b.kl('--uniform', scheme, '--fit', 'gptq', '--normalize', 'none')
-        columns = b.row('--uniform', scheme, '--fit', 'gptq', '--normalize', 'columns')
+        hqq, mse = (b.kl('--uniform', scheme, '--fit', fit, '--normalize', 'none') for fit in ('hqq', 'mse'))
+        gptq, columns, rotation = (b.row('--uniform', scheme, '--fit', 'gptq', '--normalize', normalize)
+                                   for normalize in ('none', 'columns', 'rotation'))
         # Never more bytes than uniform hqq: column scales are paid for out of the budget.
         default = b.row('--bits', round(NOMINAL[scheme], 4))
-        same = b.kl('--bits', round(columns['bits'], 4))
-        print(f'| {NOMINAL[scheme]:.3f} | {scheme} | {hqq:.3f} | {mse:.3f} | {gptq:.3f} | {columns["kl"]:.3f} | **{default["kl"]:.3f}** | '
-              f'{default["perplexity"]:.1f} ({default["original"]:.1f}) | {verdict(default["kl"] / hqq, TARGET_HQQ[scheme])} | '
-              f'{verdict(same / columns["kl"], TARGET_SAME_FIT[scheme])} |', flush=True)
+        same = b.kl('--bits', round(rotation['bits'], 4))
+        print(f'| {NOMINAL[scheme]:.3f} | {scheme} | {hqq:.3f} | {mse:.3f} | {gptq["kl"]:.3f} | {columns["kl"]:.3f} | '
+              f'{rotation["kl"]:.3f} | **{default["kl"]:.3f}** | {default["perplexity"]:.1f} ({default["original"]:.1f}) | '
+              f'{verdict(default["kl"] / hqq, TARGET_HQQ[scheme])} | {verdict(same / rotation["kl"], TARGET_SAME_FIT[scheme])} |',
+              flush=True)
     print('\n"Default / same fit" at the bytes of the uniform checkpoint, its column scales included.')
 
 
@@ -121,37 +122,39 @@ def budgets(b):
 
 
 def fits(b):
-    print('| scheme | hqq | mse | mse / hqq | mse, columns | mse, columns / hqq |')
-    print('|---|---|---|---|---|---|')
-    plain, columns = {}, {}
+    print('| scheme | hqq | mse | mse / hqq | mse, columns | / hqq | mse, rotation | / hqq |')
+    print('|---|---|---|---|---|---|---|---|')
+    ratios = {'none': {}, 'columns': {}, 'rotation': {}}
     for scheme in NOMINAL:
         if scheme.startswith('b8'): continue
-        hqq, mse, both = (b.kl('--uniform', scheme, '--fit', fit, '--normalize', normalize)
-                          for fit, normalize in (('hqq', 'none'), ('mse', 'none'), ('mse', 'columns')))
-        plain[scheme], columns[scheme] = mse / hqq, both / hqq
-        print(f'| {scheme} | {hqq:.4f} | {mse:.4f} | {plain[scheme]:.3f} | {both:.4f} | {columns[scheme]:.3f} |', flush=True)
-    mean = lambda values, widths: statistics.mean(v for s, v in values.items() if s[1] in widths)
-    print(f'\nmse / hqq, mean: b2 and b3 {verdict(mean(plain, "23"), 0.9)}, b4 {verdict(mean(plain, "4"), 1.0)}; '
-          f'mse with columns / hqq over b3 and b4: {verdict(mean(columns, "34"), 0.60)}')
+        hqq, cells = b.kl('--uniform', scheme, '--fit', 'hqq', '--normalize', 'none'), ''
+        for normalize, found in ratios.items():
+            kl = b.kl('--uniform', scheme, '--fit', 'mse', '--normalize', normalize)
+            found[scheme] = kl / hqq
+            cells += f' {kl:.4f} | {found[scheme]:.3f} |'
+        print(f'| {scheme} | {hqq:.4f} |{cells}', flush=True)
+    mean = lambda normalize, widths: statistics.mean(v for s, v in ratios[normalize].items() if s[1] in widths)
+    print(f'\nmse / hqq, mean: b2 and b3 {verdict(mean("none", "23"), 0.9)}, b4 {verdict(mean("none", "4"), 1.0)}; over b3 and b4 '
+          f'with columns {verdict(mean("columns", "34"), 0.60)}, with rotation {verdict(mean("rotation", "34"), 0.60)}')
 
 
 def objectives(b):
-    print('| bits | f | f2 | rel | kl | rel, columns | kl, columns | f, gptq | rel, gptq, columns | default |')
-    print('|---|---|---|---|---|---|---|---|---|---|')
+    print('| bits | f | f2 | rel | kl | rel, columns | kl, columns | rel, rotation | kl, rotation | f, gptq | rel, gptq, rotation | default |')
+    print('|---|---|---|---|---|---|---|---|---|---|---|---|')
     for bits in (2.75, 3.25, 3.75, 4.25, 5.0):
         cells = [b.kl('--bits', bits, '--objective', o, *PLAIN) for o in ('f', 'f2', 'rel', 'kl')]
-        cells += [b.kl('--bits', bits, '--objective', o, '--schemes', 'paper', '--fit', 'mse', '--normalize', 'columns')
-                  for o in ('rel', 'kl')]
-        cells += [b.kl('--bits', bits, '--objective', 'f', '--fit', 'gptq', '--normalize', 'none'),
-                  b.kl('--bits', bits, '--objective', 'rel', '--fit', 'gptq', '--normalize', 'columns'), b.kl('--bits', bits)]
+        cells += [b.kl('--bits', bits, '--objective', o, '--schemes', 'paper', '--fit', 'mse', '--normalize', normalize)
+                  for normalize in ('columns', 'rotation') for o in ('rel', 'kl')]
+        cells += [b.kl('--bits', bits, '--objective', o, '--fit', 'gptq', '--normalize', normalize)
+                  for o, normalize in (('f', 'none'), ('rel', 'rotation'))] + [b.kl('--bits', bits)]
         print(f'| {bits} | ' + ' | '.join(f'{kl:.4f}' for kl in cells) + ' |', flush=True)
 
 
 def calibration(b):
     for scheme in ('b3g64', 'b4g64'):
-        flags = ('--uniform', scheme, '--fit', 'gptq', '--normalize', 'columns')
+        flags = ('--uniform', scheme, '--fit', 'gptq', '--normalize', 'rotation')
         own, wiki = b.kl(*flags), b.kl(*flags, '--calibration', 'WIKITEXT')
-        print(f'{scheme}, gptq and columns: KL {own:.4f} calibrated on the model\'s own text, {wiki:.4f} on WikiText-2: '
+        print(f'{scheme}, gptq and rotation: KL {own:.4f} calibrated on the model\'s own text, {wiki:.4f} on WikiText-2: '
               f'{verdict(own / wiki, 1.25)}', flush=True)
 
 

@@ -56,14 +56,13 @@ bool lies_on_grid(int64_t rows, int64_t cols, const RowReader& read_row, const S
     double error = 0, rounding = 0;
   };
   std::vector<Sums> blocks(static_cast<size_t>(grouping.blocks()));
-  affine::fit_matrix(
-      {sample.data(), sampled, cols}, grouping, {&scheme.bits, 1}, plain,
-      [&](const affine::Block& block, size_t, const affine::FittedBlock& fitted) {
-        affine::StoredBlock stored;
-        affine::store_metadata(block, scheme.bits, plain.fit, plain.metadata, fitted, stored);
-        blocks[static_cast<size_t>(block.index)] = {affine::squared_error(block, scheme.bits, stored),
-                                                    affine::squared_rounding(block, stored)};
-      });
+  affine::fit_matrix({sample.data(), sampled, cols}, grouping, {&scheme.bits, 1}, plain,
+                     [&](const affine::Block& block, size_t, const affine::FittedBlock& fitted) {
+                       affine::StoredBlock stored;
+                       affine::store_metadata(block, scheme.bits, plain.fit, plain.metadata, fitted, stored);
+                       blocks[static_cast<size_t>(block.index)] = {affine::squared_error(block, scheme.bits, stored),
+                                                                   affine::squared_rounding(block, stored)};
+                     });
   Sums all;
   for (const Sums& block : blocks) {
     all.error += block.error;
