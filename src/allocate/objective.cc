@@ -7,6 +7,7 @@
 #include <cmath>
 #include <utility>
 
+#include "base/named.h"
 #include "mxq/error.h"
 
 namespace mxq {
@@ -15,30 +16,10 @@ namespace {
 
 constexpr const char* kReference = "b4g64";
 
-constexpr std::array<std::pair<Objective, std::string_view>, 4> kObjectives{
-    {{Objective::kl, "kl"}, {Objective::rel, "rel"}, {Objective::f2, "f2"}, {Objective::f, "f"}}};
+constexpr Named<Objective> kObjectives[] = {
+    {"kl", Objective::kl}, {"rel", Objective::rel}, {"f2", Objective::f2}, {"f", Objective::f}};
 
-constexpr std::array<std::pair<Solver, std::string_view>, 2> kSolvers{
-    {{Solver::exact, "exact"}, {Solver::highs, "highs"}}};
-
-template <typename Value, size_t N>
-std::string_view name_of(const std::array<std::pair<Value, std::string_view>, N>& names, Value value) {
-  for (const auto& [v, name] : names) {
-    if (v == value) return name;
-  }
-  return "?";
-}
-
-template <typename Value, size_t N>
-Value parse(const std::array<std::pair<Value, std::string_view>, N>& names, std::string_view text, const char* what) {
-  std::string known;
-  for (const auto& [value, name] : names) {
-    if (name == text) return value;
-    known += known.empty() ? "" : ", ";
-    known += name;
-  }
-  throw Error(ErrorCode::usage, fmt::format("parse the {}", what), fmt::format("'{}'", text), known);
-}
+constexpr Named<Solver> kSolvers[] = {{"exact", Solver::exact}, {"highs", Solver::highs}};
 
 double largest_error(const MatrixErrors& matrix) {
   double largest = 0;
@@ -89,13 +70,13 @@ std::string_view objective_name(Objective objective) {
   return name_of(kObjectives, objective);
 }
 Objective parse_objective(std::string_view name) {
-  return parse(kObjectives, name, "objective");
+  return parse_named(kObjectives, "objective", name);
 }
 std::string_view solver_name(Solver solver) {
   return name_of(kSolvers, solver);
 }
 Solver parse_solver(std::string_view name) {
-  return parse(kSolvers, name, "solver");
+  return parse_named(kSolvers, "solver", name);
 }
 
 std::vector<std::vector<double>> objective_costs(const ErrorTable& table, Objective objective) {

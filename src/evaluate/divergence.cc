@@ -56,15 +56,11 @@ Comparison compare(Decoder& model, Decoder& base, const Windows& windows, int64_
       pairs.same_top[i] = row.base_top == row.other_top ? 1 : 0;
     });
   });
-  Comparison result;
-  result.base = perplexity_of_losses(windows, pairs.base_loss);
-  result.model = perplexity_of_losses(windows, pairs.loss);
-  result.kl = divergence_of(pairs, weights);
   const double seconds = watch.seconds();
-  for (Perplexity* each : {&result.model, &result.base}) {
-    each->seconds = seconds;
-    each->tokens_per_second = static_cast<double>(window_tokens(windows.windows)) / seconds;
-  }
+  Comparison result;
+  result.base = perplexity_of_losses(windows, pairs.base_loss, seconds);
+  result.model = perplexity_of_losses(windows, pairs.loss, seconds);
+  result.kl = divergence_of(pairs, weights);
   return result;
 }
 

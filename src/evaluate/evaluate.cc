@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/named.h"
 #include "evaluate/divergence.h"
 #include "evaluate/perplexity.h"
 #include "evaluate/sample.h"
@@ -20,6 +21,8 @@
 namespace mxq {
 
 namespace {
+
+constexpr Named<Recipe> kRecipes[] = {{"hf", Recipe::hf}, {"llama.cpp", Recipe::llama_cpp}};
 
 namespace fs = std::filesystem;
 
@@ -84,14 +87,10 @@ Comparison compare_on(const ModelSource& model, Decoder& base_decoder, const Mod
 }  // namespace
 
 std::string_view recipe_name(Recipe recipe) {
-  return recipe == Recipe::hf ? "hf" : "llama.cpp";
+  return name_of(kRecipes, recipe);
 }
-
 Recipe parse_recipe(std::string_view name) {
-  for (const Recipe recipe : {Recipe::hf, Recipe::llama_cpp}) {
-    if (name == recipe_name(recipe)) return recipe;
-  }
-  throw Error(ErrorCode::usage, "recipe", fmt::format("'{}'", name), "hf or llama.cpp");
+  return parse_named(kRecipes, "recipe", name);
 }
 
 Perplexity measure_perplexity(const fs::path& path, const std::string& text, const PerplexityOptions& options,

@@ -14,7 +14,7 @@
 
 namespace mxq {
 
-Perplexity perplexity_of_losses(const Windows& windows, std::span<const double> losses) {
+Perplexity perplexity_of_losses(const Windows& windows, std::span<const double> losses, double seconds) {
   for (size_t i = 0; i < losses.size(); ++i) {
     // Hidden states are checked by the decoder, so only the output matrix can do this.
     if (!std::isfinite(losses[i])) {
@@ -32,6 +32,8 @@ Perplexity perplexity_of_losses(const Windows& windows, std::span<const double> 
   result.standard_error = result.perplexity * nll.error;
   result.tokens = windows.tokens;
   result.windows = static_cast<int64_t>(windows.windows.size());
+  result.seconds = seconds;
+  result.tokens_per_second = static_cast<double>(window_tokens(windows.windows)) / seconds;
   return result;
 }
 
@@ -48,10 +50,7 @@ Perplexity perplexity_of(Decoder& decoder, const Windows& windows, int64_t batch
           static_cast<double>(log_sum_exp(row, vocab)) - row[block.targets[static_cast<size_t>(r)]];
     });
   });
-  Perplexity result = perplexity_of_losses(windows, losses);
-  result.seconds = watch.seconds();
-  result.tokens_per_second = static_cast<double>(window_tokens(windows.windows)) / result.seconds;
-  return result;
+  return perplexity_of_losses(windows, losses, watch.seconds());
 }
 
 }  // namespace mxq

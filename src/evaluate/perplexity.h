@@ -9,9 +9,9 @@
 
 namespace mxq {
 
-/// From the losses (-ln p) of all predictions that count. Throws Error(not_finite) for one that is none. Times and
-/// weight_bytes stay 0.
-Perplexity perplexity_of_losses(const Windows& windows, std::span<const double> losses);
+/// From the losses (-ln p) of all predictions that count, which took so long. Throws Error(not_finite) for one that is
+/// none. weight_bytes stays 0.
+Perplexity perplexity_of_losses(const Windows& windows, std::span<const double> losses, double seconds);
 
 /// weight_bytes stays 0.
 Perplexity perplexity_of(Decoder& decoder, const Windows& windows, int64_t batch_tokens, Progress& progress);

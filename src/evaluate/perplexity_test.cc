@@ -106,12 +106,12 @@ TEST_F(Perplexities, TokensOutsideTheVocabularyAreRefused) {
 
 TEST(PerplexityOfLosses, NamesWhatIsNoNumber) {
   const Windows windows = whole_sequences({{1, 2, 3}});
-  EXPECT_NEAR(perplexity_of_losses(windows, std::vector<double>{1, 2}).perplexity, std::exp(1.5), 1e-12);
+  EXPECT_NEAR(perplexity_of_losses(windows, std::vector<double>{1, 2}, 1).perplexity, std::exp(1.5), 1e-12);
   expect_error(ErrorCode::not_finite, "prediction 1", [&] {
-    perplexity_of_losses(windows, std::vector<double>{1, std::nan("")});
+    perplexity_of_losses(windows, std::vector<double>{1, std::nan("")}, 1);
   });
   expect_error(ErrorCode::not_finite, "perplexity exp(", [&] {
-    perplexity_of_losses(windows, std::vector<double>{1e4, 1e4});
+    perplexity_of_losses(windows, std::vector<double>{1e4, 1e4}, 1);
   });
 }
 

@@ -49,10 +49,8 @@ CalibratedQuantizer::CalibratedQuantizer(const ModelSource& model, Decoder& deco
       options_(options) {}
 
 void CalibratedQuantizer::quantize(const SourceTensor& tensor, const Scheme& scheme, const FeedbackFactor* factor) {
-  std::vector<float> weights(static_cast<size_t>(tensor.elements()));
-  model_.read(tensor, weights.data());
+  const auto weights = read_finite(model_, tensor);
   const MatrixView matrix{weights.data(), tensor.rows(), tensor.cols()};
-  moments(matrix, tensor.name);  // refuses NaN and infinity by name
   ready_.emplace(&tensor, factor != nullptr ? quantize_matrix_gptq(matrix, *factor, scheme, options_)
                                             : quantize_matrix(matrix, scheme, tabled(options_)));
   model_.done(tensor);

@@ -4,29 +4,23 @@
 
 #include <utility>
 
+#include "base/named.h"
 #include "mxq/error.h"
 
 namespace mxq {
 
 namespace {
 
-constexpr std::pair<std::string_view, Calibration::Text> kTexts[] = {
+constexpr Named<Calibration::Text> kTexts[] = {
     {"none", Calibration::Text::none}, {"self", Calibration::Text::self}, {"file", Calibration::Text::file}};
 
 }  // namespace
 
 std::string_view calibration_text_name(Calibration::Text text) {
-  for (const auto& [name, value] : kTexts) {
-    if (value == text) return name;
-  }
-  return "unknown";
+  return name_of(kTexts, text);
 }
-
 Calibration::Text parse_calibration_text(std::string_view name) {
-  for (const auto& [known, value] : kTexts) {
-    if (known == name) return value;
-  }
-  throw Error(ErrorCode::usage, "calibration text", fmt::format("'{}'", name), "none, self or file");
+  return parse_named(kTexts, "calibration text", name);
 }
 
 void check_calibration(const Calibration& calibration, const QuantizeOptions& options) {

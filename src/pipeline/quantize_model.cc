@@ -57,11 +57,8 @@ std::unordered_map<const SourceTensor*, Scheme> match_plan(const ModelSource& mo
 
 QuantizedMatrix quantize_tensor(const ModelSource& model, const SourceTensor& tensor, const Scheme& scheme,
                                 const QuantizeOptions& options) {
-  std::vector<float> weights(static_cast<size_t>(tensor.elements()));
-  model.read(tensor, weights.data());
-  const MatrixView matrix{weights.data(), tensor.rows(), tensor.cols()};
-  moments(matrix, tensor.name);  // refuses NaN and infinity by name
-  QuantizedMatrix quantized = quantize_matrix(matrix, scheme, options);
+  const auto weights = read_finite(model, tensor);
+  QuantizedMatrix quantized = quantize_matrix({weights.data(), tensor.rows(), tensor.cols()}, scheme, options);
   model.done(tensor);
   return quantized;
 }

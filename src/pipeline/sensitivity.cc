@@ -132,10 +132,7 @@ CalibrationText texts_of(const ModelSource& model, Decoder& decoder, const Sensi
 std::optional<std::string> why_not_runnable(const std::filesystem::path& path) {
   try {
     const auto model = open_model(path);
-    const auto& known = decoder_architectures();
-    if (std::find(known.begin(), known.end(), model->architecture()) == known.end()) {
-      return fmt::format("architecture '{}' cannot be run; {}", model->architecture(), fmt::join(known, ", "));
-    }
+    runnable_config(*model);
     open_model_tokenizer(*model);
     return {};
   } catch (const Error& error) {

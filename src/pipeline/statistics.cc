@@ -67,6 +67,13 @@ Moments moments(MatrixView matrix, const std::string& name) {
   return {std::sqrt(sums[1]), std::isfinite(kurtosis) ? kurtosis : 0};
 }
 
+std::vector<float> read_finite(const ModelSource& model, const SourceTensor& tensor) {
+  std::vector<float> weights(static_cast<size_t>(tensor.elements()));
+  model.read(tensor, weights.data());
+  moments({weights.data(), tensor.rows(), tensor.cols()}, tensor.name);
+  return weights;
+}
+
 std::array<double, 5> magnitude_percentiles(MatrixView matrix) {
   std::array<double, 5> result{};
   const int64_t size = matrix.size();

@@ -4,7 +4,9 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <vector>
 
+#include "model/model_source.h"
 #include "mxq/inspect.h"
 #include "mxq/tensor.h"
 
@@ -18,6 +20,9 @@ struct Moments {
 /// In fp64, the same bits whatever the thread count. Throws Error(not_finite) naming `name`, row and column of the
 /// first weight that is NaN or infinite.
 Moments moments(MatrixView matrix, const std::string& name);
+
+/// The weights of a matrix. Throws Error(not_finite) naming it, row and column of the first that is none.
+std::vector<float> read_finite(const ModelSource& model, const SourceTensor& tensor);
 
 /// kPercentiles of |w|. Uses a copy of the matrix. All zero for an empty one.
 std::array<double, 5> magnitude_percentiles(MatrixView matrix);

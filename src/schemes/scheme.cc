@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/bitpack.h"
+#include "base/named.h"
 #include "mxq/error.h"
 #include "mxq/quantized_matrix.h"
 
@@ -12,36 +13,10 @@ namespace mxq {
 
 namespace {
 
-template <typename Value>
-struct Named {
-  std::string_view name;
-  Value value;
-};
-
 constexpr Named<Fit> kFits[] = {{"rtn", Fit::rtn}, {"hqq", Fit::hqq}, {"mse", Fit::mse}, {"gptq", Fit::gptq}};
 constexpr Named<Metadata> kMetadata[] = {{"q8", Metadata::q8}, {"f16", Metadata::f16}, {"f32", Metadata::f32}};
 constexpr Named<Normalize> kNormalize[] = {
     {"none", Normalize::none}, {"columns", Normalize::columns}, {"rotation", Normalize::rotation}};
-
-template <typename Value, size_t n>
-Value parse_named(const Named<Value> (&known)[n], std::string_view what, std::string_view name) {
-  std::string names;
-  for (const auto& entry : known) {
-    if (entry.name == name) return entry.value;
-    names += names.empty() ? "" : ", ";
-    names += entry.name;
-  }
-  throw Error(ErrorCode::usage, fmt::format("parse {}", what), fmt::format("'{}'", name),
-              fmt::format("known: {}", names));
-}
-
-template <typename Value, size_t n>
-std::string_view name_of(const Named<Value> (&known)[n], Value value) {
-  for (const auto& entry : known) {
-    if (entry.value == value) return entry.name;
-  }
-  return "unknown";
-}
 
 }  // namespace
 

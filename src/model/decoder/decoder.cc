@@ -17,10 +17,8 @@
 
 namespace mxq {
 
-namespace {
-
 ModelConfig runnable_config(const ModelSource& model) {
-  const auto& known = decoder_architectures();
+  static const std::vector<std::string> known{"llama", "mistral", "qwen2", "qwen3"};
   const std::string given =
       model.config() ? fmt::format("architecture '{}'", model.architecture()) : "a model without config.json";
   if (!model.config() || std::find(known.begin(), known.end(), model.architecture()) == known.end()) {
@@ -43,13 +41,6 @@ ModelConfig runnable_config(const ModelSource& model) {
                 fmt::format("{}: {} heads of {} by the config", rows, config.num_attention_heads, config.head_dim));
   }
   return config;
-}
-
-}  // namespace
-
-const std::vector<std::string>& decoder_architectures() {
-  static const std::vector<std::string> names{"llama", "mistral", "qwen2", "qwen3"};
-  return names;
 }
 
 std::span<const std::string_view> modules_of(LayerInput input) {

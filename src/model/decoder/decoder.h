@@ -15,8 +15,9 @@
 
 namespace mxq {
 
-/// model_type of the decoders that can be run: llama (Llama 2 and 3, SmolLM), mistral, qwen2, qwen3.
-const std::vector<std::string>& decoder_architectures();
+/// The config of a model that can be run: llama (Llama 2 and 3, SmolLM), mistral, qwen2, qwen3. Throws Error(unsupported)
+/// naming the architecture and these for others, Error(invalid_file) for heads that cannot be.
+ModelConfig runnable_config(const ModelSource& model);
 
 /// What a decoder remembers of a sequence, so that it can be continued. Belongs to one decoder.
 struct KvCache {
