@@ -10,7 +10,7 @@ Rows that are in --out already are not made again. Then prints the tables and th
   headline     default (kl, gptq on the model's own text, rotation) and uniform hqq, mse, gptq at b4g64, b3g64, b3g32
   sizes        default at sizes of all weight files: the embedding planned too, or left as it is
   budgets      kl with mse, nothing normalized, against the better of uniform hqq and mse, at 12 budgets
-  fits         uniform hqq, mse, mse with column scales and with rotation over all b2, b3, b4 schemes
+  fits         uniform hqq, mse, mse with column scales and with rotation, gptq with rotation over all b2, b3, b4 schemes
   objectives   f, f2, rel and kl with mse and with gptq, at 5 budgets
   calibration  gptq on the model's own text against as many tokens of WikiText-2 that are not scored
   sinq         the sinq package, uniform (scripts/setup.sh --sinq), against the default at the same nominal bits
@@ -122,8 +122,8 @@ def budgets(b):
 
 
 def fits(b):
-    print('| scheme | hqq | mse | mse / hqq | mse, columns | / hqq | mse, rotation | / hqq |')
-    print('|---|---|---|---|---|---|---|---|')
+    print('| scheme | hqq | mse | mse / hqq | mse, columns | / hqq | mse, rotation | / hqq | gptq, rotation | / hqq |')
+    print('|---|---|---|---|---|---|---|---|---|---|')
     ratios = {'none': {}, 'columns': {}, 'rotation': {}}
     for scheme in NOMINAL:
         if scheme.startswith('b8'): continue
@@ -132,6 +132,8 @@ def fits(b):
             kl = b.kl('--uniform', scheme, '--fit', 'mse', '--normalize', normalize)
             found[scheme] = kl / hqq
             cells += f' {kl:.4f} | {found[scheme]:.3f} |'
+        gptq = b.kl('--uniform', scheme, '--fit', 'gptq', '--normalize', 'rotation')
+        cells += f' {gptq:.4f} | {gptq / hqq:.3f} |'
         print(f'| {scheme} | {hqq:.4f} |{cells}', flush=True)
     mean = lambda normalize, widths: statistics.mean(v for s, v in ratios[normalize].items() if s[1] in widths)
     print(f'\nmse / hqq, mean: b2 and b3 {verdict(mean("none", "23"), 0.9)}, b4 {verdict(mean("none", "4"), 1.0)}; over b3 and b4 '
@@ -172,7 +174,9 @@ def sinq(b):
             shutil.rmtree(out)
             if b.o.out: b.o.out.write_text(json.dumps(b.rows, indent=1))
         peer, default = b.rows[key]['kl'], b.kl('--bits', round(NOMINAL[scheme], 4))
-        print(f'{scheme}: KL {peer:.4f} by the sinq package, {default:.4f} by default: {verdict(default / peer, target)}', flush=True)
+        ours = b.kl('--uniform', scheme, '--fit', 'sinq', '--metadata', 'f32')
+        print(f'{scheme}: KL {peer:.4f} by the sinq package, {ours:.4f} by our --fit sinq (unquantized metadata, as there), '
+              f'{default:.4f} by default: {verdict(default / peer, target)}', flush=True)
 
 
 def main():

@@ -11,6 +11,7 @@ import argparse, csv, json, math, pathlib
 import matplotlib
 matplotlib.use('svg')
 import matplotlib.pyplot as plt
+import matplotlib.ticker
 
 plt.rcParams.update({'svg.hashsalt': 'mxq', 'font.size': 10, 'axes.grid': True, 'grid.alpha': 0.3, 'figure.figsize': (7, 4.6),
                      'axes.spines.top': False, 'axes.spines.right': False, 'svg.fonttype': 'none'})
@@ -28,22 +29,27 @@ def series_of(flags):
     if has('--calibration'): return None
     if has('--uniform', '--fit hqq'): return 'uniform hqq'
     if has('--uniform', '--fit mse', '--normalize none'): return 'uniform mse'
-    if has('--uniform', '--fit mse', '--normalize columns'): return 'uniform mse, columns'
-    if has('--uniform', '--fit gptq', '--normalize columns'): return 'uniform gptq, columns'
+    if has('--uniform', '--fit mse', '--normalize rotation'): return 'uniform mse, rotation'
+    if has('--uniform', '--fit gptq', '--normalize rotation'): return 'uniform gptq, rotation'
+    if has('--objective kl', '--fit mse', '--normalize rotation'): return 'kl, mse, rotation'
     if has('--objective kl', '--fit mse', '--normalize none'): return 'kl, mse'
-    if flags.startswith('--bits') and '--objective' not in flags and '--fit' not in flags: return 'default: kl, gptq, columns'
+    if flags.startswith('--bits') and '--objective' not in flags and '--fit' not in flags: return 'default: kl, gptq, rotation'
     return None
 
 
-STYLE = {'uniform hqq': ('#888888', 's', '--'), 'uniform mse': ('#b07aa1', 'D', '--'), 'uniform mse, columns': ('#76b7b2', 'v', '--'),
-         'uniform gptq, columns': ('#f28e2b', '^', '--'), 'kl, mse': ('#59a14f', 'o', '-'), 'default: kl, gptq, columns': ('#e15759', 'o', '-')}
+STYLE = {'uniform hqq': ('#888888', 's', '--'), 'uniform mse': ('#b07aa1', 'D', '--'), 'uniform mse, rotation': ('#76b7b2', 'v', '--'),
+         'uniform gptq, rotation': ('#f28e2b', '^', '--'), 'kl, mse': ('#59a14f', 'o', '-'),
+         'kl, mse, rotation': ('#4e79a7', 'o', '-'), 'default: kl, gptq, rotation': ('#e15759', 'o', '-')}
+
+
+WINDOWS = 16  # of the rows that are drawn: quality.py's tables of all budgets and schemes
 
 
 def frontier(results, path):
     lines = {}
     for key, row in json.loads(results.read_text()).items():
-        flags = key.rsplit(' @', 1)[0]
-        if 'bits' in row and (name := series_of(flags)): lines.setdefault(name, {})[row['bits']] = row['kl']
+        flags, windows = key.rsplit(' @', 1)
+        if int(windows) == WINDOWS and 'bits' in row and (name := series_of(flags)): lines.setdefault(name, {})[row['bits']] = row['kl']
     figure, axes = plt.subplots()
     for name, (color, marker, line) in STYLE.items():
         # Of uniform schemes the lower envelope: nobody takes b3g32 where b4g128 is as small and better.
@@ -67,6 +73,10 @@ def predicted(plans, path):
                       label='within 15 %')
     axes.plot(x, y, 'o', color='#e15759', markersize=5, label=f'{len(rows)} random plans')
     axes.set(xscale='log', yscale='log', xlim=ends, ylim=ends, xlabel='measured KL, WikiText-2', ylabel='predicted KL, no data')
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter('{x:g}')
+        axis.set_minor_locator(matplotlib.ticker.NullLocator())
     axes.legend(frameon=False)
     save(figure, path)
 

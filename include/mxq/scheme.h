@@ -55,6 +55,7 @@ enum class Normalize {
   none,
   columns,   // columns are divided by scales t found from the weights alone, and multiplied back when it is read
   rotation,  // columns, and then each row is rotated, which is undone when it is read: no weight stands out any more
+  sinq,      // columns are divided by the scales that SINQ (arXiv 2509.22944) finds for the scheme's group size
 };
 std::string_view normalize_name(Normalize normalize);
 Normalize parse_normalize(std::string_view name);

@@ -86,10 +86,14 @@ Calibration MethodOptions::calibrate(const SampleTextOptions& sample_text) const
 void add_method(CLI::App& command, MethodOptions& method) {
   auto* group = command.add_option_group("Method");
   group
-      ->add_option(
-          "--fit", method.fit,
+      ->add_option_function<std::string>(
+          "--fit",
+          [&method](const std::string& fit) {
+            method.fit = fit == "sinq" ? "rtn" : fit;
+            if (fit == "sinq" && method.normalize.empty()) method.normalize = "sinq";
+          },
           "how codes, scale and zero are found: gptq (default where the model can be run; see --calibration), mse "
-          "(default elsewhere), hqq or rtn")
+          "(default elsewhere), hqq or rtn; sinq: rtn with --normalize sinq, as published")
       ->type_name("FIT");
   group
       ->add_option("--schemes", method.schemes,
@@ -108,7 +112,7 @@ void add_method(CLI::App& command, MethodOptions& method) {
       ->add_option(
           "--normalize", method.normalize,
           "rotation: divide columns by scales found from the weights, then rotate rows, so that no weight stands out "
-          "(default with gptq and mse); columns: the scales alone; or none")
+          "(default with gptq and mse); columns: the scales alone; sinq: SINQ's scales instead; or none")
       ->type_name("N");
   group
       ->add_option("--calibration", method.calibration,

@@ -204,7 +204,7 @@ TEST(ColumnScales, AreLegalWhateverTheWeights) {
       for (int64_t r = 0; r < 16; ++r) zero &= m.at(r, k) == 0;
       EXPECT_TRUE(!zero || t[static_cast<size_t>(k)] == 1.0f) << "column " << k;
     }
-    const NormalizedMatrix normalized = normalize_matrix(m.view(), Normalize::columns);
+    const NormalizedMatrix normalized = normalize_matrix(m.view(), Normalize::columns, 0);
     EXPECT_TRUE(
         std::all_of(normalized.values.begin(), normalized.values.end(), [](float w) { return std::isfinite(w); }));
     // Eight bits in fp32 metadata lose next to nothing, unless division has made the range of a group larger.

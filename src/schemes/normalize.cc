@@ -9,6 +9,7 @@
 #include "schemes/affine/metadata.h"
 #include "schemes/column_scales.h"
 #include "schemes/rotation.h"
+#include "schemes/sinq_scales.h"
 
 namespace mxq {
 
@@ -21,11 +22,11 @@ constexpr double kOnGrid = 0.25;
 
 }  // namespace
 
-NormalizedMatrix normalize_matrix(MatrixView matrix, Normalize normalize) {
+NormalizedMatrix normalize_matrix(MatrixView matrix, Normalize normalize, int64_t group) {
   NormalizedMatrix result;
   result.view = matrix;
   if (normalize == Normalize::none) return result;
-  result.scales = column_scales({&matrix, 1});
+  result.scales = normalize == Normalize::sinq ? sinq_scales(matrix, group) : column_scales({&matrix, 1});
   result.values.resize(static_cast<size_t>(matrix.size()));
   result.rotated = normalize == Normalize::rotation;
   const std::optional<Rotation> rotation = result.rotated ? std::optional<Rotation>(matrix.cols) : std::nullopt;
@@ -41,7 +42,7 @@ NormalizedMatrix normalize_matrix(MatrixView matrix, Normalize normalize) {
 
 bool lies_on_grid(int64_t rows, int64_t cols, const RowReader& read_row, const Scheme& scheme,
                   const QuantizeOptions& options) {
-  if (options.axis != 1) return false;
+  if (options.axis != 1 || options.normalize == Normalize::none || options.normalize == Normalize::sinq) return false;
   const int64_t sampled = std::min(rows, kSampledRows);
   std::vector<float> sample(static_cast<size_t>(sampled * cols));
   for (int64_t i = 0; i < sampled; ++i) read_row(i * rows / sampled, sample.data() + i * cols);
@@ -79,9 +80,7 @@ bool lies_on_grid(MatrixView matrix, const Scheme& scheme, const QuantizeOptions
 }
 
 NormalizedMatrix normalize_matrix(MatrixView matrix, const Scheme& scheme, const QuantizeOptions& options) {
-  if (options.normalize == Normalize::none || !lies_on_grid(matrix, scheme, options)) {
-    return normalize_matrix(matrix, options.normalize);
-  }
+  if (!lies_on_grid(matrix, scheme, options)) return normalize_matrix(matrix, options.normalize, scheme.group);
   NormalizedMatrix result;
   result.view = matrix;
   result.scales.assign(static_cast<size_t>(matrix.cols), 1.0f);

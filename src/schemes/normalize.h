@@ -10,18 +10,20 @@
 
 namespace mxq {
 
-/// That one itself, or with its columns divided (column_scales.h), or with its rows rotated after that (rotation.h).
+/// That one itself, or with its columns divided (column_scales.h, sinq_scales.h), or with its rows rotated after that (rotation.h).
 struct NormalizedMatrix {
   std::vector<float> scales;  // t; empty: the matrix itself
   std::vector<float> values;  // empty: the matrix's own
   MatrixView view;
   bool rotated = false;
 };
-NormalizedMatrix normalize_matrix(MatrixView matrix, Normalize normalize);
+/// `group`: of the scheme; Normalize::sinq alone looks at it.
+NormalizedMatrix normalize_matrix(MatrixView matrix, Normalize normalize, int64_t group);
 
 /// Whether weights have been quantized before, in such a way that the scheme holds them nearly as they are: no
 /// normalization can be better then, and any would move them off the grid. Tells by Fit::mse's squared error on some of
-/// the rows, which is a quarter of what rounding to such steps costs at most. Along rows only: false for axis 0.
+/// the rows, which is a quarter of what rounding to such steps costs at most. Along rows only: false for axis 0; and
+/// where nothing is normalized, or as others publish it (Normalize::sinq).
 bool lies_on_grid(MatrixView matrix, const Scheme& scheme, const QuantizeOptions& options);
 using RowReader = std::function<void(int64_t row, float* out)>;
 bool lies_on_grid(int64_t rows, int64_t cols, const RowReader& read_row, const Scheme& scheme,

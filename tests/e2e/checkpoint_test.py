@@ -159,6 +159,13 @@ class Checkpoint(MxqTest):
         before, after = read_folder(self.folder / "1q8"), read_folder(self.folder / "again")
         self.assertEqual(before["model.layers.0.mlp.up_proj.codes"], after["model.layers.0.mlp.up_proj.codes"])
 
+    def test_sinq(self):
+        small_model(self.folder / "model", config={"num_hidden_layers": 1, "hidden_size": 48, "intermediate_size": 100})
+        for scheme, metadata in (("b4g64", "q8"), ("b3g32", "f32")):
+            result = self.check(self.folder / "model", self.folder / scheme, "--uniform", scheme, "--fit", "sinq", "--metadata",
+                                metadata)
+            self.assertEqual((result["quantize"]["fit"], result["quantize"]["normalize"]), ("rtn", "sinq"))
+
     def test_weights_on_a_grid_are_left_there(self):
         small_model(self.folder / "model")
         first = self.mxq_json("quantize", self.folder / "model", "--uniform", "b4g32", "--normalize", "none", "-o",

@@ -15,8 +15,8 @@
 
 namespace mxq {
 
-/// The config of a model that can be run: llama (Llama 2 and 3, SmolLM), mistral, qwen2, qwen3. Throws Error(unsupported)
-/// naming the architecture and these for others, Error(invalid_file) for heads that cannot be.
+/// The config of a model that can be run: llama (Llama 2 and 3, SmolLM), mistral, qwen2, qwen3. For others throws
+/// Error(unsupported) naming the architecture and these, Error(invalid_file) for heads that cannot be.
 ModelConfig runnable_config(const ModelSource& model);
 
 /// What a decoder remembers of a sequence, so that it can be continued. Belongs to one decoder.

@@ -238,10 +238,12 @@ std::vector<double> measure_matrix(MatrixView matrix, std::span<const Scheme> sc
   for (const Scheme& scheme : schemes) check_scheme(scheme, options, "measure matrix");
   check_finite(matrix, "measure matrix");
   std::vector<double> norms(schemes.size(), 0.0);
-  const NormalizedMatrix normalized = normalize_matrix(matrix, options.normalize), as_it_is{{}, {}, matrix};
+  const bool sinq = options.normalize == Normalize::sinq;  // which differs from group size to group size
+  const NormalizedMatrix as_it_is{{}, {}, matrix};
+  NormalizedMatrix normalized = sinq ? as_it_is : normalize_matrix(matrix, options.normalize, 0);
   std::map<int, std::vector<size_t>> by_group, on_grid;  // group size -> indices of schemes
   for (size_t i = 0; i < schemes.size(); ++i) {
-    if (options.normalize != Normalize::none && lies_on_grid(matrix, schemes[i], options)) {
+    if (lies_on_grid(matrix, schemes[i], options)) {
       on_grid[schemes[i].group].push_back(i);
     } else if (normalized.rotated) {
       norms[i] = rotated_error(matrix, normalized, schemes[i], options);
@@ -249,7 +251,10 @@ std::vector<double> measure_matrix(MatrixView matrix, std::span<const Scheme> sc
       by_group[schemes[i].group].push_back(i);
     }
   }
-  for (const auto& [group, which] : by_group) measure_columns(matrix, normalized, schemes, which, options, norms);
+  for (const auto& [group, which] : by_group) {
+    if (sinq) normalized = normalize_matrix(matrix, options.normalize, group);
+    measure_columns(matrix, normalized, schemes, which, options, norms);
+  }
   for (const auto& [group, which] : on_grid) measure_columns(matrix, as_it_is, schemes, which, options, norms);
   return norms;
 }

@@ -211,13 +211,13 @@ QuantizedMatrix quantize_matrix_gptq(MatrixView matrix, const FeedbackFactor& fa
     throw Error(ErrorCode::usage, kOperation,
                 fmt::format("second moments of {} columns for {}", factor.cols(), matrix.cols), "the same");
   }
-  if (options.normalize != Normalize::none && lies_on_grid(matrix, scheme, options)) {
+  if (lies_on_grid(matrix, scheme, options)) {
     QuantizeOptions nearest = options;  // what is lost is the metadata's rounding alone: nothing to feed back
     nearest.fit = Fit::mse;
     return quantize_matrix(matrix, scheme, nearest);
   }
   QuantizedMatrix out = zeroed_matrix(quantized_layout(scheme, options, matrix.rows, matrix.cols));
-  const NormalizedMatrix normalized = normalize_matrix(matrix, options.normalize);
+  const NormalizedMatrix normalized = normalize_matrix(matrix, options.normalize, scheme.group);
   out.column_scales = stored_column_scales(normalized.scales);
   if (matrix.size() == 0) return out;
   switch (options.normalize) {
@@ -225,6 +225,7 @@ QuantizedMatrix quantize_matrix_gptq(MatrixView matrix, const FeedbackFactor& fa
       code_rows(matrix, factor, out);
       break;
     case Normalize::columns:
+    case Normalize::sinq:
       code_rows(normalized.view, factor.scaled(normalized.scales), out);
       break;
     case Normalize::rotation:
