@@ -10,7 +10,8 @@
 
 namespace mxq {
 
-/// That one itself, or with its columns divided (column_scales.h, sinq_scales.h), or with its rows rotated after that (rotation.h).
+/// That one itself, or with its columns divided (column_scales.h, sinq_scales.h), or its rows rotated after that
+/// (rotation.h).
 struct NormalizedMatrix {
   std::vector<float> scales;  // t; empty: the matrix itself
   std::vector<float> values;  // empty: the matrix's own

@@ -15,8 +15,10 @@ namespace {
 
 constexpr Named<Fit> kFits[] = {{"rtn", Fit::rtn}, {"hqq", Fit::hqq}, {"mse", Fit::mse}, {"gptq", Fit::gptq}};
 constexpr Named<Metadata> kMetadata[] = {{"q8", Metadata::q8}, {"f16", Metadata::f16}, {"f32", Metadata::f32}};
-constexpr Named<Normalize> kNormalize[] = {
-    {"none", Normalize::none}, {"columns", Normalize::columns}, {"rotation", Normalize::rotation}, {"sinq", Normalize::sinq}};
+constexpr Named<Normalize> kNormalize[] = {{"none", Normalize::none},
+                                           {"columns", Normalize::columns},
+                                           {"rotation", Normalize::rotation},
+                                           {"sinq", Normalize::sinq}};
 
 }  // namespace
 

@@ -75,10 +75,10 @@ class Tile {
   }
 
   double imbalance() const {
-    const double least = std::min(*std::min_element(row_.begin(), row_.end()),
-                                  *std::min_element(column_.begin(), column_.end()));
-    const double most = std::max(*std::max_element(row_.begin(), row_.end()),
-                                 *std::max_element(column_.begin(), column_.end()));
+    const double least =
+        std::min(*std::min_element(row_.begin(), row_.end()), *std::min_element(column_.begin(), column_.end()));
+    const double most =
+        std::max(*std::max_element(row_.begin(), row_.end()), *std::max_element(column_.begin(), column_.end()));
     return most / std::max(least, 1e-12);
   }
 

@@ -123,7 +123,7 @@ class SmallModel(MxqTest):
         self.refuses("eval", self.model, "--text", self.text, "--seed", 1, status=2, says="--self")
         self.refuses("eval", self.model, "--self", "--tokens", 9, "--temperature", -1, status=2, says="temperature -1")
         self.refuses("eval", self.model, "--self", "--tokens", 9, "--top-p", 0, status=2, says="top-p 0")
-        self.refuses_eval("--recipe", "gpt", status=2, says=("gpt", "hf or llama.cpp"))
+        self.refuses_eval("--recipe", "gpt", status=2, says=("gpt", "hf, llama.cpp"))
         self.refuses_eval("--stride", 65, status=2, says="stride 65")
         self.refuses_eval("--stride", 8, "--recipe", "llama.cpp", status=2, says="stride 8")
         self.refuses("generate", self.model, "--tokens", 0, status=2, says="--tokens")
