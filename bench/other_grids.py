@@ -16,12 +16,12 @@ All is undone after quantization and MODEL is written with the resulting weights
 windows and KL divergence are those of quality.py. R and its application are counted neither as bytes nor as time; t is
 16 / rows bits a weight on top of the bits shown. Rows that are in --out already are not made again.
 """
-import argparse, json, os, pathlib, shutil, statistics, subprocess, sys
+import json, shutil, statistics, subprocess, sys
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from quality import NOMINAL, Bench
+from quality import NOMINAL, Bench, arguments
 
 SCHEMES = ['b2g64', 'b3g64', 'b3g32', 'b4g64']
 METHODS = ['mse', 'columns mse', 'hadamard mse', 'hadamard columns mse', 'columns hadamard mse',
@@ -136,11 +136,7 @@ class OtherGrids(Bench):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('mxq'); parser.add_argument('model', type=pathlib.Path)
-    shared = pathlib.Path(os.environ.get('MXQ_SHARED', pathlib.Path(__file__).resolve().parents[2] / 'shared'))
-    parser.add_argument('--text', type=pathlib.Path, default=shared / 'data/wikitext-2/test-joined.txt')
-    parser.add_argument('--out', type=pathlib.Path); parser.add_argument('--windows', type=int, default=16)
+    parser = arguments(__doc__, 16)
     parser.add_argument('--seed', type=int, default=0)
     bench = OtherGrids(parser.parse_args())
     print('| bits | affine | ' + ' | '.join(METHODS) + ' |')

@@ -16,13 +16,13 @@ random tokens at 0.7 and 1.3 ("any").
   gptq error D   alpha = mean_t (delta_t^T D x_t)^2 / (2 F^2), D what `mxq quantize --uniform b3g64` really does to the matrix
 Seconds are of processor time, of all cores together; of `probes` with an empty cache. Rows in --out are not made again.
 """
-import argparse, csv, json, math, os, pathlib, resource, shutil, statistics, subprocess, time
+import csv, json, math, os, resource, shutil, statistics, subprocess, time
 
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from quality import Bench
+from quality import Bench, arguments
 
 BUDGETS = [3.2765, 3.5304]
 PROBE, METHOD = 'b3g64', ['--fit', 'gptq', '--normalize', 'rotation']
@@ -159,11 +159,7 @@ class OtherSensitivities(Bench):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('mxq'); parser.add_argument('model', type=pathlib.Path)
-    shared = pathlib.Path(os.environ.get('MXQ_SHARED', pathlib.Path(__file__).resolve().parents[2] / 'shared'))
-    parser.add_argument('--text', type=pathlib.Path, default=shared / 'data/wikitext-2/test-joined.txt')
-    parser.add_argument('--windows', type=int, default=32); parser.add_argument('--out', type=pathlib.Path)
+    parser = arguments(__doc__, 32)
     b = OtherSensitivities(parser.parse_args())
     print('| way | cost, s | correlation of ln alpha with probes | ' + ' | '.join(f'KL at {bits}' for bits in BUDGETS) + ' |')
     print('|---|---|---|' + '---|' * len(BUDGETS))

@@ -179,12 +179,18 @@ def sinq(b):
               f'{default:.4f} by default: {verdict(default / peer, target)}', flush=True)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(description, windows):
+    """What a Bench needs, as a parser that others may add to."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('mxq'); parser.add_argument('model', type=pathlib.Path)
     shared = pathlib.Path(os.environ.get('MXQ_SHARED', pathlib.Path(__file__).resolve().parents[2] / 'shared'))
     parser.add_argument('--text', type=pathlib.Path, default=shared / 'data/wikitext-2/test-joined.txt')
-    parser.add_argument('--out', type=pathlib.Path); parser.add_argument('--windows', type=int, default=64)
+    parser.add_argument('--out', type=pathlib.Path); parser.add_argument('--windows', type=int, default=windows)
+    return parser
+
+
+def main():
+    parser = arguments(__doc__, 64)
     parts = {f.__name__: f for f in (headline, sizes, calibration, sinq, budgets, fits, objectives)}
     parser.add_argument('--parts', type=lambda names: names.split(','), default=list(parts))
     parser.add_argument('--quick', action='store_true')
