@@ -79,8 +79,7 @@ std::vector<float> rounded(const std::vector<double>& log_t, const std::vector<b
   std::vector<float> t(log_t.size(), 1.0f);
   for (size_t k = 0; k < t.size(); ++k) {
     if (zero[k]) continue;
-    const auto value = static_cast<float>(std::exp(log_t[k] - mean));
-    t[k] = f32_from_f16(f16_from_f32(std::clamp(value, kSmallest, kLargest)));
+    t[k] = rounded_scale(std::exp(log_t[k] - mean));
   }
   return t;
 }
@@ -97,6 +96,10 @@ bool may_overflow(const std::vector<MatrixView>& stripes, const std::vector<floa
 }
 
 }  // namespace
+
+float rounded_scale(double value) {
+  return f32_from_f16(f16_from_f32(std::clamp(static_cast<float>(value), kSmallest, kLargest)));
+}
 
 std::vector<float> column_scales(std::span<const MatrixView> matrices) {
   if (matrices.empty()) return {};

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <limits>
 
-#include "base/half.h"
 #include "base/parallel.h"
+#include "schemes/column_scales.h"
 
 namespace mxq {
 
@@ -14,8 +14,6 @@ namespace {
 constexpr int kRounds = 16;
 constexpr double kLeastDeviation = 1e-3, kMostDeviation = 1e3, kEpsilon = 1e-6;
 constexpr double kLeastStep = 0.7, kMostStep = 2, kLeastLog = -0.3, kMostLog = 10;
-/// What fp16 holds as normal numbers.
-constexpr double kSmallest = 0x1p-14, kLargest = 0x1p15;
 
 /// With n - 1, as the package.
 double deviation(double sum, double squares, int64_t n) {
@@ -110,8 +108,7 @@ std::vector<float> sinq_scales(MatrixView matrix, int64_t tile) {
     double mean = 0;
     for (const double log : logs) mean += log / static_cast<double>(width);
     for (int64_t k = 0; k < width; ++k) {
-      const double value = std::clamp(std::exp(logs[static_cast<size_t>(k)] - mean), kSmallest, kLargest);
-      t[static_cast<size_t>(first + k)] = f32_from_f16(f16_from_f32(static_cast<float>(value)));
+      t[static_cast<size_t>(first + k)] = rounded_scale(std::exp(logs[static_cast<size_t>(k)] - mean));
     }
   });
   return t;
