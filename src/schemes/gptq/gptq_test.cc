@@ -1,7 +1,6 @@
 // GPTQ against the paper's formula in fp64, column by column, and in the cases where it comes to something known.
 #include "schemes/gptq/gptq.h"
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -14,54 +13,13 @@
 
 #include "base/bitpack.h"
 #include "base/half.h"
+#include "expect_error.h"
 #include "mxq/error.h"
 #include "mxq/runtime.h"
-#include "schemes/rotation.h"
+#include "schemes/gptq/test_matrices.h"
 
 namespace mxq {
 namespace {
-
-using testing::HasSubstr;
-
-constexpr unsigned kSeed = 11;
-
-struct Matrix {
-  std::vector<float> data;
-  int64_t rows, cols;
-  MatrixView view() const { return {data.data(), rows, cols}; }
-};
-
-Matrix gaussian(int64_t rows, int64_t cols, std::mt19937& random, float sigma = 0.02f) {
-  std::normal_distribution<float> normal(0, sigma);
-  Matrix m{std::vector<float>(static_cast<size_t>(rows * cols)), rows, cols};
-  for (float& w : m.data) w = normal(random);
-  return m;
-}
-
-/// Mean of x x^T over samples whose entries are correlated and of sizes that differ by a factor of some tens.
-std::vector<float> correlated(int64_t cols, int64_t samples, std::mt19937& random) {
-  std::normal_distribution<double> normal;
-  std::vector<double> sizes(static_cast<size_t>(cols)), sum(static_cast<size_t>(cols * cols));
-  for (double& s : sizes) s = std::exp(0.7 * normal(random));
-  std::vector<double> x(sizes.size());
-  for (int64_t n = 0; n < samples; ++n) {
-    double common = normal(random);
-    for (int64_t c = 0; c < cols; ++c) {
-      common = 0.9 * common + 0.45 * normal(random);  // neighbours are alike
-      x[c] = sizes[c] * (common + 0.2 * normal(random) + 0.3);
-    }
-    for (int64_t i = 0; i < cols; ++i) {
-      for (int64_t j = 0; j < cols; ++j) sum[i * cols + j] += x[i] * x[j] / static_cast<double>(samples);
-    }
-  }
-  return {sum.begin(), sum.end()};
-}
-
-std::vector<float> identity(int64_t cols) {
-  std::vector<float> h(static_cast<size_t>(cols * cols));
-  for (int64_t c = 0; c < cols; ++c) h[c * cols + c] = 1;
-  return h;
-}
 
 /// Codes, and scale and zero of every weight's group, as docs/checkpoint.md has them.
 struct Read {
@@ -185,22 +143,6 @@ class Paper {
   std::vector<int64_t> order_;
   std::vector<double> u_;
 };
-
-double error_by_definition(const Matrix& m, const QuantizedMatrix& q, const std::vector<float>& h) {
-  std::vector<float> back(m.data.size());
-  dequantize_matrix(q.view(), back.data());
-  const int64_t n = m.cols;
-  double sum = 0;
-  for (int64_t r = 0; r < m.rows; ++r) {
-    for (int64_t i = 0; i < n; ++i) {
-      for (int64_t j = 0; j < n; ++j) {
-        sum += (double{m.data[r * n + i]} - back[r * n + i]) * h[i * n + j] *
-               (double{m.data[r * n + j]} - back[r * n + j]);
-      }
-    }
-  }
-  return sum;
-}
 
 bool same_bytes(const QuantizedMatrix& a, const QuantizedMatrix& b) {
   return a.codes == b.codes && a.scales == b.scales && a.zeros == b.zeros && a.scale_steps == b.scale_steps &&
@@ -428,127 +370,6 @@ TEST(Gptq, ThreadsChangeNothing) {
   }
 }
 
-/// diag(t) H diag(t).
-std::vector<float> scaled_moments(const std::vector<float>& h, const std::vector<float>& t) {
-  const size_t cols = t.size();
-  std::vector<float> scaled(h.size());
-  for (size_t i = 0; i < cols; ++i) {
-    for (size_t j = 0; j < cols; ++j) scaled[i * cols + j] = h[i * cols + j] * t[i] * t[j];
-  }
-  return scaled;
-}
-
-TEST(FeedbackFactor, ScaledIsThatOfScaledInputs) {
-  std::mt19937 random(kSeed);
-  const int64_t cols = 150;
-  const auto h = correlated(cols, 3 * cols, random);
-  std::vector<float> t(static_cast<size_t>(cols));
-  for (float& x : t) x = std::exp(std::normal_distribution<float>(0, 0.5f)(random));
-  for (const bool reorder : {false, true}) {
-    const FeedbackFactor once(h, cols, {0, reorder});
-    const auto scaled = once.scaled(t);
-    std::vector<float> hs(h.size());
-    // In the order of the first one, for reordering looks at the diagonal.
-    std::vector<float> permuted(h.size()), pt(t.size());
-    for (int64_t i = 0; i < cols; ++i) {
-      pt[i] = t[once.order()[i]];
-      for (int64_t j = 0; j < cols; ++j) permuted[i * cols + j] = h[once.order()[i] * cols + once.order()[j]];
-    }
-    const FeedbackFactor direct(scaled_moments(permuted, pt), cols, {0, false});
-    const double ratio = scaled.pivots()[0] / direct.pivots()[0];  // their mean diagonals differ
-    for (int64_t j = 0; j < cols; ++j) {
-      EXPECT_NEAR(scaled.pivots()[j] / direct.pivots()[j] / ratio, 1, 1e-3) << j << " seed " << kSeed;
-      for (int64_t i = 0; i < j; ++i) {
-        ASSERT_NEAR(scaled.coefficients()[j * cols + i], direct.coefficients()[j * cols + i],
-                    1e-3 * std::max(1.0f, std::fabs(direct.coefficients()[j * cols + i])))
-            << i << " " << j << " seed " << kSeed;
-      }
-    }
-  }
-}
-
-TEST(Gptq, ColumnScalesCodeTheDividedMatrix) {
-  std::mt19937 random(kSeed);
-  const int64_t cols = 192;
-  Matrix m = gaussian(40, cols, random);
-  for (int64_t c = 0; c < cols; ++c) {
-    const float size = std::exp(std::normal_distribution<float>(0, 0.8f)(random));
-    for (int64_t r = 0; r < m.rows; ++r) m.data[r * cols + c] *= size;
-  }
-  const auto h = correlated(cols, 3 * cols, random);
-  const FeedbackFactor factor(h, cols);
-  QuantizeOptions options{Fit::gptq, 1, Metadata::f32};
-  options.normalize = Normalize::columns;
-  const auto with = quantize_matrix_gptq(m.view(), factor, {3, 64}, options);
-  EXPECT_EQ(with.layout.total_bytes(), storage_bytes({3, 64}, options, m.rows, cols));
-  std::vector<float> t(static_cast<size_t>(cols)), divided(m.data);
-  for (int64_t c = 0; c < cols; ++c) {
-    uint16_t half;
-    std::memcpy(&half, with.column_scales.data() + 2 * c, 2);
-    t[c] = f32_from_f16(half);
-    for (int64_t r = 0; r < m.rows; ++r) divided[r * cols + c] /= t[c];
-  }
-  options.normalize = Normalize::none;
-  const auto without = quantize_matrix_gptq({divided.data(), m.rows, cols}, factor.scaled(t), {3, 64}, options);
-  EXPECT_EQ(with.codes, without.codes);
-  EXPECT_EQ(with.scales, without.scales);
-}
-
-TEST(Gptq, RotationCodesTheRotatedMatrixForRotatedInputs) {
-  std::mt19937 random(kSeed);
-  const int64_t cols = 192;
-  Matrix m = gaussian(40, cols, random);
-  for (float& w : m.data) w *= std::fabs(w) / 0.02f;  // heavy tails
-  const auto h = correlated(cols, 3 * cols, random);
-  QuantizeOptions options{Fit::gptq, 1, Metadata::f32};
-  options.normalize = Normalize::rotation;
-  const auto rotated = quantize_matrix_gptq(m.view(), h, {3, 64}, options);
-  EXPECT_TRUE(rotated.layout.rotated);
-  EXPECT_EQ(rotated.layout.total_bytes(), storage_bytes({3, 64}, options, m.rows, cols));
-  // By hand, in fp64 and by matrices: W diag(1/t) R for R^T diag(t) (H + damping) diag(t) R.
-  std::vector<double> t(static_cast<size_t>(cols)), r(static_cast<size_t>(cols * cols));
-  const Rotation rotation(cols);
-  for (int64_t c = 0; c < cols; ++c) {
-    uint16_t half;
-    std::memcpy(&half, rotated.column_scales.data() + 2 * c, 2);
-    t[c] = f32_from_f16(half);
-    std::vector<float> row(static_cast<size_t>(cols), 0.0f);
-    row[c] = 1;
-    rotation.apply(row.data());
-    std::copy(row.begin(), row.end(), r.begin() + c * cols);
-  }
-  double mean = 0;
-  for (int64_t c = 0; c < cols; ++c) mean += h[c * cols + c] / static_cast<double>(cols);
-  const auto product = [&](int64_t rows, const std::vector<double>& a, bool transpose) {
-    std::vector<double> c(static_cast<size_t>(rows * cols));
-    for (int64_t i = 0; i < rows; ++i) {
-      for (int64_t k = 0; k < cols; ++k) {
-        const double x = transpose ? a[k * rows + i] : a[i * cols + k];
-        for (int64_t j = 0; j < cols; ++j) c[i * cols + j] += x * r[k * cols + j];
-      }
-    }
-    return c;
-  };
-  std::vector<double> divided(m.data.begin(), m.data.end()), moments(h.begin(), h.end());
-  for (int64_t i = 0; i < m.rows * cols; ++i) divided[i] /= t[i % cols];
-  for (int64_t i = 0; i < cols; ++i) {
-    moments[i * cols + i] += 0.01 * mean;
-    for (int64_t j = 0; j < cols; ++j) moments[i * cols + j] *= t[i] * t[j];
-  }
-  const auto turned = product(m.rows, divided, false);
-  const auto turned_moments = product(cols, product(cols, moments, false), true);
-  const std::vector<float> w(turned.begin(), turned.end()), s(turned_moments.begin(), turned_moments.end());
-  options.normalize = Normalize::none;
-  const auto by_hand = quantize_matrix_gptq({w.data(), m.rows, cols}, s, {3, 64}, options, {.damping = 0});
-  // A weight between two codes may fall either way, and takes the rest of its row along.
-  int64_t same = 0;
-  for (size_t i = 0; i < by_hand.codes.size(); ++i) same += by_hand.codes[i] == rotated.codes[i];
-  EXPECT_GT(same, static_cast<int64_t>(by_hand.codes.size()) * 9 / 10) << "seed " << kSeed;
-  options.normalize = Normalize::columns;
-  const auto columns = quantize_matrix_gptq(m.view(), h, {3, 64}, options);
-  EXPECT_LT(error_by_definition(m, rotated, h), 0.9 * error_by_definition(m, columns, h));
-}
-
 TEST(Gptq, WithoutFeedbackTheDiagonalWeighsErrors) {
   std::mt19937 random(kSeed);
   const int64_t cols = 256;
@@ -578,26 +399,6 @@ TEST(Gptq, OutputErrorIsItsDefinition) {
   const auto q = quantize_matrix(m.view(), {3, 32}, {Fit::mse, 0, Metadata::f16});
   const double expected = error_by_definition(m, q, h);
   EXPECT_NEAR(output_error(m.view(), q.view(), h), expected, 1e-5 * expected);
-}
-
-template <typename Call>
-void expect_error(ErrorCode code, const std::string& part, Call&& call) {
-  try {
-    call();
-    ADD_FAILURE() << "no error: " << part;
-  } catch (const Error& e) {
-    EXPECT_EQ(e.code(), code) << e.what();
-    EXPECT_THAT(e.what(), HasSubstr(part));
-  }
-}
-
-TEST(Gptq, RefusesARotationOfReorderedColumns) {
-  std::mt19937 random(kSeed);
-  const Matrix m = gaussian(4, 64, random);
-  const QuantizeOptions options{Fit::gptq, 1, Metadata::f32, Normalize::rotation};
-  expect_error(ErrorCode::unsupported, "a rotation of columns that are reordered", [&] {
-    quantize_matrix_gptq(m.view(), identity(64), {3, 64}, options, {.order_by_diagonal = true});
-  });
 }
 
 TEST(Gptq, RefusesBadInput) {
