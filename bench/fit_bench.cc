@@ -1,11 +1,12 @@
-// Times and squared errors of the affine fits on matrices from a file; fit_vs_hqq.py writes it and sets the figures
-// beside the hqq package's.
+// Times and squared errors of the fits on matrices from a file; fit_vs_hqq.py and nf4_vs_bitsandbytes.py
+// write it and set the figures beside the packages'.
 //
 //   bench_fit MATRICES [--threads N] [--repeat R] [--axis 0|1] [--schemes b4g64,...]
 //
 // MATRICES: for each matrix i64 length of its name, the name, i64 rows, i64 cols, rows * cols f32.
-// Prints JSON: {"<scheme>": {"hqq": {"seconds", "squared_error"}, "mse": {...}, "rtn": {...}}, "measure_12_mse":
-// seconds, "dequantize_b4g64": seconds, "weights": count}. Seconds are over all matrices, the least of R runs.
+// Prints JSON: {"<scheme>": {"hqq": {"seconds", "back", "squared_error"}, "mse": {...}, "rtn": {...}}, "measure_12_mse":
+// seconds, "weights": count}. Seconds (back: of
+// dequantizing) are over all matrices, the least of R runs.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -111,19 +112,21 @@ int main(int argc, char** argv) {
       const double seconds = least_seconds(repeat, [&] {
         for (const auto& m : matrices) mxq::quantize_matrix(m.view(), scheme, options);
       });
-      out[scheme.name()][std::string(mxq::fit_name(fit))] = {{"seconds", seconds}, {"squared_error", squared}};
+      std::vector<mxq::QuantizedMatrix> quantized;
+      for (const auto& m : matrices) {
+        quantized.push_back(mxq::quantize_matrix(m.view(), scheme, options));
+        back.resize(std::max(back.size(), m.data.size()));
+      }
+      const double back_seconds = least_seconds(repeat, [&] {
+        for (const auto& q : quantized) mxq::dequantize_matrix(q.view(), back.data());
+      });
+      out[scheme.name()][std::string(mxq::fit_name(fit))] = {
+          {"seconds", seconds}, {"back", back_seconds}, {"squared_error", squared}};
     }
   }
   if (measure_all) {
     out["measure_12_mse"] = least_seconds(repeat, [&] {
       for (const auto& m : matrices) mxq::measure_matrix(m.view(), schemes, {mxq::Fit::mse, axis, mxq::Metadata::q8});
-    });
-    std::vector<mxq::QuantizedMatrix> quantized;
-    for (const auto& m : matrices) quantized.push_back(mxq::quantize_matrix(m.view(), {4, 64}, {}));
-    std::vector<float> back;
-    for (const auto& m : matrices) back.resize(std::max(back.size(), m.data.size()));
-    out["dequantize_b4g64"] = least_seconds(repeat, [&] {
-      for (const auto& q : quantized) mxq::dequantize_matrix(q.view(), back.data());
     });
   }
   out["weights"] = weights;

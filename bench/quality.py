@@ -67,7 +67,8 @@ class Bench:
             self.rows[key] = {'kl': found['kl']['mean'], 'kl_error': found['kl']['mean_error'],
                               'perplexity': found['perplexity'], 'original': found['kl']['base_perplexity'],
                               'bits': made['bits_per_parameter'], 'predicted': made['objective']['value'],
-                              'objective': made['objective']['kind'], 'seconds': made['seconds']}
+                              'objective': made['objective']['kind'], 'seconds': made['seconds'], 'bytes': made['bytes'],
+                              'peak_rss_bytes': made['peak_rss_bytes']}
             print(f'  {key}: KL {self.rows[key]["kl"]:.4f}', file=sys.stderr, flush=True)
             if self.o.out: self.o.out.write_text(json.dumps(self.rows, indent=1))
         return self.rows[key]

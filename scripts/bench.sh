@@ -15,6 +15,9 @@ echo
 echo "== fits: ours against the hqq package"
 "$python" bench/fit_vs_hqq.py "$build/bench/bench_fit" "$model"
 echo
+echo "== NF4 and FP4: ours against bitsandbytes"
+"$python" bench/nf4_vs_bitsandbytes.py "$build/bench/bench_fit" "$model"
+echo
 echo "== SmolLM2-135M to 3.25 bits, nothing cached"
 "$python" bench/quantize_smollm2.py "$build/mxq" "$model"
 echo

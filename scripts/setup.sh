@@ -5,6 +5,7 @@
 #   setup.sh --peers    also that model, and the packages that mxq is compared with (PyTorch, hqq, transformers, ...)
 #   setup.sh --llama    also that model, and llama.cpp's llama-perplexity and llama-quantize, built in build/peers/llama.cpp
 #   setup.sh --sinq     also the sinq package, in a virtual environment of its own (it patches Python when it starts)
+#   setup.sh --gptqmodel  also the gptqmodel package, likewise
 #   setup.sh --clang    also clang and its run-times, for the tsan and fuzz presets
 # Without apt: prints what is missing and goes on; CMake will name what it cannot do without.
 set -euo pipefail
@@ -13,12 +14,13 @@ cd "$(dirname "$0")/.."
 packages=(g++ cmake ninja-build ccache libhwy-dev libdnnl-dev ocl-icd-opencl-dev libfmt-dev libcli11-dev libspdlog-dev nlohmann-json3-dev
           libxxhash-dev libpcre2-dev libutf8proc-dev
           libgtest-dev libgmock-dev python3-venv unzip)
-model_wanted= peers_wanted= llama_wanted= sinq_wanted=
+model_wanted= peers_wanted= llama_wanted= sinq_wanted= gptqmodel_wanted=
 for argument in "$@"; do
   case $argument in
     --model) model_wanted=1 ;;
     --peers) model_wanted=1 peers_wanted=1 ;;
     --sinq) sinq_wanted=1 ;;
+    --gptqmodel) gptqmodel_wanted=1 ;;
     --llama) model_wanted=1 llama_wanted=1 ;;
     --clang) packages+=(clang libomp-dev libclang-rt-14-dev) ;;
     *) echo "setup: unknown argument $argument" >&2; exit 2 ;;
@@ -90,7 +92,7 @@ fi
 if [[ $peers_wanted ]]; then
   # PyTorch first and by version: a later package would pull the CUDA build otherwise.
   pip_install torch==2.13.0
-  pip_install numpy scipy hqq==0.2.8.post1 transformers==4.57.6 safetensors tokenizers gguf
+  pip_install numpy scipy hqq==0.2.8.post1 transformers==4.57.6 bitsandbytes==0.50.2 safetensors tokenizers gguf
 fi
 
 if [[ $sinq_wanted && ! -f build/sinq-venv/.installed-0.2.0 ]]; then
@@ -102,6 +104,14 @@ if [[ $sinq_wanted && ! -f build/sinq-venv/.installed-0.2.0 ]]; then
     build/sinq-venv/bin/pip install -q --disable-pip-version-check $arguments 2> >(grep -v WARNING >&2)
   done
   touch build/sinq-venv/.installed-0.2.0
+fi
+
+if [[ $gptqmodel_wanted && ! -f build/gptq-venv/.installed-7.7.0 ]]; then
+  echo "setup: installing gptqmodel 7.7.0 and PyTorch into build/gptq-venv"
+  python3 -m venv build/gptq-venv
+  build/gptq-venv/bin/pip install -q --disable-pip-version-check -U pip setuptools wheel ninja torch
+  BUILD_CUDA_EXT=0 build/gptq-venv/bin/pip install -q --disable-pip-version-check --no-build-isolation gptqmodel==7.7.0
+  touch build/gptq-venv/.installed-7.7.0
 fi
 
 if [[ $llama_wanted ]]; then

@@ -18,6 +18,7 @@ check() {
 }
 check "safetensors: the official package" \
   "$python" tests/integration/safetensors_peer.py "$build/tests/integration/safetensors_copy"
+check "NF4 and FP4: bitsandbytes" "$python" tests/integration/bitsandbytes_peer.py "$MXQ_BIN"
 check "GGUF: weights and logits as transformers loads them" \
   "$python" tests/integration/gguf_peer.py "$MXQ_SMOLLM2_GGUF" "$MXQ_BIN"
 if [[ -d $MXQ_SHARED/data ]]; then
@@ -27,6 +28,17 @@ else
   echo "== tokenizer files: skipped, no reference data at $MXQ_SHARED (set MXQ_SHARED)"
 fi
 check "dequantized checkpoints in transformers" "$python" tests/integration/transformers_peer.py
+if [[ -x build/gptq-venv/bin/python && -d $MXQ_SHARED/data ]]; then
+  peer=$(mktemp -d)
+  trap 'rm -rf "$peer"' EXIT
+  "$MXQ_BIN" dequantize "$MXQ_SMOLLM2_GGUF" -o "$peer/model" --quiet >/dev/null
+  head -c 800000 "$MXQ_SHARED/data/wikitext-2/test-joined.txt" >"$peer/calibration.txt"
+  tail -c 400000 "$MXQ_SHARED/data/wikitext-2/test-joined.txt" >"$peer/text.txt"
+  check "GPTQ as published: perplexity of gptqmodel" \
+    env CUDA_VISIBLE_DEVICES= build/gptq-venv/bin/python tests/integration/gptq_peer.py "$MXQ_BIN" "$peer/model" "$peer/calibration.txt" "$peer/text.txt"
+else
+  echo "== GPTQ as published: skipped, no gptqmodel (scripts/setup.sh --gptqmodel) or no reference data at $MXQ_SHARED"
+fi
 check "a model of 4 GiB within the memory contract" \
   env -C tests/e2e MXQ_LARGE_MODEL_GIB=4 "$python" -m unittest -v real_model_test.LargeModel
 

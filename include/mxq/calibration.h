@@ -35,6 +35,22 @@ struct Calibration {
   int64_t sequences = 48;
   int64_t tokens = 384;
   Sampling sampling;  // of self
+  /// Of Fit::gptq: share of the mean of the second moments' diagonal that is added to it; more where they are not
+  /// positive definite with it.
+  double damping = 0.01;
+  /// Of Fit::gptq: the order in which columns are coded.
+  enum class Order {
+    left,      // from left to right
+    diagonal,  // by falling second moment, groups together: GPTQ's act-order, with groups that stay where they are
+  };
+  Order order = Order::left;
+  /// Of Fit::gptq: how a group's scale and zero are found.
+  enum class ZeroPoint {
+    real,       // both by least squares: mxq's own
+    integer,    // the group's range, widened to hold 0, and a zero that is one of the codes: GPTQ as published
+    symmetric,  // the largest magnitude, the zero always the upper middle code: the default of AutoGPTQ
+  };
+  ZeroPoint zero_point = ZeroPoint::real;
 };
 
 /// How sampling went.
@@ -49,8 +65,19 @@ std::string_view calibration_text_name(Calibration::Text text);
 /// Throws Error(usage) naming the three for anything else.
 Calibration::Text parse_calibration_text(std::string_view name);
 
-/// Throws Error(usage) for Fit::gptq without a text, for a text with fits that have no use for it (rtn, hqq) or with
-/// axis 0, and for less than one sequence of one token.
+/// "left", "diagonal".
+std::string_view column_order_name(Calibration::Order order);
+/// Throws Error(usage) naming the two for anything else.
+Calibration::Order parse_column_order(std::string_view name);
+
+/// "real", "integer", "symmetric".
+std::string_view zero_point_name(Calibration::ZeroPoint zero_point);
+/// Throws Error(usage) naming the three for anything else.
+Calibration::ZeroPoint parse_zero_point(std::string_view name);
+
+/// Throws Error(usage) for Fit::gptq and Fit::awq without a text, Fit::awq with a normalization, for a text with fits
+/// that have no use for it (rtn, hqq) or with
+/// axis 0, for less than one sequence of one token, and for a damping below 0 or above 100.
 void check_calibration(const Calibration& calibration, const QuantizeOptions& options);
 
 }  // namespace mxq

@@ -3,13 +3,22 @@
 
 #include <cstdint>
 #include <span>
-#include <string>
+#include <string_view>
 #include <vector>
 
 #include "mxq/scheme.h"
 #include "mxq/tensor.h"
 
 namespace mxq {
+
+/// One of the arrays of which a quantized matrix consists.
+struct PartSpec {
+  std::string_view name;  // "codes"
+  DType dtype = DType::u8;
+  int64_t elements = 0;
+
+  int64_t bytes() const { return elements * dtype_block_bytes(dtype); }
+};
 
 /// What has to be known to read a quantized matrix's bytes.
 struct QuantizedLayout {
@@ -24,43 +33,45 @@ struct QuantizedLayout {
   int64_t groups() const { return group_count(scheme, axis, rows, cols); }
   /// Axis 1: bytes from one row's codes to the next one's, a whole number of bytes.
   int64_t code_row_bytes() const;
-  /// Bytes of each part; their sum is storage_bytes().
-  int64_t code_bytes() const;
-  int64_t scale_bytes() const;  // of `scales`; `zeros` has as many
-  int64_t step_bytes() const;   // of `scale_steps`; `zero_steps` has as many
-  int64_t column_scale_bytes() const;
+  /// In the order in which they are stored: the family's, and with column scales `column_scales`, fp16 [K]. In this
+  /// order each starts at a multiple of its element's size if the first one does.
+  std::vector<PartSpec> parts() const;
+  /// Of all parts together: storage_bytes().
   int64_t total_bytes() const;
 };
 
 /// The layout that quantize_matrix gives a rows x cols matrix.
 QuantizedLayout quantized_layout(const Scheme& scheme, const QuantizeOptions& options, int64_t rows, int64_t cols);
 
-/// The bytes of a quantized matrix, little-endian; docs/checkpoint.md has the layout byte by byte.
-///   codes        dense LSB-first bit streams: code i of a stream occupies bits [b*i, b*i + b).
-///                axis 1: one stream a row, of K codes, padded to a whole byte. axis 0: one stream, row-major.
-///                Zero bytes pad the whole to a multiple of 4.
-///   scales       q8: u8; f16, f32: the scale s itself
-///   zeros        q8: i8; f16, f32: the zero z itself
-///   scale_steps  q8: fp16 per kGroupsPerStep consecutive groups: s = step * u8
-///   zero_steps   q8: likewise: z = (2^b - 1)/2 - step * i8
-///   column_scales  fp16 [K], optional
-/// and W = (code - z) * s, each row rotated back where the layout is rotated (docs/checkpoint.md), times the column's
-/// scale. Arithmetic in fp32.
+/// The bytes of a quantized matrix, little-endian; docs/checkpoint.md has each family's parts byte by byte.
+/// W is what the family says, each row rotated back where the layout is rotated, times the column's scale. Arithmetic
+/// in fp32.
 struct QuantizedView {
   QuantizedLayout layout;
-  std::span<const std::byte> codes, scales, zeros, scale_steps, zero_steps, column_scales;
+  std::vector<std::span<const std::byte>> parts;  // as layout.parts()
+
+  /// Empty where the layout has no such part.
+  std::span<const std::byte> part(std::string_view name) const;
 };
 
 struct QuantizedMatrix {
-  QuantizedLayout layout;
-  std::vector<std::byte> codes, scales, zeros, scale_steps, zero_steps, column_scales;
+  QuantizedMatrix() = default;
+  /// Zeroed.
+  explicit QuantizedMatrix(const QuantizedLayout& layout);
+  /// A copy.
+  explicit QuantizedMatrix(const QuantizedView& view);
 
-  QuantizedView view() const { return {layout, codes, scales, zeros, scale_steps, zero_steps, column_scales}; }
+  QuantizedLayout layout;
+  std::vector<std::vector<std::byte>> parts;  // as layout.parts()
+
+  std::span<std::byte> part(std::string_view name);
+  std::span<const std::byte> part(std::string_view name) const;
+  QuantizedView view() const;
 };
 
 /// Quantizes one matrix. Deterministic whatever the thread count. A matrix without weights has no groups.
 /// Throws Error(not_finite) naming row and column of the first NaN or infinity, Error(unsupported) for a scheme or
-/// option outside the documented range, or Fit::gptq, which takes more than the weights.
+/// option outside the documented range, or Fit::gptq and Fit::awq, which take more than the weights.
 QuantizedMatrix quantize_matrix(MatrixView matrix, const Scheme& scheme, const QuantizeOptions& options);
 
 /// Writes rows * cols floats. Throws Error(invalid_file) if a part's length does not match the layout.

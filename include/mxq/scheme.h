@@ -8,19 +8,28 @@
 
 namespace mxq {
 
-/// Affine groups: `bits` a weight, one scale and one zero for each run of `group` weights.
-/// (b1, g1) of the paper; the metadata's b2 = 8 and g2 = 128 follow from Metadata::q8.
+/// `bits` a weight in groups of `group` weights, and what the family keeps for each group: of affine a scale and a zero
+/// ((b1, g1) of the paper; the metadata's b2 = 8 and g2 = 128 follow from Metadata::q8).
 struct Scheme {
   int bits = 4;
   int group = 64;
+  /// One of scheme_families(); always a literal.
+  std::string_view family = "affine";
 
   /// "b4g64".
   std::string name() const;
   friend bool operator==(const Scheme&, const Scheme&) = default;
 };
 
-/// Parses "b4g64", one of all_schemes(). Throws Error(usage) naming the known schemes for anything else.
+/// Parses "b4g64", of any family. Throws Error(usage) naming the known schemes for anything else.
 Scheme parse_scheme(std::string_view name);
+
+/// The names of the families of schemes: "affine" first.
+const std::vector<std::string_view>& scheme_families();
+
+/// What a family's name stands for in a list of schemes: of affine wide_schemes(), of others all that they have. Throws
+/// Error(usage) naming the families for anything else.
+const std::vector<Scheme>& family_schemes(std::string_view family);
 
 /// The 12 schemes of the paper's Table 1: bits {2,3,4,8} x group {32,64,128}, in that order.
 const std::vector<Scheme>& paper_schemes();
@@ -37,6 +46,7 @@ enum class Fit {
   hqq,   // half-quadratic refinement of the zero (Badri & Shaji 2023)
   mse,   // least squared error, against the metadata as stored
   gptq,  // least error of the matrix's outputs on calibration text (mxq/calibration.h), by error feedback
+  awq,   // rtn of channels scaled and weights clipped for least error of the outputs on calibration text
 };
 std::string_view fit_name(Fit fit);
 Fit parse_fit(std::string_view name);

@@ -42,12 +42,23 @@ void add_common(CLI::App& app, CommonOptions& common) {
 
 namespace {
 
+std::vector<Scheme> schemes_named(const std::string& name) {
+  if (name == "wide") return wide_schemes();
+  if (name == "paper") return paper_schemes();
+  if (name == "all") return all_schemes();
+  const auto& families = scheme_families();
+  if (std::find(families.begin(), families.end(), name) != families.end()) return family_schemes(name);
+  return {parse_scheme(name)};
+}
+
+/// Each once, in the order in which they are named.
 std::vector<Scheme> scheme_list(const std::string& names) {
-  if (names == "wide") return wide_schemes();
-  if (names == "paper") return paper_schemes();
-  if (names == "all") return all_schemes();
   std::vector<Scheme> schemes;
-  for (const auto& name : split(names, ',')) schemes.push_back(parse_scheme(name));
+  for (const auto& name : split(names, ',')) {
+    for (const Scheme& scheme : schemes_named(name)) {
+      if (std::find(schemes.begin(), schemes.end(), scheme) == schemes.end()) schemes.push_back(scheme);
+    }
+  }
   return schemes;
 }
 
@@ -67,7 +78,7 @@ std::filesystem::path MethodOptions::cache() const {
 }
 
 Calibration MethodOptions::calibrate(const SampleTextOptions& sample_text) const {
-  const bool wants = parse_fit(fit) == Fit::gptq;
+  const bool wants = parse_fit(fit) == Fit::gptq || parse_fit(fit) == Fit::awq;
   Calibration result;
   const std::string text = !calibration.empty() ? calibration : wants ? "self" : "none";
   if (text == "self") {
@@ -79,6 +90,9 @@ Calibration MethodOptions::calibrate(const SampleTextOptions& sample_text) const
   result.tokens = std::min(sample_text.text().tokens, calibration_tokens);
   result.sequences = (calibration_tokens + result.tokens - 1) / result.tokens;
   result.sampling = sample_text.text().sampling;
+  result.damping = damping;
+  result.order = parse_column_order(column_order);
+  result.zero_point = parse_zero_point(zero_point);
   check_calibration(result, measure().quantize);
   return result;
 }
@@ -89,16 +103,25 @@ void add_method(CLI::App& command, MethodOptions& method) {
       ->add_option_function<std::string>(
           "--fit",
           [&method](const std::string& fit) {
-            method.fit = fit == "sinq" ? "rtn" : fit;
-            if (fit == "sinq" && method.normalize.empty()) method.normalize = "sinq";
+            method.fit = fit == "sinq" ? "rtn" : fit == "autogptq" ? "gptq" : fit;
+            if (fit == "sinq") method.normalize = "sinq";
+            if (fit == "autogptq") {
+              method.normalize = normalize_name(Normalize::none);
+              method.metadata = metadata_name(Metadata::f16);
+              method.zero_point = zero_point_name(Calibration::ZeroPoint::symmetric);
+              method.column_order = column_order_name(Calibration::Order::diagonal);
+            }
           },
           "how codes, scale and zero are found: gptq (default where the model can be run; see --calibration), mse "
-          "(default elsewhere), hqq or rtn; sinq: rtn with --normalize sinq, as published")
+          "(default elsewhere), hqq, awq or rtn; sinq: rtn with --normalize sinq, as published; autogptq: gptq with "
+          "--normalize none --metadata f16 --zero-point symmetric --column-order diagonal")
       ->type_name("FIT");
   group
-      ->add_option("--schemes", method.schemes,
-                   "schemes to choose from: wide (b2,3,4,5,6,8 x g32,64,128), paper (without b5, b6), all (also g16, "
-                   "g256), or a comma list")
+      ->add_option(
+          "--schemes", method.schemes,
+          "schemes to choose from, a comma list of: wide (b2,3,4,5,6,8 x g32,64,128), paper (without b5, b6), all "
+          "(also g16, g256), families (" +
+              fmt::format("{}", fmt::join(scheme_families(), ", ")) + "), schemes")
       ->type_name("LIST")
       ->capture_default_str();
   group->add_option("--axis", method.axis, "1: groups along the input dimension; 0: as the paper")
@@ -115,13 +138,32 @@ void add_method(CLI::App& command, MethodOptions& method) {
           "(default with gptq and mse); columns: the scales alone; sinq: SINQ's scales instead; or none")
       ->type_name("N");
   group
-      ->add_option("--calibration", method.calibration,
-                   "text whose activations gptq and mse look at: self (sampled by the model: no data), FILE or none "
-                   "(default: self for gptq)")
+      ->add_option(
+          "--calibration", method.calibration,
+          "text whose activations gptq, awq and mse look at: self (sampled by the model: no data), FILE or none "
+          "(default: self for gptq and awq)")
       ->type_name("TEXT");
   group->add_option("--calibration-tokens", method.calibration_tokens, "tokens of it")
       ->type_name("N")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 24))
+      ->capture_default_str();
+  group
+      ->add_option("--damping", method.damping,
+                   "of gptq: added to the diagonal of the inputs' second moments, as a share of its mean")
+      ->type_name("D")
+      ->check(CLI::Range(0.0, 100.0))
+      ->capture_default_str();
+  group
+      ->add_option("--column-order", method.column_order,
+                   "of gptq: code columns from the left, or by falling diagonal (act-order; groups stay in place)")
+      ->type_name("ORDER")
+      ->capture_default_str();
+  group
+      ->add_option(
+          "--zero-point", method.zero_point,
+          "of gptq: scale and zero of a group by least squares (real), or from its range, as published: integer "
+          "or symmetric")
+      ->type_name("Z")
       ->capture_default_str();
   group->add_flag_function(
       "--embeddings,!--no-embeddings", [&method](int64_t count) { method.embeddings = count > 0; },

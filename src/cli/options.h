@@ -40,14 +40,16 @@ void add_sample_text(CLI::App& command, SampleTextOptions& text);
 
 /// How matrices are measured and quantized. What is left empty depends on the model and the budget: see
 /// choose_method(). --fit, --axis, --metadata, --normalize, --schemes, --embeddings, --skip, --no-cache, --calibration,
-/// --calibration-tokens.
+/// --calibration-tokens, --damping, --column-order, --zero-point.
 struct MethodOptions {
   std::string fit;
   int axis = 1;
   std::string metadata = "q8";
   std::string normalize;
-  std::string calibration;  // empty: self for gptq, none for others
+  std::string calibration;  // empty: self for gptq and awq, none for others
   int64_t calibration_tokens = 18432;
+  double damping = Calibration().damping;
+  std::string column_order = "left", zero_point = "real";
   std::string schemes = "wide";
   std::vector<std::string> skip;
   std::optional<bool> embeddings;

@@ -122,9 +122,13 @@ Result carry_out(const Options& options, const WriteOptions& write, const Common
 /// One scheme for all.
 Result quantize_uniform(const Options& options, const WriteOptions& write, const CommonOptions& common,
                         Seconds& seconds) {
-  const MethodChoice choice = choose_method(options.model, options.method, "kl");
+  const Scheme scheme = parse_scheme(options.uniform);
+  MethodOptions method = options.method;
+  // Other families than the first are what others publish: as they do it, unless told otherwise.
+  if (method.fit.empty() && scheme.family != scheme_families().front()) method.fit = fit_name(Fit::rtn);
+  const MethodChoice choice = choose_method(options.model, method, "kl");
   MeasureOptions measure = choice.method.measure();
-  measure.schemes = {parse_scheme(options.uniform)};
+  measure.schemes = {scheme};
   AllocateOptions allocate_options = options.plan.allocate();
   allocate_options.pins.clear();
   allocate_options.min_bits = 0;

@@ -1,7 +1,9 @@
 #include "evaluate/layer_inputs.h"
 
 #include <algorithm>
+#include <cmath>
 
+#include "base/half.h"
 #include "base/parallel.h"
 #include "kernels/matmul.h"
 #include "mxq/error.h"
@@ -28,6 +30,13 @@ void transpose(const T* from, int64_t n, int64_t width, T* to) {
   });
 }
 
+float as_float(float x) {
+  return x;
+}
+float as_float(uint16_t x) {
+  return f32_from_bf16(x);
+}
+
 /// c[m, n] = a[m, k] * b[n, k]^T, all dense.
 void product(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c) {
   matmul_transposed(m, n, k, a, k, b, k, c, n);
@@ -36,11 +45,17 @@ void product(int64_t m, int64_t n, int64_t k, const uint16_t* a, const uint16_t*
   matmul_transposed(m, n, k, a, b, c, n);
 }
 
-/// Adds `factor` times x^T x to the upper triangle of sums, x [n, width].
+/// Adds `factor` times x^T x to the upper triangle of sums, and times the sums of |x| to magnitudes, x [n, width].
 template <typename T>
-void add_moments(const T* x, int64_t n, int64_t width, float factor, std::vector<float>& sums) {
+void add_moments(const T* x, int64_t n, int64_t width, float factor, std::vector<float>& sums,
+                 std::vector<float>& magnitudes) {
   std::vector<T> columns(static_cast<size_t>(n * width));
   transpose(x, n, width, columns.data());
+  parallel_for(width, [&](int64_t c) {
+    double sum = 0;
+    for (int64_t r = 0; r < n; ++r) sum += std::fabs(as_float(columns[c * n + r]));
+    magnitudes[c] += factor * static_cast<float>(sum);
+  });
   const int64_t blocks = (width + kBlock - 1) / kBlock;
   const auto add_block = [&](int64_t block) {
     const int64_t begin = block * kBlock, rows = std::min(kBlock, width - begin), cols = width - begin;
@@ -63,14 +78,14 @@ void add_moments(const T* x, int64_t n, int64_t width, float factor, std::vector
 }  // namespace
 
 SecondMoments::SecondMoments(const Operand& rows)
-    : width_(rows.width()), values_(static_cast<size_t>(width_ * width_)) {
+    : width_(rows.width()), values_(static_cast<size_t>(width_ * width_)), magnitudes_(static_cast<size_t>(width_)) {
   const auto per_row = 1 / static_cast<float>(rows.rows());
   for (int64_t first = 0; first < rows.rows(); first += kRows) {
     const int64_t n = std::min(kRows, rows.rows() - first), offset = first * width_;
     if (rows.compute() == Compute::f32) {
-      add_moments(rows.f32() + offset, n, width_, per_row, values_);
+      add_moments(rows.f32() + offset, n, width_, per_row, values_, magnitudes_);
     } else {
-      add_moments(rows.bf16() + offset, n, width_, per_row, values_);
+      add_moments(rows.bf16() + offset, n, width_, per_row, values_, magnitudes_);
     }
   }
 }

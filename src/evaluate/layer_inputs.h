@@ -11,7 +11,7 @@
 
 namespace mxq {
 
-/// The mean of x x^T over rows x.
+/// The mean of x x^T over rows x, and of |x|.
 class SecondMoments {
  public:
   /// Of all rows of the operand. The products run on one thread each, so that their bits do not depend on how many
@@ -21,10 +21,12 @@ class SecondMoments {
   int64_t width() const { return width_; }
   /// [width, width], row-major; the upper triangle, the rest is not for use.
   std::span<const float> values() const { return values_; }
+  /// [width].
+  std::span<const float> mean_magnitudes() const { return magnitudes_; }
 
  private:
   int64_t width_ = 0;
-  std::vector<float> values_;
+  std::vector<float> values_, magnitudes_;
 };
 
 /// Runs sequences through a decoder, layer by layer. In memory: the residual stream, and the activations of one layer,

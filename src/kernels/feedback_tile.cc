@@ -72,11 +72,13 @@ void TileAddFeedback(const float* errors, int n, const float* coefficients, int6
 }
 
 void TileFeedback(float* tile, const float* weights, int n, int max_code, const float* coefficients, int64_t stride,
-                  const FeedbackGrid& grid, const int32_t* group, uint8_t* codes, float* errors) {
+                  const FeedbackGrid& grid, uint8_t* codes, float* errors) {
   const hn::RebindToSigned<D> di;
   const hn::Rebind<uint8_t, D> du;
   const V top = hn::Set(d, static_cast<float>(max_code)), magic = hn::Set(d, 12582912.0f);
   for (size_t l = 0; l < kTileLanes; l += hn::Lanes(d)) {
+    const V scale = hn::LoadU(d, grid.scale + l), inverse_scale = hn::LoadU(d, grid.inverse_scale + l);
+    const V zero = hn::LoadU(d, grid.zero + l);
     for (int begin = 0; begin < n; begin += kColumns) {
       // The errors of the columns before these, of which none is open any more; then these among themselves.
       const int end = HWY_MIN(begin + kColumns, n), done = end - begin == kColumns ? begin : 0;
@@ -85,12 +87,10 @@ void TileFeedback(float* tile, const float* weights, int n, int max_code, const 
         float* HWY_RESTRICT at = tile + j * kTileLanes + l;
         const V w = add_to_column(errors, done, j, coefficients + j * stride, hn::Load(d, at), l);
         hn::Store(w, d, at);
-        const size_t g = static_cast<size_t>(group[j]) * kTileLanes + l;
-        const V zero = hn::LoadU(d, grid.zero + g);
-        const V t = hn::Add(hn::Mul(w, hn::LoadU(d, grid.inverse_scale + g)), zero);
+        const V t = hn::Add(hn::Mul(w, inverse_scale), zero);
         const V q = hn::Sub(hn::Add(hn::Min(hn::Max(t, hn::Zero(d)), top), magic), magic);
         hn::StoreU(hn::DemoteTo(du, hn::ConvertTo(di, q)), du, codes + j * kTileLanes + l);
-        const V stored = hn::Mul(hn::Sub(q, zero), hn::LoadU(d, grid.scale + g));
+        const V stored = hn::Mul(hn::Sub(q, zero), scale);
         hn::Store(hn::Sub(hn::Load(d, weights + j * kTileLanes + l), stored), d, errors + j * kTileLanes + l);
       }
     }
@@ -108,9 +108,9 @@ HWY_EXPORT(TileFeedback);
 HWY_EXPORT(TileAddFeedback);
 
 void tile_feedback(float* tile, const float* weights, int n, int max_code, const float* coefficients, int64_t stride,
-                   const FeedbackGrid& grid, const int32_t* group, uint8_t* codes, float* errors) {
+                   const FeedbackGrid& grid, uint8_t* codes, float* errors) {
   HWY_DYNAMIC_DISPATCH(TileFeedback)
-  (tile, weights, n, max_code, coefficients, stride, grid, group, codes, errors);
+  (tile, weights, n, max_code, coefficients, stride, grid, codes, errors);
 }
 void tile_add_feedback(const float* errors, int n, const float* coefficients, int64_t stride, int columns,
                        float* tile) {

@@ -8,7 +8,7 @@
 
 namespace mxq {
 
-/// Scale and zero of each of some groups, by lane: entry [group * kTileLanes + lane].
+/// Scale and zero of each lane.
 struct FeedbackGrid {
   const float* inverse_scale = nullptr;
   const float* scale = nullptr;
@@ -19,9 +19,9 @@ struct FeedbackGrid {
 #define MXQ_FEEDBACK_TILE_KERNELS                                                                                    \
   /* Columns 0 .. n-1 in order: q = round(w * inverse_scale + zero) of tile's w, within 0..max_code; what the matrix \
      itself (`weights`, a tile) loses by it, weights - (q - zero) * scale, goes to `errors` and times its            \
-     coefficients to the columns after it. group[i]: which entry of `grid` column i has. */                          \
+     coefficients to the columns after it. */                                                                        \
   void tile_feedback(float* tile, const float* weights, int n, int max_code, const float* coefficients,              \
-                     int64_t stride, const FeedbackGrid& grid, const int32_t* group, uint8_t* codes, float* errors); \
+                     int64_t stride, const FeedbackGrid& grid, uint8_t* codes, float* errors);                       \
   /* tile[j] += sum over i < n of errors[i] * coefficients[j * stride + i], j < columns. */                          \
   void tile_add_feedback(const float* errors, int n, const float* coefficients, int64_t stride, int columns,         \
                          float* tile);

@@ -6,19 +6,18 @@
 namespace mxq::ref {
 
 void tile_feedback(float* tile, const float* weights, int n, int max_code, const float* coefficients, int64_t stride,
-                   const FeedbackGrid& grid, const int32_t* group, uint8_t* codes, float* errors) {
+                   const FeedbackGrid& grid, uint8_t* codes, float* errors) {
   constexpr float magic = 12582912.0f;  // rounds half to even
   const float top = static_cast<float>(max_code);
   for (int l = 0; l < kTileLanes; ++l) {
     for (int j = 0; j < n; ++j) {
       float w = tile[j * kTileLanes + l];
       for (int i = 0; i < j; ++i) w += errors[i * kTileLanes + l] * coefficients[j * stride + i];
-      const int g = group[j] * kTileLanes + l;
-      const float t = std::min(std::max(w * grid.inverse_scale[g] + grid.zero[g], 0.0f), top);
+      const float t = std::min(std::max(w * grid.inverse_scale[l] + grid.zero[l], 0.0f), top);
       const float q = (t + magic) - magic;
       tile[j * kTileLanes + l] = w;
       codes[j * kTileLanes + l] = static_cast<uint8_t>(q);
-      errors[j * kTileLanes + l] = weights[j * kTileLanes + l] - (q - grid.zero[g]) * grid.scale[g];
+      errors[j * kTileLanes + l] = weights[j * kTileLanes + l] - (q - grid.zero[l]) * grid.scale[l];
     }
   }
 }

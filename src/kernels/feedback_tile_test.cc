@@ -32,8 +32,7 @@ TEST_P(FeedbackTile, EqualsTheReference) {
   std::vector<float> coefficients(256 * kStride);
   std::normal_distribution<float> normal(0, 0.1f);
   for (float& c : coefficients) c = normal(random_);
-  constexpr int kGroups = 3;
-  std::vector<float> inverse(kGroups * kTileLanes), scale(inverse.size()), zero(inverse.size());
+  std::vector<float> inverse(kTileLanes), scale(inverse.size()), zero(inverse.size());
   for (size_t i = 0; i < scale.size(); ++i) {
     scale[i] = 0.005f * static_cast<float>(1 + random_() % 8);
     inverse[i] = 1 / scale[i];
@@ -46,15 +45,13 @@ TEST_P(FeedbackTile, EqualsTheReference) {
       SCOPED_TRACE(testing::Message() << "n " << n << " max_code " << max_code << " seed 77");
       fill(tile, 0.03f);
       fill(weights, 0.03f);
-      std::vector<int32_t> group(n);
-      for (int32_t& g : group) g = static_cast<int32_t>(random_() % kGroups);
       const FeedbackGrid grid{inverse.data(), scale.data(), zero.data()};
       Tile tile2 = tile;
       std::vector<uint8_t> codes(n * kTileLanes), codes2 = codes;
-      tile_feedback(tile.data, weights.data, n, max_code, coefficients.data(), kStride, grid, group.data(),
-                    codes.data(), errors.data);
-      ref::tile_feedback(tile2.data, weights.data, n, max_code, coefficients.data(), kStride, grid, group.data(),
-                         codes2.data(), errors2.data);
+      tile_feedback(tile.data, weights.data, n, max_code, coefficients.data(), kStride, grid, codes.data(),
+                    errors.data);
+      ref::tile_feedback(tile2.data, weights.data, n, max_code, coefficients.data(), kStride, grid, codes2.data(),
+                         errors2.data);
       ASSERT_EQ(codes, codes2);
       ASSERT_TRUE(std::equal(errors.data, errors.data + n * kTileLanes, errors2.data));
       ASSERT_TRUE(std::equal(tile.data, tile.data + 256 * kTileLanes, tile2.data));
@@ -83,14 +80,13 @@ TEST_P(FeedbackTile, LossesOfColumnsGoToThoseAfterThem) {
   std::normal_distribution<float> normal(0, 0.3f);
   for (float& c : coefficients) c = normal(random_);
   const std::vector<float> scale(kTileLanes, 0.5f), inverse(kTileLanes, 2.0f), zero(kTileLanes, 3.5f);
-  const std::vector<int32_t> group(n, 0);
   Tile weights, tile, errors;
   fill(weights, 1.0f);
   fill(tile, 1.0f);
   const Tile start = tile;
   std::vector<uint8_t> codes(n * kTileLanes);
   tile_feedback(tile.data, weights.data, n, 7, coefficients.data(), n, {inverse.data(), scale.data(), zero.data()},
-                group.data(), codes.data(), errors.data);
+                codes.data(), errors.data);
   for (int l = 0; l < kTileLanes; ++l) {
     for (int j = 0; j < n; ++j) {
       double w = start.data[j * kTileLanes + l];

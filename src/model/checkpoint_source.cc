@@ -95,17 +95,14 @@ std::optional<QuantizedLayout> CheckpointSource::exact_layout(const SourceTensor
 }
 
 QuantizedMatrix CheckpointSource::exact_groups(const SourceTensor& tensor) const {
-  const QuantizedView& view = *quantized(tensor);
-  const auto copy = [](std::span<const std::byte> bytes) { return std::vector(bytes.begin(), bytes.end()); };
-  return {view.layout,           copy(view.codes),        copy(view.scales), copy(view.zeros), copy(view.scale_steps),
-          copy(view.zero_steps), copy(view.column_scales)};
+  return QuantizedMatrix(*quantized(tensor));
 }
 
 void CheckpointSource::hash(const SourceTensor& tensor, ContentHash& hash) const {
   hash.add(tensor.stored_as);
   if (const QuantizedView* matrix = quantized(tensor)) {
     hash.add(fmt::format("axis{} {}", matrix->layout.axis, metadata_name(matrix->layout.metadata)));
-    for (const auto part : stored_parts(*matrix)) hash.add(part);
+    for (const auto part : matrix->parts) hash.add(part);
   } else {
     hash.add(store_.find(tensor.name)->bytes);
   }
@@ -119,7 +116,7 @@ int64_t CheckpointSource::stored_bytes(const SourceTensor& tensor) const {
 
 void CheckpointSource::done(const SourceTensor& tensor) const {
   if (const QuantizedView* matrix = quantized(tensor)) {
-    for (const auto part : stored_parts(*matrix)) advise_done(part);
+    for (const auto part : matrix->parts) advise_done(part);
   } else {
     advise_done(store_.find(tensor.name)->bytes);
   }

@@ -168,20 +168,16 @@ QuantizedMatrix GgufSource::exact_groups(const SourceTensor& tensor) const {
   // A block of Q8_0 is an fp16 scale d and 32 signed codes q: d * q = (q + 128 - 128) * d.
   const std::byte* blocks = origin(tensor).view->bytes.data();
   constexpr size_t block_bytes = 2 + kQ8Block;
-  QuantizedMatrix out;
-  out.layout = *exact_layout(tensor);
-  out.codes.resize(static_cast<size_t>(out.layout.code_bytes()));
-  out.scales.resize(static_cast<size_t>(out.layout.scale_bytes()));
-  out.zeros.resize(out.scales.size());
+  QuantizedMatrix out(*exact_layout(tensor));
+  const auto codes = out.part("codes"), scales = out.part("scales"), zeros = out.part("zeros");
   const uint16_t zero = f16_from_f32(128);
   parallel_for(tensor.rows(), [&](int64_t row) {
     const int64_t per_row = tensor.cols() / kQ8Block;
     for (int64_t j = row * per_row; j < (row + 1) * per_row; ++j) {
       const std::byte* block = blocks + static_cast<size_t>(j) * block_bytes;
-      std::memcpy(out.scales.data() + 2 * j, block, 2);
-      std::memcpy(out.zeros.data() + 2 * j, &zero, 2);
-      for (int i = 0; i < kQ8Block; ++i)
-        out.codes[static_cast<size_t>(j * kQ8Block + i)] = block[2 + i] ^ std::byte{0x80};
+      std::memcpy(scales.data() + 2 * j, block, 2);
+      std::memcpy(zeros.data() + 2 * j, &zero, 2);
+      for (int i = 0; i < kQ8Block; ++i) codes[static_cast<size_t>(j * kQ8Block + i)] = block[2 + i] ^ std::byte{0x80};
     }
   });
   return out;

@@ -2,29 +2,43 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
 #include "mxq/error.h"
 #include "mxq/measure.h"
 #include "pipeline/statistics.h"
+#include "schemes/affine/affine.h"
 
 namespace mxq {
+
+namespace {
+
+FeedbackFactor make_factor(const SecondMoments& moments, const GptqOptions& options) {
+  return FeedbackFactor(moments.values(), moments.width(), options);
+}
+
+}  // namespace
 
 std::string decoder_matrix(int64_t layer, std::string_view module) {
   return fmt::format("model.layers.{}.{}", layer, module);
 }
 
-FeedbackFactor factor_of(const SecondMoments& moments, Fit fit) {
+GptqOptions gptq_options(Fit fit, const Calibration& calibration, int64_t group) {
   GptqOptions options;
+  options.damping = calibration.damping;
+  if (calibration.order == Calibration::Order::diagonal) options.ordered_groups = group;
   options.feedback = fit == Fit::gptq;
-  return FeedbackFactor(moments.values(), moments.width(), options);
+  if (calibration.zero_point == Calibration::ZeroPoint::integer) options.grid = GptqOptions::Grid::range;
+  if (calibration.zero_point == Calibration::ZeroPoint::symmetric) options.grid = GptqOptions::Grid::symmetric;
+  return options;
 }
 
 const FeedbackFactor* OriginalFactors::of(const std::string& matrix) {
   if (matrix == decoder_.head()) {
     by_module_.clear();
-    by_module_.emplace(matrix, std::make_shared<const FeedbackFactor>(factor_of(inputs_.head(), fit_)));
+    by_module_.emplace(matrix, std::make_shared<const FeedbackFactor>(make_factor(inputs_.head(), gptq_)));
     return by_module_.begin()->second.get();
   }
   if (matrix == kEmbedding) return nullptr;
@@ -32,7 +46,7 @@ const FeedbackFactor* OriginalFactors::of(const std::string& matrix) {
   while (name && decoder_matrix(inputs_.layer() - 1, name->module) != matrix) {
     by_module_.clear();
     inputs_.next([&](LayerInput input, const SecondMoments& moments) {
-      const auto factor = std::make_shared<const FeedbackFactor>(factor_of(moments, fit_));
+      const auto factor = std::make_shared<const FeedbackFactor>(make_factor(moments, gptq_));
       for (const auto module : modules_of(input)) by_module_.emplace(module, factor);
     });
   }
@@ -41,30 +55,51 @@ const FeedbackFactor* OriginalFactors::of(const std::string& matrix) {
 
 CalibratedQuantizer::CalibratedQuantizer(const ModelSource& model, Decoder& decoder, const TokenSequences& sequences,
                                          std::unordered_map<const SourceTensor*, Scheme> matrices,
-                                         const QuantizeOptions& options)
+                                         const QuantizeOptions& options, const Calibration& calibration)
     : model_(model),
       decoder_(decoder),
       inputs_(decoder, sequences),
       matrices_(std::move(matrices)),
-      options_(options) {}
+      options_(options),
+      calibration_(calibration) {}
+
+FeedbackFactor CalibratedQuantizer::factor_of(const SecondMoments& moments, const Scheme& scheme) {
+  FeedbackFactor factor = make_factor(moments, gptq_options(options_.fit, calibration_, scheme.group));
+  ++factors_;
+  if (factor.damping() > calibration_.damping) ++damped_more_;
+  most_damping_ = std::max(most_damping_, factor.damping());
+  return factor;
+}
+
+std::string CalibratedQuantizer::damping_note() const {
+  if (damped_more_ == 0) return {};
+  return fmt::format(
+      "the second moments of {} of {} inputs were not positive definite with a damping of {}: raised, to {} at most",
+      damped_more_, factors_, calibration_.damping, most_damping_);
+}
 
 void CalibratedQuantizer::quantize(const SourceTensor& tensor, const Scheme& scheme, const FeedbackFactor* factor) {
   const auto weights = read_finite(model_, tensor);
   const MatrixView matrix{weights.data(), tensor.rows(), tensor.cols()};
-  ready_.emplace(&tensor, factor != nullptr ? quantize_matrix_gptq(matrix, *factor, scheme, options_)
-                                            : quantize_matrix(matrix, scheme, tabled(options_)));
+  ready_.emplace(&tensor, factor != nullptr && scheme.family == affine_family().name()
+                              ? quantize_matrix_gptq(matrix, *factor, scheme, options_)
+                              : quantize_matrix(matrix, scheme, tabled(options_)));
   model_.done(tensor);
 }
 
 void CalibratedQuantizer::quantize(LayerInput input, const SecondMoments& moments) {
-  std::unique_ptr<const FeedbackFactor> factor;
+  // One for all, unless the order of columns depends on the groups.
+  std::map<int64_t, FeedbackFactor> factors;
   for (const auto module : modules_of(input)) {
     const std::string name = decoder_matrix(inputs_.layer(), module);
     const SourceTensor* tensor = model_.find(name + ".weight");
     const auto found = matrices_.find(tensor);
     if (found == matrices_.end()) continue;
-    if (!factor) factor = std::make_unique<const FeedbackFactor>(factor_of(moments, options_.fit));
-    quantize(*tensor, found->second, factor.get());
+    const Scheme& scheme = found->second;
+    const int64_t key = calibration_.order == Calibration::Order::left ? 0 : scheme.group;
+    auto factor = factors.find(key);
+    if (factor == factors.end()) factor = factors.emplace(key, factor_of(moments, scheme)).first;
+    quantize(*tensor, scheme, &factor->second);
     std::vector<float> weights(static_cast<size_t>(tensor->elements()));
     dequantize_matrix(ready_.at(tensor).view(), weights.data());
     Linear& linear = *decoder_.find_matrix(name);
@@ -76,8 +111,9 @@ QuantizedMatrix CalibratedQuantizer::take(const SourceTensor& tensor) {
   const std::string name = tensor.matrix_name();
   if (name == decoder_.head()) {
     while (inputs_.layer() < decoder_.layers()) run_layer();
-    const FeedbackFactor factor = factor_of(inputs_.head(), options_.fit);
-    quantize(tensor, matrices_.at(&tensor), &factor);
+    const Scheme& scheme = matrices_.at(&tensor);
+    const FeedbackFactor factor = factor_of(inputs_.head(), scheme);
+    quantize(tensor, scheme, &factor);
   } else if (name == kEmbedding) {
     quantize(tensor, matrices_.at(&tensor), nullptr);
   }

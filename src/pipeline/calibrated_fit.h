@@ -15,15 +15,16 @@
 
 namespace mxq {
 
-/// What a fit makes of an input's second moments: Fit::gptq all of them, Fit::mse their diagonal.
-FeedbackFactor factor_of(const SecondMoments& moments, Fit fit);
+/// What a fit makes of an input's second moments: Fit::gptq all of them, Fit::mse their diagonal. For a scheme's
+/// groups.
+GptqOptions gptq_options(Fit fit, const Calibration& calibration, int64_t group);
 
 /// The factors of a model's own inputs, nothing of it quantized: those of one layer at a time.
 class OriginalFactors {
  public:
   /// All must outlive it.
-  OriginalFactors(Decoder& decoder, const TokenSequences& sequences, Fit fit)
-      : decoder_(decoder), inputs_(decoder, sequences), fit_(fit) {}
+  OriginalFactors(Decoder& decoder, const TokenSequences& sequences, const GptqOptions& gptq)
+      : decoder_(decoder), inputs_(decoder, sequences), gptq_(gptq) {}
 
   /// For a matrix of the decoder ("model.layers.0.mlp.up_proj"); null for an embedding that is only looked up. Layers
   /// are asked for in ascending order, the output matrix last.
@@ -32,25 +33,30 @@ class OriginalFactors {
  private:
   Decoder& decoder_;
   LayerInputs inputs_;
-  Fit fit_;
+  GptqOptions gptq_;
   std::map<std::string, std::shared_ptr<const FeedbackFactor>, std::less<>> by_module_;  // of the last layer run
 };
 
 /// Quantizes the matrices of a decoder in order, each fitted to the inputs that the quantized ones before it give
 /// (layer by layer, and within a layer input by input), the output matrix last. An embedding that is only looked up
-/// multiplies nothing: its weights' own error counts.
+/// multiplies nothing: its weights' own error counts. So does that of matrices whose scheme is not affine.
 class CalibratedQuantizer {
  public:
   /// `matrices`: what to quantize; the others stay as they are. The references must outlive it, and the decoder's
   /// matrices are replaced.
   CalibratedQuantizer(const ModelSource& model, Decoder& decoder, const TokenSequences& sequences,
-                      std::unordered_map<const SourceTensor*, Scheme> matrices, const QuantizeOptions& options);
+                      std::unordered_map<const SourceTensor*, Scheme> matrices, const QuantizeOptions& options,
+                      const Calibration& calibration);
+
+  /// What had to be done to second moments that were not positive definite, as a sentence; empty: nothing.
+  std::string damping_note() const;
 
   /// One of `matrices`, handed out once. Layers are asked for in ascending order, what is outside of them last.
   QuantizedMatrix take(const SourceTensor& tensor);
 
  private:
   void run_layer();
+  FeedbackFactor factor_of(const SecondMoments& moments, const Scheme& scheme);
   void quantize(LayerInput input, const SecondMoments& moments);
   /// Into ready_.
   void quantize(const SourceTensor& tensor, const Scheme& scheme, const FeedbackFactor* factor);
@@ -60,7 +66,10 @@ class CalibratedQuantizer {
   LayerInputs inputs_;
   std::unordered_map<const SourceTensor*, Scheme> matrices_;
   QuantizeOptions options_;
+  Calibration calibration_;
   std::unordered_map<const SourceTensor*, QuantizedMatrix> ready_;
+  int64_t factors_ = 0, damped_more_ = 0;
+  double most_damping_ = 0;
 };
 
 /// "model.layers.L.MODULE", as error tables, plans and decoders call a matrix.

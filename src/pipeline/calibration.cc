@@ -14,6 +14,13 @@ namespace {
 constexpr Named<Calibration::Text> kTexts[] = {
     {"none", Calibration::Text::none}, {"self", Calibration::Text::self}, {"file", Calibration::Text::file}};
 
+constexpr Named<Calibration::Order> kOrders[] = {{"left", Calibration::Order::left},
+                                                 {"diagonal", Calibration::Order::diagonal}};
+
+constexpr Named<Calibration::ZeroPoint> kZeroPoints[] = {{"real", Calibration::ZeroPoint::real},
+                                                         {"integer", Calibration::ZeroPoint::integer},
+                                                         {"symmetric", Calibration::ZeroPoint::symmetric}};
+
 }  // namespace
 
 std::string_view calibration_text_name(Calibration::Text text) {
@@ -23,20 +30,43 @@ Calibration::Text parse_calibration_text(std::string_view name) {
   return parse_named(kTexts, "calibration text", name);
 }
 
+std::string_view column_order_name(Calibration::Order order) {
+  return name_of(kOrders, order);
+}
+Calibration::Order parse_column_order(std::string_view name) {
+  return parse_named(kOrders, "column order", name);
+}
+
+std::string_view zero_point_name(Calibration::ZeroPoint zero_point) {
+  return name_of(kZeroPoints, zero_point);
+}
+Calibration::ZeroPoint parse_zero_point(std::string_view name) {
+  return parse_named(kZeroPoints, "zero point", name);
+}
+
 void check_calibration(const Calibration& calibration, const QuantizeOptions& options) {
   const auto refuse = [](std::string given, std::string supported) {
     throw Error(ErrorCode::usage, "calibrate", std::move(given), std::move(supported));
   };
   if (calibration.text == Calibration::Text::none) {
-    if (options.fit == Fit::gptq) refuse("fit gptq without a text", "self or a file");
+    if (options.fit == Fit::gptq || options.fit == Fit::awq) {
+      refuse(fmt::format("fit {} without a text", fit_name(options.fit)), "self or a file");
+    }
     return;
   }
-  if (options.fit != Fit::gptq && options.fit != Fit::mse) {
-    refuse(fmt::format("fit {}", fit_name(options.fit)), "gptq and mse; others look at weights alone");
+  if (options.fit != Fit::gptq && options.fit != Fit::mse && options.fit != Fit::awq) {
+    refuse(fmt::format("fit {}", fit_name(options.fit)), "gptq, awq and mse; others look at weights alone");
+  }
+  if (options.fit == Fit::awq && options.normalize != Normalize::none) {
+    refuse(fmt::format("fit awq with normalization {}", normalize_name(options.normalize)),
+           "none; it has channel scales of its own");
   }
   if (options.axis != 1) refuse(fmt::format("axis {}", options.axis), "1");
   if (calibration.sequences < 1 || calibration.tokens < 1) {
     refuse(fmt::format("{} sequences of {} tokens", calibration.sequences, calibration.tokens), "at least 1 of each");
+  }
+  if (!(calibration.damping >= 0 && calibration.damping <= 100)) {
+    refuse(fmt::format("a damping of {}", calibration.damping), "0 to 100 mean diagonals");
   }
   if (calibration.text == Calibration::Text::file && calibration.file.empty()) refuse("a file without name", "a path");
 }

@@ -64,7 +64,7 @@ OutputTensors quantized_output(const std::string& name, const QuantizedLayout& l
   output.work = layout.rows * layout.cols;
   output.write = [make = std::move(make)](SafetensorsWriter& writer) {
     const QuantizedMatrix matrix = make();
-    for (const auto part : stored_parts(matrix.view())) writer.write(part);
+    for (const auto& part : matrix.parts) writer.write(part);
   };
   return output;
 }

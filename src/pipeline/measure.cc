@@ -46,6 +46,7 @@ CachedMatrix measure_one(const ModelSource& model, const SourceTensor& tensor, c
 QuantizeOptions tabled(const QuantizeOptions& options) {
   QuantizeOptions result = options;
   if (result.fit == Fit::gptq) result.fit = Fit::mse;
+  if (result.fit == Fit::awq) result.fit = Fit::rtn;
   return result;
 }
 

@@ -34,6 +34,7 @@ class Reader {
     if (!at(key).is_number_integer() || at(key).get<int64_t>() < 0) fail(key, "is not a count");
     return at(key).get<int64_t>();
   }
+  bool contains(const char* key) const { return object_.contains(key); }
   const Json& at(const char* key) const {
     const auto found = object_.find(key);
     if (found == object_.end()) fail(key, "is missing");
@@ -65,6 +66,9 @@ Json calibration_json(const Calibration& calibration) {
     json["top_p"] = calibration.sampling.top_p;
     json["seed"] = calibration.sampling.seed;
   }
+  json["damping"] = calibration.damping;
+  json["zero_point"] = zero_point_name(calibration.zero_point);
+  json["column_order"] = column_order_name(calibration.order);
   return json;
 }
 
@@ -79,6 +83,10 @@ Calibration read_calibration(const Reader& reader) {
     calibration.sampling = {reader.number("temperature"), reader.number("top_p"),
                             static_cast<uint64_t>(reader.count("seed"))};
   }
+  // Plans from before there was a choice have none of these.
+  if (reader.contains("damping")) calibration.damping = reader.number("damping");
+  if (reader.contains("zero_point")) calibration.zero_point = parse_zero_point(reader.text("zero_point"));
+  if (reader.contains("column_order")) calibration.order = parse_column_order(reader.text("column_order"));
   return calibration;
 }
 
@@ -126,7 +134,7 @@ PlanFile read_plan(const std::string& text, const std::string& source) {
   plan.bits_per_parameter = root.number("bits_per_parameter");
   plan.bytes = root.count("bytes");
   plan.budget_bytes = root.count("budget_bytes");
-  if (json.contains("seconds")) plan.seconds = root.number("seconds");
+  if (root.contains("seconds")) plan.seconds = root.number("seconds");
   plan.solver = parse_solver(root.text("solver"));
   if (!root.at("best_uniform").is_null()) {
     const Reader uniform = root.object("best_uniform");
@@ -137,8 +145,8 @@ PlanFile read_plan(const std::string& text, const std::string& source) {
   file.quantize.axis = static_cast<int>(quantize.count("axis"));
   file.quantize.metadata = parse_metadata(quantize.text("metadata"));
   // Plans from before there was a choice have none.
-  if (json["quantize"].contains("normalize")) file.quantize.normalize = parse_normalize(quantize.text("normalize"));
-  if (json.contains("calibration")) file.calibration = read_calibration(root.object("calibration"));
+  if (quantize.contains("normalize")) file.quantize.normalize = parse_normalize(quantize.text("normalize"));
+  if (root.contains("calibration")) file.calibration = read_calibration(root.object("calibration"));
   const Reader matrices = root.object("matrices");
   for (const auto& [name, entry] : json.at("matrices").items()) {
     const Reader matrix(entry, "matrices." + name + ".", source);

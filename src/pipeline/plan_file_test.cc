@@ -70,16 +70,37 @@ TEST(PlanFile, KeepsTheCalibration) {
   file.calibration.sequences = 7;
   file.calibration.tokens = 123;
   file.calibration.sampling = {0.5, 0.9, 42};
+  file.calibration.damping = 0.05;
+  file.calibration.order = Calibration::Order::diagonal;
+  file.calibration.zero_point = Calibration::ZeroPoint::symmetric;
   Calibration again = read_plan(write_plan(file), "p").calibration;
   EXPECT_EQ(again.text, Calibration::Text::self);
   EXPECT_EQ(again.sequences, 7);
   EXPECT_EQ(again.tokens, 123);
   EXPECT_EQ(again.sampling, file.calibration.sampling);
+  EXPECT_EQ(again.damping, 0.05);
+  EXPECT_EQ(again.order, Calibration::Order::diagonal);
+  EXPECT_EQ(again.zero_point, Calibration::ZeroPoint::symmetric);
   file.calibration.text = Calibration::Text::file;
   file.calibration.file = "some text.txt";
   again = read_plan(write_plan(file), "p").calibration;
   EXPECT_EQ(again.text, Calibration::Text::file);
   EXPECT_EQ(again.file, "some text.txt");
+}
+
+TEST(PlanFile, CalibrationsWithoutDampingHaveTheUsualOne) {
+  PlanFile file = example();
+  file.calibration.text = Calibration::Text::self;
+  auto json = nlohmann::json::parse(write_plan(file));
+  EXPECT_EQ(json["calibration"].erase("damping") + json["calibration"].erase("column_order") +
+                json["calibration"].erase("zero_point"),
+            3u);
+  const Calibration again = read_plan(json.dump(), "p").calibration;
+  EXPECT_EQ(again.damping, 0.01);
+  EXPECT_EQ(again.order, Calibration::Order::left);
+  EXPECT_EQ(again.zero_point, Calibration::ZeroPoint::real);
+  json["calibration"]["column_order"] = "right";
+  EXPECT_THAT(error_of(json.dump()), HasSubstr("left, diagonal"));
 }
 
 TEST(PlanFile, NoUniformPlanIsNull) {

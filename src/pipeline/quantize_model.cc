@@ -13,8 +13,10 @@
 #include "format/hf_config.h"
 #include "model/model_source.h"
 #include "mxq/error.h"
+#include "mxq/measure.h"
 #include "mxq/quantized_matrix.h"
 #include "mxq/text.h"
+#include "pipeline/awq_fit.h"
 #include "pipeline/calibrated_fit.h"
 #include "pipeline/checkpoint_writer.h"
 #include "pipeline/statistics.h"
@@ -70,7 +72,7 @@ struct Calibrated {
              Progress& progress)
       : decoder(model, {best_compute(), false}),
         text(calibration_text(model, decoder, file.calibration, cache, progress)),
-        quantizer(model, decoder, text.sequences, schemes, file.quantize) {}
+        quantizer(model, decoder, text.sequences, schemes, file.quantize, file.calibration) {}
 
   /// Tells texts apart: a file may change between two runs.
   std::string key() const { return nlohmann::json(text.sequences).dump(); }
@@ -78,6 +80,28 @@ struct Calibrated {
   Decoder decoder;
   CalibrationText text;
   CalibratedQuantizer quantizer;
+};
+
+/// What AWQ makes of a model: another one that computes the same, and its matrices, quantized.
+struct Folded {
+  Folded(const ModelSource& model, const PlanFile& file, const std::filesystem::path& cache, Progress& progress) {
+    Decoder decoder(model, {best_compute(), false});
+    const auto text = calibration_text(model, decoder, file.calibration, cache, progress);
+    std::unordered_map<std::string, Scheme> schemes;
+    for (const auto& [tensor, scheme] : match_plan(model, file)) {
+      if (tensor->matrix->in_layer()) schemes.emplace(tensor->name, scheme);
+    }
+    AwqFit fit = fit_awq(model, decoder, text.sequences, schemes, file.quantize);
+    source.emplace(model, std::move(fit.folds));
+    matrices = std::move(fit.matrices);
+    health = text.health;
+    key = nlohmann::json(text.sequences).dump();
+  }
+
+  std::optional<FoldedSource> source;
+  std::unordered_map<std::string, QuantizedMatrix> matrices;
+  SampleHealth health;
+  std::string key;
 };
 
 /// As a CalibratedQuantizer hands them out; shards of safetensors come in the order of names, 10 before 2.
@@ -101,15 +125,18 @@ void check_output(const std::filesystem::path& out, const WriteOptions& options)
 
 WriteReport quantize_model(const std::filesystem::path& path, const std::filesystem::path& out, const PlanFile& file,
                            const WriteOptions& options, Progress* progress) {
-  const auto model = open_model(path);
+  const auto opened = open_model(path);
+  check_calibration(file.calibration, file.quantize);
+  std::optional<Folded> folded;
+  if (file.quantize.fit == Fit::awq) folded.emplace(*opened, file, options.cache, or_silent(progress));
+  const ModelSource* model = folded ? &*folded->source : opened.get();
   const auto schemes = match_plan(*model, file);
   std::vector<const SourceTensor*> matrices;
   for (const auto& tensor : model->tensors()) {
     if (schemes.contains(&tensor)) matrices.push_back(&tensor);
   }
-  check_calibration(file.calibration, file.quantize);
   std::optional<Calibrated> calibrated;
-  if (file.calibration.text != Calibration::Text::none) {
+  if (file.calibration.text != Calibration::Text::none && !folded) {
     calibrated.emplace(*model, file, schemes, options.cache, or_silent(progress));
     sort_by_layer(matrices);
   }
@@ -141,7 +168,11 @@ WriteReport quantize_model(const std::filesystem::path& path, const std::filesys
     const auto read_row = [&](int64_t row, float* to) { model->read_rows(*tensor, row, 1, to); };
     layout.rotated &= !lies_on_grid(layout.rows, layout.cols, read_row, scheme, file.quantize);
     contents.tensors.push_back(quantized_output(tensor->matrix_name(), layout, [&, tensor, scheme] {
-      return calibrated ? calibrated->quantizer.take(*tensor) : quantize_tensor(*model, *tensor, scheme, file.quantize);
+      if (calibrated) return calibrated->quantizer.take(*tensor);
+      if (folded) {
+        if (auto found = folded->matrices.extract(tensor->name)) return std::move(found.mapped());
+      }
+      return quantize_tensor(*model, *tensor, scheme, tabled(file.quantize));
     }));
     config.matrices.push_back({tensor->matrix_name(),
                                scheme.name(),
@@ -159,9 +190,15 @@ WriteReport quantize_model(const std::filesystem::path& path, const std::filesys
                     {kPlanName, write_plan(stored)}};
   contents.key = fmt::format("quantize {} {} {}", MXQ_VERSION, options.max_shard_bytes, write_plan(stored));
   if (calibrated) contents.key += calibrated->key();
+  if (folded) contents.key += folded->key;
   auto report = write_model_folder(*model, contents, out, options, progress);
   report.matrix_bytes = matrix_bytes;
-  if (calibrated) report.sample = calibrated->text.health;
+  if (folded) report.sample = folded->health;
+  if (calibrated) {
+    report.sample = calibrated->text.health;
+    const std::string note = calibrated->quantizer.damping_note();
+    if (!note.empty()) report.notes.push_back(note);
+  }
   return report;
 }
 

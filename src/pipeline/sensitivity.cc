@@ -25,7 +25,7 @@ namespace mxq {
 namespace {
 
 /// Raised whenever probes give other numbers than before.
-constexpr int kSensitivityVersion = 4;
+constexpr int kSensitivityVersion = 5;
 
 /// A probe's share of what was measured that is its own at least, whatever the noise.
 constexpr double kLeastOwn = 0.05;
@@ -46,11 +46,12 @@ class ProbeCache {
     if (options.cache.empty()) return;
     ContentHash hash;
     model.hash_all(hash);
-    hash.add(fmt::format("{} {} {} {} {} {} {} {} v{}", nlohmann::json(text).dump(), options.probe.name(),
+    hash.add(fmt::format("{} {} {} {} {} {} {} {} {} {} {} v{}", nlohmann::json(text).dump(), options.probe.name(),
                          fit_name(options.quantize.fit), options.quantize.axis,
                          metadata_name(options.quantize.metadata), normalize_name(options.quantize.normalize),
-                         nlohmann::json(calibration).dump(), compute == Compute::bf16 ? "bf16" : "f32",
-                         kSensitivityVersion));
+                         nlohmann::json(calibration).dump(), options.calibration.damping,
+                         column_order_name(options.calibration.order), zero_point_name(options.calibration.zero_point),
+                         compute == Compute::bf16 ? "bf16" : "f32", kSensitivityVersion));
     path_ = options.cache / "sensitivity" / (hash.hex() + ".json");
     load();
   }
@@ -183,7 +184,10 @@ SensitivityReport measure_sensitivity(const std::filesystem::path& path, ErrorTa
     probes.push_back({name, [&model, tensor] { return RoundingNoise::changed(*model, *tensor); }});
   }
   if (!probes.empty()) {
-    if (!calibration.empty()) factors.emplace(decoder, calibration, options.quantize.fit);
+    // What awq does is folded into other tensors: it is probed as rtn.
+    if (!calibration.empty() && options.quantize.fit != Fit::awq)
+      factors.emplace(decoder, calibration,
+                      gptq_options(options.quantize.fit, options.calibration, options.probe.group));
     probe_divergences(decoder, text, probes, progress, [&](size_t i, double kl) {
       cache.results[keys[i]] = {kl, errors[keys[i]]};
       cache.store();

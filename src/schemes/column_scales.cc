@@ -136,13 +136,4 @@ std::vector<float> column_scales(std::span<const MatrixView> matrices) {
   return t;
 }
 
-std::vector<std::byte> stored_column_scales(std::span<const float> scales) {
-  std::vector<std::byte> bytes(scales.size() * sizeof(uint16_t));
-  for (size_t k = 0; k < scales.size(); ++k) {
-    const uint16_t half = f16_from_f32(scales[k]);
-    std::memcpy(bytes.data() + k * sizeof half, &half, sizeof half);
-  }
-  return bytes;
-}
-
 }  // namespace mxq

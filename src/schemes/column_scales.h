@@ -25,7 +25,4 @@ std::vector<float> column_scales(std::span<const MatrixView> matrices);
 /// The t nearest to `value` that a checkpoint can hold: a normal number of fp16, at most 2^15.
 float rounded_scale(double value);
 
-/// t as the checkpoint holds it, fp16.
-std::vector<std::byte> stored_column_scales(std::span<const float> scales);
-
 }  // namespace mxq

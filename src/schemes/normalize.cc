@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <optional>
 
+#include "base/half.h"
 #include "base/parallel.h"
-#include "schemes/affine/fit_matrix.h"
-#include "schemes/affine/metadata.h"
 #include "schemes/column_scales.h"
+#include "schemes/family.h"
 #include "schemes/rotation.h"
 #include "schemes/sinq_scales.h"
 
@@ -17,8 +18,6 @@ namespace {
 
 /// Rows looked at to tell whether a matrix lies on a grid.
 constexpr int64_t kSampledRows = 32;
-/// The squared error on the grid may be this part of step^2 / 12, which weights that lie anywhere have.
-constexpr double kOnGrid = 0.25;
 
 }  // namespace
 
@@ -50,26 +49,7 @@ bool lies_on_grid(int64_t rows, int64_t cols, const RowReader& read_row, const S
   // What is not finite is refused where the matrix is quantized, with its place.
   if (!std::all_of(sample.begin(), sample.end(), [](float w) { return std::isfinite(w); })) return false;
 
-  QuantizeOptions plain = options;
-  plain.fit = Fit::mse;
-  const affine::Grouping grouping(sampled, cols, scheme.group, plain.axis);
-  struct Sums {
-    double error = 0, rounding = 0;
-  };
-  std::vector<Sums> blocks(static_cast<size_t>(grouping.blocks()));
-  affine::fit_matrix({sample.data(), sampled, cols}, grouping, {&scheme.bits, 1}, plain,
-                     [&](const affine::Block& block, size_t, const affine::FittedBlock& fitted) {
-                       affine::StoredBlock stored;
-                       affine::store_metadata(block, scheme.bits, plain.fit, plain.metadata, fitted, stored);
-                       blocks[static_cast<size_t>(block.index)] = {affine::squared_error(block, scheme.bits, stored),
-                                                                   affine::squared_rounding(block, stored)};
-                     });
-  Sums all;
-  for (const Sums& block : blocks) {
-    all.error += block.error;
-    all.rounding += block.rounding;
-  }
-  return all.error < kOnGrid * all.rounding;
+  return family_of(scheme.family).holds_as_they_are({sample.data(), sampled, cols}, scheme, options);
 }
 
 bool lies_on_grid(MatrixView matrix, const Scheme& scheme, const QuantizeOptions& options) {
@@ -85,6 +65,36 @@ NormalizedMatrix normalize_matrix(MatrixView matrix, const Scheme& scheme, const
   result.view = matrix;
   result.scales.assign(static_cast<size_t>(matrix.cols), 1.0f);
   return result;
+}
+
+QuantizedMatrix normalized_output(const NormalizedMatrix& normalized, const Scheme& scheme,
+                                  const QuantizeOptions& options) {
+  QuantizedMatrix out(quantized_layout(scheme, options, normalized.view.rows, normalized.view.cols));
+  out.layout.rotated = normalized.rotated;
+  const auto to = out.part("column_scales");
+  for (size_t k = 0; k < normalized.scales.size(); ++k) {
+    const uint16_t half = f16_from_f32(normalized.scales[k]);
+    std::memcpy(to.data() + k * sizeof half, &half, sizeof half);
+  }
+  return out;
+}
+
+void undo_normalization(const QuantizedView& matrix, int64_t rows, float* values) {
+  const QuantizedLayout& layout = matrix.layout;
+  if (!layout.has_column_scales && !layout.rotated) return;
+  const auto halves = matrix.part("column_scales");
+  std::vector<float> scales(halves.size() / sizeof(uint16_t));
+  for (size_t k = 0; k < scales.size(); ++k) {
+    uint16_t half;
+    std::memcpy(&half, halves.data() + k * sizeof half, sizeof half);
+    scales[k] = f32_from_f16(half);
+  }
+  const std::optional<Rotation> rotation = layout.rotated ? std::optional<Rotation>(layout.cols) : std::nullopt;
+  parallel_for(rows, [&](int64_t r) {
+    float* row = values + r * layout.cols;
+    if (rotation) rotation->undo(row);
+    for (size_t k = 0; k < scales.size(); ++k) row[k] *= scales[k];
+  });
 }
 
 }  // namespace mxq

@@ -5,6 +5,7 @@
 #include <functional>
 #include <vector>
 
+#include "mxq/quantized_matrix.h"
 #include "mxq/scheme.h"
 #include "mxq/tensor.h"
 
@@ -22,9 +23,9 @@ struct NormalizedMatrix {
 NormalizedMatrix normalize_matrix(MatrixView matrix, Normalize normalize, int64_t group);
 
 /// Whether weights have been quantized before, in such a way that the scheme holds them nearly as they are: no
-/// normalization can be better then, and any would move them off the grid. Tells by Fit::mse's squared error on some of
-/// the rows, which is a quarter of what rounding to such steps costs at most. Along rows only: false for axis 0; and
-/// where nothing is normalized, or as others publish it (Normalize::sinq).
+/// normalization can be better then, and any would move them off the grid. The family tells by some of the
+/// rows: affine where Fit::mse's squared error on them is a quarter of what rounding to such steps costs at most. Along
+/// rows only: false for axis 0; and where nothing is normalized, or as others publish it (Normalize::sinq).
 bool lies_on_grid(MatrixView matrix, const Scheme& scheme, const QuantizeOptions& options);
 using RowReader = std::function<void(int64_t row, float* out)>;
 bool lies_on_grid(int64_t rows, int64_t cols, const RowReader& read_row, const Scheme& scheme,
@@ -33,5 +34,13 @@ bool lies_on_grid(int64_t rows, int64_t cols, const RowReader& read_row, const S
 /// What a scheme is applied to: weights that lie on its grid are left as they are, with t = 1 (bytes are those of the
 /// scheme, whatever the weights).
 NormalizedMatrix normalize_matrix(MatrixView matrix, const Scheme& scheme, const QuantizeOptions& options);
+
+/// What it is quantized into: zeroed, but for the scales of its columns.
+QuantizedMatrix normalized_output(const NormalizedMatrix& normalized, const Scheme& scheme,
+                                  const QuantizeOptions& options);
+
+/// Rows of `matrix` as its family gives them, to what they were: rotated back, times the columns' scales. The parts'
+/// lengths have been checked.
+void undo_normalization(const QuantizedView& matrix, int64_t rows, float* values);
 
 }  // namespace mxq

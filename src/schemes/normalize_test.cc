@@ -83,9 +83,9 @@ TEST(Normalize, LeavesWeightsOnAGridAsTheyAre) {
        {quantize_matrix(view(gridded), on, kRotated), quantize_matrix_gptq(view(gridded), moments, on, gptq)}) {
     EXPECT_FALSE(q.layout.rotated);
     EXPECT_TRUE(q.layout.has_column_scales);
-    for (size_t i = 0; i < q.column_scales.size(); i += 2) {  // fp16's 1
-      ASSERT_EQ(q.column_scales[i], std::byte{0});
-      ASSERT_EQ(q.column_scales[i + 1], std::byte{0x3c});
+    for (size_t i = 0; i < q.part("column_scales").size(); i += 2) {  // fp16's 1
+      ASSERT_EQ(q.part("column_scales")[i], std::byte{0});
+      ASSERT_EQ(q.part("column_scales")[i + 1], std::byte{0x3c});
     }
     std::vector<float> back(gridded.size());
     dequantize_matrix(q.view(), back.data());

@@ -2,8 +2,8 @@
 import json
 import unittest
 
-from support import (SHARED, SMOLLM2, MxqTest, bf16, needs_shared, needs_smollm2, read_folder, read_safetensors, small_model,
-                     small_text_model, write_safetensors)
+from support import (SHARED, SMOLLM2, MxqTest, bf16, floats, needs_shared, needs_smollm2, read_folder, read_safetensors,
+                     small_model, small_text_model, write_safetensors)
 
 TEXT = ("--calibration-tokens", "512", "--sample-tokens", "128")
 SELF = ("--fit", "gptq", *TEXT)
@@ -34,7 +34,8 @@ class Calibrated(MxqTest):
         options = ("--bits", "3.25", "--normalize", "columns", *SELF)
         plan, tensors = self.quantize("one", *options, "--threads", 1)
         self.assertEqual(plan["calibration"], {"text": "self", "sequences": 8, "tokens": 64, "temperature": 1.0,
-                                               "top_p": 1.0, "seed": 0})
+                                               "top_p": 1.0, "seed": 0, "damping": 0.01, "zero_point": "real",
+                                               "column_order": "left"})
         self.assertEqual(plan["quantize"]["fit"], "gptq")
         for name, more in (("cached", ()), ("anew", ("--no-cache",))):
             again, same = self.quantize(name, *options, *more)
@@ -42,6 +43,31 @@ class Calibrated(MxqTest):
             self.assertEqual(again["matrices"], plan["matrices"], name)
         other, _ = self.quantize("seed", *options, "--sample-seed", 3)
         self.assertEqual(other["calibration"]["seed"], 3)
+
+    def test_damping_is_raised_where_second_moments_need_it(self):
+        # Fewer tokens than columns, so the second moments are singular.
+        done = self.run_mxq("quantize", self.model, "-o", self.folder / "singular", "--uniform", "b3g64", "--fit", "gptq",
+                            "--calibration-tokens", 8, "--sample-tokens", 16, "--damping", 0)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stderr.count("not positive definite with a damping of 0"), 1, done.stderr)
+
+    def test_gptq_as_others_publish_it(self):
+        plan, tensors = self.quantize("published", "--uniform", "b4g64", "--fit", "autogptq", "--sample-tokens", 128,
+                                      "--calibration-tokens", 512)
+        self.assertEqual(plan["quantize"], {"fit": "gptq", "axis": 1, "metadata": "f16", "normalize": "none"})
+        self.assertEqual((plan["calibration"]["zero_point"], plan["calibration"]["column_order"]), ("symmetric", "diagonal"))
+        for name in plan["matrices"]: self.assertEqual(set(floats(tensors[name + ".zeros"])), {8.0})
+        plan, tensors = self.quantize("integer", "--uniform", "b3g64", *SELF, "--zero-point", "integer", "--metadata", "f16",
+                                      "--normalize", "none")
+        for name in plan["matrices"]:
+            self.assertLessEqual(set(floats(tensors[name + ".zeros"])), set(map(float, range(8))))
+
+    def test_columns_in_another_order(self):
+        _, left = self.quantize("left", "--uniform", "b3g64", *SELF)
+        plan, diagonal = self.quantize("diagonal", "--uniform", "b3g64", *SELF, "--column-order", "diagonal",
+                                       "--damping", 0.05)
+        self.assertEqual((plan["calibration"]["column_order"], plan["calibration"]["damping"]), ("diagonal", 0.05))
+        self.assertNotEqual(diagonal, left)
 
     def test_a_plan_carries_its_calibration(self):
         plan = self.folder / "plan.json"
@@ -103,6 +129,29 @@ class Calibrated(MxqTest):
             self.assertGreater(kl, 1e-5)
             self.assertLess(abs(predicted[name] / kl - 1), 0.4, (name, predicted[name], kl))
 
+    def test_awq(self):
+        kl = {}
+        for fit in ("rtn", "awq"):
+            out = self.folder / fit
+            more = TEXT if fit == "awq" else ()
+            plan = self.mxq_json("quantize", self.model, "-o", out, "--uniform", "b2g64", "--fit", fit, *more)
+            self.assertEqual(plan["quantize"], {"fit": fit, "axis": 1, "metadata": "q8", "normalize": "none"})
+            kl[fit] = self.mxq_json("eval", out, "--against", self.model, "--self", "--tokens", 100)["kl"]["mean"]
+        self.assertLess(kl["awq"], kl["rtn"])
+        self.assertEqual(plan["calibration"]["text"], "self")
+        _, one = self.quantize("one", "--uniform", "b3g64", "--fit", "awq", *TEXT, "--threads", 1)
+        _, all_ = self.quantize("all", "--uniform", "b3g64", "--fit", "awq", *TEXT)
+        self.assertEqual(one, all_)
+        # Norms hold the scales of what they feed, with all digits.
+        self.assertEqual(one["model.layers.0.input_layernorm.weight"][0], "F32")
+        original = floats(read_folder(self.model)["model.layers.0.input_layernorm.weight"])
+        self.assertNotEqual(list(floats(one["model.layers.0.input_layernorm.weight"])), list(original))
+        # A plan by sensitivities, and a matrix left out, which is scaled all the same.
+        plan, tensors = self.quantize("planned", "--bits", "4", "--fit", "awq", *TEXT, "--skip", "up_proj")
+        self.assertEqual(tensors["model.layers.0.mlp.up_proj.weight"][0], "F32")
+        loss = self.mxq_json("eval", self.folder / "planned", "--against", self.model, "--self", "--tokens", 100)["kl"]["mean"]
+        self.assertLess(loss, kl["awq"])
+
     def test_bad_input(self):
         out = self.folder / "out"
 
@@ -112,7 +161,12 @@ class Calibrated(MxqTest):
         refused("--fit", "gptq", "--calibration", "none", says="fit gptq without a text")
         refused("--fit", "gptq", "--axis", 0, says="axis 0")
         refused("--fit", "hqq", "--calibration", "self", says="fit hqq")
-        refused("--fit", "awq", says="'awq'")
+        refused("--fit", "magic", says="'magic'")
+        refused("--fit", "awq", "--calibration", "none", says="fit awq without a text")
+        refused("--fit", "awq", "--normalize", "columns", says="fit awq with normalization columns")
+        refused(*SELF, "--zero-point", "none", says=("'none'", "real, integer, symmetric"))
+        refused(*SELF, "--column-order", "right", says=("'right'", "left, diagonal"))
+        refused(*SELF, "--damping", -1, says="--damping")
         refused(*SELF, "--calibration", self.folder / "absent.txt", says="absent.txt", status=1)
         text = self.folder / "short.txt"
         text.write_text("Too short.")

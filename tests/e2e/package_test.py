@@ -32,7 +32,7 @@ int main() {
     const double difference = weights[i] - back[i];
     worst = difference * difference > worst ? difference * difference : worst;
   }
-  std::printf("%zu bytes, worst %g\\n", quantized.codes.size(), worst);
+  std::printf("%zu bytes, worst %g\\n", quantized.part("codes").size(), worst);
   return worst < 0.01 ? 0 : 1;
 }
 """

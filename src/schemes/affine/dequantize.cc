@@ -1,23 +1,30 @@
-#include <fmt/format.h>
-
+// Dequantizing of the affine family.
 #include <algorithm>
 #include <cstring>
-#include <optional>
 #include <vector>
 
 #include "base/bitpack.h"
 #include "base/half.h"
 #include "base/parallel.h"
 #include "kernels/dequantize.h"
-#include "mxq/error.h"
-#include "mxq/quantized_matrix.h"
-#include "schemes/affine/blocks.h"
-#include "schemes/affine/validate.h"
-#include "schemes/rotation.h"
+#include "schemes/affine/affine.h"
 
-namespace mxq {
+namespace mxq::affine {
 
 namespace {
+
+struct Input {
+  explicit Input(const QuantizedView& matrix)
+      : layout(matrix.layout),
+        codes(matrix.part("codes")),
+        scales(matrix.part("scales")),
+        zeros(matrix.part("zeros")),
+        scale_steps(matrix.part("scale_steps")),
+        zero_steps(matrix.part("zero_steps")) {}
+
+  const QuantizedLayout& layout;
+  std::span<const std::byte> codes, scales, zeros, scale_steps, zero_steps;
+};
 
 template <typename Value>
 Value get(std::span<const std::byte> bytes, int64_t index) {
@@ -26,17 +33,11 @@ Value get(std::span<const std::byte> bytes, int64_t index) {
   return value;
 }
 
-void check_length(const char* part, std::span<const std::byte> bytes, int64_t expected) {
-  if (static_cast<int64_t>(bytes.size()) == expected) return;
-  throw Error(ErrorCode::invalid_file, "dequantize matrix", fmt::format("{} bytes of {}", bytes.size(), part),
-              fmt::format("{} for this shape and scheme", expected));
-}
-
 struct GroupValues {
   float scale, zero;
 };
 
-GroupValues group_values(const QuantizedView& matrix, int64_t group) {
+GroupValues group_values(const Input& matrix, int64_t group) {
   switch (matrix.layout.metadata) {
     case Metadata::q8: {
       const float middle = 0.5f * static_cast<float>((1 << matrix.layout.scheme.bits) - 1);
@@ -55,37 +56,11 @@ GroupValues group_values(const QuantizedView& matrix, int64_t group) {
 
 }  // namespace
 
-void dequantize_matrix(const QuantizedView& matrix, float* out) {
-  dequantize_rows(matrix, 0, matrix.layout.rows, out);
-}
-
-void dequantize_rows(const QuantizedView& matrix, int64_t first_row, int64_t rows, float* out) {
+void AffineFamily::dequantize_rows(const QuantizedView& matrix, int64_t first_row, int64_t rows, float* out) const {
   const QuantizedLayout& layout = matrix.layout;
-  affine::check_scheme(layout.scheme, {Fit::mse, layout.axis, layout.metadata}, "dequantize matrix");
-  affine::check_shape(layout.rows, layout.cols, "dequantize matrix");
-  check_length("codes", matrix.codes, layout.code_bytes());
-  check_length("scales", matrix.scales, layout.scale_bytes());
-  check_length("zeros", matrix.zeros, layout.scale_bytes());
-  check_length("scale steps", matrix.scale_steps, layout.step_bytes());
-  check_length("zero steps", matrix.zero_steps, layout.step_bytes());
-  check_length("column scales", matrix.column_scales, layout.column_scale_bytes());
-  if (first_row < 0 || rows < 0 || first_row > layout.rows || rows > layout.rows - first_row) {
-    throw Error(ErrorCode::usage, "dequantize matrix", fmt::format("{} rows from row {} on", rows, first_row),
-                fmt::format("{} rows in all", layout.rows));
-  }
-  if (rows == 0 || layout.cols == 0) return;
-
-  std::vector<float> column_scales;
-  for (int64_t k = 0; layout.has_column_scales && k < layout.cols; ++k) {
-    column_scales.push_back(f32_from_f16(get<uint16_t>(matrix.column_scales, k)));
-  }
+  const Input parts(matrix);
   const int bits = layout.scheme.bits;
   const int64_t group = layout.scheme.group, groups = layout.groups();
-  const std::optional<Rotation> rotation = layout.rotated ? std::optional<Rotation>(layout.cols) : std::nullopt;
-  const auto undo_normalization = [&](float* row) {
-    if (rotation) rotation->undo(row);
-    for (size_t k = 0; k < column_scales.size(); ++k) row[k] *= column_scales[k];
-  };
 
   // The groups that the rows lie in: their own on axis 1, all on axis 0.
   const int64_t per_row = groups / layout.rows;
@@ -95,7 +70,7 @@ void dequantize_rows(const QuantizedView& matrix, int64_t first_row, int64_t row
   constexpr int64_t kChunk = 1 << 14;
   parallel_for((used + kChunk - 1) / kChunk, [&](int64_t chunk) {
     for (int64_t j = chunk * kChunk; j < std::min(used, (chunk + 1) * kChunk); ++j) {
-      const GroupValues values = group_values(matrix, first_group + j);
+      const GroupValues values = group_values(parts, first_group + j);
       scales[j] = values.scale;
       zeros[j] = values.zero;
     }
@@ -104,17 +79,16 @@ void dequantize_rows(const QuantizedView& matrix, int64_t first_row, int64_t row
     const int64_t row_bytes = layout.code_row_bytes();
     parallel_for(rows, [&](int64_t r) {
       float* row = out + r * layout.cols;
-      dequantize_groups(reinterpret_cast<const uint8_t*>(matrix.codes.data()) + (first_row + r) * row_bytes, row_bytes,
+      dequantize_groups(reinterpret_cast<const uint8_t*>(parts.codes.data()) + (first_row + r) * row_bytes, row_bytes,
                         bits, static_cast<int>(group), layout.cols, scales.data() + r * per_row,
                         zeros.data() + r * per_row, row);
-      undo_normalization(row);
     });
     return;
   }
   parallel_for(rows, [&](int64_t r) {
     std::vector<uint8_t> codes(static_cast<size_t>(layout.cols));
     const int64_t first = (first_row + r) * layout.cols;
-    unpack_codes(matrix.codes, bits, first, layout.cols, codes.data());
+    unpack_codes(parts.codes, bits, first, layout.cols, codes.data());
     float* row = out + r * layout.cols;
     // Runs of neighbouring groups.
     for (int64_t k = 0; k < layout.cols;) {
@@ -122,8 +96,7 @@ void dequantize_rows(const QuantizedView& matrix, int64_t first_row, int64_t row
       dequantize_elements(codes.data() + k, run, scales.data() + j, zeros.data() + j, row + k);
       k += run;
     }
-    undo_normalization(row);
   });
 }
 
-}  // namespace mxq
+}  // namespace mxq::affine

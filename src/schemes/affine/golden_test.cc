@@ -60,7 +60,7 @@ TEST_P(Golden, RtnAndHqqAgree) {
         // Both store the grouped matrix row-major: [groups, group] for axis 1, [group, groups] for axis 0.
         const auto expected = values<uint8_t>(key + ".codes");
         std::vector<uint8_t> codes(weight_.size());
-        unpack_codes(quantized.codes, scheme.bits, 0, matrix.size(), codes.data());
+        unpack_codes(quantized.part("codes"), scheme.bits, 0, matrix.size(), codes.data());
         ASSERT_EQ(codes.size(), expected.size());
         int64_t equal = 0;
         int furthest = 0;
@@ -91,11 +91,11 @@ TEST_P(Golden, RtnAndHqqAgree) {
         if (fit == Fit::rtn) {
           const auto scale = values<float>(key + ".scale");
           const auto zero = values<float>(key + ".zero");
-          ASSERT_EQ(quantized.scales.size(), scale.size() * sizeof(float));
+          ASSERT_EQ(quantized.part("scales").size(), scale.size() * sizeof(float));
           for (size_t g = 0; g < scale.size(); ++g) {
             float ours[2];
-            std::memcpy(&ours[0], quantized.scales.data() + 4 * g, 4);
-            std::memcpy(&ours[1], quantized.zeros.data() + 4 * g, 4);
+            std::memcpy(&ours[0], quantized.part("scales").data() + 4 * g, 4);
+            std::memcpy(&ours[1], quantized.part("zeros").data() + 4 * g, 4);
             ASSERT_NEAR(ours[0], scale[g], 1e-6 * std::fabs(scale[g])) << "group " << g;
             ASSERT_NEAR(ours[1], zero[g], 1e-6 * std::fabs(zero[g]) + 1e-12) << "group " << g;
           }

@@ -12,31 +12,20 @@ static_assert(std::endian::native == std::endian::little, "metadata is written a
 namespace {
 
 template <typename Value>
-void put(std::vector<std::byte>& bytes, int64_t index, Value value) {
+void put(std::span<std::byte> bytes, int64_t index, Value value) {
   std::memcpy(bytes.data() + index * static_cast<int64_t>(sizeof value), &value, sizeof value);
 }
 
 }  // namespace
 
-QuantizedMatrix zeroed_matrix(const QuantizedLayout& layout) {
-  QuantizedMatrix out;
-  out.layout = layout;
-  out.codes.resize(static_cast<size_t>(layout.code_bytes()));
-  out.scales.resize(static_cast<size_t>(layout.scale_bytes()));
-  out.zeros.resize(out.scales.size());
-  out.scale_steps.resize(static_cast<size_t>(layout.step_bytes()));
-  out.zero_steps.resize(out.scale_steps.size());
-  return out;
-}
-
-void write_steps(int64_t block_index, const StoredBlock& stored, QuantizedMatrix& out) {
-  if (out.layout.metadata != Metadata::q8) return;
+void write_steps(int64_t block_index, const StoredBlock& stored, Output& out) {
+  if (out.metadata != Metadata::q8) return;
   put(out.scale_steps, block_index, stored.scale_step);
   put(out.zero_steps, block_index, stored.zero_step);
 }
 
-void write_group(int64_t group, const StoredBlock& stored, int slot, QuantizedMatrix& out) {
-  switch (out.layout.metadata) {
+void write_group(int64_t group, const StoredBlock& stored, int slot, Output& out) {
+  switch (out.metadata) {
     case Metadata::q8:
       put(out.scales, group, stored.scale_codes[slot]);
       put(out.zeros, group, stored.zero_codes[slot]);
@@ -52,7 +41,7 @@ void write_group(int64_t group, const StoredBlock& stored, int slot, QuantizedMa
   }
 }
 
-void write_metadata(const Block& block, const StoredBlock& stored, QuantizedMatrix& out) {
+void write_metadata(const Block& block, const StoredBlock& stored, Output& out) {
   write_steps(block.index, stored, out);
   for (int t = 0; t < block.tile_count; ++t) {
     for (int l = 0; l < block.tiles[t].lanes; ++l) {

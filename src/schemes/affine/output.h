@@ -1,4 +1,4 @@
-// Quantized blocks and groups to where they belong in a QuantizedMatrix.
+// Quantized blocks and groups to where they belong in a quantized matrix.
 #pragma once
 
 #include "mxq/quantized_matrix.h"
@@ -6,16 +6,27 @@
 
 namespace mxq::affine {
 
-/// All parts at their sizes, zeroed.
-QuantizedMatrix zeroed_matrix(const QuantizedLayout& layout);
+/// The parts of an affine matrix, to be written. Valid as long as the matrix.
+struct Output {
+  explicit Output(QuantizedMatrix& matrix)
+      : metadata(matrix.layout.metadata),
+        codes(matrix.part("codes")),
+        scales(matrix.part("scales")),
+        zeros(matrix.part("zeros")),
+        scale_steps(matrix.part("scale_steps")),
+        zero_steps(matrix.part("zero_steps")) {}
+
+  Metadata metadata;
+  std::span<std::byte> codes, scales, zeros, scale_steps, zero_steps;
+};
 
 /// The steps of q8 block `block_index`; nothing with other metadata.
-void write_steps(int64_t block_index, const StoredBlock& stored, QuantizedMatrix& out);
+void write_steps(int64_t block_index, const StoredBlock& stored, Output& out);
 
 /// Scale and zero of one group, entry `slot` of `stored`.
-void write_group(int64_t group, const StoredBlock& stored, int slot, QuantizedMatrix& out);
+void write_group(int64_t group, const StoredBlock& stored, int slot, Output& out);
 
 /// Steps, scales and zeros of a block.
-void write_metadata(const Block& block, const StoredBlock& stored, QuantizedMatrix& out);
+void write_metadata(const Block& block, const StoredBlock& stored, Output& out);
 
 }  // namespace mxq::affine

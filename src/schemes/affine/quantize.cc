@@ -1,82 +1,20 @@
-// quantize_matrix and measure_matrix.
-#include <fmt/format.h>
-
+// Quantizing and measuring of the affine family.
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <map>
-#include <numeric>
+#include <span>
 #include <vector>
 
 #include "base/bitpack.h"
 #include "base/parallel.h"
-#include "mxq/error.h"
-#include "mxq/quantized_matrix.h"
+#include "schemes/affine/affine.h"
 #include "schemes/affine/fit_matrix.h"
 #include "schemes/affine/metadata.h"
 #include "schemes/affine/output.h"
-#include "schemes/affine/validate.h"
-#include "schemes/column_scales.h"
 #include "schemes/normalize.h"
 
-namespace mxq {
-
-namespace affine {
-
-void check_scheme(const Scheme& scheme, const QuantizeOptions& options, const char* operation) {
-  const int g = scheme.group;
-  if (scheme.bits < 2 || scheme.bits > 8 || g < 16 || g > 256 || !std::has_single_bit(static_cast<unsigned>(g))) {
-    throw Error(ErrorCode::unsupported, operation, fmt::format("{} bits in groups of {}", scheme.bits, g),
-                "2 to 8 bits, groups of 16, 32, 64, 128 or 256");
-  }
-  if (options.axis != 0 && options.axis != 1) {
-    throw Error(ErrorCode::unsupported, operation, fmt::format("axis {}", options.axis), "0 or 1");
-  }
-}
-
-void check_weight_only(Fit fit, const char* operation) {
-  if (fit == Fit::gptq) {
-    throw Error(ErrorCode::unsupported, operation, fmt::format("fit {} of weights alone", fit_name(fit)),
-                "rtn, hqq, mse");
-  }
-}
-
-void check_shape(int64_t rows, int64_t cols, const char* operation) {
-  // Leaves room for padding to groups and for eight bytes a weight.
-  constexpr int64_t kLargest = int64_t{1} << 48;
-  if (rows < 0 || cols < 0 || rows > kLargest || cols > kLargest || (cols > 0 && rows > kLargest / cols)) {
-    throw Error(ErrorCode::unsupported, operation, fmt::format("a matrix of {} x {}", rows, cols),
-                "at most 2^48 weights");
-  }
-}
-
-void check_finite(MatrixView matrix, const char* operation) {
-  constexpr int64_t kChunk = 1 << 16;
-  const int64_t size = matrix.size(), chunks = (size + kChunk - 1) / kChunk;
-  std::vector<int64_t> first(static_cast<size_t>(chunks), size);
-  parallel_for(chunks, [&](int64_t chunk) {
-    const int64_t begin = chunk * kChunk, end = std::min(size, begin + kChunk);
-    // |w| as an integer: infinities and NaNs are the largest.
-    uint32_t largest = 0;
-    for (int64_t i = begin; i < end; ++i) {
-      uint32_t bits;
-      std::memcpy(&bits, matrix.data + i, sizeof bits);
-      largest = std::max(largest, bits & 0x7fffffffu);
-    }
-    if (largest < 0x7f800000u) return;
-    int64_t i = begin;
-    while (std::isfinite(matrix.data[i])) ++i;
-    first[chunk] = i;
-  });
-  for (const int64_t i : first) {
-    if (i == size) continue;
-    throw Error(ErrorCode::not_finite, operation,
-                fmt::format("{} at row {}, column {}", matrix.data[i], i / matrix.cols, i % matrix.cols),
-                "finite weights");
-  }
-}
+namespace mxq::affine {
 
 namespace {
 
@@ -129,76 +67,18 @@ double scaled_squared_error(const Block& block, const Grouping& grouping, int bi
   return sum;
 }
 
-}  // namespace
-}  // namespace affine
-
-namespace {
-
-QuantizedMatrix quantize_normalized(const NormalizedMatrix& normalized, const Scheme& scheme,
-                                    const QuantizeOptions& options) {
-  using namespace affine;
-  const MatrixView& matrix = normalized.view;
-  QuantizedMatrix out = zeroed_matrix(quantized_layout(scheme, options, matrix.rows, matrix.cols));
-  out.layout.rotated = normalized.rotated;
-  out.column_scales = stored_column_scales(normalized.scales);
-
-  const Grouping grouping(matrix.rows, matrix.cols, scheme.group, options.axis);
-  const int bits = scheme.bits;
-  // Axis 1: a group's codes are its own whole bytes. Axis 0: they lie all over the stream, which is packed at the end.
-  std::vector<uint8_t> all_codes;
-  if (options.axis == 0) all_codes.resize(static_cast<size_t>(matrix.size()));
-  fit_matrix(matrix, grouping, {&bits, 1}, options, [&](const Block& block, size_t, const FittedBlock& fitted) {
-    StoredBlock stored;
-    store_metadata(block, bits, options.fit, options.metadata, fitted, stored);
-    write_metadata(block, stored, out);
-    if (options.axis == 0) {
-      write_codes(block, grouping, bits, stored, all_codes.data());
-      return;
-    }
-    std::vector<uint8_t> codes(static_cast<size_t>(int64_t{block.groups} * scheme.group));
-    write_codes(block, grouping, bits, stored, codes.data());
-    for (int g = 0; g < block.groups; ++g) {
-      // A group begins at a whole byte of its row: its size is a multiple of 8.
-      const int64_t group = block.first_group + g, first = grouping.first(group);
-      const int64_t row = first / matrix.cols, col = first % matrix.cols;
-      pack_codes(codes.data() + int64_t{g} * scheme.group, grouping.length(group), bits,
-                 out.codes.data() + row * out.layout.code_row_bytes() + col * bits / 8);
-    }
-  });
-  constexpr int64_t kChunk = 1 << 16;
-  const auto loose = static_cast<int64_t>(all_codes.size());
-  parallel_for((loose + kChunk - 1) / kChunk, [&](int64_t chunk) {
-    const int64_t begin = chunk * kChunk;
-    pack_codes(all_codes.data() + begin, std::min(kChunk, loose - begin), bits,
-               out.codes.data() + packed_bytes(begin, bits));
-  });
-  return out;
-}
-
 /// ||W - Q||_F of a matrix whose rows were rotated: the errors of a row's blocks mix where that is undone.
 double rotated_error(MatrixView matrix, const NormalizedMatrix& normalized, const Scheme& scheme,
                      const QuantizeOptions& options) {
-  const QuantizedMatrix quantized = quantize_normalized(normalized, scheme, options);
-  // Summed row by row, then over the rows in order, so that threads make no difference.
-  constexpr int64_t kRows = 64;
-  std::vector<double> sums(static_cast<size_t>(matrix.rows), 0.0);
-  parallel_for((matrix.rows + kRows - 1) / kRows, [&](int64_t chunk) {
-    const int64_t first = chunk * kRows, rows = std::min(kRows, matrix.rows - first);
-    std::vector<float> back(static_cast<size_t>(rows * matrix.cols));
-    dequantize_rows(quantized.view(), first, rows, back.data());
-    for (int64_t i = 0; i < rows * matrix.cols; ++i) {
-      const double error = double{matrix.data[first * matrix.cols + i]} - back[static_cast<size_t>(i)];
-      sums[static_cast<size_t>(first + i / matrix.cols)] += error * error;
-    }
-  });
-  return std::sqrt(std::accumulate(sums.begin(), sums.end(), 0.0));
+  QuantizedMatrix quantized = normalized_output(normalized, scheme, options);
+  affine_family().quantize(normalized.view, options, quantized);
+  return squared_error_norm(matrix, quantized.view());
 }
 
 /// ||W - Q||_F where each column counts on its own: all widths of a group size are fitted at once.
 void measure_columns(MatrixView matrix, const NormalizedMatrix& normalized, std::span<const Scheme> schemes,
                      const std::vector<size_t>& which_schemes, const QuantizeOptions& options,
                      std::vector<double>& norms) {
-  using namespace affine;
   const Grouping grouping(matrix.rows, matrix.cols, schemes[which_schemes.front()].group, options.axis);
   std::vector<int> widths;
   for (const size_t i : which_schemes) widths.push_back(schemes[i].bits);
@@ -222,21 +102,43 @@ void measure_columns(MatrixView matrix, const NormalizedMatrix& normalized, std:
 
 }  // namespace
 
-QuantizedMatrix quantize_matrix(MatrixView matrix, const Scheme& scheme, const QuantizeOptions& options) {
-  using namespace affine;
-  check_scheme(scheme, options, "quantize matrix");
-  check_weight_only(options.fit, "quantize matrix");
-  check_shape(matrix.rows, matrix.cols, "quantize matrix");
-  check_finite(matrix, "quantize matrix");
-  return quantize_normalized(normalize_matrix(matrix, scheme, options), scheme, options);
+void AffineFamily::quantize(MatrixView matrix, const QuantizeOptions& options, QuantizedMatrix& out) const {
+  const Scheme& scheme = out.layout.scheme;
+  Output parts(out);
+  const Grouping grouping(matrix.rows, matrix.cols, scheme.group, options.axis);
+  const int bits = scheme.bits;
+  // Axis 1: a group's codes are its own whole bytes. Axis 0: they lie all over the stream, which is packed at the end.
+  std::vector<uint8_t> all_codes;
+  if (options.axis == 0) all_codes.resize(static_cast<size_t>(matrix.size()));
+  fit_matrix(matrix, grouping, {&bits, 1}, options, [&](const Block& block, size_t, const FittedBlock& fitted) {
+    StoredBlock stored;
+    store_metadata(block, bits, options.fit, options.metadata, fitted, stored);
+    write_metadata(block, stored, parts);
+    if (options.axis == 0) {
+      write_codes(block, grouping, bits, stored, all_codes.data());
+      return;
+    }
+    std::vector<uint8_t> codes(static_cast<size_t>(int64_t{block.groups} * scheme.group));
+    write_codes(block, grouping, bits, stored, codes.data());
+    for (int g = 0; g < block.groups; ++g) {
+      // A group begins at a whole byte of its row: its size is a multiple of 8.
+      const int64_t group = block.first_group + g, first = grouping.first(group);
+      const int64_t row = first / matrix.cols, col = first % matrix.cols;
+      pack_codes(codes.data() + int64_t{g} * scheme.group, grouping.length(group), bits,
+                 parts.codes.data() + row * out.layout.code_row_bytes() + col * bits / 8);
+    }
+  });
+  constexpr int64_t kChunk = 1 << 16;
+  const auto loose = static_cast<int64_t>(all_codes.size());
+  parallel_for((loose + kChunk - 1) / kChunk, [&](int64_t chunk) {
+    const int64_t begin = chunk * kChunk;
+    pack_codes(all_codes.data() + begin, std::min(kChunk, loose - begin), bits,
+               parts.codes.data() + packed_bytes(begin, bits));
+  });
 }
 
-std::vector<double> measure_matrix(MatrixView matrix, std::span<const Scheme> schemes, const QuantizeOptions& options) {
-  using namespace affine;
-  check_shape(matrix.rows, matrix.cols, "measure matrix");
-  check_weight_only(options.fit, "measure matrix");
-  for (const Scheme& scheme : schemes) check_scheme(scheme, options, "measure matrix");
-  check_finite(matrix, "measure matrix");
+std::vector<double> AffineFamily::measure(MatrixView matrix, std::span<const Scheme> schemes,
+                                          const QuantizeOptions& options) const {
   std::vector<double> norms(schemes.size(), 0.0);
   const bool sinq = options.normalize == Normalize::sinq;  // which differs from group size to group size
   const NormalizedMatrix as_it_is{{}, {}, matrix};
@@ -259,4 +161,4 @@ std::vector<double> measure_matrix(MatrixView matrix, std::span<const Scheme> sc
   return norms;
 }
 
-}  // namespace mxq
+}  // namespace mxq::affine

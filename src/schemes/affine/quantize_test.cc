@@ -10,6 +10,7 @@
 
 #include "base/parallel.h"
 #include "mxq/error.h"
+#include "schemes/test_parts.h"
 
 namespace mxq {
 namespace {
@@ -68,9 +69,7 @@ TEST(Quantize, MeasureEqualsQuantizingAndSubtracting) {
         const double error = error_of(m, schemes[i], options);
         EXPECT_NEAR(measured[i], error, 1e-9 * error + 1e-300);
         const QuantizedMatrix quantized = quantize_matrix(m.view(), schemes[i], options);
-        EXPECT_EQ(static_cast<int64_t>(quantized.codes.size() + quantized.scales.size() + quantized.zeros.size() +
-                                       quantized.scale_steps.size() + quantized.zero_steps.size()),
-                  storage_bytes(schemes[i], options, rows, cols));
+        EXPECT_EQ(all_bytes(quantized), storage_bytes(schemes[i], options, rows, cols));
       }
     }
   }
@@ -104,7 +103,7 @@ TEST(Quantize, StoredBytesMeanWhatTheHeaderSays) {
       const QuantizedMatrix q = quantize_matrix(m.view(), scheme, {Fit::mse, axis, Metadata::q8});
       std::vector<float> back(m.data.size());
       dequantize_matrix(q.view(), back.data());
-      const auto half = [](const std::vector<std::byte>& bytes, int64_t i) {
+      const auto half = [](std::span<const std::byte> bytes, int64_t i) {
         const unsigned h = std::to_integer<unsigned>(bytes[2 * i]) | std::to_integer<unsigned>(bytes[2 * i + 1]) << 8;
         const int exponent = (h >> 10) & 31;
         return exponent == 0 ? std::ldexp(double(h & 1023), -24) : std::ldexp(1024.0 + (h & 1023), exponent - 25);
@@ -119,11 +118,12 @@ TEST(Quantize, StoredBytesMeanWhatTheHeaderSays) {
           int code = 0;
           for (int b = 0; b < bits; ++b) {
             const int64_t bit = code_bit + b;
-            code |= ((std::to_integer<int>(q.codes[bit / 8]) >> (bit % 8)) & 1) << b;
+            code |= ((std::to_integer<int>(q.part("codes")[bit / 8]) >> (bit % 8)) & 1) << b;
           }
-          const double s = half(q.scale_steps, group / 128) * std::to_integer<int>(q.scales[group]);
-          const double z = ((1 << bits) - 1) / 2.0 -
-                           half(q.zero_steps, group / 128) * static_cast<int8_t>(std::to_integer<int>(q.zeros[group]));
+          const double s = half(q.part("scale_steps"), group / 128) * std::to_integer<int>(q.part("scales")[group]);
+          const double z =
+              ((1 << bits) - 1) / 2.0 - half(q.part("zero_steps"), group / 128) *
+                                            static_cast<int8_t>(std::to_integer<int>(q.part("zeros")[group]));
           ASSERT_NEAR(back[flat], (code - z) * s, 1e-6) << "row " << r << " column " << k;
         }
       }
@@ -142,11 +142,7 @@ TEST(Quantize, ThreadsMakeNoDifference) {
     const QuantizedMatrix five = quantize_matrix(m.view(), {3, 32}, options);
     const auto measured_five = measure_matrix(m.view(), paper_schemes(), options);
     set_threads(0);
-    EXPECT_EQ(one.codes, five.codes);
-    EXPECT_EQ(one.scales, five.scales);
-    EXPECT_EQ(one.zeros, five.zeros);
-    EXPECT_EQ(one.scale_steps, five.scale_steps);
-    EXPECT_EQ(one.zero_steps, five.zero_steps);
+    EXPECT_EQ(one.parts, five.parts);
     EXPECT_EQ(measured_one, measured_five);
   }
 }
@@ -156,7 +152,7 @@ TEST(Quantize, EmptyMatricesAreEmpty) {
     for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{0, 64}, {64, 0}, {0, 0}}) {
       const QuantizedMatrix q = quantize_matrix({nullptr, rows, cols}, {4, 64}, options);
       EXPECT_EQ(q.layout.total_bytes(), 0);
-      EXPECT_TRUE(q.codes.empty());
+      EXPECT_TRUE(q.part("codes").empty());
       EXPECT_NO_THROW(dequantize_matrix(q.view(), nullptr));
       EXPECT_EQ(measure_matrix({nullptr, rows, cols}, paper_schemes(), options), std::vector<double>(12, 0.0));
     }
@@ -277,13 +273,13 @@ TEST(Quantize, TornPartsAreRefused) {
   const QuantizedMatrix good = quantize_matrix(m.view(), {4, 64}, {});
   std::vector<float> out(m.data.size());
   EXPECT_NO_THROW(dequantize_matrix(good.view(), out.data()));
-  for (const auto part : {&QuantizedMatrix::codes, &QuantizedMatrix::scales, &QuantizedMatrix::zeros,
-                          &QuantizedMatrix::scale_steps, &QuantizedMatrix::zero_steps}) {
+  ASSERT_EQ(good.parts.size(), 5u);
+  for (size_t i = 0; i < good.parts.size(); ++i) {
     QuantizedMatrix torn = good;
-    (torn.*part).pop_back();
+    torn.parts[i].pop_back();
     EXPECT_THROW(dequantize_matrix(torn.view(), out.data()), Error);
     torn = good;
-    (torn.*part).push_back(std::byte{0});
+    torn.parts[i].push_back(std::byte{0});
     EXPECT_THROW(dequantize_matrix(torn.view(), out.data()), Error);
   }
   QuantizedMatrix scaled = good;
@@ -298,10 +294,11 @@ TEST(Quantize, ColumnScalesMultiplyBack) {
     std::vector<float> plain(m.data.size()), scaled(m.data.size());
     dequantize_matrix(q.view(), plain.data());
     q.layout.has_column_scales = true;
+    auto& column_scales = q.parts.emplace_back();
     for (int k = 0; k < 96; ++k) {  // 1.0, 2.0, 0.5 in fp16
       const uint16_t bits[] = {0x3c00, 0x4000, 0x3800};
-      q.column_scales.push_back(std::byte(bits[k % 3] & 0xff));
-      q.column_scales.push_back(std::byte(bits[k % 3] >> 8));
+      column_scales.push_back(std::byte(bits[k % 3] & 0xff));
+      column_scales.push_back(std::byte(bits[k % 3] >> 8));
     }
     dequantize_matrix(q.view(), scaled.data());
     const float factor[] = {1.0f, 2.0f, 0.5f};

@@ -51,6 +51,27 @@ void check_moments(std::span<const float> moments, int64_t cols) {
   }
 }
 
+/// See GptqOptions::ordered_groups.
+std::vector<int32_t> column_order(std::span<const float> moments, int64_t cols, int64_t group) {
+  std::vector<int32_t> order(static_cast<size_t>(cols));
+  std::iota(order.begin(), order.end(), 0);
+  if (group == 0) return order;
+  const auto diagonal = [&](int64_t c) { return moments[c * cols + c]; };
+  for (int64_t first = 0; first < cols; first += group) {
+    std::stable_sort(order.begin() + first, order.begin() + std::min(cols, first + group),
+                     [&](int32_t a, int32_t b) { return diagonal(a) > diagonal(b); });
+  }
+  std::vector<int64_t> groups(static_cast<size_t>(cols / group));
+  std::iota(groups.begin(), groups.end(), int64_t{0});
+  std::stable_sort(groups.begin(), groups.end(),
+                   [&](int64_t a, int64_t b) { return diagonal(order[a * group]) > diagonal(order[b * group]); });
+  std::vector<int32_t> result;
+  for (const int64_t g : groups)
+    result.insert(result.end(), order.begin() + g * group, order.begin() + (g + 1) * group);
+  result.insert(result.end(), order.begin() + static_cast<int64_t>(groups.size()) * group, order.end());
+  return result;
+}
+
 /// A block of the diagonal, in fp64: the lower triangle of its factor, transposed, and that one's inverse.
 struct DiagonalBlock {
   double lower[kBlock * kBlock];
@@ -100,18 +121,17 @@ void for_row_chunks(int64_t rows, int64_t chunk, const std::function<void(int64_
 }
 
 FeedbackFactor::FeedbackFactor(std::span<const float> second_moments, int64_t cols, const GptqOptions& options)
-    : cols_(cols), reordered_(options.order_by_diagonal), feedback_(options.feedback) {
+    : cols_(cols), ordered_groups_(options.ordered_groups), feedback_(options.feedback), grid_(options.grid) {
   check_moments(second_moments, cols);
   if (!(options.damping >= 0) || !std::isfinite(options.damping)) {
     throw Error(ErrorCode::usage, kOperation, fmt::format("damping {}", options.damping), "0 or more");
   }
+  if (options.ordered_groups < 0) {
+    throw Error(ErrorCode::usage, kOperation, fmt::format("ordered groups of {}", options.ordered_groups), "0 or more");
+  }
   if (cols == 0) return;
   const auto diagonal = [&](int64_t c) { return second_moments[c * cols + c]; };
-  order_.resize(static_cast<size_t>(cols));
-  std::iota(order_.begin(), order_.end(), 0);
-  if (reordered_) {
-    std::stable_sort(order_.begin(), order_.end(), [&](int32_t a, int32_t b) { return diagonal(a) > diagonal(b); });
-  }
+  order_ = column_order(second_moments, cols, ordered_groups_);
   double mean = 0;
   for (int64_t c = 0; c < cols; ++c) mean += std::fabs(diagonal(c)) / static_cast<double>(cols);
   if (mean == 0) mean = 1;
@@ -146,8 +166,9 @@ FeedbackFactor FeedbackFactor::scaled(std::span<const float> t) const {
   }
   FeedbackFactor result;
   result.cols_ = cols_;
-  result.reordered_ = reordered_;
+  result.ordered_groups_ = ordered_groups_;
   result.feedback_ = feedback_;
+  result.grid_ = grid_;
   result.damping_ = damping_;
   result.order_ = order_;
   result.pivots_ = pivots_;
@@ -167,17 +188,14 @@ FeedbackFactor FeedbackFactor::scaled(std::span<const float> t) const {
 
 // With L = M sqrt(D): the products of the rows of R^T L.
 FeedbackFactor FeedbackFactor::rotated(std::span<const float> t) const {
-  if (reordered_) {
-    throw Error(ErrorCode::unsupported, kOperation, "a rotation of columns that are reordered", "from left to right");
-  }
   const FeedbackFactor s = scaled(t);
   const Rotation rotation(cols_);
   std::vector<float> columns(static_cast<size_t>(cols_ * cols_)), rows(columns.size()), moments(columns.size());
-  parallel_for(cols_, [&](int64_t j) {  // L's columns, one after another
+  parallel_for(cols_, [&](int64_t j) {  // L's columns, one after another, their rows from left to right
     float* column = columns.data() + j * cols_;
     const float root = std::sqrt(s.pivots_[j]);
-    for (int64_t i = 0; i < j; ++i) column[i] = s.data_.get()[j * cols_ + i] * root;
-    column[j] = root;
+    for (int64_t i = 0; i < j; ++i) column[order_[i]] = s.data_.get()[j * cols_ + i] * root;
+    column[order_[j]] = root;
     rotation.apply(column);
   });
   parallel_for(cols_, [&](int64_t i) {
@@ -190,7 +208,9 @@ FeedbackFactor FeedbackFactor::rotated(std::span<const float> t) const {
   });
   GptqOptions options;
   options.damping = 0;  // it is in H
+  options.ordered_groups = ordered_groups_;
   options.feedback = feedback_;
+  options.grid = grid_;
   return FeedbackFactor(moments, cols_, options);
 }
 

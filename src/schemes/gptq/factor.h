@@ -13,9 +13,17 @@ namespace mxq {
 struct GptqOptions {
   /// Share of the mean diagonal of H that is added to its diagonal; doubled until H is positive definite in fp32.
   double damping = 0.01;
-  /// Columns are coded by falling diagonal of H instead of from left to right; the grids of groups are then fixed
-  /// beforehand, from the weights as they are.
-  bool order_by_diagonal = false;
+  /// 0: columns are coded from left to right. Else group after group of so many columns, the group with the largest
+  /// diagonal of H first, and within each by falling diagonal; a short last group stays the last. This is GPTQ's
+  /// act-order for groups that stay where they are (Gafni et al., "Dual Precision Quantization", arXiv 2505.14638).
+  int64_t ordered_groups = 0;
+  /// How a group's scale and zero are found, from the weights as they stand when its first column is coded.
+  enum class Grid {
+    least_squares,  // weighted by what errors cost
+    range,          // the range of the weights and 0; the zero is one of the codes (Frantar et al.'s quant.py)
+    symmetric,      // twice the largest magnitude; the zero is the code 2^(bits - 1)
+  };
+  Grid grid = Grid::least_squares;
   /// false: only the diagonal of H counts, as if the inputs were uncorrelated. What is left of GPTQ is a fit of least
   /// squares weighted by the inputs' second moments.
   bool feedback = true;
@@ -35,12 +43,13 @@ class FeedbackFactor {
   /// That of diag(t) H diag(t), of the inputs t_k x_k; a t for each column, positive.
   FeedbackFactor scaled(std::span<const float> t) const;
 
-  /// That of R^T diag(t) H diag(t) R, of the inputs t_k x_k rotated (rotation.h). O(cols^3). Throws Error(unsupported)
-  /// where the columns are reordered.
+  /// That of R^T diag(t) H diag(t) R, of the inputs t_k x_k rotated (rotation.h), in an order of their own. O(cols^3).
   FeedbackFactor rotated(std::span<const float> t) const;
 
   int64_t cols() const { return cols_; }
-  bool reordered() const { return reordered_; }
+  /// GptqOptions::ordered_groups.
+  int64_t ordered_groups() const { return ordered_groups_; }
+  GptqOptions::Grid grid() const { return grid_; }
   /// order()[i]: the column that is coded as the i-th.
   std::span<const int32_t> order() const { return order_; }
   /// [cols, cols]: entry [j][i] with i < j is M_ij; the others are not for use.
@@ -56,7 +65,9 @@ class FeedbackFactor {
 
   FeedbackFactor() = default;
   int64_t cols_ = 0;
-  bool reordered_ = false, feedback_ = true;
+  int64_t ordered_groups_ = 0;
+  bool feedback_ = true;
+  GptqOptions::Grid grid_ = GptqOptions::Grid::least_squares;
   double damping_ = 0;
   std::vector<int32_t> order_;
   affine::AlignedFloats data_;

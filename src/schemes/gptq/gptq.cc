@@ -11,11 +11,11 @@
 #include "kernels/feedback_tile.h"
 #include "kernels/matmul.h"
 #include "mxq/error.h"
+#include "schemes/affine/affine.h"
 #include "schemes/affine/output.h"
-#include "schemes/affine/validate.h"
-#include "schemes/column_scales.h"
 #include "schemes/gptq/grids.h"
 #include "schemes/normalize.h"
+#include "schemes/validate.h"
 
 namespace mxq {
 
@@ -51,25 +51,9 @@ class RowCoder {
         tile_(allocate_floats(block_ * kTileLanes)),
         tile_errors_(allocate_floats(block_ * kTileLanes)),
         codes_(static_cast<size_t>((end - begin) * matrix.cols)),
-        fitter_(bits_, out.layout.metadata),
-        out_(out) {
-    if (!factor.reordered()) return;
-    // The grids of a tile's groups, [tile][group][lane].
-    const int64_t size = per_row_ * lanes_;
-    scale_.resize(static_cast<size_t>(size));
-    zero_.resize(scale_.size());
-    inverse_scale_.resize(scale_.size());
-    for (int64_t lane = 0; lane < lanes_; ++lane) {
-      const int64_t row = std::min(begin + lane, end - 1);
-      for (int64_t g = 0; g < per_row_; ++g) {
-        const int64_t from = row * per_row_ + g;
-        const int64_t to = (lane / kTileLanes * per_row_ + g) * kTileLanes + lane % kTileLanes;
-        scale_[to] = grids.scale[from];
-        zero_[to] = grids.zero[from];
-        inverse_scale_[to] = grids.inverse_scale[from];
-      }
-    }
-  }
+        fitter_(bits_, out.layout.metadata, factor.grid()),
+        layout_(out.layout),
+        out_(out) {}
 
   void run() {
     const int64_t cols = matrix_.cols;
@@ -84,8 +68,7 @@ class RowCoder {
       for (int64_t lane = 0; lane < lanes_; lane += kTileLanes) code_tile(first, n, lane);
     }
     for (int64_t r = begin_; r < end_; ++r) {
-      pack_codes(codes_.data() + (r - begin_) * cols, cols, bits_,
-                 out_.codes.data() + r * out_.layout.code_row_bytes());
+      pack_codes(codes_.data() + (r - begin_) * cols, cols, bits_, out_.codes.data() + r * layout_.code_row_bytes());
     }
   }
 
@@ -94,24 +77,16 @@ class RowCoder {
   void code_tile(int64_t first, int64_t n, int64_t lane) {
     load(first, n, lane);
     const int max_code = (1 << bits_) - 1;
-    const int64_t cols = matrix_.cols, piece = factor_.reordered() ? int64_t{kTileLanes} : group_;
-    int32_t group[256] = {};
+    const int64_t cols = matrix_.cols, piece = group_;
     uint8_t codes[256 * kTileLanes];
     for (int64_t at = 0; at < n; at += piece) {
       const int64_t size = std::min(piece, n - at), column = first + at;
-      FeedbackGrid grid;
-      if (factor_.reordered()) {
-        const int64_t offset = lane * per_row_;
-        grid = {inverse_scale_.data() + offset, scale_.data() + offset, zero_.data() + offset};
-        for (int64_t i = 0; i < size; ++i) group[i] = static_cast<int32_t>(factor_.order()[column + i] / group_);
-      } else {
-        fit_group(column, static_cast<int>(size), tile_.get() + at * kTileLanes, lane);
-        grid = {fitter_.stored().inverse_scale, fitter_.stored().scale, fitter_.stored().zero};
-      }
+      fit_group(column, static_cast<int>(size), tile_.get() + at * kTileLanes, lane);
+      const FeedbackGrid grid{fitter_.stored().inverse_scale, fitter_.stored().scale, fitter_.stored().zero};
       float* errors = tile_errors_.get() + at * kTileLanes;
       const float* coefficients = factor_.coefficients() + column * cols + column;
       tile_feedback(tile_.get() + at * kTileLanes, weights_.get() + at * kTileLanes, static_cast<int>(size), max_code,
-                    coefficients, cols, grid, group, codes, errors);
+                    coefficients, cols, grid, codes, errors);
       const int64_t rest = n - at - size;
       tile_add_feedback(errors, static_cast<int>(size), coefficients + size * cols, cols, static_cast<int>(rest),
                         tile_.get() + (at + size) * kTileLanes);
@@ -123,7 +98,7 @@ class RowCoder {
 
   /// The weights themselves, and with the feedback of the blocks before.
   void load(int64_t first, int64_t n, int64_t lane) {
-    if (factor_.reordered()) {
+    if (factor_.ordered_groups() != 0) {
       for (int l = 0; l < kTileLanes; ++l) {
         const float* from = matrix_.data + row(lane + l) * matrix_.cols;
         for (int64_t i = 0; i < n; ++i) weights_[i * kTileLanes + l] = from[factor_.order()[first + i]];
@@ -143,7 +118,7 @@ class RowCoder {
   /// Scale and zero of the groups of n weights in `tile`, from the weights as they stand, on the stored grid.
   void fit_group(int64_t column, int n, const float* tile, int64_t lane) {
     const float* weights = factor_.pivots().data() + column;
-    const int64_t group = column / group_;
+    const int64_t group = factor_.order()[column] / group_;
     MetadataSteps steps;
     for (int l = 0; l < kTileLanes && !grids_.scale_steps.empty(); ++l) {
       const int64_t block = (row(lane + l) * per_row_ + group) / kGroupsPerStep;
@@ -175,9 +150,9 @@ class RowCoder {
   int64_t group_, per_row_, block_;
   AlignedFloats errors_, feedback_, weights_, tile_, tile_errors_;
   std::vector<uint8_t> codes_;
-  std::vector<float> scale_, zero_, inverse_scale_;
   gptq::GroupFitter fitter_;
-  QuantizedMatrix& out_;
+  const QuantizedLayout& layout_;
+  Output out_;
 };
 
 void code_rows(MatrixView matrix, const FeedbackFactor& factor, QuantizedMatrix& out) {
@@ -191,7 +166,10 @@ void code_rows(MatrixView matrix, const FeedbackFactor& factor, QuantizedMatrix&
 }
 
 void check_options(MatrixView matrix, const Scheme& scheme, const QuantizeOptions& options) {
-  check_scheme(scheme, options, kOperation);
+  if (scheme.family != affine_family().name()) {
+    throw Error(ErrorCode::unsupported, kOperation, fmt::format("scheme {}", scheme.name()), "affine schemes");
+  }
+  affine_family().check(scheme, options.axis, options.metadata, kOperation);
   check_shape(matrix.rows, matrix.cols, kOperation);
   if (options.axis != 1) {
     throw Error(ErrorCode::unsupported, kOperation, fmt::format("axis {}", options.axis), "1");
@@ -211,14 +189,17 @@ QuantizedMatrix quantize_matrix_gptq(MatrixView matrix, const FeedbackFactor& fa
     throw Error(ErrorCode::usage, kOperation,
                 fmt::format("second moments of {} columns for {}", factor.cols(), matrix.cols), "the same");
   }
+  if (factor.ordered_groups() != 0 && factor.ordered_groups() != scheme.group) {
+    throw Error(ErrorCode::usage, kOperation, fmt::format("columns in order by groups of {}", factor.ordered_groups()),
+                fmt::format("groups of {} for {}", scheme.group, scheme.name()));
+  }
   if (lies_on_grid(matrix, scheme, options)) {
     QuantizeOptions nearest = options;  // what is lost is the metadata's rounding alone: nothing to feed back
     nearest.fit = Fit::mse;
     return quantize_matrix(matrix, scheme, nearest);
   }
-  QuantizedMatrix out = zeroed_matrix(quantized_layout(scheme, options, matrix.rows, matrix.cols));
   const NormalizedMatrix normalized = normalize_matrix(matrix, options.normalize, scheme.group);
-  out.column_scales = stored_column_scales(normalized.scales);
+  QuantizedMatrix out = normalized_output(normalized, scheme, options);
   if (matrix.size() == 0) return out;
   switch (options.normalize) {
     case Normalize::none:

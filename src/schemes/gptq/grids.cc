@@ -64,13 +64,13 @@ struct Limits {
 class StepChooser {
  public:
   StepChooser(MatrixView matrix, const Grouping& grouping, const std::vector<float>& column_weights, int bits,
-              const FirstFit& fit)
+              GptqOptions::Grid grid, const FirstFit& fit)
       : grouping_(grouping),
         per_row_((matrix.cols + grouping.group - 1) / grouping.group),
         middle_(0.5f * static_cast<float>((1 << bits) - 1)),
         fit_(fit),
         loader_(matrix, grouping, column_weights),
-        fitter_(bits, Metadata::q8) {}
+        fitter_(bits, Metadata::q8, grid) {}
 
   Limits choose(int64_t block) {
     first_ = block * kGroupsPerStep;
@@ -165,8 +165,31 @@ class StepChooser {
 }  // namespace
 
 void GroupFitter::fit(const float* tile, const float* weights, int n) {
+  if (grid_ != GptqOptions::Grid::least_squares) return fit_range(tile, n);
   prepare(tile, n);
   fit_mse(block_, bits_, metadata_, fitted_, weights);
+}
+
+void GroupFitter::fit_range(const float* tile, int n) {
+  const auto largest_code = static_cast<float>((1 << bits_) - 1);
+  for (int l = 0; l < kTileLanes; ++l) {
+    float low = 0, high = 0;
+    for (int i = 0; i < n; ++i) {
+      low = std::min(low, tile[i * kTileLanes + l]);
+      high = std::max(high, tile[i * kTileLanes + l]);
+    }
+    if (grid_ == GptqOptions::Grid::symmetric) {
+      high = std::max(-low, high);
+      low = -high;
+    }
+    // By halves, for the whole range may be more than a float holds.
+    const float scale = 2 * ((0.5f * high - 0.5f * low) / largest_code);
+    const float zero = grid_ == GptqOptions::Grid::symmetric ? 0.5f * (largest_code + 1)
+                       : scale > 0                           ? std::nearbyint(-low / scale)
+                                                             : 0;
+    fitted_.scale[l] = scale;
+    fitted_.center[l] = (0.5f * largest_code - zero) * scale;
+  }
 }
 
 void GroupFitter::store(const float* tile, const float* weights, int n, const MetadataSteps& steps) {
@@ -188,8 +211,9 @@ void GroupFitter::prepare(const float* tile, int n) {
 Grids fix_grids(MatrixView matrix, const FeedbackFactor& factor, const Grouping& grouping, QuantizedMatrix& out) {
   Grids grids;
   const Metadata metadata = out.layout.metadata;
+  Output parts(out);
   const int bits = out.layout.scheme.bits;
-  if (metadata != Metadata::q8 && !factor.reordered()) return grids;
+  if (metadata != Metadata::q8) return grids;
   std::vector<float> column_weights(static_cast<size_t>(matrix.cols));
   for (int64_t i = 0; i < matrix.cols; ++i) column_weights[factor.order()[i]] = factor.pivots()[i];
 
@@ -199,7 +223,7 @@ Grids fix_grids(MatrixView matrix, const FeedbackFactor& factor, const Grouping&
   const auto for_tiles = [&](const auto& body) {
     parallel_for((matrix.rows + kTileLanes - 1) / kTileLanes, [&](int64_t tile) {
       GroupLoader loader(matrix, grouping, column_weights);
-      const auto fitter = std::make_unique<GroupFitter>(bits, metadata);
+      const auto fitter = std::make_unique<GroupFitter>(bits, metadata, factor.grid());
       int64_t rows[kTileLanes], groups[kTileLanes];
       for (int l = 0; l < kTileLanes; ++l) rows[l] = std::min(tile * kTileLanes + l, matrix.rows - 1);
       const auto lanes = static_cast<int>(std::min<int64_t>(kTileLanes, matrix.rows - tile * kTileLanes));
@@ -219,44 +243,21 @@ Grids fix_grids(MatrixView matrix, const FeedbackFactor& factor, const Grouping&
       first.center[groups[l]] = fitter.fitted().center[l];
     }
   });
-  if (metadata == Metadata::q8) {
-    grids.scale_steps.resize(static_cast<size_t>(grouping.blocks()));
-    grids.zero_steps.resize(grids.scale_steps.size());
-    // Grids that are fixed beforehand need no room.
-    const float headroom = factor.reordered() ? 1.0f : bits >= kWideCodes ? kHeadroomOfWideCodes : kHeadroom;
-    constexpr int64_t kBlocksPerTask = 16;
-    parallel_for((grouping.blocks() + kBlocksPerTask - 1) / kBlocksPerTask, [&](int64_t task) {
-      const auto chooser = std::make_unique<StepChooser>(matrix, grouping, column_weights, bits, first);
-      const int64_t end = std::min(grouping.blocks(), (task + 1) * kBlocksPerTask);
-      for (int64_t b = task * kBlocksPerTask; b < end; ++b) {
-        const Limits limits = chooser->choose(b);
-        StoredBlock stored;
-        stored.scale_step = half_at_least(headroom * limits.scale / 255);
-        stored.zero_step = half_at_least(limits.offset / 127);
-        write_steps(b, stored, out);
-        grids.scale_steps[b] = f32_from_f16(stored.scale_step);
-        grids.zero_steps[b] = f32_from_f16(stored.zero_step);
-      }
-    });
-  }
-  if (!factor.reordered()) return grids;
-
-  for (auto* part : {&grids.scale, &grids.zero, &grids.inverse_scale}) part->resize(all);
-  for_tiles([&](GroupLoader& loader, GroupFitter& fitter, const int64_t* groups, int lanes) {
-    MetadataSteps steps;
-    for (int l = 0; l < kTileLanes; ++l) {
-      fitter.fitted().scale[l] = first.scale[groups[l]];
-      fitter.fitted().center[l] = first.center[groups[l]];
-      if (metadata != Metadata::q8) continue;
-      steps.scale[l] = grids.scale_steps[groups[l] / kGroupsPerStep];
-      steps.zero[l] = grids.zero_steps[groups[l] / kGroupsPerStep];
-    }
-    fitter.store(loader.tile(), loader.weights(), loader.n(), steps);
-    for (int l = 0; l < lanes; ++l) {
-      write_group(groups[l], fitter.stored(), l, out);
-      grids.scale[groups[l]] = fitter.stored().scale[l];
-      grids.zero[groups[l]] = fitter.stored().zero[l];
-      grids.inverse_scale[groups[l]] = fitter.stored().inverse_scale[l];
+  grids.scale_steps.resize(static_cast<size_t>(grouping.blocks()));
+  grids.zero_steps.resize(grids.scale_steps.size());
+  const float headroom = bits >= kWideCodes ? kHeadroomOfWideCodes : kHeadroom;
+  constexpr int64_t kBlocksPerTask = 16;
+  parallel_for((grouping.blocks() + kBlocksPerTask - 1) / kBlocksPerTask, [&](int64_t task) {
+    const auto chooser = std::make_unique<StepChooser>(matrix, grouping, column_weights, bits, factor.grid(), first);
+    const int64_t end = std::min(grouping.blocks(), (task + 1) * kBlocksPerTask);
+    for (int64_t b = task * kBlocksPerTask; b < end; ++b) {
+      const Limits limits = chooser->choose(b);
+      StoredBlock stored;
+      stored.scale_step = half_at_least(headroom * limits.scale / 255);
+      stored.zero_step = half_at_least(limits.offset / 127);
+      write_steps(b, stored, parts);
+      grids.scale_steps[b] = f32_from_f16(stored.scale_step);
+      grids.zero_steps[b] = f32_from_f16(stored.zero_step);
     }
   });
   return grids;

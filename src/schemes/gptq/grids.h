@@ -10,17 +10,17 @@
 
 namespace mxq::gptq {
 
+/// q8: of each kGroupsPerStep groups.
 struct Grids {
-  std::vector<float> scale_steps, zero_steps;     // q8: of each kGroupsPerStep groups
-  std::vector<float> scale, zero, inverse_scale;  // of each group, where the factor reorders columns
+  std::vector<float> scale_steps, zero_steps;
 };
 
 /// 16 rows' groups of one range of columns, as a tile: scale and zero fitted and put on a grid.
 class GroupFitter {
  public:
-  GroupFitter(int bits, Metadata metadata) : bits_(bits), metadata_(metadata) {}
+  GroupFitter(int bits, Metadata metadata, GptqOptions::Grid grid) : bits_(bits), metadata_(metadata), grid_(grid) {}
 
-  /// Least squares with `weights` for the squared errors; fitted() has scale and center of each lane.
+  /// Grid::least_squares with `weights` for the squared errors; fitted() has scale and center of each lane.
   void fit(const float* tile, const float* weights, int n);
   /// What fit() found, or what has been put there, as metadata can hold it: on grids with these steps (q8), or as
   /// floats. stored() has each lane's.
@@ -33,17 +33,18 @@ class GroupFitter {
 
  private:
   void prepare(const float* tile, int n);
+  void fit_range(const float* tile, int n);
 
   int bits_;
   Metadata metadata_;
+  GptqOptions::Grid grid_;
   affine::Block block_;
   affine::FittedBlock fitted_;
   affine::StoredBlock stored_;
   alignas(64) float errors_[kTileLanes];
 };
 
-/// Fits the matrix as it is: steps of q8, and where columns are reordered all groups. What is settled goes to `out`
-/// too.
+/// Fits the matrix as it is, for the steps of q8. What is settled goes to `out` too.
 Grids fix_grids(MatrixView matrix, const FeedbackFactor& factor, const affine::Grouping& grouping,
                 QuantizedMatrix& out);
 

@@ -1,4 +1,4 @@
-// What every entry point of the affine family checks of its arguments.
+// What every operation on a matrix checks of its arguments.
 #pragma once
 
 #include <cstdint>
@@ -6,10 +6,7 @@
 #include "mxq/scheme.h"
 #include "mxq/tensor.h"
 
-namespace mxq::affine {
-
-/// Throws Error(unsupported) for widths, group sizes or axes that no code here handles.
-void check_scheme(const Scheme& scheme, const QuantizeOptions& options, const char* operation);
+namespace mxq {
 
 /// Throws Error(unsupported) for fits that take more than the weights.
 void check_weight_only(Fit fit, const char* operation);
@@ -20,4 +17,4 @@ void check_shape(int64_t rows, int64_t cols, const char* operation);
 /// Throws Error(not_finite) naming row and column of the first NaN or infinity.
 void check_finite(MatrixView matrix, const char* operation);
 
-}  // namespace mxq::affine
+}  // namespace mxq

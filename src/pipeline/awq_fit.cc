@@ -1,0 +1,153 @@
+#include "pipeline/awq_fit.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <utility>
+#include <vector>
+
+#include "evaluate/layer_inputs.h"
+#include "mxq/measure.h"
+#include "pipeline/calibrated_fit.h"
+#include "pipeline/statistics.h"
+#include "schemes/awq/awq.h"
+
+namespace mxq {
+
+namespace {
+
+/// What is known of an input of a layer.
+struct Inputs {
+  std::vector<float> magnitudes, moments;  // mean |x|; the whole symmetric matrix
+};
+
+std::vector<float> inverses(const std::vector<float>& scales) {
+  std::vector<float> result;
+  for (const float s : scales) result.push_back(1 / s);
+  return result;
+}
+
+class LayerFit {
+ public:
+  LayerFit(const ModelSource& model, int64_t layer, const std::array<Inputs, kLayerInputs>& inputs,
+           const std::unordered_map<std::string, Scheme>& schemes, const QuantizeOptions& options, AwqFit& fit)
+      : model_(model), layer_(layer), inputs_(inputs), schemes_(schemes), options_(options), fit_(fit) {}
+
+  void run() {
+    for (int i = 0; i < kLayerInputs; ++i) scale(static_cast<LayerInput>(i));
+    for (int i = 0; i < kLayerInputs; ++i) {
+      for (const auto module : modules_of(static_cast<LayerInput>(i))) quantize(static_cast<LayerInput>(i), module);
+    }
+  }
+
+ private:
+  std::string tensor(std::string_view module, std::string_view part = "weight") const {
+    return fmt::format("{}.{}", decoder_matrix(layer_, module), part);
+  }
+
+  /// The tensors whose rows are divided by the scales of an input; empty: there is no place for them.
+  std::vector<std::string> before(LayerInput input) const {
+    const auto rows_of = [&](std::string_view module) {
+      std::vector<std::string> names{tensor(module)};
+      if (model_.find(tensor(module, "bias")) != nullptr) names.push_back(tensor(module, "bias"));
+      return names;
+    };
+    switch (input) {
+      case LayerInput::attention:
+        return {tensor("input_layernorm")};
+      case LayerInput::heads: {
+        // Query heads that share a value head would need the same scales.
+        const bool grouped = model_.config()->num_key_value_heads != model_.config()->num_attention_heads;
+        return grouped ? std::vector<std::string>() : rows_of("self_attn.v_proj");
+      }
+      case LayerInput::feed_forward:
+        return {tensor("post_attention_layernorm")};
+      case LayerInput::gated:
+        return rows_of("mlp.up_proj");
+    }
+    return {};
+  }
+
+  void scale(LayerInput input) {
+    const auto names = before(input);
+    std::vector<std::vector<float>> weights;
+    std::vector<AwqMatrix> matrices;
+    for (const auto module : modules_of(input)) {
+      const auto scheme = schemes_.find(tensor(module));
+      if (scheme == schemes_.end()) continue;
+      const SourceTensor& found = *model_.find(tensor(module));
+      weights.push_back(read_finite(model_, found));
+      matrices.push_back({{weights.back().data(), found.rows(), found.cols()}, scheme->second});
+    }
+    if (names.empty() || matrices.empty()) return;
+    const Inputs& x = inputs_[static_cast<size_t>(input)];
+    const auto scales = awq_scales(matrices, x.magnitudes, x.moments, options_.metadata);
+    for (const auto& name : names) fit_.folds[name].rows = inverses(scales);
+    for (const auto module : modules_of(input)) fit_.folds[tensor(module)].cols = scales;
+  }
+
+  void quantize(LayerInput input, std::string_view module) {
+    const std::string name = tensor(module);
+    const auto scheme = schemes_.find(name);
+    if (scheme == schemes_.end()) return;
+    const auto folds = folds_of(name);
+    const FoldedSource folded(model_, folds);
+    const SourceTensor& found = *folded.find(name);
+    auto weights = read_finite(folded, found);
+    const MatrixView view{weights.data(), found.rows(), found.cols()};
+    const bool clips = module != "self_attn.q_proj" && module != "self_attn.k_proj";
+    if (clips && scheme->second.family == "affine") {
+      std::vector<float> moments = inputs_[static_cast<size_t>(input)].moments, clipped(weights.size());
+      if (const auto fold = folds.find(name); fold != folds.end() && !fold->second.cols.empty()) {
+        const auto& s = fold->second.cols;
+        for (int64_t i = 0; i < view.cols; ++i) {
+          for (int64_t j = 0; j < view.cols; ++j) moments[i * view.cols + j] /= s[i] * s[j];
+        }
+      }
+      awq_clip({view, scheme->second}, moments, clipped.data());
+      weights.swap(clipped);
+      fit_.matrices.emplace(name,
+                            quantize_matrix({weights.data(), view.rows, view.cols}, scheme->second, tabled(options_)));
+    } else {
+      fit_.matrices.emplace(name, quantize_matrix(view, scheme->second, tabled(options_)));
+    }
+    model_.done(*model_.find(name));
+  }
+
+  std::map<std::string, Fold> folds_of(const std::string& name) const {
+    const auto found = fit_.folds.find(name);
+    return found == fit_.folds.end() ? std::map<std::string, Fold>() : std::map<std::string, Fold>{*found};
+  }
+
+  const ModelSource& model_;
+  int64_t layer_;
+  const std::array<Inputs, kLayerInputs>& inputs_;
+  const std::unordered_map<std::string, Scheme>& schemes_;
+  const QuantizeOptions& options_;
+  AwqFit& fit_;
+};
+
+}  // namespace
+
+AwqFit fit_awq(const ModelSource& model, Decoder& decoder, const TokenSequences& sequences,
+               const std::unordered_map<std::string, Scheme>& schemes, const QuantizeOptions& options) {
+  AwqFit fit;
+  LayerInputs layers(decoder, sequences);
+  while (layers.layer() < decoder.layers()) {
+    const int64_t layer = layers.layer();
+    std::array<Inputs, kLayerInputs> inputs;
+    layers.next([&](LayerInput input, const SecondMoments& moments) {
+      auto& [magnitudes, values] = inputs[static_cast<size_t>(input)];
+      magnitudes.assign(moments.mean_magnitudes().begin(), moments.mean_magnitudes().end());
+      values.assign(moments.values().begin(), moments.values().end());
+      const int64_t width = moments.width();
+      for (int64_t i = 0; i < width; ++i) {
+        for (int64_t j = 0; j < i; ++j) values[i * width + j] = values[j * width + i];
+      }
+    });
+    LayerFit(model, layer, inputs, schemes, options, fit).run();
+  }
+  return fit;
+}
+
+}  // namespace mxq

@@ -1,0 +1,60 @@
+// The registry: a line for each family.
+#include <fmt/format.h>
+
+#include "mxq/error.h"
+#include "schemes/affine/affine.h"
+#include "schemes/blockwise/blockwise.h"
+#include "schemes/codebook/codebook.h"
+#include "schemes/family.h"
+
+namespace mxq {
+
+const std::vector<const SchemeFamily*>& all_families() {
+  static const std::vector<const SchemeFamily*> families{
+      &affine_family(),
+      &nf_family(),
+      &fp_family(),
+      &gaussian_family(),
+      &kmeans_family(),
+  };
+  return families;
+}
+
+const SchemeFamily& family_of(std::string_view name) {
+  for (const SchemeFamily* family : all_families()) {
+    if (family->name() == name) return *family;
+  }
+  throw Error(ErrorCode::usage, "find scheme family", fmt::format("'{}'", name),
+              fmt::format("{}", fmt::join(scheme_families(), ", ")));
+}
+
+const std::vector<std::string_view>& scheme_families() {
+  static const std::vector<std::string_view> names = [] {
+    std::vector<std::string_view> all;
+    for (const SchemeFamily* family : all_families()) all.push_back(family->name());
+    return all;
+  }();
+  return names;
+}
+
+const std::vector<Scheme>& family_schemes(std::string_view family) {
+  return family_of(family).usual_schemes();
+}
+
+std::string Scheme::name() const {
+  return family_of(family).scheme_name(*this);
+}
+
+Scheme parse_scheme(std::string_view name) {
+  std::string names;
+  for (const SchemeFamily* family : all_families()) {
+    for (const Scheme& scheme : family->schemes()) {
+      const std::string known = scheme.name();
+      if (known == name) return scheme;
+      names += (names.empty() ? "" : ", ") + known;
+    }
+  }
+  throw Error(ErrorCode::usage, "parse scheme", fmt::format("'{}'", name), "known: " + names);
+}
+
+}  // namespace mxq
