@@ -51,6 +51,27 @@ std::vector<Scheme> schemes_named(const std::string& name) {
   return {parse_scheme(name)};
 }
 
+/// --fit: a fit, or what others publish under a name of their own.
+void choose_fit(MethodOptions& method, const std::string& name) {
+  method.fit = name;
+  if (name == "sinq") {
+    method.fit = fit_name(Fit::rtn);
+    method.normalize = normalize_name(Normalize::sinq);
+  } else if (name == "autogptq") {
+    method.fit = fit_name(Fit::gptq);
+    method.normalize = normalize_name(Normalize::none);
+    method.metadata = metadata_name(Metadata::f16);
+    method.zero_point = zero_point_name(Calibration::ZeroPoint::symmetric);
+    method.column_order = column_order_name(Calibration::Order::diagonal);
+  } else {
+    try {
+      parse_fit(name);
+    } catch (const Error& e) {
+      throw Error(e.code(), e.operation(), e.given(), e.supported() + ", sinq, autogptq");
+    }
+  }
+}
+
 /// Each once, in the order in which they are named.
 std::vector<Scheme> scheme_list(const std::string& names) {
   std::vector<Scheme> schemes;
@@ -101,17 +122,7 @@ void add_method(CLI::App& command, MethodOptions& method) {
   auto* group = command.add_option_group("Method");
   group
       ->add_option_function<std::string>(
-          "--fit",
-          [&method](const std::string& fit) {
-            method.fit = fit == "sinq" ? "rtn" : fit == "autogptq" ? "gptq" : fit;
-            if (fit == "sinq") method.normalize = "sinq";
-            if (fit == "autogptq") {
-              method.normalize = normalize_name(Normalize::none);
-              method.metadata = metadata_name(Metadata::f16);
-              method.zero_point = zero_point_name(Calibration::ZeroPoint::symmetric);
-              method.column_order = column_order_name(Calibration::Order::diagonal);
-            }
-          },
+          "--fit", [&method](const std::string& fit) { choose_fit(method, fit); },
           "how codes, scale and zero are found: gptq (default where the model can be run; see --calibration), mse "
           "(default elsewhere), hqq, awq or rtn; sinq: rtn with --normalize sinq, as published; autogptq: gptq with "
           "--normalize none --metadata f16 --zero-point symmetric --column-order diagonal")
@@ -121,9 +132,9 @@ void add_method(CLI::App& command, MethodOptions& method) {
           "--schemes", method.schemes,
           "schemes to choose from, a comma list of: wide (b2,3,4,5,6,8 x g32,64,128), paper (without b5, b6), all "
           "(also g16, g256), families (" +
-              fmt::format("{}", fmt::join(scheme_families(), ", ")) + "), schemes")
-      ->type_name("LIST")
-      ->capture_default_str();
+              fmt::format("{}", fmt::join(scheme_families(), ", ")) +
+              "), schemes (default: wide, and gaussian where rows are rotated)")
+      ->type_name("LIST");
   group->add_option("--axis", method.axis, "1: groups along the input dimension; 0: as the paper")
       ->check(CLI::IsMember({0, 1}))
       ->type_name("1|0")

@@ -50,7 +50,7 @@ struct MethodOptions {
   int64_t calibration_tokens = 18432;
   double damping = Calibration().damping;
   std::string column_order = "left", zero_point = "real";
-  std::string schemes = "wide";
+  std::string schemes;
   std::vector<std::string> skip;
   std::optional<bool> embeddings;
   bool no_cache = false;

@@ -28,6 +28,11 @@ void complete(MethodChoice& choice, bool runnable) {
   if (method.normalize.empty()) {
     method.normalize = normalize_name(fit == Fit::gptq || fit == Fit::mse ? Normalize::rotation : Normalize::none);
   }
+  if (method.schemes.empty()) {
+    // Rotated weights are as normal as makes no difference.
+    const bool normal = parse_normalize(method.normalize) == Normalize::rotation && method.axis == 1;
+    method.schemes = normal && (fit == Fit::gptq || fit == Fit::mse) ? "wide,gaussian" : "wide";
+  }
 }
 
 }  // namespace

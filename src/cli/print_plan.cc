@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <string>
 #include <vector>
@@ -15,6 +16,14 @@ namespace {
 struct Share {
   int64_t matrices = 0, weights = 0, bytes = 0;
 };
+
+/// "self_attn.q_proj": "q".
+std::string short_name(const std::string& module) {
+  if (module.empty()) return "other";
+  std::string name = module.substr(module.rfind('.') + 1);
+  if (name.ends_with("_proj")) name.resize(name.size() - 5);
+  return name;
+}
 
 }  // namespace
 
@@ -35,22 +44,25 @@ void print_plan(const Plan& plan, const ErrorTable& table) {
     ++counts[matrix.module][chosen.scheme];
   }
 
-  fmt::print("{:24}", "matrices by scheme");
-  for (const auto& [scheme, share] : schemes) fmt::print("{:>8}", scheme);
+  // The smallest first.
+  std::vector<std::pair<double, std::string>> by_size;
+  for (const auto& [scheme, share] : schemes) {
+    by_size.emplace_back(static_cast<double>(share.bytes) / static_cast<double>(share.weights), scheme);
+  }
+  std::sort(by_size.begin(), by_size.end());
+  fmt::print("{:20}{:>8}", "matrices by scheme", "weights");
+  for (const auto& module : modules) fmt::print("{:>8}", short_name(module));
   fmt::print("\n");
-  for (const auto& module : modules) {
-    fmt::print("  {:22}", module.empty() ? "(other)" : module);
-    for (const auto& [scheme, share] : schemes) {
+  for (const auto& [size, scheme] : by_size) {
+    const double share = static_cast<double>(schemes[scheme].weights) / static_cast<double>(weights);
+    fmt::print("  {:18}{:>6.1f} %", scheme, 100 * share);
+    for (const auto& module : modules) {
       const auto found = counts[module].find(scheme);
       fmt::print("{:>8}", found == counts[module].end() ? "." : std::to_string(found->second));
     }
     fmt::print("\n");
   }
-  fmt::print("  {:22}", "share of the weights");
-  for (const auto& [scheme, share] : schemes) {
-    fmt::print("{:>7.1f}%", 100.0 * static_cast<double>(share.weights) / static_cast<double>(weights));
-  }
-  fmt::print("\n\n");
+  fmt::print("\n");
   fmt::print("budget     {} for {} matrices of {:.1f} M weights\n", format_size(plan.budget_bytes),
              plan.matrices.size(), static_cast<double>(weights) / 1e6);
   fmt::print("plan       {} = {:.4f} bits a weight\n", format_size(plan.bytes), plan.bits_per_parameter);

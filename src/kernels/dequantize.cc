@@ -20,19 +20,13 @@ constexpr D d;
 constexpr hn::RebindToSigned<D> di;
 constexpr hn::RebindToUnsigned<D> du;
 
-#if HWY_TARGET == HWY_SCALAR
-
-void DequantizeGroups(const uint8_t* stream, int64_t stream_bytes, int bits, int group, int64_t n, const float* scales,
-                      const float* zeros, float* out) {
-  ref::dequantize_groups(stream, stream_bytes, bits, group, n, scales, zeros, out);
-}
-
-#else
+#if HWY_TARGET != HWY_SCALAR
 
 /// Sixteen codes take 2 * bits <= 16 bytes. A byte shuffle brings to each 32-bit lane the two bytes that its code
-/// starts in, a shift and a mask leave the code.
-void DequantizeGroups(const uint8_t* stream, int64_t stream_bytes, int bits, int group, int64_t n, const float* scales,
-                      const float* zeros, float* out) {
+/// starts in, a shift and a mask leave the code; value(codes, number of the group) what it stands for.
+template <typename Value>
+HWY_INLINE void DequantizeStream(const uint8_t* stream, int64_t stream_bytes, int bits, int group, int64_t n,
+                                 float* out, const Value& value) {
   constexpr hn::Repartition<uint8_t, D> d8;
   HWY_ALIGN uint8_t bytes[64];
   HWY_ALIGN uint32_t shifts[16];
@@ -46,7 +40,6 @@ void DequantizeGroups(const uint8_t* stream, int64_t stream_bytes, int bits, int
   HWY_ALIGN uint8_t padded[16] = {};
   HWY_ALIGN float last[16];
   for (int64_t i = 0; i < n; i += 16, stream += 2 * bits, stream_bytes -= 2 * bits) {
-    const auto scale = hn::Set(d, scales[i / group]), zero = hn::Set(d, zeros[i / group]);
     const uint8_t* source = stream;
     if (stream_bytes < 16) {
       std::memcpy(padded, stream, static_cast<size_t>(stream_bytes));
@@ -57,14 +50,42 @@ void DequantizeGroups(const uint8_t* stream, int64_t stream_bytes, int bits, int
     for (size_t l = 0; l < 16; l += lanes) {
       const auto words = hn::BitCast(du, hn::TableLookupBytes(sixteen, hn::Load(d8, bytes + 4 * l)));
       const auto codes = hn::And(hn::Shr(words, hn::Load(du, shifts + l)), mask);
-      const auto q = hn::ConvertTo(d, hn::BitCast(di, codes));
-      hn::StoreU(hn::Mul(hn::Sub(q, zero), scale), d, target + l);
+      hn::StoreU(value(hn::BitCast(di, codes), i / group), d, target + l);
     }
     if (target == last) std::memcpy(out + i, last, static_cast<size_t>(n - i) * sizeof(float));
   }
 }
 
 #endif
+
+void DequantizeGroups(const uint8_t* stream, int64_t stream_bytes, int bits, int group, int64_t n, const float* scales,
+                      const float* zeros, float* out) {
+#if HWY_TARGET == HWY_SCALAR
+  ref::dequantize_groups(stream, stream_bytes, bits, group, n, scales, zeros, out);
+#else
+  DequantizeStream(stream, stream_bytes, bits, group, n, out, [&](auto codes, int64_t j) HWY_ATTR {
+    return hn::Mul(hn::Sub(hn::ConvertTo(d, codes), hn::Set(d, zeros[j])), hn::Set(d, scales[j]));
+  });
+#endif
+}
+
+void DequantizeLevels(const uint8_t* stream, int64_t stream_bytes, int bits, int group, int64_t n, const float* scales,
+                      const float* levels, float* out) {
+#if HWY_TARGET == HWY_SCALAR
+  ref::dequantize_levels(stream, stream_bytes, bits, group, n, scales, levels, out);
+#else
+  HWY_ALIGN float table[16] = {};
+  std::copy_n(levels, int64_t{1} << bits, table);
+  DequantizeStream(stream, stream_bytes, bits, group, n, out, [&](auto codes, int64_t j) HWY_ATTR {
+    const auto scale = hn::Set(d, scales[j]);
+    if constexpr (hn::MaxLanes(d) == 16) {
+      return hn::Mul(hn::TableLookupLanes(hn::Load(d, table), hn::IndicesFromVec(d, codes)), scale);
+    } else {
+      return hn::Mul(hn::GatherIndex(d, table, codes), scale);
+    }
+  });
+#endif
+}
 
 void DequantizeElements(const uint8_t* codes, int64_t n, const float* scales, const float* zeros, float* out) {
   constexpr hn::Rebind<uint8_t, D> d8;
@@ -85,11 +106,16 @@ HWY_AFTER_NAMESPACE();
 namespace mxq {
 
 HWY_EXPORT(DequantizeGroups);
+HWY_EXPORT(DequantizeLevels);
 HWY_EXPORT(DequantizeElements);
 
 void dequantize_groups(const uint8_t* stream, int64_t stream_bytes, int bits, int group, int64_t n, const float* scales,
                        const float* zeros, float* out) {
   HWY_DYNAMIC_DISPATCH(DequantizeGroups)(stream, stream_bytes, bits, group, n, scales, zeros, out);
+}
+void dequantize_levels(const uint8_t* stream, int64_t stream_bytes, int bits, int group, int64_t n, const float* scales,
+                       const float* levels, float* out) {
+  HWY_DYNAMIC_DISPATCH(DequantizeLevels)(stream, stream_bytes, bits, group, n, scales, levels, out);
 }
 void dequantize_elements(const uint8_t* codes, int64_t n, const float* scales, const float* zeros, float* out) {
   HWY_DYNAMIC_DISPATCH(DequantizeElements)(codes, n, scales, zeros, out);
@@ -97,16 +123,28 @@ void dequantize_elements(const uint8_t* codes, int64_t n, const float* scales, c
 
 namespace ref {
 
+namespace {
+
+unsigned code_at(const uint8_t* stream, int bits, int64_t i) {
+  const int64_t bit = i * bits;
+  const int shift = static_cast<int>(bit % 8);
+  unsigned word = stream[bit / 8];
+  if (shift + bits > 8) word |= static_cast<unsigned>(stream[bit / 8 + 1]) << 8;
+  return (word >> shift) & ((1u << bits) - 1);
+}
+
+}  // namespace
+
 void dequantize_groups(const uint8_t* stream, int64_t, int bits, int group, int64_t n, const float* scales,
                        const float* zeros, float* out) {
   for (int64_t i = 0; i < n; ++i) {
-    const int64_t bit = i * bits;
-    const int shift = static_cast<int>(bit % 8);
-    unsigned word = stream[bit / 8];
-    if (shift + bits > 8) word |= static_cast<unsigned>(stream[bit / 8 + 1]) << 8;
-    const unsigned code = (word >> shift) & ((1u << bits) - 1);
-    out[i] = (static_cast<float>(code) - zeros[i / group]) * scales[i / group];
+    out[i] = (static_cast<float>(code_at(stream, bits, i)) - zeros[i / group]) * scales[i / group];
   }
+}
+
+void dequantize_levels(const uint8_t* stream, int64_t, int bits, int group, int64_t n, const float* scales,
+                       const float* levels, float* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = levels[code_at(stream, bits, i)] * scales[i / group];
 }
 
 void dequantize_elements(const uint8_t* codes, int64_t n, const float* scales, const float* zeros, float* out) {

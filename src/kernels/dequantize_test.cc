@@ -31,6 +31,13 @@ TEST_P(Dequantize, LoopsEqualTheReference) {
         dequantize_groups(stream.get(), length, bits, group, n, scales.data(), zeros.data(), out.data());
         ref::dequantize_groups(stream.get(), length, bits, group, n, scales.data(), zeros.data(), expected.data());
         ASSERT_EQ(out, expected);
+        if (bits <= 4) {
+          std::vector<float> levels(size_t{1} << bits);
+          for (float& x : levels) x = static_cast<float>(random() % 1000) * 0.1f - 50;
+          dequantize_levels(stream.get(), length, bits, group, n, scales.data(), levels.data(), out.data());
+          ref::dequantize_levels(stream.get(), length, bits, group, n, scales.data(), levels.data(), expected.data());
+          ASSERT_EQ(out, expected);
+        }
         if (length < n) continue;
         dequantize_elements(stream.get(), n, scales.data(), zeros.data(), out.data());
         ref::dequantize_elements(stream.get(), n, scales.data(), zeros.data(), expected.data());

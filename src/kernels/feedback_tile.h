@@ -5,10 +5,11 @@
 #include <cstdint>
 
 #include "kernels/affine_tile.h"
+#include "kernels/level_tile.h"
 
 namespace mxq {
 
-/// Scale and zero of each lane.
+/// Scale and zero of each lane; codebooks have no zero.
 struct FeedbackGrid {
   const float* inverse_scale = nullptr;
   const float* scale = nullptr;
@@ -22,6 +23,10 @@ struct FeedbackGrid {
      coefficients to the columns after it. */                                                                        \
   void tile_feedback(float* tile, const float* weights, int n, int max_code, const float* coefficients,              \
                      int64_t stride, const FeedbackGrid& grid, uint8_t* codes, float* errors);                       \
+  /* The same with the levels nearest to w * inverse_scale: what is lost is weights - level * scale. */              \
+  void tile_level_feedback(float* tile, const float* weights, int n, const TileLevels& levels,                       \
+                           const float* coefficients, int64_t stride, const FeedbackGrid& grid, uint8_t* codes,      \
+                           float* errors);                                                                           \
   /* tile[j] += sum over i < n of errors[i] * coefficients[j * stride + i], j < columns. */                          \
   void tile_add_feedback(const float* errors, int n, const float* coefficients, int64_t stride, int columns,         \
                          float* tile);

@@ -56,6 +56,32 @@ TEST_P(FeedbackTile, EqualsTheReference) {
       ASSERT_TRUE(std::equal(errors.data, errors.data + n * kTileLanes, errors2.data));
       ASSERT_TRUE(std::equal(tile.data, tile.data + 256 * kTileLanes, tile2.data));
 
+      if (max_code == 15) {
+        TileLevels levels;
+        for (levels.count = 4; levels.count <= 16; levels.count *= 2) {
+          for (int i = 0; i < levels.count; ++i) levels.level[i] = static_cast<float>(i * i) / 16 - 2;
+          for (int i = 0; i + 1 < levels.count; ++i) {
+            levels.midpoint[i] = 0.5f * (levels.level[i] + levels.level[i + 1]);
+          }
+          fill(tile, 0.03f);
+          tile2 = tile;
+          tile_level_feedback(tile.data, weights.data, n, levels, coefficients.data(), kStride, grid, codes.data(),
+                              errors.data);
+          ref::tile_level_feedback(tile2.data, weights.data, n, levels, coefficients.data(), kStride, grid,
+                                   codes2.data(), errors2.data);
+          ASSERT_EQ(codes, codes2);
+          ASSERT_TRUE(std::equal(errors.data, errors.data + n * kTileLanes, errors2.data));
+          ASSERT_TRUE(std::equal(tile.data, tile.data + 256 * kTileLanes, tile2.data));
+          for (int i = 0; i < n * kTileLanes; ++i) {
+            const double t = double{tile.data[i]} * inverse[i % kTileLanes];
+            double nearest = 1e30;
+            for (int c = 0; c < levels.count; ++c) nearest = std::min(nearest, std::fabs(t - levels.level[c]));
+            ASSERT_NEAR(std::fabs(t - levels.level[codes[i]]), nearest, 1e-6 * (1 + std::fabs(t)));
+            ASSERT_EQ(errors.data[i], weights.data[i] - levels.level[codes[i]] * scale[i % kTileLanes]);
+          }
+        }
+      }
+
       for (const int columns : {0, 1, 7, 8, 23, 256}) {
         fill(tile, 1.0f);
         tile2 = tile;

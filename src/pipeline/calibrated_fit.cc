@@ -9,7 +9,7 @@
 #include "mxq/error.h"
 #include "mxq/measure.h"
 #include "pipeline/statistics.h"
-#include "schemes/affine/affine.h"
+#include "schemes/family.h"
 
 namespace mxq {
 
@@ -81,7 +81,7 @@ std::string CalibratedQuantizer::damping_note() const {
 void CalibratedQuantizer::quantize(const SourceTensor& tensor, const Scheme& scheme, const FeedbackFactor* factor) {
   const auto weights = read_finite(model_, tensor);
   const MatrixView matrix{weights.data(), tensor.rows(), tensor.cols()};
-  ready_.emplace(&tensor, factor != nullptr && scheme.family == affine_family().name()
+  ready_.emplace(&tensor, factor != nullptr && family_of(scheme.family).takes_feedback()
                               ? quantize_matrix_gptq(matrix, *factor, scheme, options_)
                               : quantize_matrix(matrix, scheme, tabled(options_)));
   model_.done(tensor);

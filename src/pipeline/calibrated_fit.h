@@ -39,7 +39,8 @@ class OriginalFactors {
 
 /// Quantizes the matrices of a decoder in order, each fitted to the inputs that the quantized ones before it give
 /// (layer by layer, and within a layer input by input), the output matrix last. An embedding that is only looked up
-/// multiplies nothing: its weights' own error counts. So does that of matrices whose scheme is not affine.
+/// multiplies nothing: its weights' own error counts. So does that of matrices whose family takes no
+/// feedback.
 class CalibratedQuantizer {
  public:
   /// `matrices`: what to quantize; the others stay as they are. The references must outlive it, and the decoder's

@@ -2,6 +2,7 @@
 // docs/adding-a-scheme.md shows how to add one.
 #pragma once
 
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,6 +13,11 @@
 #include "mxq/tensor.h"
 
 namespace mxq {
+
+class FeedbackFactor;
+namespace gptq {
+class GroupCoding;
+}
 
 class SchemeFamily {
  public:
@@ -42,6 +48,13 @@ class SchemeFamily {
   /// See measure_matrix(), which has checked everything. Here: one scheme after another, quantized and back.
   virtual std::vector<double> measure(MatrixView matrix, std::span<const Scheme> schemes,
                                       const QuantizeOptions& options) const;
+
+  /// Whether matrices can be coded with error feedback (schemes/gptq/): on axis 1, with codes in the part `codes`, rows
+  /// of layout.code_row_bytes(). Others are quantized from the weights alone where the fit is gptq.
+  virtual bool takes_feedback() const { return false; }
+  /// For a matrix that is coded into `out`, whose scheme and kind of metadata have been checked. See group_coding.h.
+  virtual std::unique_ptr<gptq::GroupCoding> group_coding(MatrixView matrix, const FeedbackFactor& factor,
+                                                          QuantizedMatrix& out) const;
 
   /// Whether the scheme holds these weights nearly as they are: see lies_on_grid() of normalize.h.
   virtual bool holds_as_they_are(MatrixView sample, const Scheme& scheme, const QuantizeOptions& options) const;

@@ -11,6 +11,7 @@
 #include "base/parallel.h"
 #include "mxq/error.h"
 #include "schemes/family.h"
+#include "schemes/gptq/group_coding.h"
 #include "schemes/normalize.h"
 #include "schemes/validate.h"
 
@@ -159,6 +160,12 @@ std::vector<double> SchemeFamily::measure(MatrixView matrix, std::span<const Sch
     norms.push_back(squared_error_norm(matrix, quantize_matrix(matrix, scheme, options).view()));
   }
   return norms;
+}
+
+std::unique_ptr<gptq::GroupCoding> SchemeFamily::group_coding(MatrixView, const FeedbackFactor&,
+                                                              QuantizedMatrix& out) const {
+  throw Error(ErrorCode::unsupported, "code with feedback", fmt::format("scheme {}", out.layout.scheme.name()),
+              "families that take it");
 }
 
 bool SchemeFamily::holds_as_they_are(MatrixView, const Scheme&, const QuantizeOptions&) const {

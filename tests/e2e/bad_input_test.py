@@ -221,7 +221,7 @@ class BadRequest(MxqTest):
         refused_after(lambda q: q["matrices"][name].update(scheme="b9g64"), "b9g64")
         refused_after(lambda q: q["matrices"][name].update(scheme="nf4g64", axis=0), ("nf4 on axis 0", "axis 1"))
         refused_after(lambda q: q["matrices"][name].update(scheme="nf4g64", metadata="f16"), "metadata f16")
-        refused_after(lambda q: q["matrices"][name].update(scheme="gauss3g64"), name)
+        refused_after(lambda q: q["matrices"][name].update(scheme="km3g64"), name)
         refused_after(lambda q: q["matrices"][name].update(rows=2**30), name)
         refused_after(lambda q: q["matrices"][name].update(rows=-1), name)
         refused_after(lambda q: q["matrices"].update(ghost={"scheme": "b4g64", "rows": 1, "cols": 1}), "ghost")

@@ -6,7 +6,7 @@ import math
 import subprocess
 import unittest
 
-from support import MXQ, WIDE_SCHEMES, MxqTest, floats, matrix_names, small_model
+from support import GAUSSIAN_SCHEMES, MXQ, WIDE_SCHEMES, MxqTest, floats, matrix_names, small_model
 
 
 class CommandLine(MxqTest):
@@ -70,7 +70,7 @@ class Measure(MxqTest):
                                         "norm,matrix,rows,cols,scheme,bytes\n"))
         rows = list(csv.DictReader(io.StringIO(text)))
         self.assertEqual([(r["matrix"], r["scheme"]) for r in rows],
-                         [(m, s) for m in matrix_names() for s in WIDE_SCHEMES])
+                         [(m, s) for m in matrix_names() for s in WIDE_SCHEMES + GAUSSIAN_SCHEMES])
         for row in rows:
             values = floats(tensors[row["matrix"] + ".weight"])
             self.assertEqual(int(row["params"]), len(values))

@@ -21,6 +21,7 @@ SHARED = Path(os.environ.get("MXQ_SHARED", SOURCE.parent / "shared"))
 SMOLLM2 = Path(os.environ.get("MXQ_SMOLLM2_GGUF", SOURCE / "build/models/SmolLM2-135M-Instruct.Q4_1.gguf"))
 SANITIZED = bool(os.environ.get("MXQ_SANITIZE"))
 WIDE_SCHEMES = [f"b{b}g{g}" for b in (2, 3, 4, 5, 6, 8) for g in (32, 64, 128)]
+GAUSSIAN_SCHEMES = [f"gauss{b}g{g}" for b in (2, 3, 4) for g in (32, 64, 128)]
 ALL_SCHEMES = [f"b{b}g{g}" for b in (2, 3, 4, 5, 6, 8) for g in (16, 32, 64, 128, 256)]
 
 

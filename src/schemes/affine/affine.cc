@@ -8,6 +8,7 @@
 #include "mxq/error.h"
 #include "schemes/affine/fit_matrix.h"
 #include "schemes/affine/metadata.h"
+#include "schemes/gptq/affine_coding.h"
 
 namespace mxq {
 
@@ -55,6 +56,11 @@ std::vector<PartSpec> AffineFamily::parts(const QuantizedLayout& layout) const {
   }
   const DType dtype = layout.metadata == Metadata::f16 ? DType::f16 : DType::f32;
   return {{"codes", DType::u8, padded}, {"scales", dtype, groups}, {"zeros", dtype, groups}};
+}
+
+std::unique_ptr<gptq::GroupCoding> AffineFamily::group_coding(MatrixView matrix, const FeedbackFactor& factor,
+                                                              QuantizedMatrix& out) const {
+  return gptq::affine_coding(matrix, factor, out);
 }
 
 bool AffineFamily::holds_as_they_are(MatrixView sample, const Scheme& scheme, const QuantizeOptions& options) const {

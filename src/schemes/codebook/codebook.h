@@ -28,6 +28,9 @@ class CodebookFamily : public SchemeFamily {
   std::vector<PartSpec> parts(const QuantizedLayout& layout) const override;
   void quantize(MatrixView matrix, const QuantizeOptions& options, QuantizedMatrix& out) const override;
   void dequantize_rows(const QuantizedView& matrix, int64_t first_row, int64_t rows, float* out) const override;
+  bool takes_feedback() const override { return true; }
+  std::unique_ptr<gptq::GroupCoding> group_coding(MatrixView matrix, const FeedbackFactor& factor,
+                                                  QuantizedMatrix& out) const override;
 
  protected:
   /// Literals: "gaussian", and "gauss" of gauss3g64.
@@ -37,6 +40,9 @@ class CodebookFamily : public SchemeFamily {
   virtual std::vector<float> levels(MatrixView matrix, const Scheme& scheme) const = 0;
 
  private:
+  /// The levels, in `out` too where it stores them.
+  std::vector<float> write_levels(MatrixView matrix, QuantizedMatrix& out) const;
+
   std::string_view name_, prefix_;
   bool stores_levels_;
   std::vector<Scheme> schemes_;

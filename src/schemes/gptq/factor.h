@@ -17,7 +17,8 @@ struct GptqOptions {
   /// diagonal of H first, and within each by falling diagonal; a short last group stays the last. This is GPTQ's
   /// act-order for groups that stay where they are (Gafni et al., "Dual Precision Quantization", arXiv 2505.14638).
   int64_t ordered_groups = 0;
-  /// How a group's scale and zero are found, from the weights as they stand when its first column is coded.
+  /// Of affine schemes: how a group's scale and zero are found, from the weights as they stand when its first column is
+  /// coded.
   enum class Grid {
     least_squares,  // weighted by what errors cost
     range,          // the range of the weights and 0; the zero is one of the codes (Frantar et al.'s quant.py)

@@ -11,9 +11,8 @@
 #include "kernels/feedback_tile.h"
 #include "kernels/matmul.h"
 #include "mxq/error.h"
-#include "schemes/affine/affine.h"
-#include "schemes/affine/output.h"
-#include "schemes/gptq/grids.h"
+#include "schemes/family.h"
+#include "schemes/gptq/group_coding.h"
 #include "schemes/normalize.h"
 #include "schemes/validate.h"
 
@@ -33,11 +32,10 @@ constexpr int64_t kLeastRows = 32, kMostRows = 96;
 /// [cols, lanes], so that one product per block of columns gives what they add to it.
 class RowCoder {
  public:
-  RowCoder(MatrixView matrix, const FeedbackFactor& factor, const gptq::Grids& grids, int64_t begin, int64_t end,
+  RowCoder(MatrixView matrix, const FeedbackFactor& factor, const gptq::GroupCoding& coding, int64_t begin, int64_t end,
            QuantizedMatrix& out)
       : matrix_(matrix),
         factor_(factor),
-        grids_(grids),
         begin_(begin),
         end_(end),
         lanes_((end - begin + kTileLanes - 1) / kTileLanes * kTileLanes),
@@ -51,9 +49,9 @@ class RowCoder {
         tile_(allocate_floats(block_ * kTileLanes)),
         tile_errors_(allocate_floats(block_ * kTileLanes)),
         codes_(static_cast<size_t>((end - begin) * matrix.cols)),
-        fitter_(bits_, out.layout.metadata, factor.grid()),
+        groups_(coding.coder()),
         layout_(out.layout),
-        out_(out) {}
+        out_(out.part("codes")) {}
 
   void run() {
     const int64_t cols = matrix_.cols;
@@ -68,7 +66,7 @@ class RowCoder {
       for (int64_t lane = 0; lane < lanes_; lane += kTileLanes) code_tile(first, n, lane);
     }
     for (int64_t r = begin_; r < end_; ++r) {
-      pack_codes(codes_.data() + (r - begin_) * cols, cols, bits_, out_.codes.data() + r * layout_.code_row_bytes());
+      pack_codes(codes_.data() + (r - begin_) * cols, cols, bits_, out_.data() + r * layout_.code_row_bytes());
     }
   }
 
@@ -76,20 +74,18 @@ class RowCoder {
   /// n columns, from the first-th on, of the 16 rows from `lane` on.
   void code_tile(int64_t first, int64_t n, int64_t lane) {
     load(first, n, lane);
-    const int max_code = (1 << bits_) - 1;
     const int64_t cols = matrix_.cols, piece = group_;
     uint8_t codes[256 * kTileLanes];
     for (int64_t at = 0; at < n; at += piece) {
       const int64_t size = std::min(piece, n - at), column = first + at;
-      fit_group(column, static_cast<int>(size), tile_.get() + at * kTileLanes, lane);
-      const FeedbackGrid grid{fitter_.stored().inverse_scale, fitter_.stored().scale, fitter_.stored().zero};
+      float* tile = tile_.get() + at * kTileLanes;
+      settle(column, static_cast<int>(size), tile, lane);
       float* errors = tile_errors_.get() + at * kTileLanes;
       const float* coefficients = factor_.coefficients() + column * cols + column;
-      tile_feedback(tile_.get() + at * kTileLanes, weights_.get() + at * kTileLanes, static_cast<int>(size), max_code,
-                    coefficients, cols, grid, codes, errors);
+      groups_->code(tile, weights_.get() + at * kTileLanes, static_cast<int>(size), coefficients, cols, codes, errors);
       const int64_t rest = n - at - size;
       tile_add_feedback(errors, static_cast<int>(size), coefficients + size * cols, cols, static_cast<int>(rest),
-                        tile_.get() + (at + size) * kTileLanes);
+                        tile + size * kTileLanes);
       keep(column, size, lane, errors, codes);
     }
   }
@@ -115,21 +111,12 @@ class RowCoder {
     }
   }
 
-  /// Scale and zero of the groups of n weights in `tile`, from the weights as they stand, on the stored grid.
-  void fit_group(int64_t column, int n, const float* tile, int64_t lane) {
-    const float* weights = factor_.pivots().data() + column;
-    const int64_t group = factor_.order()[column] / group_;
-    MetadataSteps steps;
-    for (int l = 0; l < kTileLanes && !grids_.scale_steps.empty(); ++l) {
-      const int64_t block = (row(lane + l) * per_row_ + group) / kGroupsPerStep;
-      steps.scale[l] = grids_.scale_steps[block];
-      steps.zero[l] = grids_.zero_steps[block];
-    }
-    fitter_.fit(tile, weights, n);
-    fitter_.store(tile, weights, n, steps);
-    for (int l = 0; l < kTileLanes && begin_ + lane + l < end_; ++l) {
-      write_group(row(lane + l) * per_row_ + group, fitter_.stored(), l, out_);
-    }
+  /// The groups of n weights in `tile`.
+  void settle(int64_t column, int n, const float* tile, int64_t lane) {
+    int64_t groups[kTileLanes];
+    for (int l = 0; l < kTileLanes; ++l) groups[l] = row(lane + l) * per_row_ + factor_.order()[column] / group_;
+    const auto lanes = static_cast<int>(std::min<int64_t>(kTileLanes, end_ - begin_ - lane));
+    groups_->settle(tile, factor_.pivots().data() + column, n, groups, lanes);
   }
 
   void keep(int64_t column, int64_t n, int64_t lane, const float* errors, const uint8_t* codes) {
@@ -144,32 +131,32 @@ class RowCoder {
 
   MatrixView matrix_;
   const FeedbackFactor& factor_;
-  const gptq::Grids& grids_;
   int64_t begin_, end_, lanes_;
   int bits_;
   int64_t group_, per_row_, block_;
   AlignedFloats errors_, feedback_, weights_, tile_, tile_errors_;
   std::vector<uint8_t> codes_;
-  gptq::GroupFitter fitter_;
+  std::unique_ptr<gptq::GroupCoder> groups_;
   const QuantizedLayout& layout_;
-  Output out_;
+  std::span<std::byte> out_;
 };
 
 void code_rows(MatrixView matrix, const FeedbackFactor& factor, QuantizedMatrix& out) {
-  const Grouping grouping(matrix.rows, matrix.cols, out.layout.scheme.group, out.layout.axis);
-  const gptq::Grids grids = gptq::fix_grids(matrix, factor, grouping, out);
+  const auto coding = family_of(out.layout.scheme.family).group_coding(matrix, factor, out);
   // By rows alone, so that the number of threads changes no product.
   const int64_t sixteenth = (matrix.rows / 16 + kTileLanes - 1) / kTileLanes * kTileLanes;
   for_row_chunks(matrix.rows, std::clamp(sixteenth, kLeastRows, kMostRows), [&](int64_t begin, int64_t end) {
-    if (begin < end) std::make_unique<RowCoder>(matrix, factor, grids, begin, end, out)->run();
+    if (begin < end) RowCoder(matrix, factor, *coding, begin, end, out).run();
   });
 }
 
 void check_options(MatrixView matrix, const Scheme& scheme, const QuantizeOptions& options) {
-  if (scheme.family != affine_family().name()) {
-    throw Error(ErrorCode::unsupported, kOperation, fmt::format("scheme {}", scheme.name()), "affine schemes");
+  const SchemeFamily& family = family_of(scheme.family);
+  if (!family.takes_feedback()) {
+    throw Error(ErrorCode::unsupported, kOperation, fmt::format("scheme {}", scheme.name()),
+                "schemes of affine, gaussian, kmeans");
   }
-  affine_family().check(scheme, options.axis, options.metadata, kOperation);
+  family.check(scheme, options.axis, options.metadata, kOperation);
   check_shape(matrix.rows, matrix.cols, kOperation);
   if (options.axis != 1) {
     throw Error(ErrorCode::unsupported, kOperation, fmt::format("axis {}", options.axis), "1");

@@ -1,6 +1,7 @@
 // GPTQ: the codes of a matrix chosen so that its *outputs* stay, given the second moments of its inputs
 // (Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers",
-// arXiv 2210.17323). Storage is that of the affine schemes: dequantize_matrix reads the result.
+// arXiv 2210.17323). Storage is that of the scheme, of any family that takes feedback: dequantize_matrix reads the
+// result.
 #pragma once
 
 #include <span>
@@ -17,7 +18,7 @@ namespace mxq {
 /// Deterministic whatever the thread count. Throws Error(usage)
 /// where second_moments has not cols * cols entries, Error(not_finite) for NaN or infinity in either argument and for
 /// second moments that no damping makes positive definite, Error(unsupported) as quantize_matrix does and for other
-/// axes and fits.
+/// axes, fits and families.
 QuantizedMatrix quantize_matrix_gptq(MatrixView matrix, std::span<const float> second_moments, const Scheme& scheme,
                                      const QuantizeOptions& options, const GptqOptions& gptq = {});
 

@@ -1,0 +1,63 @@
+#include "schemes/codebook/coding.h"
+
+#include "kernels/feedback_tile.h"
+#include "schemes/codebook/scales.h"
+
+namespace mxq::codebook {
+
+namespace {
+
+/// As errors of other columns come on top of the weights; that of the affine schemes (gptq/grids.cc).
+constexpr float kHeadroom = 2.0f;
+
+class Coder : public gptq::GroupCoder {
+ public:
+  Coder(const TileLevels& levels, int64_t group, const StoredScales& scales)
+      : levels_(levels), fitter_(levels, group), scales_(scales) {}
+
+  void settle(const float* tile, const float* weights, int n, const int64_t* group, int lanes) override {
+    float fitted[kTileLanes];
+    fitter_.load(tile, weights, n);
+    fitter_.fit(fitted);
+    for (int l = 0; l < kTileLanes; ++l) {
+      scale_[l] = l < lanes ? scales_.store(group[l], fitted[l]) : 0;
+      inverse_scale_[l] = scale_[l] < kSmallestCodebookScale ? 0 : 1 / scale_[l];
+    }
+  }
+
+  void code(float* tile, const float* weights, int n, const float* coefficients, int64_t stride, uint8_t* codes,
+            float* errors) override {
+    tile_level_feedback(tile, weights, n, levels_, coefficients, stride, {inverse_scale_, scale_, nullptr}, codes,
+                        errors);
+  }
+
+ private:
+  const TileLevels& levels_;
+  ScaleFitter fitter_;
+  const StoredScales& scales_;
+  float scale_[kTileLanes], inverse_scale_[kTileLanes];
+};
+
+class Coding : public gptq::GroupCoding {
+ public:
+  Coding(MatrixView matrix, std::span<const float> levels, QuantizedMatrix& out)
+      : levels_(tile_levels(levels)), group_(out.layout.scheme.group), scales_(out) {
+    scales_.settle_steps(matrix, levels_, fit_scales(matrix, group_, levels_), kHeadroom);
+  }
+
+  std::unique_ptr<gptq::GroupCoder> coder() const override { return std::make_unique<Coder>(levels_, group_, scales_); }
+
+ private:
+  TileLevels levels_;
+  int group_;
+  StoredScales scales_;
+};
+
+}  // namespace
+
+std::unique_ptr<gptq::GroupCoding> codebook_coding(MatrixView matrix, std::span<const float> levels,
+                                                   QuantizedMatrix& out) {
+  return std::make_unique<Coding>(matrix, levels, out);
+}
+
+}  // namespace mxq::codebook
