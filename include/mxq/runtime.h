@@ -13,6 +13,9 @@ int threads();
 /// Largest resident set so far, in bytes.
 int64_t peak_rss_bytes();
 
+/// Of the machine, in bytes; 0 where the system does not say.
+int64_t total_memory_bytes();
+
 /// True where standard error is a terminal.
 bool stderr_is_terminal();
 

@@ -1,4 +1,4 @@
-// Error tables as CSV (RFC 4180: cells may be quoted, "" is a quote; lines end in LF or CRLF).
+// Error tables as CSV.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/csv.h"
 #include "mxq/error.h"
 #include "mxq/error_table.h"
 #include "mxq/text.h"
@@ -20,79 +21,6 @@ namespace {
 constexpr double kMiB = 0x1p20;
 // Bytes and counts stay where a double is exact to the unit.
 constexpr double kLargestCount = 0x1p53;
-
-/// Splits the text into rows of cells; knows the line that a row starts on.
-class CsvReader {
- public:
-  CsvReader(std::string_view text, const std::string& source) : text_(text), source_(source) {
-    if (text_.starts_with("\xEF\xBB\xBF")) text_.remove_prefix(3);
-  }
-
-  /// False at the end. Blank lines are passed over.
-  bool next(std::vector<std::string>& cells) {
-    while (at_ < text_.size()) {
-      line_ = next_line_;
-      cells.clear();
-      bool blank = true, more = true;
-      while (more) {
-        bool quoted = false;
-        cells.push_back(cell(quoted, more));
-        blank &= !quoted && cells.back().empty();
-      }
-      if (!(blank && cells.size() == 1)) return true;
-    }
-    return false;
-  }
-
-  [[noreturn]] void fail(std::string_view column, const std::string& given, const std::string& allowed = {}) const {
-    const std::string where = column.empty() ? "" : fmt::format(", column '{}'", column);
-    throw Error(ErrorCode::invalid_file, fmt::format("read error table {}", source_),
-                fmt::format("line {}{}: {}", line_, where, given), allowed);
-  }
-
- private:
-  /// One cell and the separator after it; `more` tells whether the row goes on.
-  std::string cell(bool& quoted, bool& more) {
-    std::string value;
-    quoted = at_ < text_.size() && text_[at_] == '"';
-    if (quoted) {
-      ++at_;
-      for (;; ++at_) {
-        if (at_ >= text_.size()) fail("", "a quoted cell does not end");
-        if (text_[at_] == '\n') ++next_line_;
-        if (text_[at_] == '"') {
-          ++at_;
-          if (at_ >= text_.size() || text_[at_] != '"') break;
-        }
-        value += text_[at_];
-      }
-    } else {
-      const size_t end = text_.find_first_of(",\n", at_);
-      value = text_.substr(at_, end == text_.npos ? text_.npos : end - at_);
-      at_ = end == text_.npos ? text_.size() : end;
-      const bool ends_line = at_ >= text_.size() || text_[at_] == '\n';
-      if (ends_line && value.ends_with('\r')) value.pop_back();
-    }
-    if (quoted && text_.substr(at_).starts_with("\r\n")) ++at_;
-    more = false;
-    if (at_ < text_.size()) {
-      if (text_[at_] == '\n') {
-        ++next_line_;
-      } else if (text_[at_] == ',') {
-        more = true;
-      } else {
-        fail("", "text after a quoted cell", "a comma or the end of the line");
-      }
-      ++at_;
-    }
-    return value;
-  }
-
-  std::string_view text_;
-  const std::string& source_;
-  size_t at_ = 0;
-  int64_t line_ = 1, next_line_ = 1;
-};
 
 enum Column {
   kLayer,
@@ -209,13 +137,6 @@ MatrixErrors matrix_of(const Row& row, const std::string& name) {
   return matrix;
 }
 
-std::string quoted(const std::string& cell) {
-  if (cell.find_first_of(",\"\r\n") == cell.npos) return cell;
-  std::string text = "\"";
-  for (const char c : cell) text += c == '"' ? std::string("\"\"") : std::string(1, c);
-  return text + "\"";
-}
-
 /// (bits, group) of "b4g64".
 std::optional<std::pair<int64_t, int64_t>> affine_parts(std::string_view scheme) {
   const size_t g = scheme.find('g');
@@ -228,7 +149,7 @@ std::optional<std::pair<int64_t, int64_t>> affine_parts(std::string_view scheme)
 }  // namespace
 
 ErrorTable read_error_table(std::string_view csv, const std::string& source) {
-  CsvReader reader(csv, source);
+  CsvReader reader(csv, "read error table " + source);
   std::vector<std::string> header, cells;
   if (!reader.next(header)) reader.fail("", "the file is empty", "a header and a row for every (matrix, scheme)");
   const auto places = find_columns(reader, header);
@@ -275,11 +196,11 @@ std::string write_error_table(const ErrorTable& table) {
     for (const SchemeCost& s : m.schemes) {
       // Names that are not the paper's have no numbers to put into its four columns.
       const auto parts = affine_parts(s.scheme);
-      csv += fmt::format("{},{},{},{},{},{},{},{},", quoted(m.layer), quoted(m.module),
+      csv += fmt::format("{},{},{},{},{},{},{},{},", csv_cell(m.layer), csv_cell(m.module),
                          parts ? fmt::format("{}", parts->first) : "", parts ? fmt::format("{}", parts->second) : "",
                          parts ? "8" : "", parts ? "128" : "", s.fnorm, static_cast<double>(s.bytes) / kMiB);
-      csv += fmt::format("{},{},{},{},{},{},{},{}", m.params, m.kurtosis, m.norm, quoted(m.name), m.rows, m.cols,
-                         quoted(s.scheme), s.bytes);
+      csv += fmt::format("{},{},{},{},{},{},{},{}", m.params, m.kurtosis, m.norm, csv_cell(m.name), m.rows, m.cols,
+                         csv_cell(s.scheme), s.bytes);
       csv += sensitivities ? fmt::format(",{}\n", m.sensitivity) : "\n";
     }
   }

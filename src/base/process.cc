@@ -3,18 +3,23 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 namespace mxq {
 
 int64_t peak_rss_bytes() {
-  struct rusage usage {};
+  struct rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
 #ifdef __APPLE__
   return usage.ru_maxrss;
 #else
   return usage.ru_maxrss * int64_t{1024};
 #endif
+}
+
+int64_t total_memory_bytes() {
+  return std::max<int64_t>(0, int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE));
 }
 
 bool stderr_is_terminal() {
