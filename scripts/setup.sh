@@ -12,7 +12,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(g++ cmake ninja-build ccache libhwy-dev libdnnl-dev ocl-icd-opencl-dev libfmt-dev libcli11-dev libspdlog-dev nlohmann-json3-dev
-          libxxhash-dev libpcre2-dev libutf8proc-dev
+          libxxhash-dev libpcre2-dev libutf8proc-dev libsqlite3-dev libtomlplusplus-dev
           libgtest-dev libgmock-dev python3-venv unzip)
 model_wanted= peers_wanted= llama_wanted= sinq_wanted= gptqmodel_wanted=
 for argument in "$@"; do

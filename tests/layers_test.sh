@@ -13,6 +13,7 @@ declare -A below=(
   [model]="schemes kernels format base"
   [evaluate]="model schemes kernels format base"
   [pipeline]="evaluate model schemes kernels allocate format base"
+  [harness]="evaluate model schemes kernels allocate format base"
   [cli]=""
 )
 failures=0

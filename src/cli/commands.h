@@ -7,6 +7,7 @@
 
 namespace mxq::cli {
 
+void add_bench(CLI::App& app, const CommonOptions& common);
 void add_inspect(CLI::App& app, const CommonOptions& common);
 void add_measure(CLI::App& app, const CommonOptions& common);
 void add_plan(CLI::App& app, const CommonOptions& common);

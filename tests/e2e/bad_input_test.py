@@ -1,15 +1,13 @@
 """Every wrong input gives one clear line, a non-zero exit, and leaves nothing behind."""
 import array
 import json
-import os
 import re
 import struct
 import subprocess
-import tempfile
 import unittest
 from pathlib import Path
 
-from support import MXQ, MxqTest, listing, small_model, write_safetensors
+from support import MXQ, MxqTest, listing, small_disk, small_model, write_safetensors
 
 QUANTIZE = ("--bits", "3.25", "--objective", "rel")
 
@@ -229,15 +227,9 @@ class BadRequest(MxqTest):
         refused_after(lambda q: q.pop("axis"), "axis")
 
 
-@unittest.skipUnless(os.geteuid() == 0, "mounting a small tmpfs needs root")
 class FullDisk(MxqTest):
     def test_small_tmpfs(self):
-        disk = Path(tempfile.mkdtemp(prefix="mxq-disk-"))
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", disk], capture_output=True)
-        if mounted.returncode != 0:
-            disk.rmdir()
-            self.skipTest("tmpfs cannot be mounted here")
-        self.addCleanup(lambda: (subprocess.run(["umount", disk]), disk.rmdir()))
+        disk = small_disk(self, "48k")
         small_model(self.folder / "model")
         for command in (["quantize", self.folder / "model", "-o", disk / "out", *QUANTIZE],
                         ["dequantize", self.folder / "model", "-o", disk / "out"]):

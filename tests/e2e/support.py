@@ -61,6 +61,17 @@ class MxqTest(unittest.TestCase):
         return lines[0]
 
 
+def small_disk(test, size):
+    """A folder on a file system of its own, gone with the test. Skips where it cannot be made."""
+    disk = Path(tempfile.mkdtemp(prefix="mxq-disk-"))
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk], capture_output=True)
+    if mounted.returncode != 0:
+        disk.rmdir()
+        test.skipTest("tmpfs cannot be mounted here")
+    test.addCleanup(lambda: (subprocess.run(["umount", disk]), disk.rmdir()))
+    return disk
+
+
 def listing(folder):
     """Every file below the folder but the cache's."""
     return sorted(str(p) for p in Path(folder).rglob("*") if "cache" not in p.relative_to(folder).parts[:1])

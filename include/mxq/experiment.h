@@ -1,0 +1,136 @@
+// Experiments: models by methods by budgets, quantized and scored one after the other, in a store that survives.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "mxq/progress.h"
+
+namespace mxq {
+
+/// One result to be: a model, what is done to it, and what is looked at then.
+struct ExperimentRun {
+  std::string model, method;  // as the experiment calls them
+  std::string config;         // the method's scheme or budget: "b4g64", "3.25", "64MiB"; empty where it has none
+  std::filesystem::path model_path;
+  bool original = false;              // nothing is quantized
+  std::vector<std::string> quantize;  // arguments of `mxq quantize` beside model and output
+
+  struct Scoring {
+    std::string name;                // of the text; "self" for text that the model samples
+    bool against_original = false;   // KL divergence too
+    std::vector<std::string> flags;  // arguments of `mxq eval`
+    std::filesystem::path text;      // empty for self
+  };
+  std::vector<Scoring> scorings;
+
+  struct Command {
+    std::string name;
+    /// {checkpoint}: what was quantized, {plain}: that as safetensors for others, {model}: the original.
+    std::vector<std::string> arguments;
+  };
+  std::vector<Command> commands;
+
+  /// "SmolLM2 hqq b4g64".
+  std::string label() const;
+};
+
+struct Experiment {
+  std::filesystem::path store;  // empty where the spec names none
+  std::vector<ExperimentRun> runs;
+};
+
+/// Reads a spec (docs/bench.md). Paths in it are relative to its folder. Throws Error(not_found), and Error(usage)
+/// naming the line for what is no TOML, for unknown keys (with the nearest known one), names, methods, fits, schemes
+/// and budgets, for models and texts that do not exist and for runs that are there twice.
+Experiment read_experiment(const std::filesystem::path& spec);
+
+/// What a run will take, roughly.
+struct RunEstimate {
+  double seconds = 0;
+  int64_t memory_bytes = 0, disk_bytes = 0;
+};
+/// From the model's size and the method; reads no weights. Throws what reading the model's headers throws.
+RunEstimate estimate_run(const ExperimentRun& run);
+
+enum class RunState { queued, running, done, failed };
+/// "queued", "running", "done", "failed".
+std::string_view run_state_name(RunState state);
+
+/// One row of a store.
+struct StoredRun {
+  std::string id;                             // of its content: model, method, settings and version
+  std::string model, method, config, source;  // source: "mxq", or where it was imported from
+  RunState state = RunState::queued;
+  int64_t attempts = 0;
+  double started = 0, finished = 0;  // seconds since 1970; 0: not yet
+  std::string error;                 // of a failed one: its last line
+  std::map<std::string, double> metrics;
+};
+
+struct ExperimentStatus {
+  int64_t queued = 0, running = 0, done = 0, failed = 0, workers = 0;
+  double mean_seconds = 0;  // of runs done; 0: none yet
+  double eta_seconds = 0;   // for what is queued and running, with the workers at hand; 0: unknown
+};
+
+class StoreConnection;
+
+/// Where runs and their results are kept: one SQLite file (WAL), which several processes may use at once. Whatever is
+/// killed, finished results stay. All throw Error(invalid_file) for a file that is no store or is damaged,
+/// Error(unsupported) for one of another version, Error(io) for what the system refuses and for a store that stays
+/// locked.
+class ResultStore {
+ public:
+  /// Made where there is none.
+  static ResultStore create(const std::filesystem::path& path);
+  /// Throws Error(not_found) where there is none.
+  static ResultStore open(const std::filesystem::path& path);
+  ~ResultStore();
+  ResultStore(ResultStore&&) noexcept;
+
+  /// In the order in which they were queued.
+  std::vector<StoredRun> runs() const;
+  ExperimentStatus status() const;
+  /// JSON that a run's commands printed: "quantize", "eval.NAME", "command.NAME"; empty where there is none.
+  std::string document(const std::string& id, const std::string& name) const;
+  std::string log(const std::string& id) const;
+
+  /// A row a run: the columns of the authors' combined.csv first, then all others that any run has.
+  std::string export_csv() const;
+  /// Results of others, of the authors' form. Rows that are there already are left. Returns how many are new. Throws
+  /// Error(invalid_file) naming line and column.
+  int64_t import_csv(const std::string& csv, const std::string& source);
+
+ private:
+  friend class ExperimentWorker;
+  explicit ResultStore(std::unique_ptr<StoreConnection> connection);
+  std::unique_ptr<StoreConnection> connection_;
+};
+
+struct WorkOptions {
+  std::filesystem::path program;   // mxq itself
+  std::vector<std::string> flags;  // of every command: --threads
+  bool retry = false;              // also what has failed
+};
+
+struct WorkReport {
+  int64_t done = 0, failed = 0;  // by this call
+  int64_t known = 0;             // done before
+  int64_t elsewhere = 0;         // being done by other processes
+  double seconds = 0;
+};
+
+/// Queues what the store does not have, then does what is queued, run by run, each step in a process of its own. Throws
+/// Error(usage) where two runs are the same but for their names. A run
+/// that fails is kept with its error and log; the others go on. Runs that a killed process left are done again. Several
+/// processes may do this at once. Progress: runs.
+WorkReport work_on(const Experiment& experiment, ResultStore& store, const WorkOptions& options,
+                   Progress* progress = nullptr);
+
+}  // namespace mxq

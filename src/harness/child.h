@@ -1,0 +1,23 @@
+// A program run to its end, in a process of its own.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace mxq {
+
+struct ChildResult {
+  int exit_code = 0;   // 128 + signal where one ended it
+  std::string output;  // all of standard output
+  std::string log;     // the end of standard error
+  int64_t peak_rss_bytes = 0;
+  double seconds = 0;
+};
+
+/// `arguments` begin with the program, which is looked for in PATH. Standard input is empty. The child is killed when
+/// this process ends, however it does. Throws Error(not_found) where there is no such program, Error(io) where the
+/// system refuses.
+ChildResult run_child(const std::vector<std::string>& arguments);
+
+}  // namespace mxq

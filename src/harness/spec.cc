@@ -1,0 +1,249 @@
+// An experiment as its spec says it.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "harness/toml_table.h"
+#include "mxq/allocate.h"
+#include "mxq/budget.h"
+#include "mxq/error.h"
+#include "mxq/experiment.h"
+#include "mxq/files.h"
+#include "mxq/scheme.h"
+#include "mxq/text.h"
+
+namespace mxq {
+
+namespace {
+
+namespace fs = std::filesystem;
+using Names = std::set<std::string, std::less<>>;
+
+/// Runs `check`, which throws Error for a bad value, and says where the value stands.
+template <typename Check>
+void checked(const TomlTable& table, std::string_view key, const std::string& value, const Check& check) {
+  try {
+    check();
+  } catch (const Error& e) {
+    table.fail(key, fmt::format("'{}'", value), e.supported().empty() ? e.what() : e.supported());
+  }
+}
+
+class Reader {
+ public:
+  explicit Reader(const fs::path& path) : path_(path), folder_(path.parent_path()) {
+    const std::string text = read_file(path);
+    try {
+      document_ = toml::parse(text, path.string());
+    } catch (const toml::parse_error& e) {
+      throw Error(ErrorCode::usage, "read " + path.string(),
+                  fmt::format("line {}: {}", e.source().begin.line, std::string_view(e.description())));
+    }
+  }
+
+  Experiment read() {
+    TomlTable root(document_, path_.string());
+    Experiment experiment;
+    if (const auto store = root.text("store")) experiment.store = folder_ / *store;
+    read_models(root);
+    read_texts(root);
+    read_metrics(root);
+    for (TomlTable& method : root.tables("methods")) read_method(method, experiment.runs);
+    root.refuse_other_keys();
+    if (experiment.runs.empty()) {
+      throw Error(ErrorCode::usage, "read " + path_.string(), "no runs", "[[models]] and [[methods]]");
+    }
+    refuse_twins(experiment.runs);
+    return experiment;
+  }
+
+ private:
+  struct Text {
+    std::string name;
+    fs::path path;
+    std::vector<std::string> flags;
+  };
+
+  /// A path of the spec, which must exist.
+  fs::path existing(TomlTable& table, std::string_view key) {
+    const std::string value = table.required_text(key);
+    fs::path found = folder_ / value;
+    std::error_code ignored;
+    if (!fs::exists(found, ignored)) table.fail(key, fmt::format("'{}'", value), "a file or folder that exists");
+    return found;
+  }
+
+  void claim(TomlTable& table, const std::string& name, Names& names) {
+    if (!names.insert(name).second) table.fail("name", fmt::format("'{}'", name), "another name: that one is taken");
+  }
+
+  void read_models(TomlTable& root) {
+    for (TomlTable& table : root.tables("models")) {
+      const std::string name = table.required_text("name");
+      claim(table, name, model_names_);
+      models_.emplace_back(name, existing(table, "path"));
+      table.refuse_other_keys();
+    }
+  }
+
+  void read_texts(TomlTable& root) {
+    for (TomlTable& table : root.tables("texts")) {
+      Text text;
+      text.name = table.required_text("name");
+      claim(table, text.name, text_names_);
+      text.path = existing(table, "path");
+      for (const char* key : {"recipe", "window", "stride", "tokens"}) {
+        if (const auto value = table.scalar(key))
+          text.flags.insert(text.flags.end(), {std::string("--") + key, *value});
+      }
+      table.refuse_other_keys();
+      texts_.push_back(std::move(text));
+    }
+  }
+
+  void read_metrics(TomlTable& root) {
+    auto table = root.table("metrics");
+    if (!table) return;
+    std::vector<std::string> run_flags;
+    if (const auto compute = table->text("compute")) run_flags = {"--compute", *compute};
+    if (table->flag("packed").value_or(false)) run_flags.emplace_back("--packed");
+    const auto kl = table->texts("kl");
+    const auto add = [&](const std::string& key, const std::string& name, bool against) {
+      const auto found = std::find_if(texts_.begin(), texts_.end(), [&](const Text& t) { return t.name == name; });
+      if (found == texts_.end()) {
+        table->fail(key, fmt::format("'{}'", name), fmt::format("one of [[texts]]: {}", fmt::join(text_names_, ", ")));
+      }
+      auto flags = found->flags;
+      flags.insert(flags.end(), run_flags.begin(), run_flags.end());
+      scorings_.push_back({name, against, std::move(flags), found->path});
+    };
+    for (const auto& name : kl) add("kl", name, true);
+    for (const auto& name : table->texts("perplexity")) {
+      if (std::find(kl.begin(), kl.end(), name) == kl.end()) add("perplexity", name, false);
+    }
+    if (table->flag("self-kl").value_or(false)) scorings_.push_back({"self", true, run_flags, {}});
+    for (TomlTable& command : table->tables("commands")) {
+      const std::string name = command.required_text("name");
+      claim(command, name, command_names_);
+      commands_.push_back({name, command.texts("run")});
+      if (commands_.back().arguments.empty()) command.fail("run", "nothing", "a program and its arguments");
+      command.refuse_other_keys();
+    }
+    table->refuse_other_keys();
+  }
+
+  /// The arguments that all runs of a method share.
+  std::vector<std::string> method_flags(TomlTable& method) {
+    std::vector<std::string> flags;
+    const auto add = [&](const std::string& key, const std::string& value) {
+      flags.push_back("--" + key);
+      flags.push_back(value);
+    };
+    if (const auto fit = method.text("fit")) {
+      if (*fit != "sinq" && *fit != "autogptq") checked(method, "fit", *fit, [&] { parse_fit(*fit); });
+      add("fit", *fit);
+    }
+    if (const auto value = method.text("normalize")) {
+      checked(method, "normalize", *value, [&] { parse_normalize(*value); });
+      add("normalize", *value);
+    }
+    if (const auto value = method.text("objective")) {
+      checked(method, "objective", *value, [&] { parse_objective(*value); });
+      add("objective", *value);
+    }
+    if (const auto value = method.text("calibration")) {
+      if (*value == "self" || *value == "none")
+        add("calibration", *value);
+      else
+        add("calibration", existing(method, "calibration").string());
+    }
+    for (const char* key : {"metadata", "axis", "schemes", "calibration-tokens", "damping", "column-order",
+                            "zero-point", "sample-tokens", "sample-seed"}) {
+      if (const auto value = method.scalar(key)) add(key, *value);
+    }
+    for (const auto& flag : method.texts("flags")) flags.push_back(flag);
+    return flags;
+  }
+
+  void read_method(TomlTable& method, std::vector<ExperimentRun>& runs) {
+    const std::string name = method.required_text("name");
+    claim(method, name, method_names_);
+    const bool original = method.flag("original").value_or(false);
+    const auto flags = method_flags(method);
+    std::vector<std::pair<std::string, std::vector<std::string>>> configs;  // label and arguments
+    for (const auto& scheme : method.texts("uniform")) {
+      checked(method, "uniform", scheme, [&] { parse_scheme(scheme); });
+      configs.push_back({scheme, {"--uniform", scheme}});
+    }
+    for (const auto& bits : method.texts("bits")) {
+      checked(method, "bits", bits, [&] { parse_bits_budget(bits); });
+      configs.push_back({bits, {"--bits", bits}});
+    }
+    for (const auto& size : method.texts("size")) {
+      if (!parse_size(size)) method.fail("size", fmt::format("'{}'", size), "a size such as 4GiB");
+      configs.push_back({size, {"--size", size}});
+    }
+    for (const auto& loss : method.texts("max-loss")) configs.push_back({"loss " + loss, {"--max-loss", loss}});
+    auto models = method.texts("models");
+    for (const auto& model : models) {
+      if (model_names_.contains(model)) continue;
+      method.fail("models", fmt::format("'{}'", model),
+                  fmt::format("one of [[models]]: {}", fmt::join(model_names_, ", ")));
+    }
+    method.refuse_other_keys();
+    if (original && !(configs.empty() && flags.empty())) {
+      method.fail("original", "true", "a method without budget and flags: nothing is quantized");
+    }
+    if (original) configs.push_back({"", {}});
+    if (configs.empty()) {
+      throw Error(ErrorCode::usage, "read " + path_.string(),
+                  fmt::format("line {}: method '{}' without a budget", method.line(), name),
+                  "uniform, bits, size or max-loss, or original = true");
+    }
+    for (const auto& [model, path] : models_) {
+      if (!models.empty() && std::find(models.begin(), models.end(), model) == models.end()) continue;
+      for (const auto& [label, budget] : configs) {
+        ExperimentRun run;
+        run.model = model;
+        run.method = name;
+        run.config = label;
+        run.model_path = path;
+        run.original = original;
+        run.quantize = budget;
+        run.quantize.insert(run.quantize.end(), flags.begin(), flags.end());
+        run.scorings = scorings_;
+        run.commands = commands_;
+        runs.push_back(std::move(run));
+      }
+    }
+  }
+
+  void refuse_twins(const std::vector<ExperimentRun>& runs) const {
+    Names labels;
+    for (const auto& run : runs) {
+      if (labels.insert(run.label()).second) continue;
+      throw Error(ErrorCode::usage, "read " + path_.string(), fmt::format("run '{}' twice", run.label()), "each once");
+    }
+  }
+
+  fs::path path_, folder_;
+  toml::table document_;
+  Names model_names_, text_names_, method_names_, command_names_;
+  std::vector<std::pair<std::string, fs::path>> models_;
+  std::vector<Text> texts_;
+  std::vector<ExperimentRun::Scoring> scorings_;
+  std::vector<ExperimentRun::Command> commands_;
+};
+
+}  // namespace
+
+std::string ExperimentRun::label() const {
+  return fmt::format("{} {}{}{}", model, method, config.empty() ? "" : " ", config);
+}
+
+Experiment read_experiment(const std::filesystem::path& spec) {
+  return Reader(spec).read();
+}
+
+}  // namespace mxq

@@ -1,0 +1,86 @@
+// Specs: what they mean and what is wrong with them.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "expect_error.h"
+#include "mxq/error.h"
+#include "mxq/experiment.h"
+#include "temporary_folder.h"
+
+namespace mxq {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Spec : public testing::Test {
+ protected:
+  Spec() {
+    fs::create_directories(folder_ / "model");
+    std::ofstream(folder_ / "text.txt") << "text";
+  }
+
+  Experiment read(const std::string& toml) {
+    std::ofstream(folder_ / "spec.toml") << toml;
+    return read_experiment(folder_ / "spec.toml");
+  }
+  void refuses(const std::string& toml, const std::string& says) {
+    expect_error(ErrorCode::usage, says, [&] { read(toml); });
+  }
+
+  const TemporaryFolder folder_;
+};
+
+const std::string kModel = "[[models]]\nname = \"m\"\npath = \"model\"\n";
+const std::string kText = "[[texts]]\nname = \"t\"\npath = \"text.txt\"\nwindow = 512\n";
+const std::string kHqq = "[[methods]]\nname = \"hqq\"\nfit = \"hqq\"\nuniform = [\"b4g64\", \"b3g64\"]\n";
+
+TEST_F(Spec, RunsAreModelsByMethodsByBudgets) {
+  const auto experiment = read(
+      "store = \"results.db\"\n" + kModel + "[[models]]\nname = \"n\"\npath = \"model\"\n" + kText + kHqq +
+      "[[methods]]\nname = \"mxq\"\nbits = [3.25, \"b3g64\"]\nsize = \"64MiB\"\nmax-loss = \"1%\"\nmodels = \"n\"\n"
+      "[[methods]]\nname = \"none\"\noriginal = true\nmodels = [\"m\"]\n"
+      "[metrics]\nkl = \"t\"\nperplexity = [\"t\"]\nself-kl = true\ncompute = \"bf16\"\n"
+      "[[metrics.commands]]\nname = \"c\"\nrun = [\"true\", \"{checkpoint}\"]\n");
+  EXPECT_EQ(experiment.store, folder_ / "results.db");
+  std::vector<std::string> labels;
+  for (const auto& run : experiment.runs) labels.push_back(run.label());
+  EXPECT_EQ(labels, (std::vector<std::string>{"m hqq b4g64", "m hqq b3g64", "n hqq b4g64", "n hqq b3g64", "n mxq 3.25",
+                                              "n mxq b3g64", "n mxq 64MiB", "n mxq loss 1%", "m none"}));
+  const ExperimentRun& first = experiment.runs[0];
+  EXPECT_EQ(first.quantize, (std::vector<std::string>{"--uniform", "b4g64", "--fit", "hqq"}));
+  ASSERT_EQ(first.scorings.size(), 2u);
+  EXPECT_EQ(first.scorings[0].name, "t");
+  EXPECT_TRUE(first.scorings[0].against_original) << "perplexity comes with it";
+  EXPECT_EQ(first.scorings[0].flags, (std::vector<std::string>{"--window", "512", "--compute", "bf16"}));
+  EXPECT_EQ(first.scorings[1].name, "self");
+  EXPECT_EQ(first.commands.at(0).arguments.at(1), "{checkpoint}");
+  EXPECT_EQ(experiment.runs[4].quantize, (std::vector<std::string>{"--bits", "3.25"}));
+  EXPECT_TRUE(experiment.runs[8].original);
+}
+
+TEST_F(Spec, Mistakes) {
+  refuses(kModel + "[[method]]\nname = \"x\"\n", "line 4: unknown key 'method'; the nearest known one is 'methods'");
+  refuses(kModel + "[[methods]]\nname = \"x\"\nbits = 3\nnormalise = \"none\"\n",
+          "line 7: unknown key 'normalise'; the nearest known one is 'normalize'");
+  refuses("[[models]]\nname = \"m\"\npath = \"absent\"\n" + kHqq, "line 3: path = 'absent'; a file or folder");
+  refuses(kModel + "[[methods]]\nname = \"x\"\nfit = \"magic\"\nbits = 3\n", "line 6: fit = 'magic'; known: rtn, hqq");
+  refuses(kModel + "[[methods]]\nname = \"x\"\nuniform = [\"b9g64\"]\n", "line 6: uniform = 'b9g64'; known: ");
+  refuses(kModel + "[[methods]]\nname = \"x\"\nbits = [99]\n", "line 6: bits = '99'");
+  refuses(kModel + "[[methods]]\nname = \"x\"\nsize = \"big\"\n", "line 6: size = 'big'");
+  refuses(kModel + "[[methods]]\nname = \"x\"\nfit = \"hqq\"\n", "line 4: method 'x' without a budget");
+  refuses(kModel + "[[methods]]\nname = \"x\"\nbits = 3\nmodels = [\"q\"]\n", "models = 'q'; one of [[models]]: m");
+  refuses(kModel + kHqq + kHqq, "name = 'hqq'; another name");
+  refuses(kModel + "[[methods]]\nname = \"x\"\nbits = [3, 3]\n", "run 'm x 3' twice");
+  refuses(kModel + kHqq + "[metrics]\nkl = \"u\"\n", "kl = 'u'; one of [[texts]]: ");
+  refuses(kModel + kHqq + "[metrics]\npacked = 1\n", "packed = neither of them; true or false");
+  refuses(kModel + "[[methods]]\nname = \"x\"\noriginal = true\nbits = 3\n",
+          "original = true; a method without budget");
+  refuses(kHqq, "no runs");
+  refuses("a = [", "line 1: ");
+  expect_error(ErrorCode::not_found, "absent.toml", [&] { read_experiment(folder_ / "absent.toml"); });
+}
+
+}  // namespace
+}  // namespace mxq

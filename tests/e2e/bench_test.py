@@ -1,0 +1,244 @@
+"""mxq bench: experiments that are killed, failed, shared between processes and read by others."""
+import csv
+import io
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import time
+import unittest
+
+from support import MXQ, MxqTest, small_disk, small_text_model
+
+SEED = 20261122
+TEXT = "The tower is 324 metres tall, about the same height as an 81-storey building. " * 6
+
+SPEC = """
+store = "results.db"
+[[models]]
+name = "small"
+path = "model"
+[[texts]]
+name = "wikitext"
+path = "text"
+window = 64
+stride = 64
+[[methods]]
+name = "rtn"
+fit = "rtn"
+uniform = ["b2g32", "b3g32", "b4g32", "b8g32"]
+[[methods]]
+name = "hqq"
+fit = "hqq"
+uniform = ["b2g32", "b3g32", "b4g32", "b8g32"]
+[[methods]]
+name = "mixed"
+fit = "mse"
+objective = "f2"
+bits = [3, 4, 5]
+[[methods]]
+name = "original"
+original = true
+[metrics]
+kl = ["wikitext"]
+"""
+RUNS = 12
+
+
+class Bench(MxqTest):
+    def setUp(self):
+        super().setUp()
+        small_text_model(self.folder / "model")
+        (self.folder / "text").write_text(TEXT)
+        self.spec = self.folder / "spec.toml"
+        self.spec.write_text(SPEC)
+        self.store = self.folder / "results.db"
+
+    def rows(self, store=None):
+        return list(csv.DictReader(io.StringIO(self.mxq("bench", "export", store or self.store))))
+
+    def results(self, store=None):
+        """What does not depend on the machine."""
+        numbers = ("bpp", "kl.wikitext", "perplexity.wikitext", "matrix_bytes", "file_bytes")
+        return {(r["model"], r["algo"], r["config"]): tuple(r[n] for n in numbers) for r in self.rows(store)
+                if r["state"] == "done"}
+
+    def count_ends(self):
+        """Has the store itself note each time that a run ends, whoever ends it."""
+        with sqlite3.connect(self.store, timeout=20) as store:
+            store.execute("CREATE TABLE ends(id TEXT)")
+            store.execute("CREATE TRIGGER ended AFTER UPDATE OF state ON runs WHEN new.state = 'done' "
+                          "BEGIN INSERT INTO ends VALUES(new.id); END")
+
+    def ends(self):
+        with sqlite3.connect(self.store, timeout=20) as store:
+            return [row[0] for row in store.execute("SELECT id FROM ends")]
+
+    def test_results(self):
+        report = self.mxq_json("bench", self.spec)
+        self.assertEqual((report["done"], report["failed"], report["known"]), (RUNS, 0, 0))
+        results = self.results()
+        self.assertEqual(len(results), RUNS)
+        # Each run is what the commands by hand give.
+        out = self.folder / "out"
+        made = self.mxq_json("quantize", self.folder / "model", "-o", out, "--uniform", "b3g32", "--fit", "hqq")
+        found = self.mxq_json("eval", out, "--against", self.folder / "model", "--text", self.folder / "text", "--window",
+                              64, "--stride", 64)
+        row = [float(x) for x in results["small", "hqq", "b3g32"]]
+        expected = [made["bits_per_parameter"], found["kl"]["mean"], found["perplexity"], made["bytes"],
+                    sum(size for name, size in made["files"].items() if name.endswith(".safetensors"))]
+        for ours, theirs in zip(row, expected):
+            self.assertAlmostEqual(ours, theirs, delta=1e-9 * abs(theirs))
+        self.assertEqual(results["small", "original", ""][1], "0")
+        rows = self.rows()
+        self.assertEqual(rows[0]["ppl_wikitext"], rows[0]["perplexity.wikitext"], "the authors' column")
+        self.assertEqual([p.name for p in self.folder.glob("results.db.work*")], [], "nothing else is left")
+        again = self.mxq_json("bench", self.spec)
+        self.assertEqual((again["done"], again["known"]), (0, RUNS))
+        status = self.mxq_json("bench", "status", self.spec)
+        self.assertEqual((status["done"], status["queued"], status["running"], status["workers"]), (RUNS, 0, 0, 0))
+
+    def test_other_content_is_another_run(self):
+        self.mxq("bench", self.spec)
+        (self.folder / "text").write_text(TEXT + "And more.")
+        self.assertEqual(self.mxq_json("bench", self.spec)["done"], RUNS)
+        self.spec.write_text(SPEC.replace('name = "hqq"', 'name = "half-quadratic"'))
+        self.assertEqual(self.mxq_json("bench", self.spec)["done"], 0, "names are no content")
+
+    def test_killed_five_times(self):
+        print(f"seed {SEED}")
+        generator = random.Random(SEED)
+        began = time.monotonic()
+        self.mxq("bench", self.spec, "--store", self.folder / "undisturbed.db")
+        seconds = time.monotonic() - began
+        self.mxq("bench", "import", self.store, self.empty_csv())
+        self.count_ends()
+        killed = 0
+        for _ in range(50):
+            process = subprocess.Popen([MXQ, "bench", str(self.spec)], env=self.environment, stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL)
+            try:
+                process.wait(generator.uniform(0, seconds / 3))
+                break
+            except subprocess.TimeoutExpired:
+                os.kill(process.pid, signal.SIGKILL)
+                process.wait()
+                killed += 1
+                if killed == 5: break
+        self.assertGreaterEqual(killed, 3)
+        self.mxq("bench", self.spec)
+        self.assertEqual(self.results(), self.results(self.folder / "undisturbed.db"))
+        ends = self.ends()
+        self.assertEqual(len(ends), RUNS)
+        self.assertEqual(len(set(ends)), RUNS, "none is run twice to its end")
+        self.assertEqual(list(self.folder.glob("results.db.work*")), [])
+
+    def empty_csv(self):
+        (self.folder / "empty.csv").write_text("model,algo,config\n")
+        return self.folder / "empty.csv"
+
+    def test_two_processes_on_one_store(self):
+        self.mxq("bench", "import", self.store, self.empty_csv())
+        self.count_ends()
+        workers = [subprocess.Popen([MXQ, "bench", str(self.spec), "--json", "--quiet"], env=self.environment,
+                                    stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        reports = [json.loads(worker.communicate(timeout=600)[0]) for worker in workers]
+        ends = self.ends()
+        self.assertEqual((len(ends), len(set(ends))), (RUNS, RUNS))
+        self.assertEqual(sum(r["done"] for r in reports), RUNS)
+        self.assertTrue(all(r["done"] > 0 for r in reports), reports)
+
+    def test_failures_stop_nothing(self):
+        self.spec.write_text(SPEC + """
+[[metrics.commands]]
+name = "picky"
+run = ["sh", "-c", "test -e good && echo '{\\"score\\": 7, \\"note\\": \\"x\\"}' || { echo not yet >&2; exit 4; }", "{checkpoint}"]
+""")
+        done = subprocess.run([MXQ, "bench", str(self.spec)], cwd=self.folder, env=self.environment, capture_output=True,
+                              text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(f"{RUNS} failed", done.stdout)
+        self.assertIn("command.picky: exit code 4: not yet", done.stderr)
+        (self.folder / "good").touch()
+        command = [MXQ, "bench", str(self.spec), "--json", "--quiet"]
+        run = lambda *more: json.loads(subprocess.run([*command, *more], cwd=self.folder, env=self.environment,
+                                                      capture_output=True, text=True, check=True).stdout)
+        self.assertEqual(run()["done"], 0, "not again without being told")
+        self.assertEqual(run("--retry")["done"], RUNS)
+        self.assertEqual({r["picky.score"] for r in self.rows()}, {"7"})
+
+    def test_missing_command(self):
+        self.spec.write_text(SPEC + '[[metrics.commands]]\nname = "x"\nrun = ["no-such-program"]\n')
+        self.mxq("bench", self.spec)
+        self.assertEqual({r["state"] for r in self.rows()}, {"failed"})
+        self.assertIn("run no-such-program: No such file", self.mxq("bench", "status", self.spec))
+
+    def test_dry_run(self):
+        text = self.mxq("bench", self.spec, "--dry-run")
+        self.assertIn("small hqq b2g32", text)
+        self.assertIn(f"{RUNS} runs", text)
+        self.assertFalse(self.store.exists())
+        self.assertEqual(self.mxq_json("bench", self.spec, "--dry-run")["runs"], RUNS)
+
+    def test_full_disk(self):
+        store = small_disk(self, "2m") / "results.db"
+        report = self.mxq_json("bench", self.spec, "--store", store)
+        self.assertEqual(report["done"], RUNS)
+        before = self.results(store)
+        filler = store.parent / "filler"
+        more = self.folder / "more.toml"
+        more.write_text(SPEC.replace('name = "small"', 'name = "again"').replace('uniform = ["b2g32", "b3g32", "b4g32", "b8g32"]',
+                                                                           'uniform = ["b2g64", "b3g64"]') +
+                        f"""
+[[metrics.commands]]
+name = "fill"
+run = ["sh", "-c", "cat /dev/zero > {filler} 2>/dev/null; echo 1"]
+""")
+        done = self.run_mxq("bench", more, "--store", store)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, "(?m)^mxq: error: use store .*results.db: (database or disk is full|disk I/O error)$")
+        done = self.run_mxq("bench", more, "--store", store)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, "has .* left")
+        filler.unlink()
+        self.assertEqual(before.items() - self.results(store).items(), set(), "nothing is lost")
+        more.write_text(more.read_text().replace("cat /dev/zero", "echo"))
+        self.mxq("bench", more, "--store", store)
+        results = self.results(store)
+        self.assertEqual(len(results), RUNS + 8)
+        self.assertEqual({key: results[key] for key in before}, before)
+
+    def test_locked_store(self):
+        self.mxq("bench", "import", self.store, self.empty_csv())
+        store = sqlite3.connect(self.store, isolation_level=None)
+        store.execute("BEGIN IMMEDIATE")
+        done = self.run_mxq("bench", self.spec)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("locked by another program", done.stderr)
+        self.assertEqual(self.rows(), [], "reading needs no lock")
+        store.execute("ROLLBACK")
+        store.close()
+        self.assertEqual(self.mxq_json("bench", self.spec)["done"], RUNS)
+
+    def test_bad_input(self):
+        self.refuses("bench", self.folder / "absent.toml", says="absent.toml")
+        self.refuses("bench", status=2, says="no spec")
+        self.refuses("bench", "status", self.folder / "absent.db", says="no such file")
+        self.spec.write_text(SPEC.replace("[[methods]]", "[[metods]]", 1))
+        self.refuses("bench", self.spec, status=2, says=("unknown key 'metods'", "'methods'", "line 11"))
+        self.spec.write_text(SPEC + '[[methods]]\nname = "again"\nfit = "hqq"\nuniform = ["b3g32"]\n')
+        self.assertIn("runs 'small hqq b3g32' and 'small again b3g32' are the same", self.run_mxq("bench", self.spec).stderr)
+        self.store.unlink()
+        self.spec.write_text(SPEC)
+        self.store.write_text("no store" * 1000)
+        self.refuses("bench", self.spec, says=("results.db", "not a database"))
+        self.store.unlink()
+        self.mxq("bench", "import", self.store, self.empty_csv())
+        with sqlite3.connect(self.store) as store: store.execute("PRAGMA user_version = 99")
+        self.refuses("bench", "status", self.store, says=("version 99", "1"))
+
+
+if __name__ == "__main__":
+    unittest.main()
