@@ -2,12 +2,13 @@
 PRESET ?= release
 BUILD := build/$(PRESET)
 
-.PHONY: demo test build setup test-integration test-asan test-tsan fuzz bench install format clean
+.PHONY: demo test build setup test-integration test-asan test-tsan fuzz bench results install format clean
 
 demo: build setup-model          ## fit SmolLM2-135M into 3.25 bits a weight and show what came out
 	scripts/demo.sh $(BUILD)/mxq
 
 test: setup-model                ## set-up, build, all tests
+	scripts/setup.sh --report
 	cmake --preset $(PRESET) $(CMAKE_FLAGS)
 	cmake --build $(BUILD)
 	scripts/run_tests.sh $(BUILD)
@@ -23,7 +24,7 @@ setup-model: setup
 	scripts/setup.sh --model
 
 test-integration: test           ## against transformers, tokenizers, safetensors, gguf (installs PyTorch in build/venv)
-	scripts/setup.sh --peers
+	scripts/setup.sh --peers --browser
 	scripts/test_integration.sh $(BUILD)
 
 test-asan:                       ## the whole test suite under AddressSanitizer and UndefinedBehaviorSanitizer
@@ -42,6 +43,10 @@ bench: setup-model               ## side by side with the real packages; prints 
 	cmake --preset release -DMXQ_BENCH=ON $(CMAKE_FLAGS)
 	cmake --build build/release
 	scripts/bench.sh build/release
+
+results: build                   ## docs/results.md and docs/img, from examples/results.toml (an hour on two cores)
+	scripts/setup.sh --peers --report
+	scripts/results.sh $(BUILD)/mxq
 
 install: build
 	cmake --install $(BUILD)

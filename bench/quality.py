@@ -18,6 +18,8 @@ Rows that are in --out already are not made again. Then prints the tables and th
 """
 import argparse, json, os, pathlib, shutil, statistics, subprocess, sys, tempfile
 
+import texts
+
 NOMINAL = {f'b{b}g{g}': b + 16 / g + 32 / (128 * g) for b in (2, 3, 4, 8) for g in (32, 64, 128)}
 HEADLINE = ['b3g64', 'b3g32', 'b4g64']
 # Of the default against uniform hqq, and against its own fit uniform.
@@ -38,10 +40,7 @@ class Bench:
         self.o, self.rows = options, {}
         if options.out and options.out.exists(): self.rows = json.loads(options.out.read_text())
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix='mxq-quality-'))
-        text = options.text.read_text(encoding='utf-8')
-        begin, end = (text.index('\n\n', int(len(text) * share)) + 2 for share in (0.62, 0.85))
-        (self.folder / 'scored.txt').write_text(text[begin:end], encoding='utf-8')
-        (self.folder / 'calibration.txt').write_text(text[end:], encoding='utf-8')
+        texts.split(options.text, self.folder)
 
     def run(self, *command):
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
@@ -60,8 +59,8 @@ class Bench:
         key = ' '.join(flags) + f' @{self.o.windows}'
         if key not in self.rows:
             out = self.folder / 'out'
-            text = [str(self.folder / 'calibration.txt') if f == 'WIKITEXT' else f for f in flags]
-            made = self.run(self.o.mxq, 'quantize', self.o.model, *text, '-o', out, '--overwrite', '--json', '--quiet')
+            flags = [str(self.folder / 'calibration.txt') if f == 'WIKITEXT' else f for f in flags]
+            made = self.run(self.o.mxq, 'quantize', self.o.model, *flags, '-o', out, '--overwrite', '--json', '--quiet')
             found = self.evaluate(out)
             shutil.rmtree(out)
             self.rows[key] = {'kl': found['kl']['mean'], 'kl_error': found['kl']['mean_error'],

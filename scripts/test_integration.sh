@@ -27,6 +27,7 @@ if [[ -d $MXQ_SHARED/data ]]; then
 else
   echo "== tokenizer files: skipped, no reference data at $MXQ_SHARED (set MXQ_SHARED)"
 fi
+check "the page of a report in Chromium" env MXQ_PYTHON="$python" "$python" tests/integration/report_page.py "$MXQ_BIN"
 check "dequantized checkpoints in transformers" "$python" tests/integration/transformers_peer.py
 if [[ -x build/gptq-venv/bin/python && -d $MXQ_SHARED/data ]]; then
   peer=$(mktemp -d)

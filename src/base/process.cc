@@ -4,7 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
+
+#include "mxq/error.h"
 
 namespace mxq {
 
@@ -24,6 +28,21 @@ int64_t total_memory_bytes() {
 
 bool stderr_is_terminal() {
   return ::isatty(STDERR_FILENO) == 1;
+}
+
+std::filesystem::path program_path() {
+  return std::filesystem::canonical("/proc/self/exe");
+}
+
+void replace_process(const std::vector<std::string>& arguments,
+                     const std::vector<std::pair<std::string, std::string>>& variables) {
+  for (const auto& [name, value] : variables) ::setenv(name.c_str(), value.c_str(), 1);
+  std::vector<char*> pointers;
+  for (const auto& argument : arguments) pointers.push_back(const_cast<char*>(argument.c_str()));
+  pointers.push_back(nullptr);
+  ::execvp(pointers[0], pointers.data());
+  const int error = errno;
+  throw Error(error == ENOENT ? ErrorCode::not_found : ErrorCode::io, "run " + arguments.at(0), std::strerror(error));
 }
 
 std::filesystem::path cache_folder() {

@@ -91,7 +91,7 @@ void run(const Options& options, const CommonOptions& common) {
   }
   ResultStore store = ResultStore::create(path);
   WorkOptions work;
-  work.program = std::filesystem::canonical("/proc/self/exe");
+  work.program = program_path();
   work.retry = options.retry;
   if (common.threads > 0) work.flags = {"--threads", fmt::format("{}", common.threads)};
   const WorkReport report = work_on(experiment, store, work, common.progress().get());

@@ -15,6 +15,7 @@ void add_quantize(CLI::App& app, const CommonOptions& common);
 void add_dequantize(CLI::App& app, const CommonOptions& common);
 void add_eval(CLI::App& app, const CommonOptions& common);
 void add_generate(CLI::App& app, const CommonOptions& common);
+void add_report(CLI::App& app);
 void add_tokenize(CLI::App& app, const CommonOptions& common);
 
 }  // namespace mxq::cli

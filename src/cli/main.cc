@@ -62,6 +62,7 @@ int run(int argc, char** argv) {
   mxq::cli::add_generate(app, common);
   mxq::cli::add_tokenize(app, common);
   mxq::cli::add_bench(app, common);
+  mxq::cli::add_report(app);
   try {
     app.parse(argc, argv);
     if (app.get_subcommands().empty()) std::cout << app.help();

@@ -5,7 +5,6 @@ import re
 import struct
 import subprocess
 import unittest
-from pathlib import Path
 
 from support import MXQ, MxqTest, listing, small_disk, small_model, write_safetensors
 

@@ -3,7 +3,6 @@ import json
 import math
 import os
 import random
-import resource
 import struct
 import subprocess
 import sys

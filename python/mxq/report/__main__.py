@@ -1,0 +1,119 @@
+"""What `mxq report` runs (src/cli/report.cc, docs/report.md)."""
+import json
+import pathlib
+import re
+import sys
+import types
+
+from . import draw_matplotlib, foreign, page, tables
+from .checkpoint import first_group
+from .figures import allocation, degradation, duration, frontier, memory, packing, weights
+from .markdown import markdown
+from .runs import ReportError, Results, read_store
+from .style import Styles
+
+
+
+def options(text):
+    """What src/cli/report.cc hands over: JSON; what was not given is empty."""
+    chosen = types.SimpleNamespace(**json.loads(text))
+    for name in ("store", "output", "foreign", "checkpoint", "markdown", "introduction"):
+        value = getattr(chosen, name)
+        setattr(chosen, name, pathlib.Path(value) if value else None)
+    return chosen
+
+
+def slug(*parts): return re.sub("[^a-z0-9]+", "-", " ".join(parts).lower()).strip("-")
+
+
+def styles_of(results):
+    """Plans come first: theirs are the plainest colours."""
+    runs = sorted((run for run in results.done if not run.is_original), key=lambda run: run.is_uniform)
+    return Styles(dict.fromkeys(run.method for run in runs))
+
+
+def charts_of(results, model, styles):
+    made, key = [], slug(model)
+    for text in results.texts(model):
+        both = slug(model, text)
+        made += frontier.frontier(results, model, text, styles, both)
+        made += frontier.methods(results, model, text, styles, both)
+        made += degradation.degradation(results, model, text, styles, both)
+    made += memory.memory(results, model, styles, key)
+    made += duration.duration(results, model, styles, key)
+    made += weights.weights(weights.from_inspection(results, model), model, key)
+    made += allocation.allocations(results, model, key)
+    return made
+
+
+def sections(chosen):
+    """What the page shows, and one line that sums it up."""
+    ours = read_store(chosen.store) if chosen.store else Results([])
+    found = []
+    styles = styles_of(ours)
+    for model in ours.models: found.append((model, charts_of(ours, model, styles)))
+    if ours.done: found.append(("Tables", [tables.paper_table(ours), tables.all_runs(ours)]))
+    failed = tables.failures(ours)
+    if failed.rows: found.append(("Failed", [failed]))
+    if chosen.checkpoint:
+        group = first_group(chosen.checkpoint)
+        if group: found.append(("Packing", packing.packing(group, slug(group.scheme))))
+    theirs = Results([])
+    if chosen.foreign:
+        theirs = foreign.read_results(chosen.foreign)
+        styles = styles_of(theirs)
+        for model in theirs.models: found.append((f"The authors' results: {model}", charts_of(theirs, model, styles)))
+        for model, rows in foreign.read_weights(chosen.foreign).items():
+            found.append((f"Their weights: {model}", weights.weights(rows, model, "authors-" + slug(model))))
+        for model, plan in foreign.solve(chosen.foreign, chosen.program).items():
+            found.append((f"Their errors, planned by mxq: {model}", allocation.allocation(plan, model, "authors-" + slug(model))))
+        found.append(("Their results", [tables.all_runs(theirs)]))
+    done, failures = len(ours.done) + len(theirs.done), len(failed.rows)
+    summary = f"{done} results of {len(set(ours.models) | set(theirs.models))} models"
+    return ours, found, summary + (f"; {failures} runs failed" if failures else "")
+
+
+def make_keys_unique(found):
+    """Names that differ in what keys leave out get numbers."""
+    used = set()
+    for _, parts in found:
+        for chart in parts:
+            if not hasattr(chart, "panels"): continue
+            key, number = chart.key, 1
+            while chart.key in used: chart.key, number = f"{key}-{number + 1}", number + 1
+            used.add(chart.key)
+
+
+def write(path, text):
+    """Complete or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def main(chosen):
+    results, found, summary = sections(chosen)
+    if not found: raise ReportError(f"report {chosen.store}: nothing is done yet")
+    make_keys_unique(found)
+    text = page.page(chosen.title, summary, found)
+    chosen.output.mkdir(parents=True, exist_ok=True)
+    write(chosen.output / "index.html", text)
+    if chosen.formats:
+        figures = chosen.output / "figures"
+        figures.mkdir(exist_ok=True)
+        for _, parts in found:
+            for chart in parts:
+                if hasattr(chart, "panels") and re.search(chosen.only, chart.key): draw_matplotlib.save(chart, figures, chosen.formats)
+    if chosen.markdown:
+        introduction = chosen.introduction.read_text(encoding="utf-8") if chosen.introduction else "# Results"
+        write(chosen.markdown, markdown(results, introduction))
+    print(f"{summary}: {chosen.output / 'index.html'}, {len(text.encode()) / 2**20:.1f} MiB")
+
+
+if __name__ == "__main__":
+    try:
+        main(options(sys.argv[1]))
+    except ImportError as e:
+        sys.exit(f"mxq: error: report: the Python package {e.name} is missing; pip install plotly matplotlib")
+    except (ReportError, OSError, re.error) as e:
+        sys.exit(f"mxq: error: {e}")

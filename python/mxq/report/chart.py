@@ -1,0 +1,88 @@
+"""What a figure shows, whoever draws it: panels of marks on axes."""
+import math
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Axis:
+    title: str = ""
+    log: bool = False
+    range: tuple | None = None  # in the axis's own numbers, also where it is logarithmic
+    ticks: list | None = None  # pairs of place and label; None: as the drawer likes, []: none
+
+
+@dataclass
+class Line:
+    """Points, joined by a line or not. Hover: a text for each point."""
+    name: str
+    x: list
+    y: list
+    color: str
+    hover: list | None = None
+    dash: str = "solid"  # solid, dash or dot
+    marker: str = "circle"  # circle, square, diamond, triangle-up, triangle-down, x, cross, star; empty: none
+    joined: bool = True
+    width: float = 1.6
+    second: bool = False  # on the panel's second y axis
+
+
+@dataclass
+class Band:
+    """What lies between two curves."""
+    name: str
+    x: list
+    low: list
+    high: list
+    color: str
+    opacity: float = 0.3
+
+
+@dataclass
+class Bars:
+    """Rectangles upwards from their bases. Text: written into each."""
+    name: str
+    x: list  # their middles
+    height: list
+    color: str
+    width: float | list = 0.8
+    base: list | float = 0
+    hover: list | None = None
+    text: list | None = None
+    pattern: str = ""  # "", "/" or "x": what tells bars of one colour apart
+
+
+@dataclass
+class Panel:
+    marks: list
+    x: Axis = field(default_factory=Axis)
+    y: Axis = field(default_factory=Axis)
+    title: str = ""
+    y2: Axis | None = None
+
+
+@dataclass
+class Chart:
+    key: str  # of its files: lower-case letters, digits and dashes
+    title: str
+    caption: str
+    panels: list
+    columns: int = 1
+    height: int = 420  # of a row of panels, in pixels
+    legend: bool = True
+
+
+def extent(panel, second=False):
+    """The least and the largest positive y of a panel's marks on one of its axes; None without any."""
+    values = []
+    for mark in panel.marks:
+        if getattr(mark, "second", False) != second: continue
+        for name in ("y", "low", "high", "height"): values += [v for v in getattr(mark, name, []) if v and v > 0]
+    return (min(values), max(values)) if values else None
+
+
+def log_ticks(low, high):
+    """Places and labels of a logarithmic axis: 1, 2 and 5 of each decade, or the decades alone where there are many."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    digits = (1, 2, 5) if last - first <= 4 else (1,)
+    ticks = [digit * 10.0**decade for decade in range(first, last + 1) for digit in digits]
+    return [(tick, f"{tick:g}") for tick in ticks if low / 1.3 <= tick <= high * 1.3]

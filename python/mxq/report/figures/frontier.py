@@ -1,0 +1,58 @@
+"""What is lost at which size: the plans' frontier against uniform schemes, and every method on its own."""
+from ..chart import Axis, Chart, Line, Panel
+from ..runs import by_method
+
+MIB = 2**20
+
+
+def loss_of(runs, text):
+    """How loss is read off a run, and what the axis says: KL divergence where there is one, else perplexity."""
+    if any(run.kl(text) for run in runs):
+        return (lambda run: run.kl(text)), f"KL divergence on {text}, nats a token"
+    return (lambda run: run.perplexity(text)), f"perplexity on {text}"
+
+
+def hover_of(runs, text):
+    texts = []
+    for run in runs:
+        parts = [run.label, f"{run.bits:.4g} bits a weight"]
+        if run.bytes: parts.append(f"{run.bytes / MIB:.1f} MiB")
+        if run.kl(text) is not None: parts.append(f"KL {run.kl(text):.4g}")
+        if run.perplexity(text) is not None: parts.append(f"perplexity {run.perplexity(text):.4g}")
+        texts.append("<br>".join(parts))
+    return texts
+
+
+def frontier(results, model, text, styles, slug):
+    loss, title = loss_of(results.of(model), text)
+    runs = [run for run in results.of(model) if not run.is_original and run.bytes and loss(run)]
+    uniform = sorted((run for run in runs if run.is_uniform), key=lambda run: run.bytes)
+    planned = [run for run in runs if not run.is_uniform]
+    if not planned or not uniform: return []
+    marks = [Line("uniform schemes", [run.bytes / MIB for run in uniform], [loss(run) for run in uniform], "#7F7F7F",
+                  hover_of(uniform, text), joined=False, marker="circle")]
+    best = []
+    for run in uniform:
+        if not best or loss(run) < loss(best[-1]): best.append(run)
+    marks.append(Line("best uniform that fits", [run.bytes / MIB for run in best], [loss(run) for run in best], "#7F7F7F",
+                      hover_of(best, text), dash="dash", marker=""))
+    for method, of in by_method(planned).items():
+        marks.append(Line(method, [run.bytes / MIB for run in of], [loss(run) for run in of], hover=hover_of(of, text),
+                          width=2.4, **styles[method]))
+    panel = Panel(marks, Axis("all weight files, MiB"), Axis(title, log=True))
+    return [Chart(f"frontier-{slug}", f"The frontier: {model}", "Lower and further left is better; every checkpoint was written and "
+                  "scored. Dashed: the best uniform checkpoint within as many bytes.", [panel], height=460)]
+
+
+def methods(results, model, text, styles, slug):
+    loss, title = loss_of(results.of(model), text)
+    marks = []
+    for method, of in by_method(results.of(model)).items():
+        of = [run for run in of if loss(run)]
+        if of:
+            marks.append(Line(method, [run.bits for run in of], [loss(run) for run in of], hover=hover_of(of, text),
+                              joined=len(of) > 1, **styles[method]))
+    if not marks: return []
+    panel = Panel(marks, Axis("bits a weight, all metadata counted"), Axis(title, log=True))
+    return [Chart(f"methods-{slug}", f"Loss against bits: {model}", "Of the quantized matrices, scales, zeros and column scales "
+                  "included. Click a name to hide it.", [panel], height=520)]

@@ -1,0 +1,60 @@
+"""One HTML file that needs nothing else: charts by plotly, whose code it holds, and tables that sort."""
+import html
+import json
+import pathlib
+
+from . import draw_plotly
+
+FOLDER = pathlib.Path(__file__).parent
+
+
+def _plotly_code():
+    from plotly.offline import get_plotlyjs
+    return get_plotlyjs()
+
+
+def _embedded(code): return code.replace("</script", "<\\/script")
+
+
+def page(title, summary, sections):
+    """Sections: pairs of a heading and its charts and tables."""
+    charts, tables, body, links = [], [], [], []
+    for i, (heading, parts) in enumerate(sections):
+        links.append(f'<a href="#s{i}">{html.escape(heading)}</a>')
+        body.append(f'<h2 id="s{i}">{html.escape(heading)}</h2>')
+        for part in parts:
+            body.append(f"<h3>{html.escape(part.title)}</h3><p>{html.escape(part.caption)}</p>")
+            if hasattr(part, "panels"):
+                drawn = draw_plotly.draw(part)
+                body.append(f'<div class="chart" id="{part.key}" data-chart="{len(charts)}" style="min-height:{drawn["layout"]["height"]}px"></div>')
+                charts.append(drawn)
+            else:
+                body.append(f'<div data-table="{len(tables)}"><input type="search" placeholder="filter" aria-label="filter">'
+                            '<div class="scroll"><table><thead></thead><tbody></tbody></table></div></div>')
+                tables.append({"columns": part.columns, "rows": [[_rounded(v) for v in row] for row in part.rows]})
+    data = json.dumps({"charts": charts, "tables": tables}, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>{html.escape(title)}</title>
+<style>{(FOLDER / "page.css").read_text()}</style>
+</head>
+<body>
+<header><h1>{html.escape(title)}</h1><button id="theme" type="button">dark / light</button></header>
+<nav>{" ".join(links)}</nav>
+<main>
+<p>{html.escape(summary)}</p>
+{"".join(body)}
+</main>
+<script type="application/json" id="report">{data}</script>
+<script>{_embedded(_plotly_code())}</script>
+<script>{(FOLDER / "page.js").read_text()}</script>
+</body>
+</html>
+"""
+
+
+def _rounded(value): return float(f"{value:.6g}") if isinstance(value, float) else value

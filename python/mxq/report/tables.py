@@ -1,0 +1,57 @@
+"""Tables: all runs, and the paper's Table 2 of them."""
+from dataclasses import dataclass
+
+GIB, MIB = 2**30, 2**20
+
+
+@dataclass
+class Table:
+    title: str
+    caption: str
+    columns: list  # names
+    rows: list  # of texts and numbers; None: nothing
+
+
+def all_runs(results):
+    texts = results.texts()
+    columns = ["model", "method", "config", "bits", "weights, MiB"]
+    for text in texts: columns += [f"perplexity, {text}", f"KL, {text}"]
+    columns += ["quantize, s", "peak memory, MiB", "tokens/s", "source"]
+    rows = []
+    for run in results.done:
+        row = [run.model, run.method, run.config, run.bits, run.bytes and run.bytes / MIB]
+        for text in texts: row += [run.perplexity(text), None if run.is_original else run.kl(text)]
+        peak = run.metrics.get("quantize_peak_rss_bytes")
+        row += [run.metrics.get("quantize_seconds"), peak and peak / MIB, run.metrics.get("tokens_per_second"), run.source]
+        rows.append(row)
+    return drop_empty(Table("All results", "Click a heading to sort.", columns, rows))
+
+
+def paper_table(results):
+    """A row a method and config; perplexities and memory of every model beside each other."""
+    texts = results.texts()
+    columns = ["method", "config", "bits"]
+    keys = {}
+    for model in results.models:
+        columns += [f"{model}: {text}" for text in texts] + [f"{model}: GiB"]
+    width = len(texts) + 1
+    for m, model in enumerate(results.models):
+        for run in results.of(model):
+            name = "original" if run.is_original else run.method
+            row = keys.setdefault((name, run.config), [name, run.config, run.bits] + [None] * (width * len(results.models)))
+            for t, text in enumerate(texts): row[3 + m * width + t] = run.perplexity(text)
+            size = run.metrics.get("weight_bytes") or run.bytes
+            row[3 + m * width + len(texts)] = size and size / GIB
+    rows = sorted(keys.values(), key=lambda row: (-(row[2] or 16), row[0]))
+    return drop_empty(Table("Table 2 of the paper, of these runs", "Perplexity on each text, and the weights in memory.", columns, rows))
+
+
+def failures(results):
+    rows = [[run.model, run.method, run.config, run.error] for run in results.runs if run.state == "failed"]
+    return Table("Failed", "", ["model", "method", "config", "error"], rows)
+
+
+def drop_empty(table):
+    """Without the columns that no row has."""
+    kept = [i for i in range(len(table.columns)) if any(row[i] not in (None, "") for row in table.rows)]
+    return Table(table.title, table.caption, [table.columns[i] for i in kept], [[row[i] for i in kept] for row in table.rows])

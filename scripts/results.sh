@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# results.sh MXQ: makes docs/results.md and docs/img from examples/results.toml. Stopped, it goes on where it was.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+mxq=$1
+shared=${MXQ_SHARED:-$PWD/../shared}
+export MXQ_PYTHON=$PWD/build/venv/bin/python
+# Threads that wait in a spin lose whole time slices to whatever else runs.
+export OMP_WAIT_POLICY=passive
+gguf=build/models/SmolLM2-135M-Instruct.Q4_1.gguf
+model=build/models/degrid
+out=build/results
+
+mkdir -p "$out"
+if [[ ! -e $model/tokenizer.json ]]; then
+  echo "results: taking the weights of $gguf off their grid (some 20 minutes)"
+  "$MXQ_PYTHON" "$shared/tools/degrid.py" "$gguf" "$shared/data/smollm2-reference/wikitext2-test-joined.i32" "$model"
+  "$mxq" dequantize "$gguf" -o "$out/tokenizer" --overwrite --quiet
+  cp "$out"/tokenizer/{tokenizer.json,tokenizer_config.json,special_tokens_map.json} "$model"
+  rm -r "$out/tokenizer"
+fi
+"$MXQ_PYTHON" bench/texts.py "$shared/data/wikitext-2/test-joined.txt" "$out"
+"$mxq" bench examples/results.toml
+"$mxq" quantize "$model" --uniform b3g64 --fit mse --normalize none -o "$out/packed" --overwrite --quiet >/dev/null
+"$mxq" report "$out/results.db" -o "$out/report" --foreign "$shared/data/mxq-paper" --checkpoint "$out/packed" --title "mxq: results" \
+  --markdown docs/results.md --introduction examples/results-introduction.md
+mkdir -p docs/img
+for figure in frontier methods degradation allocation packing; do
+  for file in "$out"/report/figures/$figure-*.svg; do
+    # Of the many allocations the one that the README's figures are about, and the authors'.
+    case $file in *allocation-smollm2*) [[ $file == *mxq-3-2765.svg ]] || continue ;; esac
+    cp "$file" docs/img/
+  done
+done
+ls docs/img

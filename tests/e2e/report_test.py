@@ -1,0 +1,181 @@
+"""mxq report: pages and figures of small experiments."""
+import csv
+import io
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import unittest
+
+from support import SHARED, SOURCE, MxqTest, floats, read_safetensors, small_text_model
+
+sys.path.insert(0, str(SOURCE / "python"))
+from mxq.report.checkpoint import first_group  # noqa: E402
+
+NAME = 'a <i>model</i> & "more"'
+SPEC = f"""
+store = "results.db"
+[[models]]
+name = '{NAME}'
+path = "model"
+[[texts]]
+name = "wikitext"
+path = "text"
+window = 64
+stride = 64
+[[methods]]
+name = "original"
+original = true
+[[methods]]
+name = "rtn"
+fit = "rtn"
+uniform = ["b2g32", "b3g32", "b4g32"]
+[[methods]]
+name = "mixed"
+fit = "mse"
+objective = "f2"
+bits = [3, 3.5, 4]
+[metrics]
+kl = ["wikitext"]
+"""
+FIGURES = ["degradation", "duration", "frontier", "memory", "methods", "weights"]
+
+
+def drawing_python():
+    """An interpreter with plotly and matplotlib; None without one."""
+    for python in (os.environ.get("MXQ_PYTHON"), SOURCE / "build/venv/bin/python", "python3"):
+        if not python: continue
+        try:
+            found = subprocess.run([python, "-c", "import plotly, matplotlib"], capture_output=True)
+        except OSError:
+            continue
+        if found.returncode == 0: return str(python)
+    return None
+
+
+PYTHON = drawing_python()
+
+
+class Report(MxqTest):
+    def setUp(self):
+        super().setUp()
+        if PYTHON: self.environment["MXQ_PYTHON"] = PYTHON
+
+    def bench(self):
+        small_text_model(self.folder / "model")
+        (self.folder / "text").write_text("The tower is 324 metres tall, about the same height as an 81-storey building. " * 6)
+        (self.folder / "spec.toml").write_text(SPEC)
+        self.mxq("bench", self.folder / "spec.toml")
+        return self.folder / "results.db"
+
+    def report(self, *arguments):
+        if not PYTHON: self.skipTest("no Python with plotly and matplotlib (scripts/setup.sh --report)")
+        self.mxq("report", *arguments)
+
+    @staticmethod
+    def data(page):
+        return json.loads(re.search(r'<script type="application/json" id="report">(.*?)</script>', page, re.S)[1])
+
+    def test_page_and_figures(self):
+        store = self.bench()
+        out = self.folder / "report"
+        self.mxq("quantize", self.folder / "model", "-o", self.folder / "packed", "--uniform", "b3g32", "--fit", "mse", "--normalize",
+                 "none")
+        self.report(store, "-o", out, "--checkpoint", self.folder / "packed", "--markdown", self.folder / "results.md")
+        names = {path.name for path in (out / "figures").iterdir()}
+        for figure in [*FIGURES, "allocation", "packing"]:
+            for form, magic in (("svg", b"<?xml"), ("png", b"\x89PNG"), ("pdf", b"%PDF")):
+                found = [name for name in names if name.startswith(figure + "-") and name.endswith(form)]
+                self.assertTrue(found, f"{figure}.{form} of {names}")
+                self.assertTrue((out / "figures" / found[0]).read_bytes().startswith(magic))
+        page = (out / "index.html").read_text()
+        own = re.sub(r"<script>.*?</script>", "", page, flags=re.S)
+        self.assertNotRegex(own, r"""(src|href)=["'](?!#|data:)""", "nothing is fetched")
+        self.assertNotIn("<i>model</i>", own.replace(re.search(r'id="report">.*?</script>', own, re.S)[0], ""))
+        # Values are those of the export.
+        rows = list(csv.DictReader(io.StringIO(self.mxq("bench", "export", store))))
+        table = self.data(page)["tables"][1]
+        self.assertEqual(len(table["rows"]), 7)
+        self.assertEqual({row[0] for row in table["rows"]}, {NAME})
+        at = table["columns"].index
+        for row, exported in zip(table["rows"], rows):
+            self.assertEqual((row[at("method")], row[at("config")]), (exported["algo"], exported["config"]))
+            self.assertAlmostEqual(row[at("perplexity, wikitext")], float(exported["ppl_wikitext"]), delta=1e-3)
+            if exported["bpp"]: self.assertAlmostEqual(row[at("bits")], float(exported["bpp"]), delta=1e-5)
+        frontier = self.data(page)["charts"][0]["data"]
+        planned = next(trace for trace in frontier if trace["name"] == "mixed")
+        expected = sorted(((float(r["file_bytes"]) / 2**20, float(r["kl.wikitext"])) for r in rows if r["algo"] == "mixed"),
+                          key=lambda pair: pair[0])
+        for x, y, (size, kl) in zip(planned["x"], planned["y"], expected, strict=True):
+            self.assertAlmostEqual(x, size, delta=1e-5 * size)
+            self.assertAlmostEqual(y, kl, delta=1e-5 * kl)
+        markdown = (self.folder / "results.md").read_text()
+        for row in rows[1:]: self.assertIn(f"| {row['algo']} | `{row['config']}` | {float(row['ppl_wikitext']):.2f} |", markdown)
+        # Again: the same bytes.
+        self.report(store, "-o", self.folder / "again", "--formats", "svg", "--only", "frontier|weights")
+        self.assertEqual((self.folder / "again/index.html").read_text(), self.page_without_packing(out))
+        for path in (self.folder / "again/figures").iterdir():
+            self.assertEqual(path.read_bytes(), (out / "figures" / path.name).read_bytes())
+        self.assertEqual(len(list((self.folder / "again/figures").iterdir())), 2)
+
+    def page_without_packing(self, out):
+        self.report(self.folder / "results.db", "-o", out, "--formats", "none")
+        return (out / "index.html").read_text()
+
+    def test_group_of_a_checkpoint(self):
+        small_text_model(self.folder / "model")
+        for scheme in ("b3g32", "b4g64", "b2g128"):
+            packed, plain = self.folder / f"packed-{scheme}", self.folder / f"plain-{scheme}"
+            self.mxq("quantize", self.folder / "model", "-o", packed, "--uniform", scheme, "--fit", "mse", "--normalize", "none")
+            self.mxq("dequantize", packed, "-o", plain)
+            group = first_group(packed)
+            self.assertEqual(group.scheme, scheme)
+            weights = read_safetensors(plain / "model.safetensors")[group.matrix + ".weight"]
+            for ours, theirs in zip(group.weights, floats(weights)):
+                self.assertAlmostEqual(ours, theirs, delta=2e-3 * max(abs(w) for w in group.weights))
+
+    @unittest.skipUnless((SHARED / "data/mxq-paper").is_dir(), "no published data (set MXQ_SHARED)")
+    def test_the_authors_figures(self):
+        out = self.folder / "report"
+        self.report("-o", out, "--foreign", SHARED / "data/mxq-paper", "--formats", "svg", "--only", "degradation|allocation")
+        names = {path.name for path in (out / "figures").iterdir()}
+        self.assertLessEqual({"degradation-llama-2-7b-hf-wikitext.svg", "allocation-authors-llama-2-7b-hf.svg"}, names)
+        page = self.data((out / "index.html").read_text())
+        with open(SHARED / "data/mxq-paper/combined.csv") as file: rows = list(csv.DictReader(file))
+        self.assertEqual(len(page["tables"][0]["rows"]), len(rows))
+
+    def test_bad_input(self):
+        store = self.folder / "results.db"
+        out = self.folder / "report"
+        self.refuses("report", "-o", out, status=2, says="STORE, or --foreign")
+        self.refuses("report", store, "-o", out, "--formats", "gif", status=2, says=("gif", "svg"))
+        self.refuses("report", store, "-o", out, says=("results.db", "no such file"))
+        store.write_text("no store" * 1000)
+        self.refuses("report", store, "-o", out, says=("results.db", "not a database"))
+        store.unlink()
+        with sqlite3.connect(store) as made: made.execute("CREATE TABLE x(y)")
+        self.refuses("report", store, "-o", out, says="no store of mxq bench")
+        store.unlink()
+        (self.folder / "empty.csv").write_text("model,algo,config\n")
+        self.mxq("bench", "import", store, self.folder / "empty.csv")
+        self.refuses("report", store, "-o", out, says="nothing is done yet")
+        with sqlite3.connect(store) as made: made.execute("PRAGMA user_version = 9")
+        self.refuses("report", store, "-o", out, says=("version 9", "1"))
+        self.refuses("report", "-o", out, "--foreign", self.folder, says="combined.csv")
+
+    def test_without_what_draws(self):
+        self.environment["MXQ_PYTHON"] = "no-such-python"
+        self.refuses("report", "x.db", "-o", self.folder / "report", says="no-such-python")
+        bare = self.folder / "bare"
+        bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+        bare.chmod(0o755)
+        self.environment["MXQ_PYTHON"] = str(bare)
+        (self.folder / "one.csv").write_text("model,algo,config,bpp\nx,hqq,b4g64,4.25\n")
+        self.mxq("bench", "import", self.folder / "one.db", self.folder / "one.csv")
+        self.refuses("report", self.folder / "one.db", "-o", self.folder / "report", says=("plotly", "pip install"))
+
+
+if __name__ == "__main__":
+    unittest.main()
