@@ -40,6 +40,8 @@ if [[ -x build/gptq-venv/bin/python && -d $MXQ_SHARED/data ]]; then
 else
   echo "== GPTQ as published: skipped, no gptqmodel (scripts/setup.sh --gptqmodel) or no reference data at $MXQ_SHARED"
 fi
+check "experiments on SmolLM2-135M, killed five times and shared by two processes" \
+  env -C tests/e2e MXQ_BENCH_MODEL="$MXQ_SMOLLM2_GGUF" "$python" -m unittest -v bench_test.Survival
 check "a model of 4 GiB within the memory contract" \
   env -C tests/e2e MXQ_LARGE_MODEL_GIB=4 "$python" -m unittest -v real_model_test.LargeModel
 

@@ -12,9 +12,9 @@ namespace {
 
 /// Seconds a weight on one core of a current server, measured on SmolLM2 (bench/README.md): rounding, the weight-only
 /// fits, and running the model on its own text for sensitivities and second moments.
-constexpr double kWeightsAlone = 4e-8, kCalibrated = 3.5e-7, kSensitivity = 9e-7;
-/// A token scored costs 2 FLOP a weight, of which a core does some 5e10 a second.
-constexpr double kTokenSeconds = 2.0 / 5e10;
+constexpr double kWeightsAlone = 3e-8, kCalibrated = 3.5e-7, kSensitivity = 9e-7;
+/// A token scored costs 2 FLOP a weight, of which a core does so many a second.
+constexpr double kFlopsF32 = 1.2e11, kFlopsBf16 = 3.5e11;
 /// Windows that are scored where a text says nothing: WikiText-2's.
 constexpr int64_t kUsualTokens = 300000;
 /// What a process needs beside the weights.
@@ -59,8 +59,9 @@ RunEstimate estimate_run(const ExperimentRun& run) {
     const std::string tokens = value_of(scoring.flags, "--tokens");
     const auto count = static_cast<double>(tokens.empty() ? kUsualTokens : std::atoll(tokens.c_str()));
     const int models = scoring.against_original && !run.original ? 2 : 1;
-    estimate.seconds += count * models * static_cast<double>(weights) * kTokenSeconds / std::max(1, threads());
-    const int64_t bytes = value_of(scoring.flags, "--compute") == "bf16" ? 2 : 4;
+    const bool bf16 = value_of(scoring.flags, "--compute") == "bf16";
+    estimate.seconds += count * models * 2 * work / (bf16 ? kFlopsBf16 : kFlopsF32);
+    const int64_t bytes = bf16 ? 2 : 4;
     estimate.memory_bytes = std::max(estimate.memory_bytes, models * bytes * weights + 2 * kBaseBytes);
   }
   for (const auto& command : run.commands) {
