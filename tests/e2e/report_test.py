@@ -12,7 +12,10 @@ import unittest
 from support import SHARED, SOURCE, MxqTest, floats, read_safetensors, small_text_model
 
 sys.path.insert(0, str(SOURCE / "python"))
+from mxq.report.chart import log_ticks  # noqa: E402
 from mxq.report.checkpoint import first_group  # noqa: E402
+from mxq.report.markdown import sections  # noqa: E402
+from mxq.report.runs import Run  # noqa: E402
 
 NAME = 'a <i>model</i> & "more"'
 SPEC = f"""
@@ -56,6 +59,20 @@ def drawing_python():
 
 
 PYTHON = drawing_python()
+
+
+class Parts(unittest.TestCase):
+    def test_ticks_of_logarithmic_axes(self):
+        self.assertEqual([label for _, label in log_ticks(0.1, 5)], ["0.1", "0.2", "0.5", "1", "2", "5"])
+        self.assertEqual([label for _, label in log_ticks(1e-4, 1e3)], ["0.0001", "0.001", "0.01", "0.1", "1", "10", "100", "1000"])
+
+    def test_sections_of_the_results(self):
+        run = lambda config, bits: Run(config, "m", "x", config, "mxq", "done", 1, "", {"bits_per_parameter": bits} if bits else {})
+        runs = [run("b4g64", 4.2540), run("nf4g64", 4.127), run("b4g64", 4.2765), run("b3g64", 3.254), run("4.2765", 4.2762), run("3.5", 3.4999),
+                run("", None)]
+        found = {shape: [(r.config, r.bits) for r in of] for shape, of in sections(runs).items()}
+        self.assertEqual(found, {(4, 64): [("b4g64", 4.254), ("nf4g64", 4.127), ("b4g64", 4.2765), ("4.2765", 4.2762)],
+                                 (3, 64): [("b3g64", 3.254)], None: [("3.5", 3.4999)]})
 
 
 class Report(MxqTest):

@@ -29,7 +29,9 @@ def packing(group, slug):
                          [f"({group.codes[j]} - {group.zero:.4g}) * {group.scale:.4g}" for j in codes],
                          [f"{group.weights[j]:.3g}" for j in codes]))
     y = Axis(ticks=[(3.5, "bytes"), (2.5, "bits"), (1.5, "codes"), (0.5, "(code - z) s")], range=(0, 4))
-    panel = Panel(rows, Axis("bit of the stream, least significant first", range=(0, 8 * whole)), y)
+    panel = Panel(rows, Axis("bit of the stream, least significant first", range=(0, 8 * whole),
+                             ticks=[(8 * i, str(8 * i)) for i in range(whole + 1)]), y)
     return [Chart(f"packing-{slug}", f"A group, packed: {group.scheme}", f"The first {shown} of {group.size} codes of {group.matrix}: "
                   f"{bits} bits each, across the borders of bytes; z = {group.zero:.4g}, s = {group.scale:.4g} from 8-bit metadata "
-                  "(before a rotation is undone).", [panel], height=300)]
+                  "(before a rotation is undone).", [panel], height=300,
+                  legend=False)]
