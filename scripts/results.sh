@@ -25,11 +25,8 @@ fi
 "$mxq" report "$out/results.db" -o "$out/report" --foreign "$shared/data/mxq-paper" --checkpoint "$out/packed" --title "mxq: results" \
   --markdown docs/results.md --introduction examples/results-introduction.md
 mkdir -p docs/img
-for figure in frontier methods degradation allocation packing; do
-  for file in "$out"/report/figures/$figure-*.svg; do
-    # Of the many allocations the one that the README's figures are about, and the authors'.
-    case $file in *allocation-smollm2*) [[ $file == *mxq-3-2765.svg ]] || continue ;; esac
-    cp "$file" docs/img/
-  done
+for figure in frontier-smollm2 methods-smollm2 degradation-smollm2 degradation-llama-2-7b-hf-wikitext duration-smollm2 weights-authors \
+  allocation-smollm2-135m-mxq-3-2765 allocation-authors packing; do
+  cp "$out"/report/figures/$figure*.svg docs/img/
 done
 ls docs/img

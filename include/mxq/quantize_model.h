@@ -31,7 +31,7 @@ struct WriteReport {
   int64_t matrix_bytes = 0;              // of the quantized matrices: equals the plan's
   SampleHealth sample;                   // of a calibration on the model's own text
   std::vector<std::string> notes;        // what a user should know, e.g. that no tokenizer could be rebuilt
-  double seconds = 0;
+  double seconds = 0;                    // of the whole call: sampling and calibrating too
 };
 
 /// Writes the mxq checkpoint `out` (docs/checkpoint.md). All or nothing: the folder appears under its name when it is

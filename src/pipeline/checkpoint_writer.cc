@@ -9,7 +9,6 @@
 #include "base/content_hash.h"
 #include "base/mapped_file.h"
 #include "base/staged_folder.h"
-#include "base/stopwatch.h"
 #include "format/weights.h"
 #include "mxq/error.h"
 #include "mxq/quantized_matrix.h"
@@ -103,7 +102,6 @@ OutputTensors plain_output(const ModelSource& model, const SourceTensor& tensor,
 
 WriteReport write_model_folder(const ModelSource& model, const FolderContents& contents, const fs::path& out,
                                const WriteOptions& options, Progress* progress) {
-  const Stopwatch watch;
   Progress& bar = or_silent(progress);
   WriteReport report;
 
@@ -144,7 +142,6 @@ WriteReport write_model_folder(const ModelSource& model, const FolderContents& c
   }
   stage.commit();
   bar.end();
-  report.seconds = watch.seconds();
   return report;
 }
 

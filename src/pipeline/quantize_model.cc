@@ -10,6 +10,7 @@
 #include <unordered_set>
 
 #include "base/staged_folder.h"
+#include "base/stopwatch.h"
 #include "format/hf_config.h"
 #include "model/model_source.h"
 #include "mxq/error.h"
@@ -125,6 +126,7 @@ void check_output(const std::filesystem::path& out, const WriteOptions& options)
 
 WriteReport quantize_model(const std::filesystem::path& path, const std::filesystem::path& out, const PlanFile& file,
                            const WriteOptions& options, Progress* progress) {
+  const Stopwatch watch;
   const auto opened = open_model(path);
   check_calibration(file.calibration, file.quantize);
   std::optional<Folded> folded;
@@ -199,11 +201,13 @@ WriteReport quantize_model(const std::filesystem::path& path, const std::filesys
     const std::string note = calibrated->quantizer.damping_note();
     if (!note.empty()) report.notes.push_back(note);
   }
+  report.seconds = watch.seconds();
   return report;
 }
 
 WriteReport dequantize_model(const std::filesystem::path& path, const std::filesystem::path& out, DType dtype,
                              const WriteOptions& options, Progress* progress) {
+  const Stopwatch watch;
   const auto model = open_model(path);
   FolderContents contents;
   for (const auto& tensor : model->tensors()) contents.tensors.push_back(plain_output(*model, tensor, dtype));
@@ -212,7 +216,9 @@ WriteReport dequantize_model(const std::filesystem::path& path, const std::files
     contents.files = {{"config.json", set_torch_dtype(config, torch_dtype(dtype), "config.json")}};
   }
   contents.key = fmt::format("dequantize {} {} {}", MXQ_VERSION, options.max_shard_bytes, dtype_name(dtype));
-  return write_model_folder(*model, contents, out, options, progress);
+  auto report = write_model_folder(*model, contents, out, options, progress);
+  report.seconds = watch.seconds();
+  return report;
 }
 
 WeightBytes weight_bytes(const std::filesystem::path& path) {

@@ -29,8 +29,10 @@ def frontier(results, model, text, styles, slug):
     uniform = sorted((run for run in runs if run.is_uniform), key=lambda run: run.bytes)
     planned = [run for run in runs if not run.is_uniform]
     if not planned or not uniform: return []
-    marks = [Line("uniform schemes", [run.bytes / MIB for run in uniform], [loss(run) for run in uniform], "#7F7F7F",
-                  hover_of(uniform, text), joined=False, marker="circle")]
+    marks = []
+    for method, of in by_method(run for run in runs if run.is_uniform).items():
+        marks.append(Line(method, [run.bytes / MIB for run in of], [loss(run) for run in of], hover=hover_of(of, text), joined=False,
+                          **styles[method]))
     best = []
     for run in uniform:
         if not best or loss(run) < loss(best[-1]): best.append(run)
@@ -41,7 +43,7 @@ def frontier(results, model, text, styles, slug):
                           width=2.4, **styles[method]))
     panel = Panel(marks, Axis("all weight files, MiB"), Axis(title, log=True))
     return [Chart(f"frontier-{slug}", f"The frontier: {model}", "Lower and further left is better; every checkpoint was written and "
-                  "scored. Dashed: the best uniform checkpoint within as many bytes.", [panel], height=460)]
+                  "scored. Points: one scheme for all matrices; dashed: the best of those within as many bytes. Lines: plans.", [panel], height=460)]
 
 
 def methods(results, model, text, styles, slug):
