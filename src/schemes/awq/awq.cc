@@ -80,29 +80,30 @@ std::vector<float> awq_scales(std::span<const AwqMatrix> matrices, std::span<con
 }
 
 void awq_clip(const AwqMatrix& matrix, std::span<const float> second_moments, float* weights) {
-  const auto [data, rows, cols] = matrix.weights;
+  const float* data = matrix.weights.data;
+  const int64_t rows = matrix.weights.rows, cols = matrix.weights.cols;
   check(matrix.weights, static_cast<size_t>(cols), second_moments.size());
   const int64_t size = matrix.scheme.group, per_row = (cols + size - 1) / size;
   std::vector<float> largest(static_cast<size_t>(rows * per_row));
   const auto for_groups = [&](const auto& body) {
-    parallel_for(rows, [&, columns = cols](int64_t r) {
+    parallel_for(rows, [&](int64_t r) {
       for (int64_t g = 0; g < per_row; ++g) {
-        body(r, g, r * columns + g * size, std::min(size, columns - g * size));
+        body(r, g, r * cols + g * size, std::min(size, cols - g * size));
       }
     });
   };
-  for_groups([&, from = data](int64_t r, int64_t g, int64_t first, int64_t n) {
+  for_groups([&](int64_t r, int64_t g, int64_t first, int64_t n) {
     for (int64_t i = first; i < first + n; ++i) {
-      largest[r * per_row + g] = std::max(largest[r * per_row + g], std::fabs(from[i]));
+      largest[r * per_row + g] = std::max(largest[r * per_row + g], std::fabs(data[i]));
     }
   });
   std::vector<float> clipped(static_cast<size_t>(rows * cols)), back(clipped.size()), products(clipped.size());
   std::vector<float> ratio(largest.size(), 1.0f);
   std::vector<double> least(largest.size(), INFINITY);
-  const auto clip = [&, from = data](auto ratio_of, float* to) {
+  const auto clip = [&](auto ratio_of, float* to) {
     for_groups([&](int64_t r, int64_t g, int64_t first, int64_t n) {
       const float limit = largest[r * per_row + g] * ratio_of(r * per_row + g);
-      for (int64_t i = first; i < first + n; ++i) to[i] = std::clamp(from[i], -limit, limit);
+      for (int64_t i = first; i < first + n; ++i) to[i] = std::clamp(data[i], -limit, limit);
     });
   };
   for (int step = 0; step < kClipSteps; ++step) {
@@ -113,12 +114,12 @@ void awq_clip(const AwqMatrix& matrix, std::span<const float> second_moments, fl
         quantize_matrix({clipped.data(), rows, cols}, matrix.scheme, {Fit::rtn, 1, Metadata::f32});
     dequantize_matrix(quantized.view(), back.data());
     for (size_t i = 0; i < back.size(); ++i) back[i] -= data[i];
-    for_row_chunks(rows, 64, [&, columns = cols](int64_t begin, int64_t end) {
-      for (int64_t first = 0; begin < end && first < columns; first += size) {
-        const int64_t n = std::min(size, columns - first);
-        matmul(end - begin, n, n, back.data() + begin * columns + first, columns,
-               second_moments.data() + first * columns + first, columns, products.data() + begin * columns + first,
-               columns);
+    for_row_chunks(rows, 64, [&](int64_t begin, int64_t end) {
+      for (int64_t first = 0; begin < end && first < cols; first += size) {
+        const int64_t n = std::min(size, cols - first);
+        matmul(end - begin, n, n, back.data() + begin * cols + first, cols,
+               second_moments.data() + first * cols + first, cols, products.data() + begin * cols + first,
+               cols);
       }
     });
     for_groups([&](int64_t r, int64_t g, int64_t first, int64_t n) {
