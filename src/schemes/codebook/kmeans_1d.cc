@@ -10,9 +10,9 @@ namespace {
 class Solver {
  public:
   Solver(std::span<const Bin> bins, int k)
-      : n_(static_cast<int32_t>(bins.size())), k_(std::min<int32_t>(k, n_)), sums_(bins.size() + 1) {
+      : bins_(bins), n_(static_cast<int32_t>(bins.size())), k_(std::min<int32_t>(k, n_)), sums_(bins.size() + 1) {
     for (size_t i = 0; i < bins.size(); ++i) {
-      sums_[i + 1] = {sums_[i].weight + bins[i].weight, sums_[i].sum + bins[i].sum, sums_[i].squares + bins[i].squares};
+      sums_[i + 1] = sum_of(sums_[i], bins[i]);
     }
     begins_.assign(static_cast<size_t>(k_), std::vector<int32_t>(bins.size() + 1));
     best_.resize(bins.size() + 1);
@@ -29,7 +29,9 @@ class Solver {
     int32_t end = n_;
     for (int32_t level = k_ - 1; level >= 0; --level) {
       const int32_t begin = level == 0 ? 0 : begins_[level][end];
-      means.push_back((sums_[end].sum - sums_[begin].sum) / (sums_[end].weight - sums_[begin].weight));
+      Bin run;  // summed anew: what is left of small weights in a difference of large sums may be nothing
+      for (int32_t i = begin; i < end; ++i) run = sum_of(run, bins_[static_cast<size_t>(i)]);
+      means.push_back(run.sum / run.weight);
       end = begin;
     }
     std::reverse(means.begin(), means.end());
@@ -37,9 +39,13 @@ class Solver {
   }
 
  private:
-  /// What the bins [begin, end) cost with one level.
+  static Bin sum_of(const Bin& a, const Bin& b) { return {a.weight + b.weight, a.sum + b.sum, a.squares + b.squares}; }
+
+  /// What the bins [begin, end) cost with one level, to the rounding of the sums over all: bins whose whole weight is
+  /// lost in that cost nothing.
   double cost(int32_t begin, int32_t end) const {
     const double weight = sums_[end].weight - sums_[begin].weight, sum = sums_[end].sum - sums_[begin].sum;
+    if (weight == 0) return 0;
     return sums_[end].squares - sums_[begin].squares - sum * sum / weight;
   }
 
@@ -62,6 +68,7 @@ class Solver {
     fill(end + 1, last, best, high, next);
   }
 
+  std::span<const Bin> bins_;
   int32_t n_, k_, level_ = 0;
   std::vector<Bin> sums_;                     // of the first i bins
   std::vector<double> best_;                  // of the first i bins, with as many runs as done

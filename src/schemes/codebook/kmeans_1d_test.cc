@@ -69,6 +69,19 @@ TEST(Kmeans1d, FindsTheBestOfAllPartitions) {
   }
 }
 
+/// A weight beside which all others vanish in double: whatever its place, levels are numbers in the values' range.
+TEST(Kmeans1d, OneWeightDwarfsAllOthers) {
+  for (const size_t heavy : {0, 7, 15}) {
+    std::vector<std::pair<double, double>> points;
+    for (size_t i = 0; i < 16; ++i) points.emplace_back(static_cast<double>(i), i == heavy ? 1e20 : 1.0);
+    const auto levels = kmeans_1d(bins_of(points), 4);
+    ASSERT_EQ(levels.size(), 4u) << heavy;
+    EXPECT_TRUE(std::is_sorted(levels.begin(), levels.end())) << heavy;
+    EXPECT_TRUE(std::all_of(levels.begin(), levels.end(), [](double x) { return x >= 0 && x <= 15; })) << heavy;
+    EXPECT_LE(cost(points, levels), 1e-15 * 1e20) << heavy << ": the heavy one is where a level is";
+  }
+}
+
 TEST(Kmeans1d, FewValues) {
   EXPECT_TRUE(kmeans_1d({}, 4).empty());
   const auto one = bins_of({{2.5, 3.0}});
