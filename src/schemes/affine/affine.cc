@@ -9,6 +9,7 @@
 #include "schemes/affine/fit_matrix.h"
 #include "schemes/affine/metadata.h"
 #include "schemes/gptq/affine_coding.h"
+#include "schemes/part_bytes.h"
 
 namespace mxq {
 
@@ -42,10 +43,9 @@ void AffineFamily::check(const Scheme& scheme, int axis, Metadata, const char* o
 }
 
 std::vector<PartSpec> AffineFamily::parts(const QuantizedLayout& layout) const {
-  constexpr int64_t kWord = 4;
   const int64_t bytes = layout.axis == 1 ? layout.rows * layout.code_row_bytes()
                                          : packed_bytes(layout.rows * layout.cols, layout.scheme.bits);
-  const int64_t groups = layout.groups(), padded = (bytes + kWord - 1) / kWord * kWord;
+  const int64_t groups = layout.groups(), padded = padded_to_words(bytes);
   if (layout.metadata == Metadata::q8) {
     const int64_t steps = (groups + kGroupsPerStep - 1) / kGroupsPerStep;
     return {{"codes", DType::u8, padded},

@@ -1,6 +1,5 @@
 // Dequantizing of the affine family.
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 #include "base/bitpack.h"
@@ -8,6 +7,7 @@
 #include "base/parallel.h"
 #include "kernels/dequantize.h"
 #include "schemes/affine/affine.h"
+#include "schemes/part_bytes.h"
 
 namespace mxq::affine {
 
@@ -26,13 +26,6 @@ struct Input {
   std::span<const std::byte> codes, scales, zeros, scale_steps, zero_steps;
 };
 
-template <typename Value>
-Value get(std::span<const std::byte> bytes, int64_t index) {
-  Value value;
-  std::memcpy(&value, bytes.data() + index * static_cast<int64_t>(sizeof value), sizeof value);
-  return value;
-}
-
 struct GroupValues {
   float scale, zero;
 };
@@ -41,15 +34,16 @@ GroupValues group_values(const Input& matrix, int64_t group) {
   switch (matrix.layout.metadata) {
     case Metadata::q8: {
       const float middle = 0.5f * static_cast<float>((1 << matrix.layout.scheme.bits) - 1);
-      const float scale_step = f32_from_f16(get<uint16_t>(matrix.scale_steps, group / kGroupsPerStep));
-      const float zero_step = f32_from_f16(get<uint16_t>(matrix.zero_steps, group / kGroupsPerStep));
-      return {static_cast<float>(get<uint8_t>(matrix.scales, group)) * scale_step,
-              middle - zero_step * static_cast<float>(get<int8_t>(matrix.zeros, group))};
+      const float scale_step = f32_from_f16(get_value<uint16_t>(matrix.scale_steps, group / kGroupsPerStep));
+      const float zero_step = f32_from_f16(get_value<uint16_t>(matrix.zero_steps, group / kGroupsPerStep));
+      return {static_cast<float>(get_value<uint8_t>(matrix.scales, group)) * scale_step,
+              middle - zero_step * static_cast<float>(get_value<int8_t>(matrix.zeros, group))};
     }
     case Metadata::f16:
-      return {f32_from_f16(get<uint16_t>(matrix.scales, group)), f32_from_f16(get<uint16_t>(matrix.zeros, group))};
+      return {f32_from_f16(get_value<uint16_t>(matrix.scales, group)),
+              f32_from_f16(get_value<uint16_t>(matrix.zeros, group))};
     case Metadata::f32:
-      return {get<float>(matrix.scales, group), get<float>(matrix.zeros, group)};
+      return {get_value<float>(matrix.scales, group), get_value<float>(matrix.zeros, group)};
   }
   return {};
 }

@@ -10,6 +10,7 @@
 #include "base/parallel.h"
 #include "mxq/error.h"
 #include "schemes/blockwise/double_quantization.h"
+#include "schemes/part_bytes.h"
 
 namespace mxq {
 
@@ -56,13 +57,6 @@ int64_t block_count(const QuantizedLayout& layout) {
   return size / group + (size % group != 0);
 }
 
-template <typename Value>
-Value get(std::span<const std::byte> bytes, int64_t index) {
-  Value value;
-  std::memcpy(&value, bytes.data() + index * static_cast<int64_t>(sizeof value), sizeof value);
-  return value;
-}
-
 void put(std::span<std::byte> bytes, std::span<const float> values) {
   std::memcpy(bytes.data(), values.data(), values.size_bytes());
 }
@@ -101,14 +95,13 @@ void BlockwiseFamily::check(const Scheme& scheme, int axis, Metadata metadata, c
 }
 
 std::vector<PartSpec> BlockwiseFamily::parts(const QuantizedLayout& layout) const {
-  constexpr int64_t kWord = 4;
   const int64_t blocks = block_count(layout), codes = (layout.rows * layout.cols + 1) / 2;
-  const auto padded = [](int64_t bytes) { return (bytes + kWord - 1) / kWord * kWord; };
-  if (layout.metadata == Metadata::f32) return {{"absmax", DType::f32, blocks}, {"codes", DType::u8, padded(codes)}};
+  if (layout.metadata == Metadata::f32)
+    return {{"absmax", DType::f32, blocks}, {"codes", DType::u8, padded_to_words(codes)}};
   return {{"offset", DType::f32, 1},
           {"nested_absmax", DType::f32, (blocks + kNestedBlock - 1) / kNestedBlock},
           {"absmax", DType::u8, blocks},
-          {"codes", DType::u8, padded(blocks + codes) - blocks}};
+          {"codes", DType::u8, padded_to_words(blocks + codes) - blocks}};
 }
 
 void BlockwiseFamily::quantize(MatrixView matrix, const QuantizeOptions&, QuantizedMatrix& out) const {
@@ -157,11 +150,11 @@ void BlockwiseFamily::dequantize_rows(const QuantizedView& matrix, int64_t first
   const QuantizedLayout& layout = matrix.layout;
   const int64_t group = layout.scheme.group, cols = layout.cols;
   const auto codes = matrix.part("codes"), absmax = matrix.part("absmax"), nested = matrix.part("nested_absmax");
-  const float offset = layout.metadata == Metadata::q8 ? get<float>(matrix.part("offset"), 0) : 0;
+  const float offset = layout.metadata == Metadata::q8 ? get_value<float>(matrix.part("offset"), 0) : 0;
   const auto map = dynamic_map();
   const auto largest = [&](int64_t block) {
-    if (layout.metadata == Metadata::f32) return get<float>(absmax, block);
-    return map[get<uint8_t>(absmax, block)] * get<float>(nested, block / kNestedBlock) + offset;
+    if (layout.metadata == Metadata::f32) return get_value<float>(absmax, block);
+    return map[get_value<uint8_t>(absmax, block)] * get_value<float>(nested, block / kNestedBlock) + offset;
   };
   std::array<std::array<float, 2>, 256> pairs;  // both values of a byte
   for (size_t byte = 0; byte < pairs.size(); ++byte) pairs[byte] = {values_[byte >> 4], values_[byte & 15]};

@@ -14,24 +14,9 @@
 #include "schemes/codebook/coding.h"
 #include "schemes/codebook/lloyd_max.h"
 #include "schemes/codebook/scales.h"
+#include "schemes/part_bytes.h"
 
 namespace mxq::codebook {
-
-namespace {
-
-template <typename Value>
-Value get(std::span<const std::byte> bytes, int64_t index) {
-  Value value;
-  std::memcpy(&value, bytes.data() + index * static_cast<int64_t>(sizeof value), sizeof value);
-  return value;
-}
-
-int64_t padded(int64_t bytes) {
-  constexpr int64_t kWord = 4;
-  return (bytes + kWord - 1) / kWord * kWord;
-}
-
-}  // namespace
 
 CodebookFamily::CodebookFamily(std::string_view name, std::string_view prefix, bool stores_levels)
     : name_(name), prefix_(prefix), stores_levels_(stores_levels) {
@@ -61,10 +46,10 @@ std::vector<PartSpec> CodebookFamily::parts(const QuantizedLayout& layout) const
   if (layout.metadata == Metadata::f16) parts.push_back({"scales", DType::f16, groups});
   if (layout.metadata == Metadata::q8) {
     parts.push_back({"scale_steps", DType::f16, (groups + kGroupsPerStep - 1) / kGroupsPerStep});
-    parts.push_back({"codes", DType::u8, padded(codes + groups) - groups});
+    parts.push_back({"codes", DType::u8, padded_to_words(codes + groups) - groups});
     parts.push_back({"scales", DType::u8, groups});
   } else {
-    parts.push_back({"codes", DType::u8, padded(codes)});
+    parts.push_back({"codes", DType::u8, padded_to_words(codes)});
   }
   return parts;
 }
@@ -129,7 +114,8 @@ void CodebookFamily::dequantize_rows(const QuantizedView& matrix, int64_t first_
   std::array<float, kMostLevels> table{};
   if (stores_levels_) {
     const auto stored = matrix.part("levels");
-    for (int64_t i = 0; i < int64_t{1} << layout.scheme.bits; ++i) table[i] = f32_from_f16(get<uint16_t>(stored, i));
+    for (int64_t i = 0; i < int64_t{1} << layout.scheme.bits; ++i)
+      table[i] = f32_from_f16(get_value<uint16_t>(stored, i));
   } else {
     const auto& levels = lloyd_max_levels(layout.scheme.bits);
     std::copy(levels.begin(), levels.end(), table.begin());
@@ -137,11 +123,12 @@ void CodebookFamily::dequantize_rows(const QuantizedView& matrix, int64_t first_
   const auto scale_of = [&](int64_t j) {
     switch (layout.metadata) {
       case Metadata::q8:
-        return f32_from_f16(get<uint16_t>(steps, j / kGroupsPerStep)) * static_cast<float>(get<uint8_t>(scales, j));
+        return f32_from_f16(get_value<uint16_t>(steps, j / kGroupsPerStep)) *
+               static_cast<float>(get_value<uint8_t>(scales, j));
       case Metadata::f16:
-        return f32_from_f16(get<uint16_t>(scales, j));
+        return f32_from_f16(get_value<uint16_t>(scales, j));
       case Metadata::f32:
-        return get<float>(scales, j);
+        return get_value<float>(scales, j);
     }
     return 0.0f;
   };

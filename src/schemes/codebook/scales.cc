@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "base/half.h"
 #include "base/parallel.h"
 #include "schemes/affine/metadata.h"
+#include "schemes/part_bytes.h"
 
 namespace mxq::codebook {
 
@@ -23,11 +23,6 @@ constexpr int kRounds = 6;
 
 float as_float(double value) {
   return static_cast<float>(std::min(value, double{std::numeric_limits<float>::max()}));
-}
-
-template <typename Value>
-void put(std::span<std::byte> bytes, int64_t index, Value value) {
-  std::memcpy(bytes.data() + index * static_cast<int64_t>(sizeof value), &value, sizeof value);
 }
 
 /// body(block, its data loaded) for the matrix's blocks of kGroupsPerStep groups, in parallel.
@@ -178,24 +173,24 @@ void StoredScales::settle_steps(MatrixView matrix, const TileLevels& levels, std
     const auto own = scales.subspan(static_cast<size_t>(block.first_group), static_cast<size_t>(block.groups));
     const float step = f32_from_f16(choose_step(block, own, fitter));
     const uint16_t half = headroom == 1 ? f16_from_f32(step) : affine::half_at_least(headroom * step);
-    put(scale_steps_, block.index, half);
+    put_value(scale_steps_, block.index, half);
     steps_[static_cast<size_t>(block.index)] = f32_from_f16(half);
   });
 }
 
 float StoredScales::store(int64_t group, float scale) const {
   if (metadata_ == Metadata::f32) {
-    put(scales_, group, scale);
+    put_value(scales_, group, scale);
     return scale;
   }
   if (metadata_ == Metadata::f16) {
     const uint16_t half = f16_from_f32(std::min(scale, kLargestHalf));
-    put(scales_, group, half);
+    put_value(scales_, group, half);
     return f32_from_f16(half);
   }
   const float step = steps_[static_cast<size_t>(group / kGroupsPerStep)];
   const auto code = static_cast<uint8_t>(step > 0 ? std::min(std::nearbyint(scale / step), 255.0f) : 0);
-  put(scales_, group, code);
+  put_value(scales_, group, code);
   return step * static_cast<float>(code);
 }
 
