@@ -42,6 +42,13 @@ std::vector<float> scales_of(std::span<const float> magnitudes, double exponent)
   return scales;
 }
 
+/// That of the power of two next below the largest magnitude.
+int unit_exponent(MatrixView matrix) {
+  float largest = 0;
+  for (int64_t i = 0; i < matrix.size(); ++i) largest = std::max(largest, std::fabs(matrix.data[i]));
+  return largest > 0 && std::isfinite(largest) ? std::ilogb(largest) : 0;
+}
+
 double scaled_error(const AwqMatrix& matrix, std::span<const float> scales, std::span<const float> scaled_moments,
                     Metadata metadata) {
   const int64_t cols = matrix.weights.cols;
@@ -58,6 +65,12 @@ double scaled_error(const AwqMatrix& matrix, std::span<const float> scales, std:
 std::vector<float> awq_scales(std::span<const AwqMatrix> matrices, std::span<const float> mean_magnitudes,
                               std::span<const float> second_moments, Metadata metadata) {
   const auto cols = static_cast<int64_t>(mean_magnitudes.size());
+  for (size_t k = 0; k < mean_magnitudes.size(); ++k) {
+    if (!std::isfinite(mean_magnitudes[k])) {
+      throw Error(ErrorCode::not_finite, "scale channels by activations",
+                  fmt::format("a mean magnitude of {} at column {}", mean_magnitudes[k], k), "finite activations");
+    }
+  }
   std::vector<float> best(mean_magnitudes.size(), 1.0f), moments(second_moments.size());
   double least = INFINITY;
   for (int step = 0; step < kScaleSteps; ++step) {
@@ -80,9 +93,12 @@ std::vector<float> awq_scales(std::span<const AwqMatrix> matrices, std::span<con
 }
 
 void awq_clip(const AwqMatrix& matrix, std::span<const float> second_moments, float* weights) {
-  const float* data = matrix.weights.data;
   const int64_t rows = matrix.weights.rows, cols = matrix.weights.cols;
   check(matrix.weights, static_cast<size_t>(cols), second_moments.size());
+  // By a power of two, so that nothing is rounded: rtn's arithmetic, which is hqq's, tells no ranges below 1e-4 apart.
+  const int exponent = unit_exponent(matrix.weights);
+  std::vector<float> data(matrix.weights.data, matrix.weights.data + matrix.weights.size());
+  for (float& w : data) w = std::ldexp(w, -exponent);
   const int64_t size = matrix.scheme.group, per_row = (cols + size - 1) / size;
   std::vector<float> largest(static_cast<size_t>(rows * per_row));
   const auto for_groups = [&](const auto& body) {
@@ -118,8 +134,7 @@ void awq_clip(const AwqMatrix& matrix, std::span<const float> second_moments, fl
       for (int64_t first = 0; begin < end && first < cols; first += size) {
         const int64_t n = std::min(size, cols - first);
         matmul(end - begin, n, n, back.data() + begin * cols + first, cols,
-               second_moments.data() + first * cols + first, cols, products.data() + begin * cols + first,
-               cols);
+               second_moments.data() + first * cols + first, cols, products.data() + begin * cols + first, cols);
       }
     });
     for_groups([&](int64_t r, int64_t g, int64_t first, int64_t n) {
@@ -131,6 +146,7 @@ void awq_clip(const AwqMatrix& matrix, std::span<const float> second_moments, fl
     });
   }
   clip([&](int64_t group) { return ratio[group]; }, weights);
+  for (int64_t i = 0; i < rows * cols; ++i) weights[i] = std::ldexp(weights[i], exponent);
 }
 
 }  // namespace mxq

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "expect_error.h"
+#include "schemes/gptq/gptq.h"
 #include "schemes/gptq/test_matrices.h"
 
 namespace mxq {
@@ -25,12 +26,11 @@ struct Inputs {
   std::vector<float> moments, magnitudes;
 };
 
-/// Rounding to nearest of groups with minimum and maximum, as quantize_matrix does it with fp32 metadata.
-std::vector<double> rounded(const std::vector<double>& w, int64_t rows, const Scheme& scheme) {
+/// Rounding to nearest of groups with minimum and maximum, as quantize_matrix does it.
+std::vector<double> rounded(const std::vector<double>& w, int64_t rows, const Scheme& scheme, Metadata metadata) {
   const std::vector<float> floats(w.begin(), w.end());
   std::vector<float> back(floats.size());
-  dequantize_matrix(quantize_matrix({floats.data(), rows, kCols}, scheme, {Fit::rtn, 1, Metadata::f32}).view(),
-                    back.data());
+  dequantize_matrix(quantize_matrix({floats.data(), rows, kCols}, scheme, {Fit::rtn, 1, metadata}).view(), back.data());
   return {back.begin(), back.end()};
 }
 
@@ -54,7 +54,7 @@ TEST(Awq, ScalesAreTheBestOfThoseTried) {
     for (const AwqMatrix& m : matrices) {
       std::vector<double> w(m.weights.data, m.weights.data + m.weights.size());
       for (size_t i = 0; i < w.size(); ++i) w[i] *= s[i % kCols];
-      auto back = rounded(w, m.weights.rows, m.scheme);
+      auto back = rounded(w, m.weights.rows, m.scheme, Metadata::f32);
       for (size_t i = 0; i < w.size(); ++i) back[i] = (back[i] - w[i]) / s[i % kCols];
       for (int64_t r = 0; r < m.weights.rows; ++r) {
         sum += loss({back.begin() + r * kCols, back.begin() + (r + 1) * kCols}, x.moments, 0, kCols);
@@ -92,7 +92,7 @@ TEST(Awq, ClipsAreTheBestOfThoseTried) {
         const auto error_of = [&](const auto& weight) {
           std::vector<double> w(m.data.begin(), m.data.end());
           for (int64_t i = 0; i < n; ++i) w[r * kCols + first + i] = weight(i);
-          const auto back = rounded(w, m.rows, scheme);
+          const auto back = rounded(w, m.rows, scheme, Metadata::f32);
           std::vector<double> d(static_cast<size_t>(n));
           for (int64_t i = 0; i < n; ++i) d[i] = back[r * kCols + first + i] - m.data[r * kCols + first + i];
           return loss(d, x.moments, first, n);
@@ -113,6 +113,26 @@ TEST(Awq, ClipsAreTheBestOfThoseTried) {
     }
     EXPECT_GT(cut, 5) << scheme.name();
   }
+}
+
+/// Groups whose whole range is below what hqq's arithmetic (rtn with fp32 metadata) tells apart are clipped as well as
+/// large ones.
+TEST(Awq, SmallWeightsAreClippedAsWell) {
+  std::mt19937 random(kSeed);
+  const Inputs x(random);
+  Matrix m = gaussian(20, kCols, random);
+  for (size_t i = 0; i < m.data.size(); i += 37) m.data[i] *= 4;
+  double lost[2];
+  for (const bool small : {false, true}) {
+    const float factor = small ? 0x1p-16f : 1;
+    std::vector<float> weights(m.data), clipped(m.data.size());
+    for (float& w : weights) w *= factor;
+    const MatrixView view{weights.data(), m.rows, kCols};
+    awq_clip({view, {3, 32}}, x.moments, clipped.data());
+    const auto quantized = quantize_matrix({clipped.data(), m.rows, kCols}, {3, 32}, {Fit::rtn, 1, Metadata::f16});
+    lost[small] = output_error(view, quantized.view(), x.moments) / (double{factor} * factor);
+  }
+  EXPECT_NEAR(lost[1], lost[0], 0.02 * lost[0]) << "seed " << kSeed;
 }
 
 TEST(Awq, DeadChannelsAndOtherFamilies) {
