@@ -7,6 +7,7 @@
 
 #include "mxq/allocate.h"
 #include "mxq/matrix_selection.h"
+#include "mxq/scheme.h"
 
 namespace mxq {
 
@@ -25,7 +26,7 @@ struct Budget {
   int64_t reserve = 0;
 };
 
-/// "3.25" or "b3g64". Throws Error(usage) for anything else, also for bits outside (0, 32].
+/// "3.25" or the name of any scheme, "b3g64". Throws Error(usage) for anything else, also for bits outside (0, 32].
 Budget parse_bits_budget(const std::string& text);
 
 /// What a model needs beside its quantized matrices.
@@ -35,8 +36,9 @@ struct ModelBytes {
   int64_t kv_per_token = 0;  // K and V in fp16, all layers
   int64_t max_context = 0;   // of the model's configuration; 0: unknown
 };
-/// `planned` as in MeasureOptions. Reads no weights.
-ModelBytes model_bytes(const std::filesystem::path& model, const MatrixSelection& planned = {});
+/// `planned` as in MeasureOptions. Fit::awq folds scales into norms and matrices, which are then stored in fp32. Reads
+/// no weights.
+ModelBytes model_bytes(const std::filesystem::path& model, const MatrixSelection& planned = {}, Fit fit = Fit::mse);
 
 /// Bytes left for the matrices. Throws Error(infeasible) naming the smallest reachable size and its parts where a size
 /// or vram budget is below it, Error(unsupported) for vram where the model has no config.

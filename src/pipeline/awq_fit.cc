@@ -27,6 +27,35 @@ std::vector<float> inverses(const std::vector<float>& scales) {
   return result;
 }
 
+/// A tensor of a layer.
+std::string layer_tensor(int64_t layer, std::string_view module, std::string_view part = "weight") {
+  return fmt::format("{}.{}", decoder_matrix(layer, module), part);
+}
+
+/// The tensors whose rows are divided by the scales of an input; empty: there is no place for them.
+std::vector<std::string> places_before(const ModelSource& model, int64_t layer, LayerInput input) {
+  const auto rows_of = [&](std::string_view module) {
+    std::vector<std::string> names{layer_tensor(layer, module)};
+    const std::string bias = layer_tensor(layer, module, "bias");
+    if (model.find(bias) != nullptr) names.push_back(bias);
+    return names;
+  };
+  switch (input) {
+    case LayerInput::attention:
+      return {layer_tensor(layer, "input_layernorm")};
+    case LayerInput::heads: {
+      // Query heads that share a value head would need the same scales.
+      const bool grouped = model.config()->num_key_value_heads != model.config()->num_attention_heads;
+      return grouped ? std::vector<std::string>() : rows_of("self_attn.v_proj");
+    }
+    case LayerInput::feed_forward:
+      return {layer_tensor(layer, "post_attention_layernorm")};
+    case LayerInput::gated:
+      return rows_of("mlp.up_proj");
+  }
+  return {};
+}
+
 class LayerFit {
  public:
   LayerFit(const ModelSource& model, int64_t layer, const std::array<Inputs, kLayerInputs>& inputs,
@@ -41,35 +70,10 @@ class LayerFit {
   }
 
  private:
-  std::string tensor(std::string_view module, std::string_view part = "weight") const {
-    return fmt::format("{}.{}", decoder_matrix(layer_, module), part);
-  }
-
-  /// The tensors whose rows are divided by the scales of an input; empty: there is no place for them.
-  std::vector<std::string> before(LayerInput input) const {
-    const auto rows_of = [&](std::string_view module) {
-      std::vector<std::string> names{tensor(module)};
-      if (model_.find(tensor(module, "bias")) != nullptr) names.push_back(tensor(module, "bias"));
-      return names;
-    };
-    switch (input) {
-      case LayerInput::attention:
-        return {tensor("input_layernorm")};
-      case LayerInput::heads: {
-        // Query heads that share a value head would need the same scales.
-        const bool grouped = model_.config()->num_key_value_heads != model_.config()->num_attention_heads;
-        return grouped ? std::vector<std::string>() : rows_of("self_attn.v_proj");
-      }
-      case LayerInput::feed_forward:
-        return {tensor("post_attention_layernorm")};
-      case LayerInput::gated:
-        return rows_of("mlp.up_proj");
-    }
-    return {};
-  }
+  std::string tensor(std::string_view module) const { return layer_tensor(layer_, module); }
 
   void scale(LayerInput input) {
-    const auto names = before(input);
+    const auto names = places_before(model_, layer_, input);
     std::vector<std::vector<float>> weights;
     std::vector<AwqMatrix> matrices;
     for (const auto module : modules_of(input)) {
@@ -128,6 +132,24 @@ class LayerFit {
 };
 
 }  // namespace
+
+std::map<std::string, Fold> awq_places(const ModelSource& model) {
+  std::map<std::string, Fold> places;
+  if (!model.config()) return places;
+  const auto add = [&](const std::string& name) {
+    if (model.find(name) != nullptr) places[name];
+  };
+  for (int64_t layer = 0; layer < model.config()->num_hidden_layers; ++layer) {
+    for (int i = 0; i < kLayerInputs; ++i) {
+      const auto input = static_cast<LayerInput>(i);
+      const auto names = places_before(model, layer, input);
+      for (const auto& name : names) add(name);
+      if (names.empty()) continue;
+      for (const auto module : modules_of(input)) add(layer_tensor(layer, module));
+    }
+  }
+  return places;
+}
 
 AwqFit fit_awq(const ModelSource& model, Decoder& decoder, const TokenSequences& sequences,
                const std::unordered_map<std::string, Scheme>& schemes, const QuantizeOptions& options) {

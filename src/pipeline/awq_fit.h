@@ -19,6 +19,9 @@ struct AwqFit {
   std::unordered_map<std::string, QuantizedMatrix> matrices;
 };
 
+/// Every tensor that fit_awq() may fold factors into, without any: what is stored of them.
+std::map<std::string, Fold> awq_places(const ModelSource& model);
+
 /// Layer by layer on the inputs of the unquantized model, as AutoAWQ: first the scales of all inputs of a layer (q, k,
 /// v into the norm before them, o into v's rows where heads are not grouped, gate and up into their norm, down into
 /// up's rows), then the clips, of all but q and k. `schemes`: what to quantize, by tensor name. In memory: the

@@ -2,13 +2,16 @@
 
 #include <fmt/format.h>
 
+#include <cctype>
 #include <cmath>
+#include <optional>
 
 #include "format/safetensors_writer.h"
 #include "model/model_source.h"
 #include "mxq/error.h"
 #include "mxq/scheme.h"
 #include "mxq/text.h"
+#include "pipeline/awq_fit.h"
 #include "pipeline/checkpoint_writer.h"
 #include "pipeline/select_matrices.h"
 
@@ -32,12 +35,12 @@ int64_t left_for_matrices(const char* flag, int64_t given, int64_t rest, const s
 
 Budget parse_bits_budget(const std::string& text) {
   Budget budget;
-  if (text.starts_with('b')) {
+  const auto bits = parse_double(text);
+  if (!bits && !text.empty() && std::isalpha(static_cast<unsigned char>(text.front())) != 0) {
     budget.kind = Budget::Kind::scheme;
     budget.scheme = parse_scheme(text).name();
     return budget;
   }
-  const auto bits = parse_double(text);
   if (!bits || *bits <= 0 || *bits > 32) {
     throw Error(ErrorCode::usage, "--bits", fmt::format("'{}'", text),
                 "bits a weight between 0 and 32, or a scheme's name such as b3g64");
@@ -46,15 +49,18 @@ Budget parse_bits_budget(const std::string& text) {
   return budget;
 }
 
-ModelBytes model_bytes(const std::filesystem::path& path, const MatrixSelection& planned) {
-  const auto model = open_model(path);
-  const auto matrices = select_matrices(*model, planned);
+ModelBytes model_bytes(const std::filesystem::path& path, const MatrixSelection& planned, Fit fit) {
+  const auto opened = open_model(path);
+  std::optional<FoldedSource> folded;
+  if (fit == Fit::awq) folded.emplace(*opened, awq_places(*opened));
+  const ModelSource& model = folded ? *folded : *opened;
+  const auto matrices = select_matrices(model, planned);
   ModelBytes bytes;
-  for (const auto& kept : kept_tensors(*model, matrices)) {
+  for (const auto& kept : kept_tensors(model, matrices)) {
     for (const auto& spec : kept.specs()) bytes.plain += spec.bytes();
   }
-  bytes.headers = header_bound(*model, matrices);
-  const auto& config = model->config();
+  bytes.headers = header_bound(model, matrices);
+  const auto& config = model.config();
   if (config) {
     bytes.kv_per_token = kv_cache_bytes(*config, 1);
     bytes.max_context = config->max_position_embeddings;
