@@ -2,7 +2,7 @@
 PRESET ?= release
 BUILD := build/$(PRESET)
 
-.PHONY: demo test build setup test-integration test-asan test-tsan fuzz bench results install format clean
+.PHONY: demo test build setup test-integration test-asan test-tsan fuzz bench results quality install format clean
 
 demo: build setup-model          ## fit SmolLM2-135M into 3.25 bits a weight and show what came out
 	scripts/demo.sh $(BUILD)/mxq
@@ -47,6 +47,10 @@ bench: setup-model               ## side by side with the real packages; prints 
 results: build                   ## docs/results.md and docs/img, from examples/results.toml (an hour on two cores)
 	scripts/setup.sh --peers --report
 	scripts/results.sh $(BUILD)/mxq
+
+quality: build                   ## the figures of docs/quality.md and its pictures (some hours; WINDOWS=16 PARTS=headline for a part)
+	scripts/setup.sh --peers --report --sinq
+	scripts/quality.sh $(BUILD)/mxq
 
 install: build
 	cmake --install $(BUILD)

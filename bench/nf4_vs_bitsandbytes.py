@@ -6,7 +6,7 @@
 Quantizing and dequantizing with double quantization in blocks of 64, as GiB/s of fp32 weights, and the ratio to the package;
 squared errors must be equal. Needs torch, bitsandbytes, numpy, gguf.
 """
-import argparse, json, subprocess, tempfile, time
+import argparse, json, subprocess, sys, tempfile, time
 
 import torch
 from bitsandbytes import functional
@@ -53,6 +53,7 @@ def main():
         there, back, squared = package(matrices, kind, a.repeat)
         print(f'| {kind}g64 | {gib / mine["seconds"]:.2f} | {gib / there:.2f} | {there / mine["seconds"]:.1f} | {gib / mine["back"]:.2f} | '
               f'{gib / back:.2f} | {back / mine["back"]:.1f} | {mine["squared_error"] / squared:.9f} |')
+        if abs(mine['squared_error'] / squared - 1) > 1e-6: sys.exit(f'{kind}g64: the squared errors differ')
 
 
 if __name__ == '__main__':

@@ -63,7 +63,7 @@ def main():
             (folder / 'plan.json').write_text(json.dumps(template))
             run(o.mxq, 'quantize', o.model, '--plan', folder / 'plan.json', '-o', folder / 'out', '--overwrite', '--quiet')
             measured = json.loads(run(o.mxq, 'eval', folder / 'out', '--against', o.model, '--text', o.text, '--window', 512,
-                                      '--stride', 512, '--tokens', 512 * o.windows, '--compute', 'bf16', '--json', '--quiet'))
+                                      '--stride', 512, '--tokens', 512 * o.windows, '--compute', 'auto', '--json', '--quiet'))
             predicted = sum(sensitivity[n] * errors[n][s][2] ** 2 for n, s in schemes.items())
             rows.append({'predicted': predicted, 'measured': measured['kl']['mean'], 'bytes': template['bytes'], 'schemes': schemes})
             print(f'{number + 1:3} predicted {predicted:.4f} measured {rows[-1]["measured"]:.4f}', flush=True)

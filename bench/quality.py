@@ -50,7 +50,7 @@ class Bench:
 
     def evaluate(self, checkpoint):
         return self.run(self.o.mxq, 'eval', checkpoint, '--against', self.o.model, '--text', self.folder / 'scored.txt',
-                        '--window', 512, '--stride', 512, '--tokens', 512 * self.o.windows, '--compute', 'bf16', '--json',
+                        '--window', 512, '--stride', 512, '--tokens', 512 * self.o.windows, '--compute', 'auto', '--json',
                         '--quiet')
 
     def row(self, *flags):

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Draws the pictures of docs/quality.md from what quality.py, predicted_kl.py and `mxq measure --sensitivity` wrote.
 
-  quality_plots.py OUT --results results.json [--plans plans.json] [--errors errors.csv]
+  quality_plots.py OUT --results results.json [--windows 64] [--plans plans.json] [--errors errors.csv]
 
-OUT/frontier.svg (divergence against size), OUT/predicted.svg (predicted against measured divergence of random plans),
+`make quality` runs it. OUT/frontier.svg (divergence against size), OUT/predicted.svg (predicted against measured divergence of random plans),
 OUT/sensitivity.svg (what a b3g64 probe of each matrix costs). Needs matplotlib.
 """
 import argparse, csv, json, math, pathlib
@@ -31,25 +31,29 @@ def series_of(flags):
     if has('--uniform', '--fit mse', '--normalize none'): return 'uniform mse'
     if has('--uniform', '--fit mse', '--normalize rotation'): return 'uniform mse, rotation'
     if has('--uniform', '--fit gptq', '--normalize rotation'): return 'uniform gptq, rotation'
+    if has('--uniform', '--fit sinq'): return 'uniform sinq'
+    if has('--uniform', '--fit rtn'): return 'uniform rtn'
+    for objective in ('f2', 'f', 'rel'):
+        if has(f'--objective {objective} ', '--fit mse', '--normalize none'): return f'{objective}, mse'
+    if has('--objective kl', '--fit mse', '--normalize columns'): return 'kl, mse, columns'
     if has('--objective kl', '--fit mse', '--normalize rotation'): return 'kl, mse, rotation'
     if has('--objective kl', '--fit mse', '--normalize none'): return 'kl, mse'
     if flags.startswith('--bits') and '--objective' not in flags and '--fit' not in flags: return 'default: kl, gptq, rotation'
     return None
 
 
-STYLE = {'uniform hqq': ('#888888', 's', '--'), 'uniform mse': ('#b07aa1', 'D', '--'), 'uniform mse, rotation': ('#76b7b2', 'v', '--'),
+STYLE = {'uniform rtn': ('#cccccc', 'x', ':'), 'uniform hqq': ('#888888', 's', '--'), 'uniform sinq': ('#9c755f', 'P', '--'),
+         'f, mse': ('#edc948', '<', '-.'), 'f2, mse': ('#ff9da7', '>', '-.'), 'rel, mse': ('#bab0ac', 'h', '-.'),
+         'kl, mse, columns': ('#8cd17d', 'o', '-'), 'uniform mse': ('#b07aa1', 'D', '--'), 'uniform mse, rotation': ('#76b7b2', 'v', '--'),
          'uniform gptq, rotation': ('#f28e2b', '^', '--'), 'kl, mse': ('#59a14f', 'o', '-'),
          'kl, mse, rotation': ('#4e79a7', 'o', '-'), 'default: kl, gptq, rotation': ('#e15759', 'o', '-')}
 
 
-WINDOWS = 16  # of the rows that are drawn: quality.py's tables of all budgets and schemes
-
-
-def frontier(results, path):
+def frontier(results, path, drawn):
     lines = {}
     for key, row in json.loads(results.read_text()).items():
         flags, windows = key.rsplit(' @', 1)
-        if int(windows) == WINDOWS and 'bits' in row and (name := series_of(flags)): lines.setdefault(name, {})[row['bits']] = row['kl']
+        if int(windows) == drawn and 'bits' in row and (name := series_of(flags)): lines.setdefault(name, {})[row['bits']] = row['kl']
     figure, axes = plt.subplots()
     for name, (color, marker, line) in STYLE.items():
         # Of uniform schemes the lower envelope: nobody takes b3g32 where b4g128 is as small and better.
@@ -102,9 +106,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('out', type=pathlib.Path)
     for name in ('results', 'plans', 'errors'): parser.add_argument('--' + name, type=pathlib.Path)
+    parser.add_argument('--windows', type=int, default=64, help='of the rows that are drawn')
     o = parser.parse_args()
     o.out.mkdir(parents=True, exist_ok=True)
-    if o.results: frontier(o.results, o.out / 'frontier.svg')
+    if o.results: frontier(o.results, o.out / 'frontier.svg', o.windows)
     if o.plans: predicted(o.plans, o.out / 'predicted.svg')
     if o.errors: sensitivity(o.errors, o.out / 'sensitivity.svg')
 

@@ -1,23 +1,37 @@
 #!/usr/bin/env python3
-"""quantize_smollm2.py MXQ MODEL: wall time and peak memory of one whole `mxq quantize --bits 3.25`, nothing cached."""
+"""quantize_smollm2.py MXQ MODEL: wall time and peak memory of whole jobs on SmolLM2-135M, nothing cached.
+
+The paper's schemes with no forward pass (the streaming path), `mxq measure --sensitivity` (objective kl), and
+`mxq quantize --bits 3.5` with all defaults; beside each what it is allowed to take on two cores.
+"""
 import json
-import resource
+import os
 import subprocess
 import sys
 import tempfile
 import time
 
+JOBS = [
+    ("weights alone, 12 schemes", ["quantize", "--bits", "3.25", "--objective", "rel", "--schemes", "paper", "--normalize", "none"], 30, 600),
+    ("objective kl, fit mse", ["measure", "--sensitivity", "--fit", "mse", "--schemes", "b3g64"], 90, None),
+    ("objective kl, fit gptq: its calibration text sampled too", ["measure", "--sensitivity", "--schemes", "b3g64"], 90, None),
+    ("quantize with all defaults", ["quantize", "--bits", "3.5"], 180, None),
+]
 mxq, model = sys.argv[1:]
-with tempfile.TemporaryDirectory() as folder:
-    started = time.monotonic()
-    done = subprocess.run([mxq, "quantize", model, "--bits", "3.25", "--objective", "rel", "-o", f"{folder}/out", "--no-cache", "--json"],
-                          capture_output=True, text=True, check=True)
-    wall = time.monotonic() - started
-result = json.loads(done.stdout)
-peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-weights = 106_168_320
-print(f"wall {wall:.1f} s (limit 30 s), peak RSS {peak:.0f} MiB (limit 600 MiB)")
-print(f"plan {result['bytes']} bytes <= budget {result['budget_bytes']}, gap {result['objective']['gap']}")
-for phase, seconds in result["seconds"].items():
-    print(f"  {phase:9} {seconds:8.3f} s")
-print(f"  {12 * weights / result['seconds']['measure'] / 1e6:.0f} M weights a second through the mse fit, 12 schemes")
+print("| job | wall, s | limit | of it | peak RSS, MiB | limit |")
+print("|---|---|---|---|---|---|")
+for name, (command, *flags), seconds, memory in JOBS:
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.monotonic()
+        process = subprocess.Popen([mxq, command, model, *flags, "-o", f"{folder}/out", "--no-cache", "--json", "--quiet"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        out = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.monotonic() - started
+        if status: sys.exit(f"{command}: {process.stderr.read()}")
+    result = json.loads(out)
+    parts = result["seconds"] if isinstance(result["seconds"], dict) else {}
+    if "objective" in result:
+        assert result["bytes"] <= result["budget_bytes"] and result["objective"]["gap"] == 0
+    print(f"| {name} | {wall:.1f} | {seconds} | {', '.join(f'{phase} {took:.1f}' for phase, took in parts.items())} | "
+          f"{usage.ru_maxrss / 1024:.0f} | {memory or ''} |", flush=True)

@@ -10,10 +10,6 @@ say() {
   if [[ -t 1 ]]; then printf '\n\033[1m%s\033[0m\n' "$*"; else printf '\n%s\n' "$*"; fi
 }
 
-# Twice as fast where the processor has it.
-compute=()
-if grep -qw avx512_bf16 /proc/cpuinfo; then compute=(--compute bf16); fi
-
 mkdir -p demo
 say "\$ mxq quantize $model --bits 3.25 -o $out"
 "$mxq" quantize "$model" --bits 3.25 -o "$out" --overwrite
@@ -23,13 +19,13 @@ printf '%12s  %s\n' bytes file
 stat -L -c '%12s  %n' "$model" "$out"/model*.safetensors
 
 say "What did it cost? Both models on text that the original samples itself, so without any data:"
-echo "\$ mxq eval $out --against $model --self ${compute[*]}"
-"$mxq" eval "$out" --against "$model" --self "${compute[@]}"
+echo "\$ mxq eval $out --against $model --self --compute auto"
+"$mxq" eval "$out" --against "$model" --self --compute auto
 
 say "And one scheme for all matrices, in as many bytes or a few more? (KL divergence, nats a token; less is better)"
 score() {  # score NAME CHECKPOINT
   local found
-  found=$("$mxq" eval "$2" --against "$model" --self "${compute[@]}" --quiet | grep -o 'mean [0-9.]*' | cut -d' ' -f2)
+  found=$("$mxq" eval "$2" --against "$model" --self --compute auto --quiet | grep -o 'mean [0-9.]*' | cut -d' ' -f2)
   printf '%-28s %8s\n' "$1" "$found"
 }
 score "mxq at 3.25 bits" "$out"
@@ -42,7 +38,7 @@ done
 prompt=$'<|im_start|>user\nWhat is gravity?<|im_end|>\n<|im_start|>assistant\n'
 for each in "$model" "$out"; do
   say "\$ mxq generate $each --prompt '...What is gravity?...' --tokens 60"
-  "$mxq" generate "$each" --prompt "$prompt" --tokens 60 "${compute[@]}"
+  "$mxq" generate "$each" --prompt "$prompt" --tokens 60 --compute auto
 done
 
 say "What is in $out"

@@ -7,18 +7,11 @@ shared=${MXQ_SHARED:-$PWD/../shared}
 export MXQ_PYTHON=$PWD/build/venv/bin/python
 # Threads that wait in a spin lose whole time slices to whatever else runs.
 export OMP_WAIT_POLICY=passive
-gguf=build/models/SmolLM2-135M-Instruct.Q4_1.gguf
 model=build/models/degrid
 out=build/results
 
 mkdir -p "$out"
-if [[ ! -e $model/tokenizer.json ]]; then
-  echo "results: taking the weights of $gguf off their grid (some 20 minutes)"
-  "$MXQ_PYTHON" "$shared/tools/degrid.py" "$gguf" "$shared/data/smollm2-reference/wikitext2-test-joined.i32" "$model"
-  "$mxq" dequantize "$gguf" -o "$out/tokenizer" --overwrite --quiet
-  cp "$out"/tokenizer/{tokenizer.json,tokenizer_config.json,special_tokens_map.json} "$model"
-  rm -r "$out/tokenizer"
-fi
+scripts/degridded_model.sh "$mxq"
 "$MXQ_PYTHON" bench/texts.py "$shared/data/wikitext-2/test-joined.txt" "$out"
 "$mxq" bench examples/results.toml
 "$mxq" quantize "$model" --uniform b3g64 --fit mse --normalize none -o "$out/packed" --overwrite --quiet >/dev/null

@@ -60,6 +60,12 @@ struct SampleHealth {
   int64_t degenerate = 0;  // that do so still, after several attempts
 };
 
+/// What a model has sampled for a calibration on its own text.
+struct SampledText {
+  std::vector<std::vector<int32_t>> sequences;
+  SampleHealth health;
+};
+
 /// "none", "self", "file".
 std::string_view calibration_text_name(Calibration::Text text);
 /// Throws Error(usage) naming the three for anything else.
@@ -76,8 +82,8 @@ std::string_view zero_point_name(Calibration::ZeroPoint zero_point);
 Calibration::ZeroPoint parse_zero_point(std::string_view name);
 
 /// Throws Error(usage) for Fit::gptq and Fit::awq without a text, Fit::awq with a normalization, for a text with fits
-/// that have no use for it (rtn, hqq) or with
-/// axis 0, for less than one sequence of one token, and for a damping below 0 or above 100.
+/// that have no use for it (rtn, hqq) or with axis 0, for less than one sequence of one token or more than 2^24 of
+/// either, and for a damping below 0 or above 100.
 void check_calibration(const Calibration& calibration, const QuantizeOptions& options);
 
 }  // namespace mxq

@@ -29,18 +29,28 @@ struct MatrixErrors {
   double sensitivity = -1;
 };
 
+/// What a table's errors and sensitivities were measured with, by the names of the options: plans are for nothing else.
+struct TableMethod {
+  std::string fit, normalize, axis, metadata;
+
+  bool known() const { return !fit.empty(); }
+  friend bool operator==(const TableMethod&, const TableMethod&) = default;
+};
+
 struct ErrorTable {
   std::vector<MatrixErrors> matrices;
+  TableMethod method{};  // not known of the authors' tables
 };
 /// True where the sensitivities of all matrices are known.
 bool has_sensitivities(const ErrorTable& table);
 
 /// CSV, one row a (matrix, scheme): layer,module,nbit1,gsize1,nbit2,gsize2,fnorm,memmb,params,kurtosis then
-/// norm,matrix,rows,cols,scheme,bytes and, where all are known, sensitivity. read_error_table needs only the columns
+/// norm,matrix,rows,cols,scheme,bytes, where all are known sensitivity, and where it is known the method, the same in
+/// all rows: fit,normalize,axis,metadata. read_error_table needs only the columns
 /// layer, module, nbit1, gsize1, fnorm, memmb and params (the authors' files; memmb = MiB, bytes = memmb * 2^20) and
 /// takes them in any order; unknown columns are ignored. Throws Error(invalid_file) naming line and column for a
-/// missing column, a cell that is not a number, a negative or non-finite value, a (matrix, scheme) given twice, or
-/// matrices with no scheme at all. `source` names the input in errors.
+/// missing column, a cell that is not a number, a negative or non-finite value, a (matrix, scheme) given twice, rows of
+/// different methods, or matrices with no scheme at all. `source` names the input in errors.
 ErrorTable read_error_table(std::string_view csv, const std::string& source);
 std::string write_error_table(const ErrorTable& table);
 

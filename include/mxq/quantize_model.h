@@ -20,6 +20,8 @@ struct WriteOptions {
   bool overwrite = false;
   /// Where text that a model samples for its calibration is remembered; empty: nowhere.
   std::filesystem::path cache;
+  /// What it has sampled already for the plan's calibration; empty: it does so when it is needed.
+  SampledText sampled;
 };
 
 /// Throws Error(usage) where `out` exists and is not to be overwritten: what quantize_model() says too, but after the

@@ -51,6 +51,10 @@ enum class Fit {
 std::string_view fit_name(Fit fit);
 Fit parse_fit(std::string_view name);
 
+/// Whether the fit finds the codes of such schemes: where not, their family has a way of its own, which takes no notice
+/// of it (error feedback onto nf4, say).
+bool fit_applies(const Scheme& scheme, Fit fit);
+
 /// How scale and zero are stored.
 enum class Metadata {
   q8,   // 8 bits each, one fp16 step each per 128 groups: Eq. 2 of the paper

@@ -34,7 +34,10 @@ struct SensitivityOptions {
 struct SensitivityReport {
   int64_t probes = 0, from_cache = 0;
   SampleHealth sample;
-  /// Matrices under whose probe the model gives NaN: their sensitivity is unknown, and taken as the largest.
+  /// Of a calibration on the model's own text, so that what quantizes need not sample it again (WriteOptions::sampled).
+  SampledText sampled;
+  /// Matrices under whose probe the model gives NaN: their sensitivity is unknown, and taken as the largest. The
+  /// probe's scheme and those of as large an error are no longer in their rows of the table.
   std::vector<std::string> not_finite;
   double seconds = 0;
 };
@@ -45,8 +48,9 @@ std::optional<std::string> why_not_runnable(const std::filesystem::path& model);
 /// Sets MatrixErrors::sensitivity of all matrices of the table, which measure_model() made of this model:
 /// KL(model || only this matrix probed) / ||W - Q||_F^2, in nats a token (HIGGS, arXiv 2411.17525: the divergence is
 /// linear in the squared errors of the matrices). Of calibrated fits ||W - Q||_F^2 is that of the same scheme by mse
-/// without calibration, which is what measure_model() tables: only ratios between schemes count. Throws what opening,
-/// sampling and running the model throw.
+/// without calibration, which is what measure_model() tables: only ratios between schemes count. A matrix that the
+/// probe does not change gets the largest sensitivity of all. Throws what opening, sampling and running the model
+/// throw.
 SensitivityReport measure_sensitivity(const std::filesystem::path& model, ErrorTable& table,
                                       const SensitivityOptions& options = {}, Progress* progress = nullptr);
 

@@ -28,7 +28,8 @@ struct Trial {
   PlanFile plan;
   Comparison comparison;
   /// ln of the factor by which perplexity rises. On the model's own text this is the mean KL divergence, which the
-  /// logarithm of the ratio has as its expectation there; on another text the logarithm itself.
+  /// logarithm of the ratio has as its expectation there; on another text the logarithm itself. Infinite, and the
+  /// comparison NaN, where the model does not give numbers.
   double loss = 0;
 };
 

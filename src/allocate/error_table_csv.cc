@@ -38,11 +38,15 @@ enum Column {
   kScheme,
   kBytes,
   kSensitivity,
+  kFit,
+  kNormalize,
+  kAxis,
+  kMetadata,
   kColumns
 };
-constexpr std::array<std::string_view, kColumns> kNames{"layer", "module", "nbit1",    "gsize1", "fnorm",
-                                                        "memmb", "params", "kurtosis", "norm",   "matrix",
-                                                        "rows",  "cols",   "scheme",   "bytes",  "sensitivity"};
+constexpr std::array<std::string_view, kColumns> kNames{
+    "layer", "module", "nbit1",  "gsize1", "fnorm",       "memmb", "params",    "kurtosis", "norm",    "matrix",
+    "rows",  "cols",   "scheme", "bytes",  "sensitivity", "fit",   "normalize", "axis",     "metadata"};
 constexpr int kRequired = kParams + 1;
 
 /// The cells of one row by column; absent columns read as empty.
@@ -164,6 +168,11 @@ ErrorTable read_error_table(std::string_view csv, const std::string& source) {
     if (name.empty()) row.fail(kModule, "the row names no matrix", "a module or a matrix");
     SchemeCost scheme{scheme_of(row), bytes_of(row), row.number(kFnorm)};
     MatrixErrors described = matrix_of(row, name);
+    TableMethod method{row.text(kFit), row.text(kNormalize), row.text(kAxis), row.text(kMetadata)};
+    if (table.matrices.empty())
+      table.method = std::move(method);
+    else if (!(method == table.method))
+      row.fail(kFit, "another method than in the rows before", "one for all rows");
     const auto [at, fresh] = matrices.try_emplace(name, table.matrices.size());
     if (fresh) table.matrices.push_back(std::move(described));
     MatrixErrors& matrix = table.matrices[at->second];
@@ -189,9 +198,14 @@ bool has_sensitivities(const ErrorTable& table) {
 
 std::string write_error_table(const ErrorTable& table) {
   const bool sensitivities = has_sensitivities(table);
+  const auto& [fit, normalize, axis, metadata] = table.method;
+  const std::string method = table.method.known() ? fmt::format(",{},{},{},{}", csv_cell(fit), csv_cell(normalize),
+                                                                csv_cell(axis), csv_cell(metadata))
+                                                  : "";
   std::string csv =
       "layer,module,nbit1,gsize1,nbit2,gsize2,fnorm,memmb,params,kurtosis,norm,matrix,rows,cols,scheme,bytes";
-  csv += sensitivities ? ",sensitivity\n" : "\n";
+  csv += sensitivities ? ",sensitivity" : "";
+  csv += table.method.known() ? ",fit,normalize,axis,metadata\n" : "\n";
   for (const MatrixErrors& m : table.matrices) {
     for (const SchemeCost& s : m.schemes) {
       // Names that are not the paper's have no numbers to put into its four columns.
@@ -201,7 +215,8 @@ std::string write_error_table(const ErrorTable& table) {
                          parts ? "8" : "", parts ? "128" : "", s.fnorm, static_cast<double>(s.bytes) / kMiB);
       csv += fmt::format("{},{},{},{},{},{},{},{}", m.params, m.kurtosis, m.norm, csv_cell(m.name), m.rows, m.cols,
                          csv_cell(s.scheme), s.bytes);
-      csv += sensitivities ? fmt::format(",{}\n", m.sensitivity) : "\n";
+      if (sensitivities) csv += fmt::format(",{}", m.sensitivity);
+      csv += method + "\n";
     }
   }
   return csv;

@@ -108,7 +108,9 @@ Calibration MethodOptions::calibrate(const SampleTextOptions& sample_text) const
     result.text = Calibration::Text::file;
     result.file = text;
   }
-  result.tokens = std::min(sample_text.text().tokens, calibration_tokens);
+  // The model samples both texts at once, in sequences of one length.
+  if (result.text == Calibration::Text::self) result.tokens = sample_text.text().tokens;
+  result.tokens = std::min(result.tokens, calibration_tokens);
   result.sequences = (calibration_tokens + result.tokens - 1) / result.tokens;
   result.sampling = sample_text.text().sampling;
   result.damping = damping;
@@ -123,8 +125,10 @@ void add_method(CLI::App& command, MethodOptions& method) {
   group
       ->add_option_function<std::string>(
           "--fit", [&method](const std::string& fit) { choose_fit(method, fit); },
-          "how codes, scale and zero are found: gptq (default where the model can be run; see --calibration), mse "
-          "(default elsewhere), hqq, awq or rtn; sinq: rtn with --normalize sinq, as published; autogptq: gptq with "
+          "how codes, scale and zero are found: gptq (default with the objective kl and with --uniform, where the "
+          "model can be "
+          "run; see --calibration), mse (default elsewhere), hqq, awq or rtn; sinq: rtn with --normalize sinq, as "
+          "published; autogptq: gptq with "
           "--normalize none --metadata f16 --zero-point symmetric --column-order diagonal")
       ->type_name("FIT");
   group
@@ -211,13 +215,14 @@ void warn_of_long_context(const std::string& model, int64_t tokens) {
 void add_run(CLI::App& command, RunOptions& run) {
   auto* group = command.add_option_group("Run");
   group->add_flag("--packed", run.packed, "keep the weights as the files hold them: less memory, slower");
-  static const std::map<std::string, Compute> computes{{"f32", Compute::f32}, {"bf16", Compute::bf16}};
+  static const std::map<std::string, Compute> computes{
+      {"f32", Compute::f32}, {"bf16", Compute::bf16}, {"auto", best_compute()}};
   group
       ->add_option_function<std::string>(
           "--compute", [&run](const std::string& name) { run.compute = computes.at(name); },
-          "what matrix products take: f32, or bf16 (faster with AMX or AVX-512)")
+          "what matrix products take: f32, bf16 (faster with AMX or AVX-512), or auto: bf16 where the processor has it")
       ->type_name("C")
-      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->check(CLI::IsMember({"f32", "bf16", "auto"}))
       ->default_str("f32");
 }
 
@@ -294,11 +299,14 @@ SelfText SampleTextOptions::text() const {
 }
 
 void add_sample_text(CLI::App& command, SampleTextOptions& text) {
-  command.add_option("--sample-tokens", text.tokens, "of kl: tokens that the model samples, in two sequences")
+  command
+      .add_option("--sample-tokens", text.tokens,
+                  "of kl: tokens that the model samples to measure on, in two sequences (those of --calibration self "
+                  "are as long)")
       ->type_name("N")
       ->check(CLI::Range(int64_t{2}, int64_t{1} << 24))
       ->capture_default_str();
-  command.add_option("--sample-seed", text.seed, "of kl: the same seed samples the same text")
+  command.add_option("--sample-seed", text.seed, "of kl and --calibration self: the same seed samples the same text")
       ->type_name("N")
       ->capture_default_str();
 }

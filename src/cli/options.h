@@ -60,7 +60,8 @@ struct MethodOptions {
   MatrixSelection matrices() const { return {skip, embeddings.value_or(false)}; }
   /// Where results are remembered; empty: nowhere.
   std::filesystem::path cache() const;
-  /// Text of the model's own is drawn like that of `sample_text`, in sequences as long.
+  /// Text of the model's own is drawn like that of `sample_text`, in sequences as long; a file is cut as Calibration
+  /// says.
   Calibration calibrate(const SampleTextOptions& sample_text) const;
 };
 void add_method(CLI::App& command, MethodOptions& method);

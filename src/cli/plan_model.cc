@@ -3,15 +3,33 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <optional>
+#include <utility>
 
-#include "mxq/sensitivity.h"
+#include "mxq/error.h"
+#include "mxq/runtime.h"
 
 namespace mxq::cli {
 
 namespace {
 
-/// By the bytes of the first matrix whose shape is known.
+/// The method of a table that says which; what is asked for must be it.
+void take_method(const TableMethod& made_with, MethodOptions& method) {
+  const auto take = [](std::string& option, const std::string& made, const char* flag) {
+    if (!option.empty() && option != made) {
+      throw Error(ErrorCode::usage, "plan", fmt::format("{} {} for an error table of {}", flag, option, made),
+                  "what the table was measured with");
+    }
+    option = made;
+  };
+  take(method.fit, made_with.fit, "--fit");
+  take(method.normalize, made_with.normalize, "--normalize");
+  method.axis = made_with.axis == "0" ? 0 : 1;
+  method.metadata = made_with.metadata;
+}
+
+/// Of a table that does not say: by the bytes of the first matrix whose shape is known.
 bool has_column_scales(const ErrorTable& table, const MethodOptions& method) {
   for (const MatrixErrors& m : table.matrices) {
     if (m.rows == 0 || m.schemes.empty()) continue;
@@ -19,6 +37,23 @@ bool has_column_scales(const ErrorTable& table, const MethodOptions& method) {
     return m.schemes.front().bytes == storage_bytes(parse_scheme(m.schemes.front().scheme), options, m.rows, m.cols);
   }
   return false;
+}
+
+/// Seconds that sensitivities take at most, nothing known from before: of a token sampled, of one of a calibration
+/// whose second moments are gathered, and of one behind a probe (half of the layers, on average), each a weight and
+/// core. Measured on SmolLM2-135M in bf16 (bench/quantize_smollm2.py); in f32 about three times that.
+double expected_seconds(const ErrorTable& table, const SensitivityOptions& options) {
+  constexpr double kSampled = 2.4e-11, kGathered = 8e-12, kProbed = 4e-12, kF32 = 3;
+  const Calibration& calibration = options.calibration;
+  const auto calibrated =
+      static_cast<double>(calibration.text == Calibration::Text::none ? 0 : calibration.sequences * calibration.tokens);
+  const auto probed = static_cast<double>(options.text.sequences * options.text.tokens);
+  double weights = 0;
+  for (const MatrixErrors& matrix : table.matrices) weights += static_cast<double>(matrix.params);
+  const double sampled = probed + (calibration.text == Calibration::Text::self ? calibrated : 0);
+  const double work =
+      sampled * kSampled + calibrated * kGathered + probed * static_cast<double>(table.matrices.size()) * kProbed;
+  return work * weights / std::max(1, threads()) * (best_compute() == Compute::bf16 ? 1 : kF32);
 }
 
 void complete(MethodChoice& choice, bool runnable) {
@@ -42,6 +77,11 @@ void MethodChoice::warn() const {
   spdlog::warn("{}, for the model cannot be run: {}", fmt::join(changed, " and "), not_runnable);
 }
 
+void MethodChoice::check() const {
+  if (objective != Objective::kl || not_runnable.empty()) return;
+  throw Error(ErrorCode::unsupported, "--objective kl", "a model that cannot be run: " + not_runnable, "rel, f2, f");
+}
+
 MethodChoice choose_method(const std::string& model, const MethodOptions& method, const std::string& objective,
                            bool all_bytes) {
   MethodChoice choice;
@@ -49,7 +89,7 @@ MethodChoice choose_method(const std::string& model, const MethodOptions& method
   choice.method.embeddings = method.embeddings.value_or(all_bytes && method.axis == 1);
   if (!objective.empty()) choice.objective = parse_objective(objective);
   bool runnable = choice.objective == Objective::kl;
-  if (runnable && (objective.empty() || method.fit.empty())) {
+  if (runnable) {
     const auto reason = why_not_runnable(model);
     runnable = !reason;
     if (reason) {
@@ -70,7 +110,9 @@ MethodChoice choose_method(const ErrorTable& table, const MethodOptions& method,
   choice.method = method;
   choice.objective = has_sensitivities(table) ? Objective::kl : Objective::rel;
   if (!objective.empty()) choice.objective = parse_objective(objective);
-  if (method.normalize.empty()) {
+  if (table.method.known()) {
+    take_method(table.method, choice.method);
+  } else if (method.normalize.empty()) {
     choice.method.normalize = normalize_name(has_column_scales(table, method) ? Normalize::rotation : Normalize::none);
   }
   complete(choice, choice.objective == Objective::kl);
@@ -84,41 +126,48 @@ void warn_of_degenerate_text(const SampleHealth& sample) {
   }
 }
 
-double measure_sensitivities(const std::string& model, const SampleTextOptions& text, const MethodOptions& method,
-                             ErrorTable& table, const CommonOptions& common) {
+SensitivityReport measure_sensitivities(const std::string& model, const SampleTextOptions& text,
+                                        const MethodOptions& method, ErrorTable& table, const CommonOptions& common) {
   SensitivityOptions options;
   options.text = text.text();
   options.quantize = method.measure().quantize;
   options.calibration = method.calibrate(text);
   options.cache = method.measure().cache;
-  const auto report = measure_sensitivity(model, table, options, common.progress().get());
+  spdlog::info(
+      "measuring what errors in each of {} matrices do to the outputs: about {:.0f} s where nothing is known yet",
+      table.matrices.size(), expected_seconds(table, options));
+  SensitivityReport report = measure_sensitivity(model, table, options, common.progress().get());
   spdlog::info(
       "{} matrices perturbed one by one at {} on {} tokens of the model's own ({} known from the cache): {:.1f} s",
       report.probes, options.probe.name(), options.text.sequences * options.text.tokens, report.from_cache,
       report.seconds);
   warn_of_degenerate_text(report.sample);
   for (const auto& name : report.not_finite) {
-    spdlog::warn("the model gives NaN with {} at {}; it counts as the most sensitive", name, options.probe.name());
+    spdlog::warn("the model gives NaN with {0} at {1}: {1} and what loses as much there are left out", name,
+                 options.probe.name());
   }
-  return report.seconds;
+  return report;
 }
 
 Problem prepare_problem(const std::string& model, const std::optional<Budget>& budget, const PlanOptions& plan,
                         const MethodChoice& choice, ErrorTable& table, const CommonOptions& common, double& seconds) {
-  Problem problem{plan.allocate(), 0};
+  Problem problem{plan.allocate(), 0, {}};
   AllocateOptions& options = problem.options;
   options.objective = choice.objective;
   if (budget) {
     // Sensitivities are not known yet; bytes do not depend on the objective.
     AllocateOptions any = options;
     any.objective = Objective::f2;
-    problem.budget_bytes = matrix_budget_of(*budget, table, any, model_bytes(model, choice.method.matrices()));
+    problem.budget_bytes = matrix_budget_of(*budget, table, any,
+                                            model_bytes(model, choice.method.matrices(), parse_fit(choice.method.fit)));
     allocate(table, problem.budget_bytes, any);  // throws where the budget is out of reach
   }
   if (options.objective != Objective::kl) {
     choice.warn();
   } else {
-    seconds += measure_sensitivities(model, plan.sample_text, choice.method, table, common);
+    auto report = measure_sensitivities(model, plan.sample_text, choice.method, table, common);
+    seconds += report.seconds;
+    problem.sampled = std::move(report.sampled);
   }
   return problem;
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cli/options.h"
+#include "mxq/sensitivity.h"
 
 namespace mxq::cli {
 
@@ -19,6 +20,8 @@ struct MethodChoice {
 
   /// Says so.
   void warn() const;
+  /// Throws Error(unsupported) where the objective kl was asked for, of a model that cannot be run.
+  void check() const;
 };
 
 /// Where the model can be run: objective kl, fit gptq. Elsewhere, or where another objective is asked for: fit mse, and
@@ -26,20 +29,22 @@ struct MethodChoice {
 /// `all_bytes`: but for axis 0, where a row takes reading all groups.
 MethodChoice choose_method(const std::string& model, const MethodOptions& method, const std::string& objective,
                            bool all_bytes = false);
-/// For an error table instead of a model: kl and gptq where it has sensitivities, column scales where its bytes have
-/// them.
+/// For an error table instead of a model: kl where it has sensitivities, and what it was measured with; of a table that
+/// does not say, gptq where it has sensitivities, and column scales where its bytes have them. Throws Error(usage) for
+/// another fit or normalization than its own.
 MethodChoice choose_method(const ErrorTable& table, const MethodOptions& method, const std::string& objective);
 
 /// Says so where sampled texts repeated themselves.
 void warn_of_degenerate_text(const SampleHealth& sample);
 
-/// Sets the table's sensitivities. Returns the seconds that took.
-double measure_sensitivities(const std::string& model, const SampleTextOptions& text, const MethodOptions& method,
-                             ErrorTable& table, const CommonOptions& common);
+/// Sets the table's sensitivities, and says what it takes before it begins.
+SensitivityReport measure_sensitivities(const std::string& model, const SampleTextOptions& text,
+                                        const MethodOptions& method, ErrorTable& table, const CommonOptions& common);
 
 struct Problem {
   AllocateOptions options;
   int64_t budget_bytes = 0;
+  SampledText sampled{};  // SensitivityReport::sampled
 };
 
 /// Measures sensitivities, adding to `seconds`, where the objective needs them; a budget that cannot be reached fails

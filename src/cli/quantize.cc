@@ -3,11 +3,14 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "cli/commands.h"
@@ -16,6 +19,7 @@
 #include "mxq/error.h"
 #include "mxq/files.h"
 #include "mxq/runtime.h"
+#include "mxq/sensitivity.h"
 #include "mxq/text.h"
 #include "mxq/trials.h"
 
@@ -44,6 +48,33 @@ struct Options {
   }
 };
 
+/// Options that say how matrices are quantized, and those of planning: what a plan or one scheme for all leaves no
+/// room for.
+constexpr const char* kMethodFlags[] = {"--fit",        "--schemes",     "--axis",    "--metadata",
+                                        "--normalize",  "--calibration", "--damping", "--calibration-tokens",
+                                        "--zero-point", "--embeddings",  "--skip",    "--column-order"};
+constexpr const char* kPlanFlags[] = {"--objective", "--solver", "--pin", "--min-bits", "--tie"};
+
+void refuse_beside(const CLI::App& command, const char* flag, std::span<const char* const> others) {
+  for (const char* other : others) {
+    if (command.count(other) == 0) continue;
+    throw Error(ErrorCode::usage, "quantize", fmt::format("{} with {}", flag, other),
+                fmt::format("one of the two: {} has no use for it", flag));
+  }
+}
+
+/// Nothing that was asked for is passed over in silence.
+void check_flags(const CLI::App& command, const Options& options) {
+  if (!options.plan_path.empty()) {
+    refuse_beside(command, "--plan", kMethodFlags);
+    refuse_beside(command, "--plan", kPlanFlags);
+  }
+  if (!options.uniform.empty()) {
+    refuse_beside(command, "--uniform", std::array{"--schemes"});
+    refuse_beside(command, "--uniform", kPlanFlags);
+  }
+}
+
 struct Seconds {
   double measure = 0, plan = 0, quantize = 0;
 };
@@ -67,8 +98,9 @@ PlanFile uniform_plan(const ErrorTable& table, const std::string& scheme, const 
 TrialOptions trial_options(const Options& options) {
   TrialOptions trial;
   trial.perplexity.run.compute = best_compute();
-  // Text that no plan has been made on.
-  trial.self.sampling.seed = options.plan.sample_text.seed + 1;
+  // Text that no plan has been made on, and not what `mxq eval --self` scores on afterwards.
+  constexpr uint64_t kTrialSeed = 0x747269616c;
+  trial.self.sampling.seed = options.plan.sample_text.seed + kTrialSeed;
   if (!options.text.empty()) {
     trial.text = read_text(options.text);
     trial.perplexity.window = trial.perplexity.stride = 512;
@@ -124,14 +156,17 @@ Result quantize_uniform(const Options& options, const WriteOptions& write, const
                         Seconds& seconds) {
   const Scheme scheme = parse_scheme(options.uniform);
   MethodOptions method = options.method;
-  // Other families than the first are what others publish: as they do it, unless told otherwise.
-  if (method.fit.empty() && scheme.family != scheme_families().front()) method.fit = fit_name(Fit::rtn);
+  // Families that error feedback cannot code are what others publish: as they do it.
+  if (method.fit.empty() && !fit_applies(scheme, Fit::gptq)) method.fit = fit_name(Fit::rtn);
   const MethodChoice choice = choose_method(options.model, method, "kl");
+  if (const Fit fit = parse_fit(choice.method.fit); !fit_applies(scheme, fit)) {
+    throw Error(ErrorCode::usage, "--uniform " + options.uniform, fmt::format("--fit {}", choice.method.fit),
+                fmt::format("rtn or mse: {} has codes of its own way", scheme.family));
+  }
   MeasureOptions measure = choice.method.measure();
   measure.schemes = {scheme};
-  AllocateOptions allocate_options = options.plan.allocate();
-  allocate_options.pins.clear();
-  allocate_options.min_bits = 0;
+  AllocateOptions allocate_options;
+  allocate_options.objective = Objective::rel;
   PlanFile file;
   file.quantize = measure.quantize;
   file.calibration = choice.method.calibrate(options.plan.sample_text);
@@ -144,8 +179,7 @@ Result quantize_uniform(const Options& options, const WriteOptions& write, const
 }
 
 /// Planned for a budget of bytes or of loss.
-Result quantize_planned(const Options& options, const WriteOptions& write, const CommonOptions& common,
-                        Seconds& seconds) {
+Result quantize_planned(const Options& options, WriteOptions write, const CommonOptions& common, Seconds& seconds) {
   const bool by_loss = !options.max_loss.empty();
   const auto budget = by_loss ? std::nullopt : std::optional(options.budget.budget());
   const double max_loss = by_loss ? options.loss() : 0;
@@ -154,19 +188,27 @@ Result quantize_planned(const Options& options, const WriteOptions& write, const
   const TrialOptions trial = trial_options(options);
   const MethodChoice choice =
       choose_method(options.model, options.method, options.plan.objective, by_loss || options.budget.all_bytes());
+  choice.check();
   if (by_loss && choice.objective != Objective::kl) {
     throw Error(ErrorCode::usage, "--max-loss",
                 choice.not_runnable.empty() ? "objective " + std::string(objective_name(choice.objective))
                                             : "a model that cannot be run: " + choice.not_runnable,
                 "the objective kl, which predicts losses");
   }
+  if (options.verify) {
+    if (const auto reason = why_not_runnable(options.model)) {
+      throw Error(ErrorCode::usage, "--verify", "a model that cannot be run: " + *reason,
+                  "models that can be: trials run them");
+    }
+  }
   PlanFile file;
   file.quantize = choice.method.measure().quantize;
   file.calibration = choice.method.calibrate(options.plan.sample_text);
   auto measured = measure_model(options.model, choice.method.measure(), common.progress().get());
   seconds.measure = measured.seconds;
-  const Problem problem =
+  Problem problem =
       prepare_problem(options.model, budget, options.plan, choice, measured.table, common, seconds.measure);
+  write.sampled = std::move(problem.sampled);
   if (by_loss) {
     const auto report = quantize_within_loss(options.model, options.output, measured.table, problem.options, file,
                                              max_loss, trial, write, common.progress().get());
@@ -281,7 +323,10 @@ void add_quantize(CLI::App& app, const CommonOptions& common) {
   add_budget(*command, options->budget);
   add_plan_options(*command, options->plan);
   add_method(*command, options->method);
-  command->callback([options, &common] { run(*options, common); });
+  command->callback([options, command, &common] {
+    check_flags(*command, *options);
+    run(*options, common);
+  });
 }
 
 }  // namespace mxq::cli

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
+#include <iterator>
 #include <numeric>
 #include <set>
 
@@ -31,6 +33,9 @@ std::vector<float> last_states(std::vector<float> hidden, std::span<const Sequen
   }
   return hidden;
 }
+
+/// Of keys and values of sequences that are sampled together.
+constexpr int64_t kCacheBytes = int64_t{1} << 30;
 
 [[noreturn]] void refuse(std::string given, std::string supported) {
   throw Error(ErrorCode::usage, "sample text", std::move(given), std::move(supported));
@@ -92,6 +97,32 @@ int32_t Sampler::pick(float* logits, int64_t n) {
   return order_.front();
 }
 
+namespace {
+
+/// Appends `tokens` tokens to each sequence, a token of all at a time. `told` hears of how many so far.
+void continue_sequences(Decoder& decoder, std::span<std::vector<int32_t>> sequences, std::span<Sampler> samplers,
+                        int64_t tokens, const std::function<void(int64_t)>& told) {
+  const auto count = static_cast<int64_t>(sequences.size());
+  const int64_t vocab = decoder.vocab_size();
+  std::vector<KvCache> caches(sequences.size());
+  std::vector<float> logits(sequences.size() * static_cast<size_t>(vocab));
+  for (int64_t step = 0; step < tokens; ++step) {
+    std::vector<Sequence> next;
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      next.push_back({std::span(sequences[i]).subspan(static_cast<size_t>(caches[i].length)), &caches[i]});
+    }
+    const auto hidden = last_states(decoder.hidden(next), next, decoder.hidden_size());
+    decoder.logits(hidden.data(), count, logits.data());
+    parallel_for(count, [&](int64_t i) {
+      const auto at = static_cast<size_t>(i);
+      sequences[at].push_back(samplers[at].pick(logits.data() + i * vocab, vocab));
+    });
+    told((step + 1) * count);
+  }
+}
+
+}  // namespace
+
 std::vector<std::vector<int32_t>> end_token_prompts(const ModelSource& model, const Tokenizer& tokenizer) {
   std::optional<int64_t> bos = tokenizer.bos(), eos = tokenizer.eos();
   if (const auto& config = model.config()) {
@@ -111,6 +142,7 @@ std::vector<std::vector<int32_t>> end_token_prompts(const ModelSource& model, co
 std::vector<std::vector<int32_t>> random_prompts(const Tokenizer& tokenizer, int64_t vocab_size, const SelfText& text) {
   // Embeddings are padded, and tokenizers may know tokens that the model has no row for.
   const auto known = static_cast<uint64_t>(std::min<int64_t>(vocab_size, tokenizer.vocab_size()));
+  if (known == 0) refuse("a tokenizer without tokens", "at least one");
   constexpr uint64_t kStream = uint64_t{1} << 32;  // none of the samplers'
   auto random = seeded(text.sampling.seed, kStream);
   std::vector<std::vector<int32_t>> prompts(static_cast<size_t>(std::max<int64_t>(0, text.sequences)));
@@ -135,31 +167,24 @@ std::vector<std::vector<int32_t>> sample_sequences(Decoder& decoder, const std::
   if (text.sequences < 1 || text.tokens < 1) {
     refuse(fmt::format("{} sequences of {} tokens", text.sequences, text.tokens), "at least 1 of each");
   }
-  const auto count = static_cast<size_t>(text.sequences);
   std::vector<std::vector<int32_t>> all;
   std::vector<Sampler> samplers;
-  std::vector<KvCache> caches(count);
-  for (size_t i = 0; i < count; ++i) {
-    all.push_back(prompts[i % prompts.size()]);
+  int64_t longest = 0;
+  for (int64_t i = 0; i < text.sequences; ++i) {
+    const auto at = static_cast<size_t>(i);
+    all.push_back(prompts[at % prompts.size()]);
+    longest = std::max(longest, std::ssize(all.back()) + text.tokens);
     Sampling sampling = text.sampling;
-    if (i < text.temperature_factors.size()) sampling.temperature *= text.temperature_factors[i];
-    samplers.emplace_back(sampling, i);
+    if (at < text.temperature_factors.size()) sampling.temperature *= text.temperature_factors[at];
+    samplers.emplace_back(sampling, at);
   }
-  const int64_t vocab = decoder.vocab_size();
-  std::vector<float> logits(count * static_cast<size_t>(vocab));
+  const int64_t together = std::max<int64_t>(1, kCacheBytes / (longest * decoder.cache_bytes_per_token()));
   progress.begin("sample", text.sequences * text.tokens);
-  for (int64_t step = 0; step < text.tokens; ++step) {
-    std::vector<Sequence> next;
-    for (size_t i = 0; i < count; ++i) {
-      next.push_back({std::span(all[i]).subspan(static_cast<size_t>(caches[i].length)), &caches[i]});
-    }
-    const auto hidden = last_states(decoder.hidden(next), next, decoder.hidden_size());
-    decoder.logits(hidden.data(), text.sequences, logits.data());
-    parallel_for(text.sequences, [&](int64_t i) {
-      const auto at = static_cast<size_t>(i);
-      all[at].push_back(samplers[at].pick(logits.data() + i * vocab, vocab));
-    });
-    progress.update((step + 1) * text.sequences);
+  for (int64_t first = 0; first < text.sequences; first += together) {
+    const int64_t count = std::min(together, text.sequences - first);
+    const auto begin = static_cast<size_t>(first), n = static_cast<size_t>(count);
+    continue_sequences(decoder, std::span(all).subspan(begin, n), std::span(samplers).subspan(begin, n), text.tokens,
+                       [&](int64_t tokens) { progress.update(first * text.tokens + tokens); });
   }
   progress.end();
   return all;

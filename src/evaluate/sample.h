@@ -42,8 +42,9 @@ bool is_degenerate(std::span<const int32_t> ids);
 /// texts of this model begin with it. One prompt a sequence (LLM-QAT, arXiv 2305.17888, begins its texts like that).
 std::vector<std::vector<int32_t>> random_prompts(const Tokenizer& tokenizer, int64_t vocab_size, const SelfText& text);
 
-/// SelfText's sequences; they begin with the prompts in turn and are longer than those by text.tokens. Progress: phase
-/// "sample" in tokens. Throws Error(usage) for options out of range.
+/// SelfText's sequences; they begin with the prompts in turn and are longer than those by text.tokens. As many at a
+/// time as have 1 GiB of keys and values together. Progress: phase "sample" in tokens. Throws Error(usage) for options
+/// out of range.
 std::vector<std::vector<int32_t>> sample_sequences(Decoder& decoder, const std::vector<std::vector<int32_t>>& prompts,
                                                    const SelfText& text, Progress& progress);
 

@@ -56,14 +56,13 @@ class Prober {
   /// Of a probe outside the layers.
   double whole(const Probe& probe) {
     const Replaced replaced(decoder_, probe);
-    try {
+    double kl = std::numeric_limits<double>::quiet_NaN();
+    if_finite([&] {
       auto residual = decoder_.embed(sequences_);
       decoder_.run_layers(sequences_, 0, decoder_.layers(), residual);
-      return divergence(decoder_.last_norm(sequences_, residual).data());
-    } catch (const Error& error) {
-      if (error.code() != ErrorCode::not_finite) throw;
-      return std::numeric_limits<double>::quiet_NaN();
-    }
+      kl = divergence(decoder_.last_norm(sequences_, residual).data());
+    });
+    return kl;
   }
 
   /// Of the probes of one layer; layers ascend.
@@ -82,28 +81,39 @@ class Prober {
   }
 
  private:
+  /// Whether the model gave numbers all the way.
+  template <typename Run>
+  static bool if_finite(Run run) {
+    try {
+      run();
+      return true;
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::not_finite) throw;
+      return false;
+    }
+  }
+
   std::vector<double> run(int64_t index, std::span<const Probe* const> probes) {
     std::vector<double> kl(probes.size(), std::numeric_limits<double>::quiet_NaN());
     std::vector<size_t> alive;
     std::vector<float> all;
     for (size_t i = 0; i < probes.size(); ++i) {
-      try {
-        const auto residual = perturbed(index, *probes[i]);
-        all.insert(all.end(), residual.begin(), residual.end());
-        alive.push_back(i);
-      } catch (const Error& error) {
-        if (error.code() != ErrorCode::not_finite) throw;
-      }
+      // Outside of what may fail: weights that cannot be made are no property of the probe.
+      const Replaced replaced(decoder_, *probes[i]);
+      auto residual = residual_;
+      if (!if_finite([&] { decoder_.run_layers(sequences_, index, index + 1, residual); })) continue;
+      all.insert(all.end(), residual.begin(), residual.end());
+      alive.push_back(i);
     }
     if (alive.empty()) return kl;
     std::vector<Sequence> copies;
     for (size_t i = 0; i < alive.size(); ++i) copies.insert(copies.end(), sequences_.begin(), sequences_.end());
     std::vector<float> hidden;
-    try {
+    const bool finite = if_finite([&] {
       decoder_.run_layers(copies, index + 1, decoder_.layers(), all);
       hidden = decoder_.last_norm(copies, all);
-    } catch (const Error& error) {
-      if (error.code() != ErrorCode::not_finite) throw;
+    });
+    if (!finite) {
       if (probes.size() == 1) return kl;
       // One of them; by themselves it shows which.
       for (size_t i = 0; i < probes.size(); ++i) kl[i] = run(index, probes.subspan(i, 1)).front();
@@ -112,14 +122,6 @@ class Prober {
     const auto width = static_cast<size_t>(tokens_ * decoder_.hidden_size());
     for (size_t i = 0; i < alive.size(); ++i) kl[alive[i]] = divergence(hidden.data() + i * width);
     return kl;
-  }
-
-  /// The residual stream behind layer `index` with one matrix perturbed.
-  std::vector<float> perturbed(int64_t index, const Probe& probe) {
-    const Replaced replaced(decoder_, probe);
-    auto residual = residual_;
-    decoder_.run_layers(sequences_, index, index + 1, residual);
-    return residual;
   }
 
   double divergence(const float* hidden) {

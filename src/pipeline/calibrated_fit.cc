@@ -63,27 +63,31 @@ CalibratedQuantizer::CalibratedQuantizer(const ModelSource& model, Decoder& deco
       options_(options),
       calibration_(calibration) {}
 
-FeedbackFactor CalibratedQuantizer::factor_of(const SecondMoments& moments, const Scheme& scheme) {
-  FeedbackFactor factor = make_factor(moments, gptq_options(options_.fit, calibration_, scheme.group));
-  ++factors_;
-  if (factor.damping() > calibration_.damping) ++damped_more_;
-  most_damping_ = std::max(most_damping_, factor.damping());
-  return factor;
+FeedbackFactor CalibratedQuantizer::factor_of(const SecondMoments& moments, const Scheme& scheme) const {
+  return make_factor(moments, gptq_options(options_.fit, calibration_, scheme.group));
 }
 
 std::string CalibratedQuantizer::damping_note() const {
   if (damped_more_ == 0) return {};
   return fmt::format(
-      "the second moments of {} of {} inputs were not positive definite with a damping of {}: raised, to {} at most",
-      damped_more_, factors_, calibration_.damping, most_damping_);
+      "the second moments of the inputs of {} of {} matrices were not positive definite with a damping of {}: raised, "
+      "to "
+      "{} at most",
+      damped_more_, fed_back_, calibration_.damping, most_damping_);
 }
 
 void CalibratedQuantizer::quantize(const SourceTensor& tensor, const Scheme& scheme, const FeedbackFactor* factor) {
   const auto weights = read_finite(model_, tensor);
   const MatrixView matrix{weights.data(), tensor.rows(), tensor.cols()};
-  ready_.emplace(&tensor, factor != nullptr && family_of(scheme.family).takes_feedback()
-                              ? quantize_matrix_gptq(matrix, *factor, scheme, options_)
-                              : quantize_matrix(matrix, scheme, tabled(options_)));
+  if (factor != nullptr && family_of(scheme.family).takes_feedback()) {
+    double damping = 0;
+    ready_.emplace(&tensor, quantize_matrix_gptq(matrix, *factor, scheme, options_, &damping));
+    ++fed_back_;
+    if (damping > calibration_.damping) ++damped_more_;
+    most_damping_ = std::max(most_damping_, damping);
+  } else {
+    ready_.emplace(&tensor, quantize_matrix(matrix, scheme, tabled(options_)));
+  }
   model_.done(tensor);
 }
 

@@ -57,7 +57,7 @@ class CalibratedQuantizer {
 
  private:
   void run_layer();
-  FeedbackFactor factor_of(const SecondMoments& moments, const Scheme& scheme);
+  FeedbackFactor factor_of(const SecondMoments& moments, const Scheme& scheme) const;
   void quantize(LayerInput input, const SecondMoments& moments);
   /// Into ready_.
   void quantize(const SourceTensor& tensor, const Scheme& scheme, const FeedbackFactor* factor);
@@ -69,7 +69,7 @@ class CalibratedQuantizer {
   QuantizeOptions options_;
   Calibration calibration_;
   std::unordered_map<const SourceTensor*, QuantizedMatrix> ready_;
-  int64_t factors_ = 0, damped_more_ = 0;
+  int64_t fed_back_ = 0, damped_more_ = 0;
   double most_damping_ = 0;
 };
 

@@ -62,8 +62,10 @@ void check_calibration(const Calibration& calibration, const QuantizeOptions& op
            "none; it has channel scales of its own");
   }
   if (options.axis != 1) refuse(fmt::format("axis {}", options.axis), "1");
-  if (calibration.sequences < 1 || calibration.tokens < 1) {
-    refuse(fmt::format("{} sequences of {} tokens", calibration.sequences, calibration.tokens), "at least 1 of each");
+  constexpr int64_t kMost = int64_t{1} << 24;  // memory ends long before
+  if (calibration.sequences < 1 || calibration.tokens < 1 || calibration.sequences > kMost ||
+      calibration.tokens > kMost) {
+    refuse(fmt::format("{} sequences of {} tokens", calibration.sequences, calibration.tokens), "1 to 2^24 of each");
   }
   if (!(calibration.damping >= 0 && calibration.damping <= 100)) {
     refuse(fmt::format("a damping of {}", calibration.damping), "0 to 100 mean diagonals");

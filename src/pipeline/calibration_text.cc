@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 #include <vector>
 
@@ -30,7 +31,7 @@ std::filesystem::path sample_path(const ModelSource& model, Compute compute, con
   return cache / "samples" / (hash.hex() + ".json");
 }
 
-TokenSequences file_sequences(const ModelSource& model, const Calibration& calibration) {
+CalibrationText file_text(const ModelSource& model, const Calibration& calibration) {
   const auto tokenizer = open_model_tokenizer(model);
   const auto ids = tokenizer->encode(read_text(calibration.file), {.add_bos = false, .parse_special = true});
   const auto all = static_cast<int64_t>(ids.size());
@@ -39,14 +40,18 @@ TokenSequences file_sequences(const ModelSource& model, const Calibration& calib
     throw Error(ErrorCode::usage, "calibrate on " + calibration.file, fmt::format("{} tokens", all),
                 fmt::format("at least {}", calibration.tokens));
   }
-  TokenSequences sequences;
+  CalibrationText text;
+  if (count < calibration.sequences) {
+    text.note = fmt::format("{} has {} tokens: calibrated on {} of {} sequences of {}", calibration.file, all, count,
+                            calibration.sequences, calibration.tokens);
+  }
   for (int64_t i = 0; i < count; ++i) {
     const int64_t spare = all - calibration.tokens, begin = count == 1 ? 0 : spare * i / (count - 1);
-    auto& sequence = sequences.emplace_back();
+    auto& sequence = text.sequences.emplace_back();
     if (tokenizer->adds_bos() && tokenizer->bos()) sequence.push_back(*tokenizer->bos());
     sequence.insert(sequence.end(), ids.begin() + begin, ids.begin() + begin + calibration.tokens);
   }
-  return sequences;
+  return text;
 }
 
 SelfSequences sample_healthy(const ModelSource& model, Decoder& decoder, const SelfText& text, Progress& progress) {
@@ -88,7 +93,8 @@ SelfSequences self_sequences(const ModelSource& model, Decoder& decoder, const S
     path = sample_path(model, decoder.compute(), text, cache);
     if (const auto json = load_cache_file(path)) {
       try {
-        return {json->at("sequences"), {text.sequences, json->at("drawn_anew"), json->at("degenerate")}};
+        SelfSequences known{json->at("sequences"), {text.sequences, json->at("drawn_anew"), json->at("degenerate")}};
+        if (std::ssize(known.sequences) == text.sequences) return known;
       } catch (const nlohmann::json::exception&) {
       }
     }
@@ -105,12 +111,12 @@ SelfSequences self_sequences(const ModelSource& model, Decoder& decoder, const S
 CalibrationText calibration_text(const ModelSource& model, Decoder& decoder, const Calibration& calibration,
                                  const std::filesystem::path& cache, Progress& progress) {
   if (calibration.text == Calibration::Text::none) return {};
-  if (calibration.text == Calibration::Text::file) return {file_sequences(model, calibration), {}, {}};
+  if (calibration.text == Calibration::Text::file) return file_text(model, calibration);
   const SelfText text{kProbeSequences + calibration.sequences, calibration.tokens, calibration.sampling,
                       probe_temperature_factors()};
   auto [all, health] = self_sequences(model, decoder, text, cache, progress);
   const auto end_of_probes = all.begin() + kProbeSequences;
-  return {TokenSequences(end_of_probes, all.end()), TokenSequences(all.begin(), end_of_probes), health};
+  return {TokenSequences(end_of_probes, all.end()), TokenSequences(all.begin(), end_of_probes), health, {}};
 }
 
 }  // namespace mxq

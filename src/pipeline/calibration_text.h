@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
 #include <vector>
 
 #include "model/decoder/decoder.h"
@@ -29,6 +30,7 @@ struct CalibrationText {
   TokenSequences sequences;
   TokenSequences probes;  // of self: sampled together with them
   SampleHealth health;    // likewise
+  std::string note;       // of a file that is shorter than asked for
 };
 
 /// The text of a calibration; nothing of none. Throws as above and, for a file, what reading and tokenizing it throw,

@@ -34,6 +34,10 @@ class Reader {
     if (!at(key).is_number_integer() || at(key).get<int64_t>() < 0) fail(key, "is not a count");
     return at(key).get<int64_t>();
   }
+  uint64_t seed(const char* key) const {
+    if (!at(key).is_number_unsigned()) fail(key, "is not a seed");
+    return at(key).get<uint64_t>();
+  }
   bool contains(const char* key) const { return object_.contains(key); }
   const Json& at(const char* key) const {
     const auto found = object_.find(key);
@@ -80,8 +84,7 @@ Calibration read_calibration(const Reader& reader) {
   if (calibration.text == Calibration::Text::file) {
     calibration.file = reader.text("file");
   } else {
-    calibration.sampling = {reader.number("temperature"), reader.number("top_p"),
-                            static_cast<uint64_t>(reader.count("seed"))};
+    calibration.sampling = {reader.number("temperature"), reader.number("top_p"), reader.seed("seed")};
   }
   // Plans from before there was a choice have none of these.
   if (reader.contains("damping")) calibration.damping = reader.number("damping");

@@ -66,13 +66,20 @@ QuantizedMatrix quantize_tensor(const ModelSource& model, const SourceTensor& te
   return quantized;
 }
 
+CalibrationText text_of(const ModelSource& model, Decoder& decoder, const Calibration& calibration,
+                        const WriteOptions& options, Progress& progress) {
+  const auto& [sequences, health] = options.sampled;
+  if (calibration.text == Calibration::Text::self && !sequences.empty()) return {sequences, {}, health, {}};
+  return calibration_text(model, decoder, calibration, options.cache, progress);
+}
+
 /// A loaded model, the text that it is calibrated on, and what quantizes it.
 struct Calibrated {
   Calibrated(const ModelSource& model, const PlanFile& file,
-             const std::unordered_map<const SourceTensor*, Scheme>& schemes, const std::filesystem::path& cache,
+             const std::unordered_map<const SourceTensor*, Scheme>& schemes, const WriteOptions& options,
              Progress& progress)
       : decoder(model, {best_compute(), false}),
-        text(calibration_text(model, decoder, file.calibration, cache, progress)),
+        text(text_of(model, decoder, file.calibration, options, progress)),
         quantizer(model, decoder, text.sequences, schemes, file.quantize, file.calibration) {}
 
   /// Tells texts apart: a file may change between two runs.
@@ -85,9 +92,9 @@ struct Calibrated {
 
 /// What AWQ makes of a model: another one that computes the same, and its matrices, quantized.
 struct Folded {
-  Folded(const ModelSource& model, const PlanFile& file, const std::filesystem::path& cache, Progress& progress) {
+  Folded(const ModelSource& model, const PlanFile& file, const WriteOptions& options, Progress& progress) {
     Decoder decoder(model, {best_compute(), false});
-    const auto text = calibration_text(model, decoder, file.calibration, cache, progress);
+    const auto text = text_of(model, decoder, file.calibration, options, progress);
     std::unordered_map<std::string, Scheme> schemes;
     for (const auto& [tensor, scheme] : match_plan(model, file)) {
       if (tensor->matrix->in_layer()) schemes.emplace(tensor->name, scheme);
@@ -96,13 +103,14 @@ struct Folded {
     source.emplace(model, std::move(fit.folds));
     matrices = std::move(fit.matrices);
     health = text.health;
+    note = text.note;
     key = nlohmann::json(text.sequences).dump();
   }
 
   std::optional<FoldedSource> source;
   std::unordered_map<std::string, QuantizedMatrix> matrices;
   SampleHealth health;
-  std::string key;
+  std::string note, key;
 };
 
 /// As a CalibratedQuantizer hands them out; shards of safetensors come in the order of names, 10 before 2.
@@ -130,7 +138,7 @@ WriteReport quantize_model(const std::filesystem::path& path, const std::filesys
   const auto opened = open_model(path);
   check_calibration(file.calibration, file.quantize);
   std::optional<Folded> folded;
-  if (file.quantize.fit == Fit::awq) folded.emplace(*opened, file, options.cache, or_silent(progress));
+  if (file.quantize.fit == Fit::awq) folded.emplace(*opened, file, options, or_silent(progress));
   const ModelSource* model = folded ? &*folded->source : opened.get();
   const auto schemes = match_plan(*model, file);
   std::vector<const SourceTensor*> matrices;
@@ -139,7 +147,7 @@ WriteReport quantize_model(const std::filesystem::path& path, const std::filesys
   }
   std::optional<Calibrated> calibrated;
   if (file.calibration.text != Calibration::Text::none && !folded) {
-    calibrated.emplace(*model, file, schemes, options.cache, or_silent(progress));
+    calibrated.emplace(*model, file, schemes, options, or_silent(progress));
     sort_by_layer(matrices);
   }
 
@@ -195,11 +203,17 @@ WriteReport quantize_model(const std::filesystem::path& path, const std::filesys
   if (folded) contents.key += folded->key;
   auto report = write_model_folder(*model, contents, out, options, progress);
   report.matrix_bytes = matrix_bytes;
-  if (folded) report.sample = folded->health;
+  std::vector<std::string> notes;
+  if (folded) {
+    report.sample = folded->health;
+    notes = {folded->note};
+  }
   if (calibrated) {
     report.sample = calibrated->text.health;
-    const std::string note = calibrated->quantizer.damping_note();
-    if (!note.empty()) report.notes.push_back(note);
+    notes = {calibrated->text.note, calibrated->quantizer.damping_note()};
+  }
+  for (auto& note : notes) {
+    if (!note.empty()) report.notes.push_back(std::move(note));
   }
   report.seconds = watch.seconds();
   return report;

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
 #include <map>
 #include <utility>
@@ -18,6 +17,7 @@
 #include "pipeline/cache_file.h"
 #include "pipeline/calibrated_fit.h"
 #include "pipeline/calibration_text.h"
+#include "pipeline/probe_results.h"
 #include "pipeline/rounding_noise.h"
 
 namespace mxq {
@@ -27,9 +27,6 @@ namespace {
 /// Raised whenever probes give other numbers than before.
 constexpr int kSensitivityVersion = 5;
 
-/// A probe's share of what was measured that is its own at least, whatever the noise.
-constexpr double kLeastOwn = 0.05;
-
 std::string noise_key(int64_t layer) {
   return fmt::format("rounding noise {}", layer);
 }
@@ -37,10 +34,6 @@ std::string noise_key(int64_t layer) {
 /// What one model's probes gave so far.
 class ProbeCache {
  public:
-  struct Result {
-    double kl = 0, squared_error = 0;
-  };
-
   ProbeCache(const ModelSource& model, const SensitivityOptions& options, Compute compute, const TokenSequences& text,
              const TokenSequences& calibration) {
     if (options.cache.empty()) return;
@@ -56,7 +49,7 @@ class ProbeCache {
     load();
   }
 
-  std::map<std::string, Result> results;
+  std::map<std::string, ProbeResult> results;
 
   void store() const {
     if (path_.empty()) return;
@@ -172,6 +165,7 @@ SensitivityReport measure_sensitivity(const std::filesystem::path& path, ErrorTa
   }
   SensitivityReport report;
   report.sample = texts.health;
+  if (options.calibration.text == Calibration::Text::self) report.sampled = {calibration, texts.health};
   report.probes = static_cast<int64_t>(table.matrices.size());
   report.from_cache = report.probes - static_cast<int64_t>(probes.size());
   const auto noise_layers =
@@ -199,22 +193,7 @@ SensitivityReport measure_sensitivity(const std::filesystem::path& path, ErrorTa
     const double kl = cache.results.at(noise_key(layer)).kl;
     if (std::isfinite(kl)) noise.set(layer, kl);
   }
-  double largest = 0;
-  for (MatrixErrors& matrix : table.matrices) {
-    const auto& [kl, squared_error] = cache.results.at(matrix.name);
-    if (!std::isfinite(kl)) {
-      report.not_finite.push_back(matrix.name);
-      continue;
-    }
-    // A matrix that the probe does not change has lost nothing at any scheme.
-    const double own =
-        std::max(kLeastOwn * kl, kl - (matrix.name == kHead ? 0 : noise.at(parse_int(matrix.layer).value_or(0))));
-    matrix.sensitivity = squared_error > 0 ? own / squared_error : 0;
-    largest = std::max(largest, matrix.sensitivity);
-  }
-  for (MatrixErrors& matrix : table.matrices) {
-    if (!std::isfinite(cache.results.at(matrix.name).kl)) matrix.sensitivity = largest;
-  }
+  report.not_finite = set_sensitivities(table, cache.results, noise, options.probe.name());
   report.seconds = watch.seconds();
   return report;
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/staged_folder.h"
 #include "base/stopwatch.h"
@@ -29,12 +30,10 @@ class Trials {
          Progress* progress)
       : model_(model), out_(out), options_(options), write_(write), progress_(progress) {
     check_output(out, write);
-    write_.overwrite = true;  // what a killed run left
+    write_.overwrite = true;
+    remove_all();  // what a killed run left
   }
-  ~Trials() {
-    std::error_code ignored;
-    for (size_t i = 0; i < report_.trials.size() + 1; ++i) fs::remove_all(folder(i), ignored);
-  }
+  ~Trials() { remove_all(); }
   Trials(const Trials&) = delete;
   Trials& operator=(const Trials&) = delete;
 
@@ -42,12 +41,18 @@ class Trials {
     const fs::path folder = this->folder(report_.trials.size());
     written_.push_back(quantize_model(model_, folder, plan, write_, progress_));
     Trial trial{plan, {}, 0};
-    if (options_.text) {
-      trial.comparison = compare_models(folder, model_, *options_.text, options_.perplexity, progress_);
-      trial.loss = trial.comparison.kl.ln_ppl_ratio;
-    } else {
-      trial.comparison = compare_models(folder, model_, options_.self, options_.perplexity.run, progress_);
-      trial.loss = trial.comparison.kl.mean;
+    try {
+      if (options_.text) {
+        trial.comparison = compare_models(folder, model_, *options_.text, options_.perplexity, progress_);
+        trial.loss = trial.comparison.kl.ln_ppl_ratio;
+      } else {
+        trial.comparison = compare_models(folder, model_, options_.self, options_.perplexity.run, progress_);
+        trial.loss = trial.comparison.kl.mean;
+      }
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::not_finite) throw;
+      trial.comparison.kl.mean = trial.comparison.kl.ln_ppl_ratio = std::numeric_limits<double>::quiet_NaN();
+      trial.loss = std::numeric_limits<double>::infinity();
     }
     report_.trials.push_back(std::move(trial));
     return report_.trials.back();
@@ -65,6 +70,18 @@ class Trials {
 
  private:
   fs::path folder(size_t number) const { return sibling(out_, fmt::format("trial{}", number)); }
+
+  /// What there is of trials, a killed one's last included.
+  void remove_all() const {
+    std::error_code ignored;
+    for (size_t i = 0;; ++i) {
+      const fs::path done = folder(i), begun = sibling(done, "partial");
+      const bool found = fs::exists(done, ignored) || fs::exists(begun, ignored);
+      if (!found && i >= report_.trials.size()) return;
+      fs::remove_all(done, ignored);
+      fs::remove_all(begun, ignored);
+    }
+  }
 
   fs::path model_, out_;
   const TrialOptions& options_;
@@ -89,6 +106,9 @@ TrialReport quantize_best(const fs::path& model, const fs::path& out, std::span<
   const auto& all = trials.trials();
   const auto best =
       std::min_element(all.begin(), all.end(), [](const Trial& a, const Trial& b) { return a.loss < b.loss; });
+  if (!std::isfinite(best->loss)) {
+    throw Error(ErrorCode::not_finite, "try plans", fmt::format("NaN or infinity from all {} models", all.size()));
+  }
   return trials.keep(static_cast<size_t>(best - all.begin()), write.overwrite);
 }
 

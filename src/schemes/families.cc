@@ -11,11 +11,7 @@ namespace mxq {
 
 const std::vector<const SchemeFamily*>& all_families() {
   static const std::vector<const SchemeFamily*> families{
-      &affine_family(),
-      &nf_family(),
-      &fp_family(),
-      &gaussian_family(),
-      &kmeans_family(),
+      &affine_family(), &nf_family(), &fp_family(), &gaussian_family(), &kmeans_family(),
   };
   return families;
 }
@@ -39,6 +35,10 @@ const std::vector<std::string_view>& scheme_families() {
 
 const std::vector<Scheme>& family_schemes(std::string_view family) {
   return family_of(family).usual_schemes();
+}
+
+bool fit_applies(const Scheme& scheme, Fit fit) {
+  return family_of(scheme.family).takes_fit(fit);
 }
 
 std::string Scheme::name() const {

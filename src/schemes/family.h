@@ -52,6 +52,10 @@ class SchemeFamily {
   /// Whether matrices can be coded with error feedback (schemes/gptq/): on axis 1, with codes in the part `codes`, rows
   /// of layout.code_row_bytes(). Others are quantized from the weights alone where the fit is gptq.
   virtual bool takes_feedback() const { return false; }
+  /// Whether the fit has a say in what the family makes of a matrix: rtn and mse are what a family does by itself.
+  virtual bool takes_fit(Fit fit) const {
+    return fit == Fit::rtn || fit == Fit::mse || (fit == Fit::gptq && takes_feedback());
+  }
   /// For a matrix that is coded into `out`, whose scheme and kind of metadata have been checked. See group_coding.h.
   virtual std::unique_ptr<gptq::GroupCoding> group_coding(MatrixView matrix, const FeedbackFactor& factor,
                                                           QuantizedMatrix& out) const;

@@ -95,6 +95,32 @@ class Calibrated(MxqTest):
         name = "model.layers.1.mlp.down_proj.codes"
         self.assertEqual(len({tensors[name][2], own[name][2], weighted[name][2], plain[name][2]}), 4)
 
+    def test_a_short_file_is_used_up_and_reported(self):
+        text = self.folder / "text.txt"
+        text.write_text("What the model should be good at. " * 60)
+        done = self.run_mxq("quantize", self.model, "-o", self.folder / "out", "--uniform", "b3g32", "--fit", "gptq",
+                            "--calibration", text)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("text.txt has 2040 tokens: calibrated on 5 of 48 sequences of 384", done.stderr)
+
+    def test_uniform_schemes_of_other_families(self):
+        out = self.folder / "out"
+        # What error feedback can code gets it, as affine schemes do; the rest is as others publish it.
+        for scheme, fit, normalize in (("gauss3g64", "gptq", "rotation"), ("km3g64", "gptq", "rotation"),
+                                       ("nf4g64", "rtn", "none")):
+            plan, _ = self.quantize(scheme, "--uniform", scheme, *TEXT)
+            self.assertEqual((plan["quantize"]["fit"], plan["quantize"]["normalize"]), (fit, normalize), scheme)
+        for scheme, fit in (("nf4g64", "gptq"), ("fp4g64", "hqq"), ("gauss3g64", "awq"), ("km3g64", "hqq")):
+            self.refuses("quantize", self.model, "-o", out, "--uniform", scheme, "--fit", fit, status=2,
+                         says=(scheme, f"--fit {fit}", "rtn or mse"))
+
+    def test_a_size_holds_what_awq_folds(self):
+        # Norms are stored in F32 then, and so are matrices that are scaled without being quantized.
+        for more in ((), ("--skip", "up_proj|layers.1.self_attn.q_proj")):
+            plan, _ = self.quantize("out", "--size", "90KB", "--fit", "awq", *TEXT, "--overwrite", *more)
+            self.assertLessEqual(plan["files"]["model.safetensors"], 90_000)
+            self.assertGreater(plan["files"]["model.safetensors"], 85_000)
+
     def test_output_matrix_is_fitted_to_the_last_hidden_states(self):
         # Which differ in size from column to column.
         self.model = self.folder / "uneven"
@@ -170,7 +196,7 @@ class Calibrated(MxqTest):
         refused(*SELF, "--calibration", self.folder / "absent.txt", says="absent.txt", status=1)
         text = self.folder / "short.txt"
         text.write_text("Too short.")
-        refused(*SELF, "--calibration", text, says=("short.txt", "10 tokens", "at least 64"))
+        refused(*SELF, "--calibration", text, says=("short.txt", "10 tokens", "at least 384"))
         text.write_bytes(b"\xff" * 4000)
         refused(*SELF, "--calibration", text, says="UTF-8", status=1)
 

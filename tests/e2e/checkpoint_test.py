@@ -241,9 +241,10 @@ class Checkpoint(MxqTest):
         small_model(model, config={"num_hidden_layers": 1, "hidden_size": 49, "num_attention_heads": 7, "head_dim": 7,
                                    "num_key_value_heads": 7, "intermediate_size": 101})
         for scheme in ("nf4g32", "nf4g64", "nf4g256", "fp4g64", "gauss2g32", "gauss3g64", "km4g128", "km2g64"):
-            result = self.check(model, self.folder / scheme, "--uniform", scheme)
+            fit = () if scheme[0] in "nf" else ("--fit", "rtn")  # others are rotated by default
+            result = self.check(model, self.folder / scheme, "--uniform", scheme, *fit)
             self.assertEqual(result["quantize"], {"fit": "rtn", "axis": 1, "metadata": "q8", "normalize": "none"})
-            self.check(model, self.folder / f"{scheme}-plain", "--uniform", scheme, "--metadata", "f32")
+            self.check(model, self.folder / f"{scheme}-plain", "--uniform", scheme, *fit, "--metadata", "f32")
         for scheme in ("nf4g64", "gauss4g64", "km3g32"):
             self.check(model, self.folder / f"{scheme}-rotated", "--uniform", scheme, "--fit", "mse")
 

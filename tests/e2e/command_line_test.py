@@ -67,7 +67,7 @@ class Measure(MxqTest):
         self.mxq("measure", self.folder / "model", "-o", self.folder / "errors.csv")
         text = (self.folder / "errors.csv").read_text()
         self.assertTrue(text.startswith("layer,module,nbit1,gsize1,nbit2,gsize2,fnorm,memmb,params,kurtosis,"
-                                        "norm,matrix,rows,cols,scheme,bytes\n"))
+                                        "norm,matrix,rows,cols,scheme,bytes,fit,normalize,axis,metadata\n"))
         rows = list(csv.DictReader(io.StringIO(text)))
         self.assertEqual([(r["matrix"], r["scheme"]) for r in rows],
                          [(m, s) for m in matrix_names() for s in WIDE_SCHEMES + GAUSSIAN_SCHEMES])

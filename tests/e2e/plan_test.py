@@ -80,6 +80,38 @@ class Plan(MxqTest):
         self.assertIn("objective rel instead of kl and fit mse instead of gptq, for the model cannot be run", done.stderr)
         self.refuses("plan", self.folder / "model", "--bits", "3.25", "--objective", "kl", says="tokenizer.json")
 
+    def test_a_rotary_embedding_that_is_not_known(self):
+        model = self.folder / "model"
+        small_text_model(model)
+        config = json.loads((model / "config.json").read_text())
+        config["rope_scaling"] = {"rope_type": "yarn", "factor": 4.0}
+        (model / "config.json").write_text(json.dumps(config))
+        done = self.run_mxq("plan", model, "--bits", "3.25", "--json")
+        self.assertEqual(json.loads(done.stdout)["objective"]["kind"], "rel")
+        self.assertRegex(done.stderr, "^mxq: objective rel .*cannot be run.*rope_scaling 'yarn'.*linear or llama3")
+
+    def test_an_error_table_is_for_what_it_was_measured_with(self):
+        model, errors = self.folder / "model", self.folder / "errors.csv"
+        small_text_model(model)
+        self.mxq("measure", model, "--fit", "rtn", "--normalize", "columns", "--metadata", "f16", "-o", errors)
+        plan = self.mxq_json("plan", "--errors", errors, "--bits", "3.5")
+        self.assertEqual(plan["quantize"], {"fit": "rtn", "axis": 1, "metadata": "f16", "normalize": "columns"})
+        self.refuses("plan", "--errors", errors, "--bits", "3.5", "--fit", "mse", status=2,
+                     says="--fit mse for an error table of rtn")
+        lines = errors.read_text().splitlines()
+        errors.write_text("\n".join([*lines[:-1], lines[-1].replace("rtn", "mse")]))
+        self.refuses("plan", "--errors", errors, "--bits", "3.5", says=("'fit'", "another method"))
+
+    def test_bits_of_any_scheme(self):
+        small_model(self.folder / "model")
+        for scheme in ("gauss3g64", "nf4g64", "km2g32"):
+            plan = self.mxq_json("plan", self.folder / "model", "--bits", scheme, "--schemes", f"wide,{scheme}")
+            self.assertEqual(plan["best_uniform"]["bytes"] <= plan["budget_bytes"], True, scheme)
+            uniform = self.mxq_json("plan", self.folder / "model", "--bits", scheme, "--schemes", scheme)
+            self.assertEqual({m["scheme"] for m in uniform["matrices"].values()}, {scheme})
+            self.assertEqual(uniform["budget_bytes"], plan["budget_bytes"])
+        self.refuses("plan", self.folder / "model", "--bits", "b9g64", status=2, says=("b9g64", "b4g64", "nf4g64"))
+
     def test_pin_min_bits_and_ties(self):
         small_model(self.folder / "model")
         plan = self.mxq_json("plan", self.folder / "model", "--bits", "4.6", "--pin", r"layers\.0\..*q_proj=b8g32",

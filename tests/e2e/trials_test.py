@@ -17,7 +17,7 @@ class Trials(MxqTest):
         self.out = self.folder / "out"
 
     def kl(self, *options):
-        return self.mxq_json("eval", self.out, "--against", self.model, "--compute", "bf16", *options)["kl"]
+        return self.mxq_json("eval", self.out, "--against", self.model, "--compute", "auto", *options)["kl"]
 
     def test_the_smallest_checkpoint_within_a_loss(self):
         sizes = []
@@ -104,6 +104,25 @@ class Trials(MxqTest):
         small_model(model, config={"model_type": "falcon"})
         self.refuses("quantize", model, "-o", self.out, "--max-loss", "1%", status=2,
                      says=("--max-loss", "cannot be run", "falcon"))
+        self.refuses("quantize", model, "-o", self.out, "--bits", "4", "--verify", status=2,
+                     says=("--verify", "cannot be run", "falcon"))
+
+    def test_nothing_asked_for_is_passed_over(self):
+        plan = self.folder / "plan.json"
+        self.mxq("plan", self.model, "--bits", "4", "-o", plan, *TEXT)
+        for options in (("--fit", "rtn"), ("--pin", "q_proj=b8g32"), ("--skip", "mlp"), ("--no-embeddings",)):
+            self.refuses("quantize", self.model, "-o", self.out, "--plan", plan, *options, status=2,
+                         says=("--plan with --", options[0].replace("--no-", "--")))
+        for options in (("--schemes", "paper"), ("--min-bits", "3"), ("--objective", "kl"), ("--tie", "qkv")):
+            self.refuses("quantize", self.model, "-o", self.out, "--uniform", "b4g64", *options, status=2,
+                         says=f"--uniform with {options[0]}")
+
+    def test_what_a_killed_search_left_goes(self):
+        for left in (".out.trial0", ".out.trial1", "..out.trial2.partial"):
+            (self.folder / left).mkdir()
+            (self.folder / left / "model.safetensors").write_bytes(b"x")
+        self.mxq("quantize", self.model, "-o", self.out, "--bits", "4", "--verify", *TEXT)
+        self.assertEqual([p for p in listing(self.folder) if "trial" in p], [])
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@
 namespace mxq {
 
 /// The config of a model that can be run: llama (Llama 2 and 3, SmolLM), mistral, qwen2, qwen3. For others throws
-/// Error(unsupported) naming the architecture and these, Error(invalid_file) for heads that cannot be.
+/// Error(unsupported) naming the architecture and these, or a rotary embedding that is not known; Error(invalid_file)
+/// for heads that cannot be, and tensors that are missing or have another shape. Reads no weights.
 ModelConfig runnable_config(const ModelSource& model);
 
 /// What a decoder remembers of a sequence, so that it can be continued. Belongs to one decoder.
@@ -63,6 +64,8 @@ class Decoder {
   Linear* find_matrix(const std::string& name);
   /// The name of the matrix that the logits are made with: kHead, or kEmbedding where the two are one.
   std::string_view head() const { return config_.tie_word_embeddings ? kEmbedding : kHead; }
+  /// What a KvCache takes for a token.
+  int64_t cache_bytes_per_token() const;
   /// Bytes of matrices that stay in memory.
   int64_t resident_bytes() const;
 

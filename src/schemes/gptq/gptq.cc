@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "base/bitpack.h"
@@ -48,6 +49,7 @@ class RowCoder {
         weights_(allocate_floats(block_ * kTileLanes)),
         tile_(allocate_floats(block_ * kTileLanes)),
         tile_errors_(allocate_floats(block_ * kTileLanes)),
+        tile_codes_(static_cast<size_t>(group_ * kTileLanes)),
         codes_(static_cast<size_t>((end - begin) * matrix.cols)),
         groups_(coding.coder()),
         layout_(out.layout),
@@ -75,7 +77,7 @@ class RowCoder {
   void code_tile(int64_t first, int64_t n, int64_t lane) {
     load(first, n, lane);
     const int64_t cols = matrix_.cols, piece = group_;
-    uint8_t codes[256 * kTileLanes];
+    uint8_t* codes = tile_codes_.data();
     for (int64_t at = 0; at < n; at += piece) {
       const int64_t size = std::min(piece, n - at), column = first + at;
       float* tile = tile_.get() + at * kTileLanes;
@@ -135,7 +137,7 @@ class RowCoder {
   int bits_;
   int64_t group_, per_row_, block_;
   AlignedFloats errors_, feedback_, weights_, tile_, tile_errors_;
-  std::vector<uint8_t> codes_;
+  std::vector<uint8_t> tile_codes_, codes_;
   std::unique_ptr<gptq::GroupCoder> groups_;
   const QuantizedLayout& layout_;
   std::span<std::byte> out_;
@@ -153,8 +155,12 @@ void code_rows(MatrixView matrix, const FeedbackFactor& factor, QuantizedMatrix&
 void check_options(MatrixView matrix, const Scheme& scheme, const QuantizeOptions& options) {
   const SchemeFamily& family = family_of(scheme.family);
   if (!family.takes_feedback()) {
+    std::vector<std::string_view> known;
+    for (const SchemeFamily* f : all_families()) {
+      if (f->takes_feedback()) known.push_back(f->name());
+    }
     throw Error(ErrorCode::unsupported, kOperation, fmt::format("scheme {}", scheme.name()),
-                "schemes of affine, gaussian, kmeans");
+                fmt::format("schemes of {}", fmt::join(known, ", ")));
   }
   family.check(scheme, options.axis, options.metadata, kOperation);
   check_shape(matrix.rows, matrix.cols, kOperation);
@@ -169,9 +175,10 @@ void check_options(MatrixView matrix, const Scheme& scheme, const QuantizeOption
 }  // namespace
 
 QuantizedMatrix quantize_matrix_gptq(MatrixView matrix, const FeedbackFactor& factor, const Scheme& scheme,
-                                     const QuantizeOptions& options) {
+                                     const QuantizeOptions& options, double* damping) {
   check_options(matrix, scheme, options);
   check_finite(matrix, kOperation);
+  if (damping != nullptr) *damping = factor.damping();
   if (factor.cols() != matrix.cols) {
     throw Error(ErrorCode::usage, kOperation,
                 fmt::format("second moments of {} columns for {}", factor.cols(), matrix.cols), "the same");
@@ -196,9 +203,12 @@ QuantizedMatrix quantize_matrix_gptq(MatrixView matrix, const FeedbackFactor& fa
     case Normalize::sinq:
       code_rows(normalized.view, factor.scaled(normalized.scales), out);
       break;
-    case Normalize::rotation:
-      code_rows(normalized.view, factor.rotated(normalized.scales), out);
+    case Normalize::rotation: {
+      const FeedbackFactor rotated = factor.rotated(normalized.scales);
+      if (damping != nullptr) *damping += rotated.damping();
+      code_rows(normalized.view, rotated, out);
       break;
+    }
   }
   return out;
 }

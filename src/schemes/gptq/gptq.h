@@ -22,10 +22,11 @@ namespace mxq {
 QuantizedMatrix quantize_matrix_gptq(MatrixView matrix, std::span<const float> second_moments, const Scheme& scheme,
                                      const QuantizeOptions& options, const GptqOptions& gptq = {});
 
-/// The same with second moments that have been factored: once for all matrices with the same inputs. Throws
-/// Error(usage) where the factor is for another number of columns.
+/// The same with second moments that have been factored: once for all matrices with the same inputs. `damping`, where
+/// it is not null, is set to what the factor has, or to what more a rotated one took. Throws Error(usage) where the
+/// factor is for another number of columns.
 QuantizedMatrix quantize_matrix_gptq(MatrixView matrix, const FeedbackFactor& factor, const Scheme& scheme,
-                                     const QuantizeOptions& options);
+                                     const QuantizeOptions& options, double* damping = nullptr);
 
 /// tr((W - Q) H (W - Q)^T) with H = second_moments as they are given: what the matrix's outputs lose, as sum or mean of
 /// squares like H. Products in fp32, sums in fp64. Throws Error(usage) for shapes that differ.

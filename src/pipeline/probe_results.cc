@@ -1,0 +1,50 @@
+#include "pipeline/probe_results.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "model/model_source.h"
+#include "mxq/text.h"
+
+namespace mxq {
+
+namespace {
+
+/// A probe's share of what was measured that is its own at least, whatever the noise.
+constexpr double kLeastOwn = 0.05;
+
+void exclude(std::vector<SchemeCost>& schemes, const std::string& probe) {
+  const auto found = std::find_if(schemes.begin(), schemes.end(), [&](const auto& s) { return s.scheme == probe; });
+  if (found == schemes.end()) return;
+  const double limit = found->fnorm;
+  const SchemeCost least =
+      *std::min_element(schemes.begin(), schemes.end(), [](const auto& a, const auto& b) { return a.fnorm < b.fnorm; });
+  std::erase_if(schemes, [&](const SchemeCost& s) { return s.fnorm >= limit; });
+  if (schemes.empty()) schemes.push_back(least);
+}
+
+}  // namespace
+
+std::vector<std::string> set_sensitivities(ErrorTable& table, const std::map<std::string, ProbeResult>& results,
+                                           const RoundingNoise& noise, const std::string& probe) {
+  double largest = 0;
+  for (MatrixErrors& matrix : table.matrices) {
+    const auto& [kl, squared_error] = results.at(matrix.name);
+    if (!std::isfinite(kl) || squared_error == 0) continue;
+    // Nothing behind the output matrix is rounded.
+    const double rounding = matrix.name == kHead ? 0 : noise.at(parse_int(matrix.layer).value_or(0));
+    matrix.sensitivity = std::max(kLeastOwn * kl, kl - rounding) / squared_error;
+    largest = std::max(largest, matrix.sensitivity);
+  }
+  std::vector<std::string> not_finite;
+  for (MatrixErrors& matrix : table.matrices) {
+    const auto& [kl, squared_error] = results.at(matrix.name);
+    if (!std::isfinite(kl) || squared_error == 0) matrix.sensitivity = largest;
+    if (std::isfinite(kl)) continue;
+    exclude(matrix.schemes, probe);
+    not_finite.push_back(matrix.name);
+  }
+  return not_finite;
+}
+
+}  // namespace mxq
