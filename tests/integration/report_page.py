@@ -47,6 +47,43 @@ def table(page):
     return page.locator("[data-table]").nth(1)
 
 
+def check_buttons(page, requests):
+    """None uploads a chart: each that a chart has is pressed."""
+    popups = []
+    page.on("popup", lambda popup: popups.append(popup.url))
+    chart = page.locator(".chart").first
+    buttons = chart.locator(".modebar-btn")
+    names = [button.get_attribute("data-title") for button in buttons.all()]
+    require(names and not [name for name in names if re.search("share|cloud|send|upload", name, re.I)], f"no button shares: {names}")
+    for i, name in enumerate(names):
+        buttons.nth(i).dispatch_event("click")
+        page.wait_for_timeout(300)
+        require(not popups and not requests and page.locator("[class*=cloud]").count() == 0, f"the button '{name}' sends nothing: {requests}")
+    chart.get_by_role("button", name="Reset axes").dispatch_event("click")
+
+
+def check_policy(page):
+    """What its scripts might try, the browser refuses. Last: refusals are errors of the console."""
+    refused = page.evaluate("""async () => {
+        const refused = [];
+        document.addEventListener("securitypolicyviolation", (event) => refused.push(event.effectiveDirective));
+        await fetch("https://example.org/").catch(() => 0);
+        try { new WebSocket("wss://example.org/"); } catch { }
+        new Image().src = "https://example.org/image.png";
+        navigator.sendBeacon("https://example.org/");
+        const form = document.createElement("form"), script = document.createElement("script");
+        form.action = "https://example.org/";
+        document.body.append(form);
+        form.submit();
+        script.textContent = "window.intruded = true";
+        document.body.append(script);
+        await new Promise((done) => setTimeout(done, 500));
+        return refused.concat(window.intruded ? ["script ran"] : []);
+    }""")
+    expected = ["connect-src"] * 3 + ["form-action", "img-src", "script-src-elem"]
+    require(sorted(refused) == expected, f"the page's policy refuses {expected}, not {sorted(refused)}")
+
+
 def check(page, url, errors, requests, screenshots):
     began = time.monotonic()
     page.goto(url)
@@ -90,8 +127,10 @@ def check(page, url, errors, requests, screenshots):
     for i in range(page.locator(".chart").count()):
         page.locator(".chart").nth(i).scroll_into_view_if_needed()
         page.wait_for_selector(f".chart >> nth={i} >> .main-svg >> nth=0")
+    check_buttons(page, requests)
     require(not errors, f"no error: {errors}")
     require(not requests, f"no request: {requests}")
+    check_policy(page)
     return opened
 
 

@@ -1,4 +1,6 @@
 """One HTML file that needs nothing else: charts by plotly, whose code it holds, and tables that sort."""
+import base64
+import hashlib
 import html
 import json
 import pathlib
@@ -14,6 +16,13 @@ def _plotly_code():
 
 
 def _embedded(code): return code.replace("</script", "<\\/script")
+
+
+def _policy(scripts):
+    """What the browser lets the page do: run these scripts and nothing else, and fetch nothing from anywhere. Plotly makes style sheets
+    and, of a chart that is saved as a picture, images."""
+    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts)
+    return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; form-action 'none'; base-uri 'none'"
 
 
 def page(title, summary, sections):
@@ -33,10 +42,12 @@ def page(title, summary, sections):
                             '<div class="scroll"><table><thead></thead><tbody></tbody></table></div></div>')
                 tables.append({"columns": part.columns, "rows": [[_rounded(v) for v in row] for row in part.rows]})
     data = json.dumps({"charts": charts, "tables": tables}, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+    scripts = [_embedded(_plotly_code()), (FOLDER / "page.js").read_text()]
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{_policy(scripts)}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,">
 <title>{html.escape(title)}</title>
@@ -50,8 +61,7 @@ def page(title, summary, sections):
 {"".join(body)}
 </main>
 <script type="application/json" id="report">{data}</script>
-<script>{_embedded(_plotly_code())}</script>
-<script>{(FOLDER / "page.js").read_text()}</script>
+{"".join(f"<script>{script}</script>" for script in scripts)}
 </body>
 </html>
 """
