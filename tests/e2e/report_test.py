@@ -1,13 +1,17 @@
 """mxq report: pages and figures of small experiments."""
 import csv
+import html
 import io
 import json
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import unittest
+from pathlib import Path
 
 from support import SHARED, SOURCE, MxqTest, floats, read_safetensors, small_text_model
 
@@ -15,9 +19,11 @@ sys.path.insert(0, str(SOURCE / "python"))
 from mxq.report.chart import log_ticks  # noqa: E402
 from mxq.report.checkpoint import first_group  # noqa: E402
 from mxq.report.markdown import sections  # noqa: E402
-from mxq.report.runs import Run  # noqa: E402
+from mxq.report.runs import ReportError, Results, Run, read_store  # noqa: E402
+from mxq.report.tables import paper_table  # noqa: E402
 
 NAME = 'a <i>model</i> & "more"'
+METHOD = r'_<a href="x">rtn</a> $\frac 1$ %{x} <!--<script>'
 SPEC = f"""
 store = "results.db"
 [[models]]
@@ -32,7 +38,7 @@ stride = 64
 name = "original"
 original = true
 [[methods]]
-name = "rtn"
+name = '{METHOD}'
 fit = "rtn"
 uniform = ["b2g32", "b3g32", "b4g32"]
 [[methods]]
@@ -75,6 +81,94 @@ class Parts(unittest.TestCase):
                                  (3, 64): [("b3g64", 3.254)], None: [("3.5", 3.4999)]})
 
 
+class Stores(unittest.TestCase):
+    """What is read of a store, made here as docs/bench.md describes one."""
+
+    def setUp(self):
+        self.folder = Path(tempfile.mkdtemp(prefix="mxq-store-"))
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        self.path = self.folder / "results.db"
+
+    def make(self, version=1, extra=""):
+        store = sqlite3.connect(self.path)
+        self.addCleanup(store.close)
+        store.executescript(f"""
+            PRAGMA journal_mode = WAL; PRAGMA application_id = {0x6D787173}; PRAGMA user_version = {version};
+            CREATE TABLE runs(id TEXT PRIMARY KEY, sequence INTEGER, model TEXT, method TEXT, config TEXT, source TEXT, state TEXT,
+                              started REAL, finished REAL, error TEXT{extra});
+            CREATE TABLE metrics(run TEXT, name TEXT, value REAL);
+            CREATE TABLE documents(run TEXT, name TEXT, json TEXT);""")
+        return store
+
+    @staticmethod
+    def add(store, id, config="b4g64", state="done", method="x", **columns):
+        columns |= {"id": id, "sequence": 0, "model": "m", "method": method, "config": config, "source": "mxq", "state": state}
+        store.execute(f"INSERT INTO runs({', '.join(columns)}) VALUES({', '.join('?' * len(columns))})", list(columns.values()))
+
+    def test_superseded_runs_are_left_out(self):
+        with self.make(2, ", version TEXT, superseded INTEGER NOT NULL DEFAULT 0, estimate REAL, attempt TEXT") as store:
+            self.add(store, "old", superseded=1)
+            self.add(store, "new", attempt="second")
+            store.executemany("INSERT INTO metrics VALUES(?, 'bits_per_parameter', ?)", [("old", 4), ("new", 5)])
+        found = read_store(self.path).runs
+        self.assertEqual([(run.id, run.method, run.bits) for run in found], [("new", "x second", 5)])
+
+    def test_a_budget_named_after_a_scheme_is_a_plan(self):
+        with self.make() as store:
+            for id, schemes in (("plan", ["b3g64", "b4g32"]), ("uniform", ["b3g64", "b3g64"]), ("imported", None)):
+                self.add(store, id, "b3g64")
+                if schemes is None: continue
+                plan = {"matrices": {str(i): {"scheme": scheme, "bytes": 1} for i, scheme in enumerate(schemes)}}
+                store.execute("INSERT INTO documents VALUES(?, 'quantize', ?)", (id, json.dumps(plan)))
+        self.assertEqual({run.id: run.is_uniform for run in read_store(self.path).runs},
+                         {"plan": False, "uniform": True, "imported": True})
+
+    def test_text_that_is_not_utf_8(self):
+        with self.make() as store:
+            self.add(store, "a", state="failed", error=None)
+            store.execute("UPDATE runs SET error = CAST(x'62616420ff' AS TEXT)")
+        self.assertEqual(read_store(self.path).runs[0].error, "bad \ufffd")
+
+    def test_what_is_not_finite_has_no_place_on_an_axis(self):
+        with self.make() as store:
+            self.add(store, "a")
+            store.executemany("INSERT INTO metrics VALUES('a', ?, ?)", [("perplexity.t", float("inf")), ("kl.t", 2)])
+        results = read_store(self.path)
+        self.assertEqual((results.runs[0].metrics, results.runs[0].infinite), ({"kl.t": 2}, {"perplexity.t": float("inf")}))
+
+    def test_a_document_that_is_no_json(self):
+        with self.make() as store:
+            self.add(store, "a", "b3g64")
+            store.execute("INSERT INTO documents VALUES('a', 'quantize', '{')")
+        with self.assertRaisesRegex(ReportError, "quantize of x b3g64"): read_store(self.path)
+
+    def test_a_store_on_a_read_only_place_while_it_is_written(self):
+        place = self.folder / "read-only"
+        place.mkdir()
+        store = self.make()
+        self.add(store, "a")
+        store.commit()
+        if subprocess.run(["mount", "--bind", self.folder, place], capture_output=True).returncode:
+            self.skipTest("folders cannot be mounted here")
+        self.addCleanup(subprocess.run, ["umount", place])
+        subprocess.run(["mount", "-o", "remount,bind,ro", place], check=True)
+        # By another process: within one, SQLite shares a file's locks.
+        read = [sys.executable, "-c", "import pathlib, sys; from mxq.report.runs import read_store; "
+                "print([run.id for run in read_store(pathlib.Path(sys.argv[1])).runs])", place / "results.db"]
+        ids = lambda: subprocess.run(read, env={**os.environ, "PYTHONPATH": str(SOURCE / "python")}, check=True, text=True,
+                                     stdout=subprocess.PIPE).stdout.strip()
+        self.assertTrue((self.folder / "results.db-wal").stat().st_size, "the run is not in the store itself yet")
+        self.assertEqual(ids(), "['a']")
+        store.close()
+        self.assertFalse((self.folder / "results.db-wal").exists())
+        self.assertEqual(ids(), "['a']")
+
+    def test_runs_of_equal_names_have_rows_of_their_own(self):
+        runs = [Run(str(i), "m", "x", "b4g64", source, "done", 1, "", {"bits_per_parameter": 4.25, "perplexity.t": 5 + i})
+                for i, source in enumerate(("mxq", "theirs"))]
+        self.assertEqual([row[3] for row in paper_table(Results(runs)).rows], [5, 6])
+
+
 class Report(MxqTest):
     def setUp(self):
         super().setUp()
@@ -110,7 +204,7 @@ class Report(MxqTest):
         page = (out / "index.html").read_text()
         own = re.sub(r"<script>.*?</script>", "", page, flags=re.S)
         self.assertNotRegex(own, r"""(src|href)=["'](?!#|data:)""", "nothing is fetched")
-        self.assertNotIn("<i>model</i>", own.replace(re.search(r'id="report">.*?</script>', own, re.S)[0], ""))
+        self.assertNotRegex(own, "<i>|<a href=.x|<!--")
         # Values are those of the export.
         rows = list(csv.DictReader(io.StringIO(self.mxq("bench", "export", store))))
         table = self.data(page)["tables"][1]
@@ -122,6 +216,9 @@ class Report(MxqTest):
             self.assertAlmostEqual(row[at("perplexity, wikitext")], float(exported["ppl_wikitext"]), delta=1e-3)
             if exported["bpp"]: self.assertAlmostEqual(row[at("bits")], float(exported["bpp"]), delta=1e-5)
         frontier = self.data(page)["charts"][0]["data"]
+        # Plotly reads HTML in names and texts.
+        self.assertEqual(html.unescape(frontier[0]["name"]), METHOD)
+        for text in [frontier[0]["name"], *frontier[0]["text"]]: self.assertNotRegex(text, "<(?!br>)")
         planned = next(trace for trace in frontier if trace["name"] == "mixed")
         expected = sorted(((float(r["file_bytes"]) / 2**20, float(r["kl.wikitext"])) for r in rows if r["algo"] == "mixed"),
                           key=lambda pair: pair[0])
@@ -181,6 +278,12 @@ class Report(MxqTest):
         with sqlite3.connect(store) as made: made.execute("PRAGMA user_version = 9")
         self.refuses("report", store, "-o", out, says=("version 9", "1"))
         self.refuses("report", "-o", out, "--foreign", self.folder, says="combined.csv")
+        (self.folder / "combined.csv").write_text("model,algo,config,bpp\nx,hqq,b4g64,much\n")
+        self.refuses("report", "-o", out, "--foreign", self.folder, says=("combined.csv", "much"))
+        (self.folder / "combined.csv").write_text("model,algo,config,bpp,ppl_c4\nx,hqq,b4g64,4.25,inf\n")
+        (self.folder / "wdist-x.csv").write_text("module,layer,percentile_0,percentile_99,percentile_999,percentile_9999,percentile_100,"
+                                                 "kurtosis\nq,0,0,1,2,3,4,3\nq,1,0,1,2,3,inf,3\n")
+        self.refuses("report", "-o", out, "--foreign", self.folder, says=("wdist-x.csv", "line 3", "inf"))
 
     def test_without_what_draws(self):
         self.environment["MXQ_PYTHON"] = "no-such-python"

@@ -60,7 +60,7 @@ def sections(chosen):
         if group: found.append(("Packing", packing.packing(group, slug(group.scheme))))
     theirs = Results([])
     if chosen.foreign:
-        theirs = foreign.read_results(chosen.foreign)
+        theirs = foreign.read_results(chosen.foreign, chosen.program)
         styles = styles_of(theirs)
         for model in theirs.models: found.append((f"The authors' results: {model}", charts_of(theirs, model, styles)))
         for model, rows in foreign.read_weights(chosen.foreign).items():

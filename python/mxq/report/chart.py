@@ -1,4 +1,4 @@
-"""What a figure shows, whoever draws it: panels of marks on axes."""
+"""What a figure shows, whoever draws it: panels of marks on axes. All texts are plain; drawers escape what means more to them."""
 import math
 from dataclasses import dataclass, field
 
@@ -13,7 +13,7 @@ class Axis:
 
 @dataclass
 class Line:
-    """Points, joined by a line or not. Hover: a text for each point."""
+    """Points, joined by a line or not. Hover: a text for each point, of one or more lines."""
     name: str
     x: list
     y: list

@@ -74,7 +74,8 @@ def save(chart, folder, formats):
     """KEY.svg, .png, .pdf; equal charts give equal files."""
     import matplotlib
 
-    with matplotlib.rc_context({"svg.hashsalt": "mxq", "svg.fonttype": "path", "font.size": 9}):
+    # Names are texts, not formulas.
+    with matplotlib.rc_context({"svg.hashsalt": "mxq", "svg.fonttype": "path", "font.size": 9, "text.parse_math": False}):
         figure = draw(chart)
         for form in formats:
             metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form, {})

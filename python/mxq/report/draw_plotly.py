@@ -1,4 +1,5 @@
 """Charts as plotly's JSON, for the page; colours of paper and text are the page's, set there."""
+import html
 import math
 
 from .chart import extent, log_ticks
@@ -11,6 +12,14 @@ GAP = 64  # pixels above a panel
 def _number(value): return float(f"{value:.6g}")
 
 
+def _text(plain):
+    """Plotly reads some HTML in texts, and no other line break, and fills in what is in %{}."""
+    return html.escape(str(plain), quote=False).replace("%{", "%&#123;").replace("\n", "<br>")
+
+
+def _texts(plain): return [_text(text) for text in plain]
+
+
 def _numbers(values): return [_number(v) for v in values] if isinstance(values, list) else _number(values)
 
 
@@ -20,24 +29,24 @@ def _rgba(color, opacity):
 
 def _axis(axis, values=None):
     """Values: what lies on it, from the least to the largest."""
-    out = {"title": {"text": axis.title}, "type": "log" if axis.log else "linear", "automargin": True}
+    out = {"title": {"text": _text(axis.title)}, "type": "log" if axis.log else "linear", "automargin": True}
     if axis.range: out["range"] = [math.log10(v) for v in axis.range] if axis.log else list(axis.range)
     ticks = axis.ticks
     if ticks is None and axis.log and (axis.range or values): ticks = log_ticks(*(axis.range or values))
-    if ticks is not None: out |= {"tickmode": "array", "tickvals": [t[0] for t in ticks], "ticktext": [t[1] for t in ticks]}
+    if ticks is not None: out |= {"tickmode": "array", "tickvals": [t[0] for t in ticks], "ticktext": _texts(t[1] for t in ticks)}
     return out
 
 
 def _traces(mark, x, y, y2, shown):
     kind = type(mark).__name__
-    common = {"name": mark.name, "legendgroup": mark.name, "showlegend": mark.name not in shown, "xaxis": x, "yaxis": y}
+    common = {"name": _text(mark.name), "legendgroup": mark.name, "showlegend": mark.name not in shown, "xaxis": x, "yaxis": y}
     shown.add(mark.name)
     if kind == "Line":
         mode = "+".join(part for part, wanted in (("lines", mark.joined), ("markers", mark.marker)) if wanted)
         trace = common | {"type": "scatter", "mode": mode, "x": _numbers(mark.x), "y": _numbers(mark.y), "meta": mark.color,
                           "line": {"color": mark.color, "width": mark.width, "dash": mark.dash}, "yaxis": y2 if mark.second else y}
         if mark.marker: trace["marker"] = {"color": mark.color, "size": 7 if len(mark.x) <= 60 else 4, "symbol": MARKERS[mark.marker]}
-        if mark.hover: trace |= {"text": mark.hover, "hovertemplate": "%{text}<extra></extra>"}
+        if mark.hover: trace |= {"text": _texts(mark.hover), "hovertemplate": "%{text}<extra></extra>"}
         return [trace]
     if kind == "Band":
         low, high = _numbers(mark.low), _numbers(mark.high)
@@ -45,8 +54,8 @@ def _traces(mark, x, y, y2, shown):
                           "fillcolor": _rgba(mark.color, mark.opacity), "line": {"width": 0}, "hoverinfo": "skip"}]
     trace = common | {"type": "bar", "x": _numbers(mark.x), "y": _numbers(mark.height), "base": _numbers(mark.base),
                       "width": _numbers(mark.width), "marker": {"color": mark.color, "line": {"width": 0}, "pattern": {"shape": mark.pattern}}}
-    if mark.hover: trace |= {"hovertext": mark.hover, "hovertemplate": "%{hovertext}<extra></extra>"}
-    if mark.text: trace |= {"text": mark.text, "textposition": "inside", "insidetextanchor": "middle", "textangle": 0}
+    if mark.hover: trace |= {"hovertext": _texts(mark.hover), "hovertemplate": "%{hovertext}<extra></extra>"}
+    if mark.text: trace |= {"text": _texts(mark.text), "textposition": "inside", "insidetextanchor": "middle", "textangle": 0}
     return [trace]
 
 
@@ -71,7 +80,7 @@ def draw(chart):
             layout["yaxis" + second] = _axis(panel.y2, extent(panel, True)) | {"overlaying": "y" + number, "side": "right", "anchor": "x" + number,
                                                           "showgrid": False}
         if panel.title:
-            layout["annotations"].append({"text": panel.title, "showarrow": False, "xref": "paper", "yref": "paper", "x": domain_x[0],
+            layout["annotations"].append({"text": _text(panel.title), "showarrow": False, "xref": "paper", "yref": "paper", "x": domain_x[0],
                                           "y": domain_y[1], "xanchor": "left", "yanchor": "bottom"})
         for mark in panel.marks: data += _traces(mark, "x" + number, "y" + number, "y" + second, shown)
     return {"data": data, "layout": layout}

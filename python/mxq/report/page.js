@@ -37,13 +37,16 @@ function inked(data) {
   });
 }
 
-// No button that uploads a chart.
-const BUTTONS = { displaylogo: false, showSendToCloud: false, plotlyServerURL: "", modeBarButtonsToRemove: ["sendChartToCloud"] };
+// No button uploads a chart; a $ is a $.
+const CONFIG = {
+  responsive: true, displaylogo: false, typesetMath: false,
+  showSendToCloud: false, plotlyServerURL: "", modeBarButtonsToRemove: ["sendChartToCloud"],
+};
 
 function draw(element) {
   const chart = report.charts[element.dataset.chart];
   drawn.set(element, chart);
-  return Plotly.react(element, inked(chart.data), themed(chart.layout), { responsive: true, ...BUTTONS });
+  return Plotly.react(element, inked(chart.data), themed(chart.layout), CONFIG);
 }
 
 // Charts are drawn when they come near the screen: a page of hundreds opens at once.

@@ -3,6 +3,7 @@ import base64
 import hashlib
 import html
 import json
+import math
 import pathlib
 
 from . import draw_plotly
@@ -41,7 +42,9 @@ def page(title, summary, sections):
                 body.append(f'<div data-table="{len(tables)}"><input type="search" placeholder="filter" aria-label="filter">'
                             '<div class="scroll"><table><thead></thead><tbody></tbody></table></div></div>')
                 tables.append({"columns": part.columns, "rows": [[_rounded(v) for v in row] for row in part.rows]})
-    data = json.dumps({"charts": charts, "tables": tables}, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+    data = json.dumps({"charts": charts, "tables": tables}, separators=(",", ":"), allow_nan=False)
+    # Within a script "<" may begin what ends it, or keeps it from ending.
+    data = data.replace("<", "\\u003c")
     scripts = [_embedded(_plotly_code()), (FOLDER / "page.js").read_text()]
     return f"""<!doctype html>
 <html lang="en">
@@ -67,4 +70,6 @@ def page(title, summary, sections):
 """
 
 
-def _rounded(value): return float(f"{value:.6g}") if isinstance(value, float) else value
+def _rounded(value):
+    if not isinstance(value, float): return value
+    return float(f"{value:.6g}") if math.isfinite(value) else str(value)

@@ -1,4 +1,5 @@
 """Tables: all runs, and the paper's Table 2 of them."""
+from collections import Counter
 from dataclasses import dataclass
 
 GIB, MIB = 2**30, 2**20
@@ -12,6 +13,9 @@ class Table:
     rows: list  # of texts and numbers; None: nothing
 
 
+def said(run, name): return run.metrics.get(name, run.infinite.get(name))
+
+
 def all_runs(results):
     texts = results.texts()
     columns = ["model", "method", "config", "bits", "weights, MiB"]
@@ -20,7 +24,7 @@ def all_runs(results):
     rows = []
     for run in results.done:
         row = [run.model, run.method, run.config, run.bits, run.bytes and run.bytes / MIB]
-        for text in texts: row += [run.perplexity(text), None if run.is_original else run.kl(text)]
+        for text in texts: row += [said(run, f"perplexity.{text}"), None if run.is_original else said(run, f"kl.{text}")]
         peak = run.metrics.get("quantize_peak_rss_bytes")
         row += [run.metrics.get("quantize_seconds"), peak and peak / MIB, run.metrics.get("tokens_per_second"), run.source]
         rows.append(row)
@@ -31,15 +35,17 @@ def paper_table(results):
     """A row a method and config; perplexities and memory of every model beside each other."""
     texts = results.texts()
     columns = ["method", "config", "bits"]
-    keys = {}
+    keys, seen = {}, Counter()
     for model in results.models:
         columns += [f"{model}: {text}" for text in texts] + [f"{model}: GiB"]
     width = len(texts) + 1
     for m, model in enumerate(results.models):
         for run in results.of(model):
             name = "original" if run.is_original else run.method
-            row = keys.setdefault((name, run.config), [name, run.config, run.bits] + [None] * (width * len(results.models)))
-            for t, text in enumerate(texts): row[3 + m * width + t] = run.perplexity(text)
+            # Runs of equal names, by other settings or of other sources, get rows of their own.
+            seen[model, name, run.config] += 1
+            row = keys.setdefault((name, run.config, seen[model, name, run.config]), [name, run.config, run.bits] + [None] * (width * len(results.models)))
+            for t, text in enumerate(texts): row[3 + m * width + t] = said(run, f"perplexity.{text}")
             size = run.metrics.get("weight_bytes") or run.bytes
             row[3 + m * width + len(texts)] = size and size / GIB
     rows = sorted(keys.values(), key=lambda row: (-(row[2] or 16), row[0]))

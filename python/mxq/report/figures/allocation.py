@@ -58,9 +58,9 @@ def _panel(columns, title):
         bars = marks[scheme]
         bars.x.append(place)
         bars.height.append(_bits(scheme))
-        bars.hover.append(f"{module}, layer {layer}<br>{scheme}<br>{size / MIB:.3g} MiB")
+        bars.hover.append(f"{module}, layer {layer}\n{scheme}\n{size / MIB:.3g} MiB")
     line = Line("memory", list(range(len(columns))), [size / MIB for *_, size in columns], "#000000",
-                [f"{module}, layer {layer}<br>{size / MIB:.3g} MiB" for module, layer, _, size in columns], marker="", width=1, second=True)
+                [f"{module}, layer {layer}\n{size / MIB:.3g} MiB" for module, layer, _, size in columns], marker="", width=1, second=True)
     ticks, start = [], 0
     for place in range(1, len(columns) + 1):
         if place == len(columns) or columns[place][0] != columns[start][0]:

@@ -19,7 +19,7 @@ def hover_of(runs, text):
         if run.bytes: parts.append(f"{run.bytes / MIB:.1f} MiB")
         if run.kl(text) is not None: parts.append(f"KL {run.kl(text):.4g}")
         if run.perplexity(text) is not None: parts.append(f"perplexity {run.perplexity(text):.4g}")
-        texts.append("<br>".join(parts))
+        texts.append("\n".join(parts))
     return texts
 
 

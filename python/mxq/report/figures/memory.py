@@ -17,7 +17,7 @@ def memory(results, model, styles, slug):
         bars = marks.setdefault(name, Bars(name, [], [], hover=[], **style))
         bars.x.append(place)
         bars.height.append(run.bytes / MIB)
-        bars.hover.append(f"{run.label}<br>{run.bytes / MIB:.1f} MiB<br>{run.bytes / runs[0].bytes:.1%} of the largest")
+        bars.hover.append(f"{run.label}\n{run.bytes / MIB:.1f} MiB\n{run.bytes / runs[0].bytes:.1%} of the largest")
     ticks = [(place, "16 bits" if run.is_original else run.config) for place, run in enumerate(shown)]
     thinned = "" if shown is runs else f" {MOST} of {len(runs)} runs, evenly by size."
     return [Chart(f"memory-{slug}", f"Size: {model}", "All weight files, what is not quantized included." + thinned,
