@@ -2,7 +2,9 @@
 import csv
 import html
 import io
+import itertools
 import json
+import math
 import os
 import re
 import shutil
@@ -16,10 +18,12 @@ from pathlib import Path
 from support import SHARED, SOURCE, MxqTest, floats, read_safetensors, small_text_model
 
 sys.path.insert(0, str(SOURCE / "python"))
-from mxq.report.chart import log_ticks  # noqa: E402
+from mxq.report.chart import evenly, log_ticks  # noqa: E402
 from mxq.report.checkpoint import first_group  # noqa: E402
+from mxq.report.figures.allocation import allocation  # noqa: E402
 from mxq.report.markdown import sections  # noqa: E402
 from mxq.report.runs import ReportError, Results, Run, read_store  # noqa: E402
+from mxq.report.style import COLORS, GREY, bar_style, scheme_style, series_style  # noqa: E402
 from mxq.report.tables import paper_table  # noqa: E402
 
 NAME = 'a <i>model</i> & "more"'
@@ -52,6 +56,27 @@ kl = ["wikitext"]
 FIGURES = ["degradation", "duration", "frontier", "memory", "methods", "weights"]
 
 
+# How colours look without one kind of cones: Machado, Oliveira and Fernandes 2009, severity 1, of linear RGB.
+BLINDNESS = {
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]}
+
+
+def times(matrix, vector): return [sum(m * v for m, v in zip(row, vector)) for row in matrix]
+
+
+def lab(color, blindness):
+    """CIE L*a*b* (D65) of #RRGGBB as it looks with that."""
+    parts = [int(color[i:i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    seen = [min(1, max(0, part)) for part in times(blindness, linear)]
+    xyz = times([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]], seen)
+    roots = [ratio ** (1 / 3) if ratio > 0.008856 else 7.787 * ratio + 16 / 116
+             for ratio in (part / white for part, white in zip(xyz, (0.9505, 1, 1.089)))]
+    return 116 * roots[1] - 16, 500 * (roots[0] - roots[1]), 200 * (roots[1] - roots[2])
+
+
 def drawing_python():
     """An interpreter with plotly and matplotlib; None without one."""
     for python in (os.environ.get("MXQ_PYTHON"), SOURCE / "build/venv/bin/python", "python3"):
@@ -71,6 +96,45 @@ class Parts(unittest.TestCase):
     def test_ticks_of_logarithmic_axes(self):
         self.assertEqual([label for _, label in log_ticks(0.1, 5)], ["0.1", "0.2", "0.5", "1", "2", "5"])
         self.assertEqual([label for _, label in log_ticks(1e-4, 1e3)], ["0.0001", "0.001", "0.01", "0.1", "1", "10", "100", "1000"])
+
+    def test_ticks_where_all_values_are_close(self):
+        self.assertEqual([label for _, label in log_ticks(7, 7)], ["7"])
+        self.assertEqual([label for _, label in log_ticks(6.8, 7.1)], ["6.8", "7.1"])
+
+    def test_evenly(self):
+        self.assertEqual(evenly([1, 2], 3), [1, 2])
+        self.assertEqual(evenly(list(range(11)), 3), [0, 5, 10])
+
+    def test_methods_look_different(self):
+        for names in (("color", "marker"), ("color", "dash")):
+            self.assertEqual(len({tuple(series_style(i)[name] for name in names) for i in range(30)}), 30)
+        self.assertEqual(len({tuple(bar_style(i).values()) for i in range(30)}), 30)
+        self.assertNotIn(GREY, [series_style(i)["color"] for i in range(30)])
+
+    def test_colours_for_the_colour_blind(self):
+        # 2.3 is what one just tells apart, side by side.
+        for name, blindness in BLINDNESS.items():
+            for one, other in itertools.combinations(COLORS, 2):
+                self.assertGreater(math.dist(lab(one, blindness), lab(other, blindness)), 15, (name, one, other))
+
+    def test_families_look_different(self):
+        looks = {tuple(scheme_style(family + "4g64").values()) for family in ("b", "nf", "fp", "km", "gauss")}
+        self.assertEqual(len(looks), 5)
+
+    def test_allocation_with_embeddings(self):
+        matrices = {f"model.layers.{i}.mlp.{m}_proj": {"scheme": "b3g64", "bytes": 1000} for i in range(4) for m in ("up", "down")}
+        matrices |= {"model.embed_tokens": {"scheme": "b4g64", "bytes": 50000}, "lm_head": {"scheme": "b8g64", "bytes": 100000}}
+        plan = {"bits_per_parameter": 5, "matrices": matrices, "best_uniform": {"scheme": "b4g64", "bytes": 79000}}
+        mixed, uniform = allocation(plan, "m", "m")[0].panels
+        self.assertEqual([label for _, label in mixed.x.ticks], ["up", "down", "embed", "lm_head"])
+        for panel, whole in ((mixed, 158000), (uniform, 79000)):
+            line = panel.marks[-1]
+            self.assertEqual(len(line.x), 10)
+            self.assertAlmostEqual(sum(line.y) * 2**20, whole, delta=1)
+            # Columns stand side by side.
+            columns = sorted((x - w / 2, x + w / 2) for bars in panel.marks[:-1] for x, w in zip(bars.x, bars.width))
+            self.assertEqual([end for _, end in columns[:-1]], [begin for begin, _ in columns[1:]])
+        self.assertIn("50.0% of the mixed bytes", uniform.title)
 
     def test_sections_of_the_results(self):
         run = lambda config, bits: Run(config, "m", "x", config, "mxq", "done", 1, "", {"bits_per_parameter": bits} if bits else {})

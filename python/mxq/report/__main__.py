@@ -6,12 +6,12 @@ import sys
 import types
 
 from . import draw_matplotlib, foreign, page, tables
+from .chart import slug
 from .checkpoint import first_group
 from .figures import allocation, degradation, duration, frontier, memory, packing, weights
 from .markdown import markdown
 from .runs import ReportError, Results, read_store
 from .style import Styles
-
 
 
 def options(text):
@@ -21,9 +21,6 @@ def options(text):
         value = getattr(chosen, name)
         setattr(chosen, name, pathlib.Path(value) if value else None)
     return chosen
-
-
-def slug(*parts): return re.sub("[^a-z0-9]+", "-", " ".join(parts).lower()).strip("-")
 
 
 def styles_of(results):

@@ -4,8 +4,6 @@ import math
 
 from .chart import extent, log_ticks
 
-MARKERS = {"circle": "circle", "square": "square", "diamond": "diamond", "triangle-up": "triangle-up", "triangle-down": "triangle-down",
-           "x": "x", "cross": "cross", "star": "star"}
 GAP = 64  # pixels above a panel
 
 
@@ -45,7 +43,7 @@ def _traces(mark, x, y, y2, shown):
         mode = "+".join(part for part, wanted in (("lines", mark.joined), ("markers", mark.marker)) if wanted)
         trace = common | {"type": "scatter", "mode": mode, "x": _numbers(mark.x), "y": _numbers(mark.y), "meta": mark.color,
                           "line": {"color": mark.color, "width": mark.width, "dash": mark.dash}, "yaxis": y2 if mark.second else y}
-        if mark.marker: trace["marker"] = {"color": mark.color, "size": 7 if len(mark.x) <= 60 else 4, "symbol": MARKERS[mark.marker]}
+        if mark.marker: trace["marker"] = {"color": mark.color, "size": 7 if len(mark.x) <= 60 else 4, "symbol": mark.marker}
         if mark.hover: trace |= {"text": _texts(mark.hover), "hovertemplate": "%{text}<extra></extra>"}
         return [trace]
     if kind == "Band":

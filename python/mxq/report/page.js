@@ -14,7 +14,7 @@ function themed(layout) {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, family: "system-ui, sans-serif", size: narrow ? 10 : 12 },
     margin: { l: 56, r: narrow ? 12 : 24, t: 30, b: 48 }, hovermode: "closest", hoverlabel: { align: "left" },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--faint"), activecolor: ink },
-    legend: narrow || layout.legendBelow ? { orientation: "h", y: -0.18, yanchor: "top" } : { x: 1.06, xanchor: "left", y: 1 },
+    legend: narrow ? { orientation: "h", y: -0.18, yanchor: "top" } : { x: 1.06, xanchor: "left", y: 1 },
   });
   if (narrow) out.height += 120;
   for (const key of Object.keys(out)) {

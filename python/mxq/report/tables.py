@@ -2,7 +2,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
-GIB, MIB = 2**30, 2**20
+from .chart import GIB, MIB
 
 
 @dataclass

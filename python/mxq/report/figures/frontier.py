@@ -1,8 +1,7 @@
 """What is lost at which size: the plans' frontier against uniform schemes, and every method on its own."""
-from ..chart import Axis, Chart, Line, Panel
+from ..chart import MIB, Axis, Chart, Line, Panel
 from ..runs import by_method
-
-MIB = 2**20
+from ..style import GREY
 
 
 def loss_of(runs, text):
@@ -36,7 +35,7 @@ def frontier(results, model, text, styles, slug):
     best = []
     for run in uniform:
         if not best or loss(run) < loss(best[-1]): best.append(run)
-    marks.append(Line("best uniform that fits", [run.bytes / MIB for run in best], [loss(run) for run in best], "#7F7F7F",
+    marks.append(Line("best uniform that fits", [run.bytes / MIB for run in best], [loss(run) for run in best], GREY,
                       hover_of(best, text), dash="dash", marker=""))
     for method, of in by_method(planned).items():
         marks.append(Line(method, [run.bytes / MIB for run in of], [loss(run) for run in of], hover=hover_of(of, text),
