@@ -21,10 +21,11 @@ sys.path.insert(0, str(SOURCE / "python"))
 from mxq.report.chart import evenly, log_ticks  # noqa: E402
 from mxq.report.checkpoint import first_group  # noqa: E402
 from mxq.report.figures.allocation import allocation  # noqa: E402
+from mxq.report.figures.frontier import methods  # noqa: E402
 from mxq.report.markdown import sections  # noqa: E402
 from mxq.report.runs import ReportError, Results, Run, read_store  # noqa: E402
-from mxq.report.style import COLORS, GREY, bar_style, scheme_style, series_style  # noqa: E402
-from mxq.report.tables import paper_table  # noqa: E402
+from mxq.report.style import COLORS, GREY, Styles, bar_style, scheme_style, series_style  # noqa: E402
+from mxq.report.tables import all_runs, command_output, failures, fold, paper_table  # noqa: E402
 
 NAME = 'a <i>model</i> & "more"'
 METHOD = r'_<a href="x">rtn</a> $\frac 1$ %{x} <!--<script>'
@@ -136,6 +137,17 @@ class Parts(unittest.TestCase):
             self.assertEqual([end for _, end in columns[:-1]], [begin for begin, _ in columns[1:]])
         self.assertIn("50.0% of the mixed bytes", uniform.title)
 
+    def test_loss_against_bytes_of_all_methods(self):
+        made = lambda i, method, metrics: Run(str(i), "m", method, "b4g64", "mxq", "done", 1, "", {"bits_per_parameter": 4.25, "kl.t": 0.1,
+                                                                                                  "perplexity.t": 5} | metrics)
+        sized = [made(0, "x", {"file_bytes": 3 * 2**20}), made(1, "x", {"file_bytes": 2 * 2**20}), made(2, "y", {"file_bytes": 2**20})]
+        styles = Styles(["x", "y"])
+        drawn = lambda runs: methods(Results(runs), "m", "t", styles, "m")[0]
+        self.assertEqual([(line.name, line.x) for line in drawn(sized).panels[0].marks], [("x", [2, 3]), ("y", [1])])
+        self.assertEqual(drawn(sized).panels[0].x.title, "all weight files, MiB")
+        self.assertIn("1 runs are left out", drawn(sized + [made(3, "y", {})]).caption)
+        self.assertEqual(drawn([made(3, "y", {})]).panels[0].marks[0].x, [4.25])
+
     def test_sections_of_the_results(self):
         run = lambda config, bits: Run(config, "m", "x", config, "mxq", "done", 1, "", {"bits_per_parameter": bits} if bits else {})
         runs = [run("b4g64", 4.2540), run("nf4g64", 4.127), run("b4g64", 4.2765), run("b3g64", 3.254), run("4.2765", 4.2762), run("3.5", 3.4999),
@@ -159,7 +171,7 @@ class Stores(unittest.TestCase):
         store.executescript(f"""
             PRAGMA journal_mode = WAL; PRAGMA application_id = {0x6D787173}; PRAGMA user_version = {version};
             CREATE TABLE runs(id TEXT PRIMARY KEY, sequence INTEGER, model TEXT, method TEXT, config TEXT, source TEXT, state TEXT,
-                              started REAL, finished REAL, error TEXT{extra});
+                              started REAL, finished REAL, error TEXT, log TEXT{extra});
             CREATE TABLE metrics(run TEXT, name TEXT, value REAL);
             CREATE TABLE documents(run TEXT, name TEXT, json TEXT);""")
         return store
@@ -226,6 +238,26 @@ class Stores(unittest.TestCase):
         store.close()
         self.assertFalse((self.folder / "results.db-wal").exists())
         self.assertEqual(ids(), "['a']")
+
+    def test_what_commands_printed(self):
+        printed = {"score": 0.5, "tasks": {"a": ["<b>", "\u00e9"]}}
+        with self.make() as store:
+            self.add(store, "a")
+            self.add(store, "b", state="failed", error="no", log="$ mxq quantize\nno")
+            store.execute("INSERT INTO documents VALUES('a', 'command.lm', ?)", (json.dumps(printed),))
+            store.executemany("INSERT INTO metrics VALUES('a', ?, ?)", [("lm.score", 0.5), ("seconds.lm", 7), ("lmx", 1)])
+        results = read_store(self.path)
+        table = all_runs(results)
+        self.assertEqual([table.rows[0][table.columns.index(name)] for name in ("lm.score", "seconds.lm")], [0.5, 7])
+        self.assertNotIn("lmx", table.columns)
+        self.assertEqual(json.loads(command_output(results).rows[0][4].text), printed)
+        self.assertEqual(failures(results).rows[0][4].text, "$ mxq quantize\nno")
+
+    def test_long_texts_are_cut(self):
+        folded = fold(["x" * 10**6] * 3 + ["y"])
+        self.assertLess(sum(len(one.text) for one in folded), 1.6e6)
+        self.assertTrue(folded[0].text.endswith("625000 more, in the store"))
+        self.assertEqual(folded[3].text, "y")
 
     def test_runs_of_equal_names_have_rows_of_their_own(self):
         runs = [Run(str(i), "m", "x", "b4g64", source, "done", 1, "", {"bits_per_parameter": 4.25, "perplexity.t": 5 + i})

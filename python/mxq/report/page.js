@@ -63,8 +63,12 @@ function setTheme(theme) {
   for (const element of drawn.keys()) draw(element);
 }
 
+function escape(text) { return text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`); }
+
+// A cell as text: what is filtered and sorted by.
 function shown(value) {
   if (value === null || value === undefined) return "";
+  if (typeof value === "object") return value.text;
   if (typeof value !== "number") return String(value);
   if (Number.isInteger(value)) return String(value);
   return Math.abs(value) >= 1000 ? value.toFixed(0) : value.toPrecision(4);
@@ -72,7 +76,14 @@ function shown(value) {
 
 function compare(a, b) {
   if (a === null || b === null) return (a === null) - (b === null);
-  return typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), undefined, { numeric: true });
+  return typeof a === "number" && typeof b === "number" ? a - b : shown(a).localeCompare(shown(b), undefined, { numeric: true });
+}
+
+function cell(value) {
+  if (value !== null && typeof value === "object") {
+    return `<td><details><summary>${escape(value.line)}</summary><pre>${escape(value.text)}</pre></details></td>`;
+  }
+  return `<td${typeof value === "number" ? ' class="number"' : ""}>${escape(shown(value))}</td>`;
 }
 
 // A table of report.tables: sorted by its headings, filtered by what is typed.
@@ -80,18 +91,16 @@ function fill(element) {
   const table = report.tables[element.dataset.table];
   const filter = element.querySelector("input"), head = element.querySelector("thead"), body = element.querySelector("tbody");
   let sorted = -1, rising = true;
-  const escape = (text) => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
   function write() {
     const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-    let rows = table.rows.filter((row) => { const line = row.join(" ").toLowerCase(); return words.every((word) => line.includes(word)); });
+    let rows = table.rows.filter((row) => { const line = row.map(shown).join(" ").toLowerCase(); return words.every((word) => line.includes(word)); });
     if (sorted >= 0) {
       rows = rows.slice().sort((a, b) => {
         const order = compare(a[sorted], b[sorted]);
         return a[sorted] === null || b[sorted] === null || rising ? order : -order;
       });
     }
-    body.innerHTML = rows.map((row) => "<tr>" + row.map((value) =>
-      `<td${typeof value === "number" ? ' class="number"' : ""}>${escape(shown(value))}</td>`).join("") + "</tr>").join("");
+    body.innerHTML = rows.map((row) => "<tr>" + row.map(cell).join("") + "</tr>").join("");
     [...head.querySelectorAll("th")].forEach((th, i) => th.setAttribute("aria-sort", i !== sorted ? "none" : rising ? "ascending" : "descending"));
   }
   head.innerHTML = "<tr>" + table.columns.map((name) => `<th><button type="button">${escape(name)}</button></th>`).join("") + "</tr>";

@@ -7,6 +7,7 @@ import math
 import pathlib
 
 from . import draw_plotly
+from .tables import Folded
 
 FOLDER = pathlib.Path(__file__).parent
 
@@ -41,7 +42,7 @@ def page(title, summary, sections):
             else:
                 body.append(f'<div data-table="{len(tables)}"><input type="search" placeholder="filter" aria-label="filter">'
                             '<div class="scroll"><table><thead></thead><tbody></tbody></table></div></div>')
-                tables.append({"columns": part.columns, "rows": [[_rounded(v) for v in row] for row in part.rows]})
+                tables.append({"columns": part.columns, "rows": [[_cell(value) for value in row] for row in part.rows]})
     data = json.dumps({"charts": charts, "tables": tables}, separators=(",", ":"), allow_nan=False)
     # Within a script "<" may begin what ends it, or keeps it from ending.
     data = data.replace("<", "\\u003c")
@@ -70,6 +71,7 @@ def page(title, summary, sections):
 """
 
 
-def _rounded(value):
+def _cell(value):
+    if isinstance(value, Folded): return {"line": value.line, "text": value.text}
     if not isinstance(value, float): return value
     return float(f"{value:.6g}") if math.isfinite(value) else str(value)

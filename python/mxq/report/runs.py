@@ -30,6 +30,7 @@ class Run:
     metrics: dict = field(default_factory=dict)
     infinite: dict = field(default_factory=dict)  # metrics that are not finite: they are said, and have no place on an axis
     is_uniform: bool = False  # one scheme for all matrices
+    commands: list = field(default_factory=list)  # names of the user's own, that have printed JSON
 
     @property
     def bits(self):
@@ -56,11 +57,12 @@ class Run:
 
 
 class Results:
-    """Runs, and on demand the JSON that their steps printed."""
+    """Runs, and on demand the JSON that their steps printed, and all that they said."""
 
-    def __init__(self, runs, documents=lambda run, name: None):
+    def __init__(self, runs, document=lambda run, name: None, log=lambda run: ""):
         self.runs = runs
-        self.document = documents
+        self.document = document
+        self.log = log
 
     @property
     def done(self): return [run for run in self.runs if run.state == "done"]
@@ -113,6 +115,8 @@ def _runs(store):
                        finished - started if finished and started else None, error or "")
     for run, name, value in store.execute("SELECT run, name, value FROM metrics"):
         if run in runs: (runs[run].metrics if math.isfinite(value) else runs[run].infinite)[name] = value
+    for run, name in store.execute("SELECT run, name FROM documents WHERE name LIKE 'command.%' ORDER BY name"):
+        if run in runs: runs[run].commands.append(name.removeprefix("command."))
     return runs
 
 
@@ -129,6 +133,8 @@ def read_store(path):
         except (sqlite3.Error, ValueError) as e:
             raise ReportError(f"read {path}: {name} of {run.label}: {e}") from e
 
+    def log(run): return store.execute("SELECT log FROM runs WHERE id = ?", (run.id,)).fetchone()[0] or ""
+
     try:
         if store.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
             raise ReportError(f"read {path}: no store of mxq bench")
@@ -139,4 +145,4 @@ def read_store(path):
     except sqlite3.Error as e:
         raise ReportError(f"read {path}: {e}") from e
     for run in runs.values(): run.is_uniform = is_uniform(run, document)
-    return Results(list(runs.values()), document)
+    return Results(list(runs.values()), document, log)
