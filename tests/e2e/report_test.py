@@ -377,6 +377,8 @@ class Report(MxqTest):
         (self.folder / "combined.csv").write_text("model,algo,config,bpp\nx,hqq,b4g64,much\n")
         self.refuses("report", "-o", out, "--foreign", self.folder, says=("combined.csv", "much"))
         (self.folder / "combined.csv").write_text("model,algo,config,bpp,ppl_c4\nx,hqq,b4g64,4.25,inf\n")
+        self.refuses("report", "-o", out, "--foreign", self.folder, says=("combined.csv", "line 2", "inf"))
+        (self.folder / "combined.csv").write_text("model,algo,config,bpp,ppl_c4\nx,hqq,b4g64,4.25,7\n")
         (self.folder / "wdist-x.csv").write_text("module,layer,percentile_0,percentile_99,percentile_999,percentile_9999,percentile_100,"
                                                  "kurtosis\nq,0,0,1,2,3,4,3\nq,1,0,1,2,3,inf,3\n")
         self.refuses("report", "-o", out, "--foreign", self.folder, says=("wdist-x.csv", "line 3", "inf"))

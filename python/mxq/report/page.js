@@ -1,38 +1,58 @@
 "use strict";
 const root = document.documentElement;
 const report = JSON.parse(document.getElementById("report").textContent);
-const drawn = new Map();
+const drawn = new Set();
 
 function css(name) { return getComputedStyle(root).getPropertyValue(name).trim(); }
 
+const phone = matchMedia("(max-width: 640px)");
+const BELOW = 48; // pixels: labels and title of an axis
+const LINE = 19; // of a legend
+const LABELS = 24; // on an axis, at most, on a phone
+
 // What a theme and a width decide.
-function themed(layout) {
+function themed(chart) {
   const ink = css("--ink"), line = css("--line");
-  const narrow = window.innerWidth < 640;
-  const out = structuredClone(layout);
+  const narrow = phone.matches;
+  const out = structuredClone(narrow && chart.narrow || chart.layout);
+  const names = out.showlegend ? chart.data.filter((trace) => trace.showlegend).length : 0;
+  // Panels' titles would lie under the buttons where it is narrow.
+  const above = narrow && out.annotations.length ? 52 : 30;
+  // Below the axes' titles, however high the chart is: a legend counts in heights of the plot.
+  const below = { orientation: "h", x: 0, y: -(BELOW + 10) / (out.height - above - BELOW), yanchor: "top" };
+  // Beside the plot a legend fits as a whole, also where long labels take of the plot's height; below, with two names a line or so, it
+  // takes nothing from the plot.
+  const labelled = Object.values(out).some((axis) => axis.tickvals && axis.tickvals.length > LABELS);
+  if (narrow) out.height += names && LINE * (Math.ceil(names / 2) + 1);
+  else out.height = Math.max(out.height, LINE * names + above + BELOW + (labelled ? 70 : 0));
   Object.assign(out, {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, family: "system-ui, sans-serif", size: narrow ? 10 : 12 },
-    margin: { l: 56, r: narrow ? 12 : 24, t: 30, b: 48 }, hovermode: "closest", hoverlabel: { align: "left" },
+    margin: { l: 56, r: narrow ? 12 : 24, t: above, b: BELOW }, hovermode: "closest", hoverlabel: { align: "left" },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--faint"), activecolor: ink },
-    legend: narrow ? { orientation: "h", y: -0.18, yanchor: "top" } : { x: 1.06, xanchor: "left", y: 1 },
+    legend: { tracegroupgap: 0, ...(narrow ? below : { x: 1.06, xanchor: "left", y: 1 }) },
+    uirevision: "kept", // what was hidden or zoomed stays so in the other theme
   });
-  if (narrow) out.height += 120;
   for (const key of Object.keys(out)) {
     if (!/^[xy]axis/.test(key)) continue;
     Object.assign(out[key], { gridcolor: line, linecolor: line, zerolinecolor: line });
-    // Side by side becomes one below another nowhere: panels only get narrower, their numbers fewer.
-    if (narrow) out[key].nticks = 4;
+    if (!narrow) continue;
+    out[key].nticks = 5;
+    const every = Math.ceil((out[key].tickvals || []).length / LABELS);
+    if (every > 1) {
+      for (const name of ["tickvals", "ticktext"]) out[key][name] = out[key][name].filter((_, i) => i % every === 0);
+    }
   }
   return out;
 }
 
-// Black marks would vanish on dark paper.
+// Black marks would vanish on dark paper; what sets a line off is as the paper.
 function inked(data) {
-  const ink = css("--ink");
+  const colors = { "#000000": css("--ink"), halo: css("--paper") };
   return data.map((trace) => {
-    if (trace.meta !== "#000000") return trace;
-    const out = { ...trace, line: { ...trace.line, color: ink } };
-    if (trace.marker) out.marker = { ...trace.marker, color: ink };
+    const color = colors[trace.meta];
+    if (!color) return trace;
+    const out = { ...trace, line: { ...trace.line, color } };
+    if (trace.marker) out.marker = { ...trace.marker, color };
     return out;
   });
 }
@@ -45,8 +65,36 @@ const CONFIG = {
 
 function draw(element) {
   const chart = report.charts[element.dataset.chart];
-  drawn.set(element, chart);
-  return Plotly.react(element, inked(chart.data), themed(chart.layout), CONFIG);
+  Plotly.react(element, inked(chart.data), themed(chart), CONFIG);
+  if (drawn.has(element)) return;
+  drawn.add(element);
+  element.on("plotly_afterplot", () => reachable(element));
+  element.addEventListener("keydown", (event) => pressed(element, event));
+  reachable(element);
+}
+
+function names(element) { return [...element.querySelectorAll(".legend .traces")]; }
+
+// A legend's names are plotly's for the mouse alone; here they are the keyboard's too.
+function reachable(element) {
+  for (const name of names(element)) {
+    const trace = name.__data__[0].trace;
+    name.setAttribute("tabindex", "0");
+    name.setAttribute("role", "switch");
+    name.setAttribute("aria-label", name.textContent);
+    name.setAttribute("aria-checked", String(trace.visible === true));
+  }
+}
+
+// Enter or the space bar is a click.
+async function pressed(element, event) {
+  const at = names(element).indexOf(event.target);
+  if (at < 0 || (event.key !== "Enter" && event.key !== " ")) return;
+  event.preventDefault();
+  const { legendgroup, visible } = event.target.__data__[0].trace;
+  const group = element.data.flatMap((trace, i) => trace.legendgroup === legendgroup ? [i] : []);
+  await Plotly.restyle(element, { visible: visible === true ? "legendonly" : true }, group);
+  names(element)[at].focus();
 }
 
 // Charts are drawn when they come near the screen: a page of hundreds opens at once.
@@ -58,9 +106,11 @@ const near = new IntersectionObserver((entries) => {
   }
 }, { rootMargin: "600px" });
 
+function redraw() { for (const element of drawn) draw(element); }
+
 function setTheme(theme) {
   root.dataset.theme = theme;
-  for (const element of drawn.keys()) draw(element);
+  redraw();
 }
 
 function escape(text) { return text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`); }
@@ -115,5 +165,6 @@ function fill(element) {
 
 root.dataset.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
 document.getElementById("theme").addEventListener("click", () => setTheme(root.dataset.theme === "dark" ? "light" : "dark"));
+phone.addEventListener("change", redraw);
 document.querySelectorAll("[data-table]").forEach(fill);
 document.querySelectorAll("[data-chart]").forEach((element) => near.observe(element));

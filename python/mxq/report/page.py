@@ -41,7 +41,8 @@ def page(title, summary, sections):
                 charts.append(drawn)
             else:
                 body.append(f'<div data-table="{len(tables)}"><input type="search" placeholder="filter" aria-label="filter">'
-                            '<div class="scroll"><table><thead></thead><tbody></tbody></table></div></div>')
+                            f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(part.title)}">'
+                            '<table><thead></thead><tbody></tbody></table></div></div>')
                 tables.append({"columns": part.columns, "rows": [[_cell(value) for value in row] for row in part.rows]})
     data = json.dumps({"charts": charts, "tables": tables}, separators=(",", ":"), allow_nan=False)
     # Within a script "<" may begin what ends it, or keeps it from ending.

@@ -47,7 +47,8 @@ def all_runs(results):
         row = [run.model, run.method, run.config, run.bits, run.bytes and run.bytes / MIB]
         for text in texts: row += [said(run, f"perplexity.{text}"), None if run.is_original else said(run, f"kl.{text}")]
         peak = run.metrics.get("quantize_peak_rss_bytes")
-        row += [run.metrics.get("quantize_seconds"), peak and peak / MIB, run.metrics.get("tokens_per_second"), *(said(run, name) for name in own), run.source]
+        row += [run.metrics.get("quantize_seconds"), peak and peak / MIB, run.metrics.get("tokens_per_second")]
+        row += [*(said(run, name) for name in own), run.source]
         rows.append(row)
     return drop_empty(Table("All results", "Click a heading to sort.", columns, rows))
 
@@ -65,7 +66,8 @@ def paper_table(results):
             name = "original" if run.is_original else run.method
             # Runs of equal names, by other settings or of other sources, get rows of their own.
             seen[model, name, run.config] += 1
-            row = keys.setdefault((name, run.config, seen[model, name, run.config]), [name, run.config, run.bits] + [None] * (width * len(results.models)))
+            key = name, run.config, seen[model, name, run.config]
+            row = keys.setdefault(key, [name, run.config, run.bits] + [None] * (width * len(results.models)))
             for t, text in enumerate(texts): row[3 + m * width + t] = said(run, f"perplexity.{text}")
             size = run.metrics.get("weight_bytes") or run.bytes
             row[3 + m * width + len(texts)] = size and size / GIB

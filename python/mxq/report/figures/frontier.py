@@ -25,7 +25,7 @@ def hover_of(runs, text):
 def frontier(results, model, text, styles, slug):
     loss, title = loss_of(results.of(model), text)
     runs = [run for run in results.of(model) if not run.is_original and run.bytes and loss(run)]
-    uniform = sorted((run for run in runs if run.is_uniform), key=lambda run: run.bytes)
+    uniform = sorted((run for run in runs if run.is_uniform), key=lambda run: (run.bytes, loss(run)))
     planned = [run for run in runs if not run.is_uniform]
     if not planned or not uniform: return []
     marks = []
