@@ -24,7 +24,7 @@ function themed(chart) {
   // takes nothing from the plot.
   const labelled = Object.values(out).some((axis) => axis.tickvals && axis.tickvals.length > LABELS);
   if (narrow) out.height += names && LINE * (Math.ceil(names / 2) + 1);
-  else out.height = Math.max(out.height, LINE * names + above + BELOW + (labelled ? 70 : 0));
+  else out.height = Math.max(out.height, LINE * names + above + BELOW + (labelled ? 110 : 0));
   Object.assign(out, {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, family: "system-ui, sans-serif", size: narrow ? 10 : 12 },
     margin: { l: 56, r: narrow ? 12 : 24, t: above, b: BELOW }, hovermode: "closest", hoverlabel: { align: "left" },
