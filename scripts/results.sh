@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# results.sh MXQ: makes docs/results.md and docs/img from examples/results.toml. Stopped, it goes on where it was.
+# results.sh MXQ: makes docs/results.md and docs/img from examples/results.toml, and pictures of the report's page (installs Chromium).
+# Stopped, it goes on where it was.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mxq=$1
@@ -22,4 +23,7 @@ for figure in frontier-smollm2 methods-smollm2 degradation-smollm2 degradation-l
   allocation-smollm2-135m-mxq-3-2765 allocation-authors packing; do
   cp "$out"/report/figures/$figure*.svg docs/img/
 done
+# The page itself, in a browser.
+scripts/setup.sh --browser
+"$MXQ_PYTHON" scripts/screenshots.py "$out/report/index.html" docs/img
 ls docs/img

@@ -80,8 +80,8 @@ if [[ ! -x $venv/bin/python ]]; then
   python3 -m venv "$venv"
 fi
 pip_install highsbox==1.15.1
-if [[ $report_wanted ]]; then pip_install plotly matplotlib; fi
-if [[ $browser_wanted ]]; then pip_install playwright; fi
+if [[ $report_wanted ]]; then pip_install plotly==7.1.0 matplotlib==3.11.2; fi
+if [[ $browser_wanted ]]; then pip_install playwright==1.65.2; fi
 
 if [[ $model_wanted ]]; then
   model=build/models/SmolLM2-135M-Instruct.Q4_1.gguf

@@ -1,23 +1,34 @@
 """mxq report: pages and figures of small experiments."""
 import csv
+import html
 import io
+import itertools
 import json
+import math
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import unittest
+from pathlib import Path
 
 from support import SHARED, SOURCE, MxqTest, floats, read_safetensors, small_text_model
 
 sys.path.insert(0, str(SOURCE / "python"))
-from mxq.report.chart import log_ticks  # noqa: E402
+from mxq.report.chart import evenly, log_ticks  # noqa: E402
 from mxq.report.checkpoint import first_group  # noqa: E402
+from mxq.report.figures.allocation import allocation  # noqa: E402
+from mxq.report.figures.frontier import methods  # noqa: E402
 from mxq.report.markdown import sections  # noqa: E402
-from mxq.report.runs import Run  # noqa: E402
+from mxq.report.runs import ReportError, Results, Run, read_store  # noqa: E402
+from mxq.report.style import COLORS, GREY, Styles, bar_style, scheme_style, series_style  # noqa: E402
+from mxq.report.tables import all_runs, command_output, failures, fold, paper_table  # noqa: E402
 
 NAME = 'a <i>model</i> & "more"'
+METHOD = r'_<a href="x">rtn</a> $\frac 1$ %{x} <!--<script>'
 SPEC = f"""
 store = "results.db"
 [[models]]
@@ -32,7 +43,7 @@ stride = 64
 name = "original"
 original = true
 [[methods]]
-name = "rtn"
+name = '{METHOD}'
 fit = "rtn"
 uniform = ["b2g32", "b3g32", "b4g32"]
 [[methods]]
@@ -44,6 +55,27 @@ bits = [3, 3.5, 4]
 kl = ["wikitext"]
 """
 FIGURES = ["degradation", "duration", "frontier", "memory", "methods", "weights"]
+
+
+# How colours look without one kind of cones: Machado, Oliveira and Fernandes 2009, severity 1, of linear RGB.
+BLINDNESS = {
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]}
+
+
+def times(matrix, vector): return [sum(m * v for m, v in zip(row, vector)) for row in matrix]
+
+
+def lab(color, blindness):
+    """CIE L*a*b* (D65) of #RRGGBB as it looks with that."""
+    parts = [int(color[i:i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    seen = [min(1, max(0, part)) for part in times(blindness, linear)]
+    xyz = times([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]], seen)
+    roots = [ratio ** (1 / 3) if ratio > 0.008856 else 7.787 * ratio + 16 / 116
+             for ratio in (part / white for part, white in zip(xyz, (0.9505, 1, 1.089)))]
+    return 116 * roots[1] - 16, 500 * (roots[0] - roots[1]), 200 * (roots[1] - roots[2])
 
 
 def drawing_python():
@@ -66,6 +98,56 @@ class Parts(unittest.TestCase):
         self.assertEqual([label for _, label in log_ticks(0.1, 5)], ["0.1", "0.2", "0.5", "1", "2", "5"])
         self.assertEqual([label for _, label in log_ticks(1e-4, 1e3)], ["0.0001", "0.001", "0.01", "0.1", "1", "10", "100", "1000"])
 
+    def test_ticks_where_all_values_are_close(self):
+        self.assertEqual([label for _, label in log_ticks(7, 7)], ["7"])
+        self.assertEqual([label for _, label in log_ticks(6.8, 7.1)], ["6.8", "7.1"])
+
+    def test_evenly(self):
+        self.assertEqual(evenly([1, 2], 3), [1, 2])
+        self.assertEqual(evenly(list(range(11)), 3), [0, 5, 10])
+
+    def test_methods_look_different(self):
+        for names in (("color", "marker"), ("color", "dash")):
+            self.assertEqual(len({tuple(series_style(i)[name] for name in names) for i in range(30)}), 30)
+        self.assertEqual(len({tuple(bar_style(i).values()) for i in range(30)}), 30)
+        self.assertNotIn(GREY, [series_style(i)["color"] for i in range(30)])
+
+    def test_colours_for_the_colour_blind(self):
+        # 2.3 is what one just tells apart, side by side.
+        for name, blindness in BLINDNESS.items():
+            for one, other in itertools.combinations(COLORS, 2):
+                self.assertGreater(math.dist(lab(one, blindness), lab(other, blindness)), 15, (name, one, other))
+
+    def test_families_look_different(self):
+        looks = {tuple(scheme_style(family + "4g64").values()) for family in ("b", "nf", "fp", "km", "gauss")}
+        self.assertEqual(len(looks), 5)
+
+    def test_allocation_with_embeddings(self):
+        matrices = {f"model.layers.{i}.mlp.{m}_proj": {"scheme": "b3g64", "bytes": 1000} for i in range(4) for m in ("up", "down")}
+        matrices |= {"model.embed_tokens": {"scheme": "b4g64", "bytes": 50000}, "lm_head": {"scheme": "b8g64", "bytes": 100000}}
+        plan = {"bits_per_parameter": 5, "matrices": matrices, "best_uniform": {"scheme": "b4g64", "bytes": 79000}}
+        mixed, uniform = allocation(plan, "m", "m")[0].panels
+        self.assertEqual([label for _, label in mixed.x.ticks], ["up", "down", "embed", "lm_head"])
+        for panel, whole in ((mixed, 158000), (uniform, 79000)):
+            line = panel.marks[-1]
+            self.assertEqual(len(line.x), 10)
+            self.assertAlmostEqual(sum(line.y) * 2**20, whole, delta=1)
+            # Columns stand side by side.
+            columns = sorted((x - w / 2, x + w / 2) for bars in panel.marks[:-1] for x, w in zip(bars.x, bars.width))
+            self.assertEqual([end for _, end in columns[:-1]], [begin for begin, _ in columns[1:]])
+        self.assertIn("50.0% of the mixed bytes", uniform.title)
+
+    def test_loss_against_bytes_of_all_methods(self):
+        made = lambda i, method, metrics: Run(str(i), "m", method, "b4g64", "mxq", "done", 1, "", {"bits_per_parameter": 4.25, "kl.t": 0.1,
+                                                                                                  "perplexity.t": 5} | metrics)
+        sized = [made(0, "x", {"file_bytes": 3 * 2**20}), made(1, "x", {"file_bytes": 2 * 2**20}), made(2, "y", {"file_bytes": 2**20})]
+        styles = Styles(["x", "y"])
+        drawn = lambda runs: methods(Results(runs), "m", "t", styles, "m")[0]
+        self.assertEqual([(line.name, line.x) for line in drawn(sized).panels[0].marks], [("x", [2, 3]), ("y", [1])])
+        self.assertEqual(drawn(sized).panels[0].x.title, "all weight files, MiB")
+        self.assertIn("1 runs are left out", drawn(sized + [made(3, "y", {})]).caption)
+        self.assertEqual(drawn([made(3, "y", {})]).panels[0].marks[0].x, [4.25])
+
     def test_sections_of_the_results(self):
         run = lambda config, bits: Run(config, "m", "x", config, "mxq", "done", 1, "", {"bits_per_parameter": bits} if bits else {})
         runs = [run("b4g64", 4.2540), run("nf4g64", 4.127), run("b4g64", 4.2765), run("b3g64", 3.254), run("4.2765", 4.2762), run("3.5", 3.4999),
@@ -73,6 +155,114 @@ class Parts(unittest.TestCase):
         found = {shape: [(r.config, r.bits) for r in of] for shape, of in sections(runs).items()}
         self.assertEqual(found, {(4, 64): [("b4g64", 4.254), ("nf4g64", 4.127), ("b4g64", 4.2765), ("4.2765", 4.2762)],
                                  (3, 64): [("b3g64", 3.254)], None: [("3.5", 3.4999)]})
+
+
+class Stores(unittest.TestCase):
+    """What is read of a store, made here as docs/bench.md describes one."""
+
+    def setUp(self):
+        self.folder = Path(tempfile.mkdtemp(prefix="mxq-store-"))
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        self.path = self.folder / "results.db"
+
+    def make(self, version=1, extra=""):
+        store = sqlite3.connect(self.path)
+        self.addCleanup(store.close)
+        store.executescript(f"""
+            PRAGMA journal_mode = WAL; PRAGMA application_id = {0x6D787173}; PRAGMA user_version = {version};
+            CREATE TABLE runs(id TEXT PRIMARY KEY, sequence INTEGER, model TEXT, method TEXT, config TEXT, source TEXT, state TEXT,
+                              started REAL, finished REAL, error TEXT, log TEXT{extra});
+            CREATE TABLE metrics(run TEXT, name TEXT, value REAL);
+            CREATE TABLE documents(run TEXT, name TEXT, json TEXT);""")
+        return store
+
+    @staticmethod
+    def add(store, id, config="b4g64", state="done", method="x", **columns):
+        columns |= {"id": id, "sequence": 0, "model": "m", "method": method, "config": config, "source": "mxq", "state": state}
+        store.execute(f"INSERT INTO runs({', '.join(columns)}) VALUES({', '.join('?' * len(columns))})", list(columns.values()))
+
+    def test_superseded_runs_are_left_out(self):
+        with self.make(2, ", version TEXT, superseded INTEGER NOT NULL DEFAULT 0, estimate REAL, attempt TEXT") as store:
+            self.add(store, "old", superseded=1)
+            self.add(store, "new", attempt="second")
+            store.executemany("INSERT INTO metrics VALUES(?, 'bits_per_parameter', ?)", [("old", 4), ("new", 5)])
+        found = read_store(self.path).runs
+        self.assertEqual([(run.id, run.method, run.bits) for run in found], [("new", "x second", 5)])
+
+    def test_a_budget_named_after_a_scheme_is_a_plan(self):
+        with self.make() as store:
+            for id, schemes in (("plan", ["b3g64", "b4g32"]), ("uniform", ["b3g64", "b3g64"]), ("imported", None)):
+                self.add(store, id, "b3g64")
+                if schemes is None: continue
+                plan = {"matrices": {str(i): {"scheme": scheme, "bytes": 1} for i, scheme in enumerate(schemes)}}
+                store.execute("INSERT INTO documents VALUES(?, 'quantize', ?)", (id, json.dumps(plan)))
+        self.assertEqual({run.id: run.is_uniform for run in read_store(self.path).runs},
+                         {"plan": False, "uniform": True, "imported": True})
+
+    def test_text_that_is_not_utf_8(self):
+        with self.make() as store:
+            self.add(store, "a", state="failed", error=None)
+            store.execute("UPDATE runs SET error = CAST(x'62616420ff' AS TEXT)")
+        self.assertEqual(read_store(self.path).runs[0].error, "bad \ufffd")
+
+    def test_what_is_not_finite_has_no_place_on_an_axis(self):
+        with self.make() as store:
+            self.add(store, "a")
+            store.executemany("INSERT INTO metrics VALUES('a', ?, ?)", [("perplexity.t", float("inf")), ("kl.t", 2)])
+        results = read_store(self.path)
+        self.assertEqual((results.runs[0].metrics, results.runs[0].infinite), ({"kl.t": 2}, {"perplexity.t": float("inf")}))
+
+    def test_a_document_that_is_no_json(self):
+        with self.make() as store:
+            self.add(store, "a", "b3g64")
+            store.execute("INSERT INTO documents VALUES('a', 'quantize', '{')")
+        with self.assertRaisesRegex(ReportError, "quantize of x b3g64"): read_store(self.path)
+
+    def test_a_store_on_a_read_only_place_while_it_is_written(self):
+        place = self.folder / "read-only"
+        place.mkdir()
+        store = self.make()
+        self.add(store, "a")
+        store.commit()
+        if subprocess.run(["mount", "--bind", self.folder, place], capture_output=True).returncode:
+            self.skipTest("folders cannot be mounted here")
+        self.addCleanup(subprocess.run, ["umount", place])
+        subprocess.run(["mount", "-o", "remount,bind,ro", place], check=True)
+        # By another process: within one, SQLite shares a file's locks.
+        read = [sys.executable, "-c", "import pathlib, sys; from mxq.report.runs import read_store; "
+                "print([run.id for run in read_store(pathlib.Path(sys.argv[1])).runs])", place / "results.db"]
+        ids = lambda: subprocess.run(read, env={**os.environ, "PYTHONPATH": str(SOURCE / "python")}, check=True, text=True,
+                                     stdout=subprocess.PIPE).stdout.strip()
+        self.assertTrue((self.folder / "results.db-wal").stat().st_size, "the run is not in the store itself yet")
+        self.assertEqual(ids(), "['a']")
+        store.close()
+        self.assertFalse((self.folder / "results.db-wal").exists())
+        self.assertEqual(ids(), "['a']")
+
+    def test_what_commands_printed(self):
+        printed = {"score": 0.5, "tasks": {"a": ["<b>", "\u00e9"]}}
+        with self.make() as store:
+            self.add(store, "a")
+            self.add(store, "b", state="failed", error="no", log="$ mxq quantize\nno")
+            store.execute("INSERT INTO documents VALUES('a', 'command.lm', ?)", (json.dumps(printed),))
+            store.executemany("INSERT INTO metrics VALUES('a', ?, ?)", [("lm.score", 0.5), ("seconds.lm", 7), ("lmx", 1)])
+        results = read_store(self.path)
+        table = all_runs(results)
+        self.assertEqual([table.rows[0][table.columns.index(name)] for name in ("lm.score", "seconds.lm")], [0.5, 7])
+        self.assertNotIn("lmx", table.columns)
+        self.assertEqual(json.loads(command_output(results).rows[0][4].text), printed)
+        self.assertEqual(failures(results).rows[0][4].text, "$ mxq quantize\nno")
+
+    def test_long_texts_are_cut(self):
+        folded = fold(["x" * 10**6] * 3 + ["y"])
+        self.assertLess(sum(len(one.text) for one in folded), 1.6e6)
+        self.assertTrue(folded[0].text.endswith("625000 more, in the store"))
+        self.assertEqual(folded[3].text, "y")
+
+    def test_runs_of_equal_names_have_rows_of_their_own(self):
+        runs = [Run(str(i), "m", "x", "b4g64", source, "done", 1, "", {"bits_per_parameter": 4.25, "perplexity.t": 5 + i})
+                for i, source in enumerate(("mxq", "theirs"))]
+        self.assertEqual([row[3] for row in paper_table(Results(runs)).rows], [5, 6])
 
 
 class Report(MxqTest):
@@ -110,7 +300,7 @@ class Report(MxqTest):
         page = (out / "index.html").read_text()
         own = re.sub(r"<script>.*?</script>", "", page, flags=re.S)
         self.assertNotRegex(own, r"""(src|href)=["'](?!#|data:)""", "nothing is fetched")
-        self.assertNotIn("<i>model</i>", own.replace(re.search(r'id="report">.*?</script>', own, re.S)[0], ""))
+        self.assertNotRegex(own, "<i>|<a href=.x|<!--")
         # Values are those of the export.
         rows = list(csv.DictReader(io.StringIO(self.mxq("bench", "export", store))))
         table = self.data(page)["tables"][1]
@@ -122,6 +312,9 @@ class Report(MxqTest):
             self.assertAlmostEqual(row[at("perplexity, wikitext")], float(exported["ppl_wikitext"]), delta=1e-3)
             if exported["bpp"]: self.assertAlmostEqual(row[at("bits")], float(exported["bpp"]), delta=1e-5)
         frontier = self.data(page)["charts"][0]["data"]
+        # Plotly reads HTML in names and texts.
+        self.assertEqual(html.unescape(frontier[0]["name"]), METHOD)
+        for text in [frontier[0]["name"], *frontier[0]["text"]]: self.assertNotRegex(text, "<(?!br>)")
         planned = next(trace for trace in frontier if trace["name"] == "mixed")
         expected = sorted(((float(r["file_bytes"]) / 2**20, float(r["kl.wikitext"])) for r in rows if r["algo"] == "mixed"),
                           key=lambda pair: pair[0])
@@ -181,6 +374,14 @@ class Report(MxqTest):
         with sqlite3.connect(store) as made: made.execute("PRAGMA user_version = 9")
         self.refuses("report", store, "-o", out, says=("version 9", "1"))
         self.refuses("report", "-o", out, "--foreign", self.folder, says="combined.csv")
+        (self.folder / "combined.csv").write_text("model,algo,config,bpp\nx,hqq,b4g64,much\n")
+        self.refuses("report", "-o", out, "--foreign", self.folder, says=("combined.csv", "much"))
+        (self.folder / "combined.csv").write_text("model,algo,config,bpp,ppl_c4\nx,hqq,b4g64,4.25,inf\n")
+        self.refuses("report", "-o", out, "--foreign", self.folder, says=("combined.csv", "line 2", "inf"))
+        (self.folder / "combined.csv").write_text("model,algo,config,bpp,ppl_c4\nx,hqq,b4g64,4.25,7\n")
+        (self.folder / "wdist-x.csv").write_text("module,layer,percentile_0,percentile_99,percentile_999,percentile_9999,percentile_100,"
+                                                 "kurtosis\nq,0,0,1,2,3,4,3\nq,1,0,1,2,3,inf,3\n")
+        self.refuses("report", "-o", out, "--foreign", self.folder, says=("wdist-x.csv", "line 3", "inf"))
 
     def test_without_what_draws(self):
         self.environment["MXQ_PYTHON"] = "no-such-python"

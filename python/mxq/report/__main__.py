@@ -6,12 +6,12 @@ import sys
 import types
 
 from . import draw_matplotlib, foreign, page, tables
+from .chart import slug
 from .checkpoint import first_group
 from .figures import allocation, degradation, duration, frontier, memory, packing, weights
 from .markdown import markdown
 from .runs import ReportError, Results, read_store
 from .style import Styles
-
 
 
 def options(text):
@@ -23,12 +23,9 @@ def options(text):
     return chosen
 
 
-def slug(*parts): return re.sub("[^a-z0-9]+", "-", " ".join(parts).lower()).strip("-")
-
-
-def styles_of(results):
+def styles_of(*all_results):
     """Plans come first: theirs are the plainest colours."""
-    runs = sorted((run for run in results.done if not run.is_original), key=lambda run: run.is_uniform)
+    runs = sorted((run for results in all_results for run in results.done if not run.is_original), key=lambda run: run.is_uniform)
     return Styles(dict.fromkeys(run.method for run in runs))
 
 
@@ -46,31 +43,37 @@ def charts_of(results, model, styles):
     return made
 
 
-def sections(chosen):
-    """What the page shows, and one line that sums it up."""
-    ours = read_store(chosen.store) if chosen.store else Results([])
-    found = []
-    styles = styles_of(ours)
-    for model in ours.models: found.append((model, charts_of(ours, model, styles)))
+def own_sections(ours, chosen, styles):
+    found = [(model, charts_of(ours, model, styles)) for model in ours.models]
     if ours.done: found.append(("Tables", [tables.paper_table(ours), tables.all_runs(ours)]))
+    printed = tables.command_output(ours)
+    if printed.rows: found.append(("Commands", [printed]))
     failed = tables.failures(ours)
     if failed.rows: found.append(("Failed", [failed]))
-    if chosen.checkpoint:
-        group = first_group(chosen.checkpoint)
-        if group: found.append(("Packing", packing.packing(group, slug(group.scheme))))
-    theirs = Results([])
-    if chosen.foreign:
-        theirs = foreign.read_results(chosen.foreign)
-        styles = styles_of(theirs)
-        for model in theirs.models: found.append((f"The authors' results: {model}", charts_of(theirs, model, styles)))
-        for model, rows in foreign.read_weights(chosen.foreign).items():
-            found.append((f"Their weights: {model}", weights.weights(rows, model, "authors-" + slug(model))))
-        for model, plan in foreign.solve(chosen.foreign, chosen.program).items():
-            found.append((f"Their errors, planned by mxq: {model}", allocation.allocation(plan, model, "authors-" + slug(model))))
-        found.append(("Their results", [tables.all_runs(theirs)]))
-    done, failures = len(ours.done) + len(theirs.done), len(failed.rows)
-    summary = f"{done} results of {len(set(ours.models) | set(theirs.models))} models"
-    return ours, found, summary + (f"; {failures} runs failed" if failures else "")
+    group = chosen.checkpoint and first_group(chosen.checkpoint)
+    if group: found.append(("Packing", packing.packing(group, slug(group.scheme))))
+    return found
+
+
+def foreign_sections(theirs, chosen, styles):
+    found = [(f"The authors' results: {model}", charts_of(theirs, model, styles)) for model in theirs.models]
+    for model, rows in foreign.read_weights(chosen.foreign).items():
+        found.append((f"Their weights: {model}", weights.weights(rows, model, "authors-" + slug(model))))
+    for model, plan in foreign.solve(chosen.foreign, chosen.program).items():
+        found.append((f"Their errors, planned by mxq: {model}", allocation.allocation(plan, model, "authors-" + slug(model))))
+    return found + [("Their results", [tables.all_runs(theirs)])]
+
+
+def sections(chosen):
+    """Our results, what the page shows, and one line that sums it up."""
+    ours = read_store(chosen.store) if chosen.store else Results([])
+    theirs = foreign.read_results(chosen.foreign, chosen.program) if chosen.foreign else Results([])
+    styles = styles_of(ours, theirs)
+    found = own_sections(ours, chosen, styles)
+    if chosen.foreign: found += foreign_sections(theirs, chosen, styles)
+    done, failed = len(ours.done) + len(theirs.done), sum(run.state == "failed" for run in ours.runs)
+    summary = f"{done} results of {len({*ours.models, *theirs.models})} models"
+    return ours, found, summary + (f"; {failed} runs failed" if failed else "")
 
 
 def make_keys_unique(found):

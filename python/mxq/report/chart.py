@@ -1,6 +1,9 @@
-"""What a figure shows, whoever draws it: panels of marks on axes."""
+"""What a figure shows, whoever draws it: panels of marks on axes. All texts are plain; drawers escape what means more to them."""
 import math
+import re
 from dataclasses import dataclass, field
+
+MIB, GIB = 2**20, 2**30
 
 
 @dataclass
@@ -13,13 +16,13 @@ class Axis:
 
 @dataclass
 class Line:
-    """Points, joined by a line or not. Hover: a text for each point."""
+    """Points, joined by a line or not. Hover: a text for each point, of one or more lines."""
     name: str
     x: list
     y: list
     color: str
     hover: list | None = None
-    dash: str = "solid"  # solid, dash or dot
+    dash: str = "solid"  # solid, dash, dot, dashdot or longdash
     marker: str = "circle"  # circle, square, diamond, triangle-up, triangle-down, x, cross, star; empty: none
     joined: bool = True
     width: float = 1.6
@@ -48,7 +51,7 @@ class Bars:
     base: list | float = 0
     hover: list | None = None
     text: list | None = None
-    pattern: str = ""  # "", "/" or "x": what tells bars of one colour apart
+    pattern: str = ""  # "", "/", "x", "-" or ".": what tells bars of one colour apart
 
 
 @dataclass
@@ -62,7 +65,7 @@ class Panel:
 
 @dataclass
 class Chart:
-    key: str  # of its files: lower-case letters, digits and dashes
+    key: str  # of its files: a slug
     title: str
     caption: str
     panels: list
@@ -81,8 +84,21 @@ def extent(panel, second=False):
 
 
 def log_ticks(low, high):
-    """Places and labels of a logarithmic axis: 1, 2 and 5 of each decade, or the decades alone where there are many."""
+    """Places and labels of a logarithmic axis: 1, 2 and 5 of each decade, or the decades alone where there are many, or where all lies
+    between two of those, its ends."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     digits = (1, 2, 5) if last - first <= 4 else (1,)
-    ticks = [digit * 10.0**decade for decade in range(first, last + 1) for digit in digits]
-    return [(tick, f"{tick:g}") for tick in ticks if low / 1.3 <= tick <= high * 1.3]
+    places = [digit * 10.0**decade for decade in range(first, last + 1) for digit in digits]
+    places = [place for place in places if low / 1.3 <= place <= high * 1.3]
+    if len(places) < 2: places = sorted({float(f"{end:.3g}") for end in (low, high)})
+    return [(place, f"{place:g}") for place in places]
+
+
+def slug(*parts):
+    """Lower-case letters, digits and dashes."""
+    return re.sub("[^a-z0-9]+", "-", " ".join(parts).lower()).strip("-")
+
+
+def evenly(items, most):
+    """At most so many of them, the first and the last among those."""
+    return items if len(items) <= most else [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]

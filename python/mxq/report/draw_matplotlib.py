@@ -2,8 +2,7 @@
 from .chart import extent, log_ticks
 
 MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "triangle-down": "v", "x": "X", "cross": "P", "star": "*"}
-HATCHES = {"": "", "/": "////", "x": "xxxx"}
-DASHES = {"solid": "-", "dash": "--", "dot": ":"}
+DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-.", "longdash": (0, (8, 3))}
 
 
 def _axis(axis, which, values=None):
@@ -17,14 +16,19 @@ def _axis(axis, which, values=None):
 
 
 def _mark(mark, axes, second):
+    from matplotlib.patheffects import withStroke
+
     kind = type(mark).__name__
     if kind == "Line":
         target = second if mark.second else axes
+        # A line of the second axis crosses the first one's marks.
+        halo = [withStroke(linewidth=mark.width + 2, foreground="white")] if mark.second else None
         return target.plot(mark.x, mark.y, color=mark.color, linewidth=mark.width, linestyle=DASHES[mark.dash] if mark.joined else "none",
-                           marker=MARKERS.get(mark.marker), markersize=4.5 if len(mark.x) <= 60 else 2.5, label=mark.name, zorder=3)[0]
+                           marker=MARKERS.get(mark.marker), markersize=4.5 if len(mark.x) <= 60 else 2.5, label=mark.name, zorder=3,
+                           path_effects=halo)[0]
     if kind == "Band":
         return axes.fill_between(mark.x, mark.low, mark.high, color=mark.color, alpha=mark.opacity, linewidth=0, label=mark.name)
-    bars = axes.bar(mark.x, mark.height, mark.width, mark.base, color=mark.color, label=mark.name, zorder=2, hatch=HATCHES[mark.pattern],
+    bars = axes.bar(mark.x, mark.height, mark.width, mark.base, color=mark.color, label=mark.name, zorder=2, hatch=4 * mark.pattern,
                     edgecolor="white" if mark.pattern else "none", linewidth=0)
     for text, bar in zip(mark.text or [], bars):
         axes.text(bar.get_x() + bar.get_width() / 2, bar.get_y() + bar.get_height() / 2, text, ha="center", va="center", fontsize=7,
@@ -74,7 +78,8 @@ def save(chart, folder, formats):
     """KEY.svg, .png, .pdf; equal charts give equal files."""
     import matplotlib
 
-    with matplotlib.rc_context({"svg.hashsalt": "mxq", "svg.fonttype": "path", "font.size": 9}):
+    # Names are texts, not formulas.
+    with matplotlib.rc_context({"svg.hashsalt": "mxq", "svg.fonttype": "path", "font.size": 9, "text.parse_math": False}):
         figure = draw(chart)
         for form in formats:
             metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form, {})

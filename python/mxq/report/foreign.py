@@ -1,46 +1,63 @@
 """The authors' published data: results, error tables and distributions of weights (the columns of lm-quant-toolkit's CSVs)."""
 import csv
 import json
+import math
 import pathlib
 import subprocess
 import tempfile
 
-from .runs import ReportError, Results, Run
+from .runs import ReportError, Results, read_store
 
-GIB = 2**30
 BUDGET = 4.51
-COLUMNS = {"bpp": ("bits_per_parameter", 1), "ppl_wikitext": ("perplexity.wikitext", 1), "ppl_c4": ("perplexity.c4", 1),
-           "load_mem_allot": ("weight_bytes", GIB), "model_storage_size": ("file_bytes", GIB), "quant_duration": ("quantize_seconds", 1),
-           "param_count": ("parameters", 1)}
+PERCENTILES = ("0", "99", "99.9", "99.99", "100")
+
+
+def _run(mxq, *arguments):
+    done = subprocess.run([mxq, *arguments], capture_output=True, text=True, errors="replace")
+    if done.returncode: raise ReportError(done.stderr.strip().removeprefix("mxq: error: "))
 
 
 def _rows(path):
+    """Pairs of a line's number and its cells by column."""
     try:
-        with open(path, newline="") as file: return list(csv.DictReader(file))
-    except OSError as e:
-        raise ReportError(f"read {path}: {e.strerror}") from e
+        with open(path, newline="", encoding="utf-8", errors="replace") as file:
+            rows = csv.DictReader(file)
+            return [(rows.line_num, row) for row in rows]
+    except (OSError, csv.Error) as e:
+        raise ReportError(f"read {path}: {e}") from e
 
 
-def read_results(folder):
-    """combined.csv."""
-    runs = []
-    for i, row in enumerate(_rows(folder / "combined.csv")):
-        try:
-            metrics = {name: float(row[column]) * unit for column, (name, unit) in COLUMNS.items() if row.get(column)}
-            method = " ".join(part for part in (row["algo"], row.get("attempt")) if part)
-            runs.append(Run(f"{folder.name}-{i}", row["model"], method, row["config"].replace("_", "."), folder.name, "done", None, "", metrics))
-        except (KeyError, ValueError) as e:
-            raise ReportError(f"read {folder / 'combined.csv'}: line {i + 2}: {e}") from e
+def read_results(folder, mxq):
+    """combined.csv, as `mxq bench import` reads it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        store = pathlib.Path(scratch) / "store.db"
+        _run(mxq, "bench", "import", store, folder / "combined.csv")
+        runs = read_store(store).runs
+    # They write 3_97 for 3.97, and give their files' folder no name of its own.
+    for run in runs: run.config, run.source = run.config.replace("_", "."), folder.name
     return Results(runs)
+
+
+def _finite(text):
+    value = float(text)
+    if not math.isfinite(value): raise ValueError(f"'{text}' is no finite number")
+    return value
 
 
 def read_weights(folder):
     """Model to rows as figures.weights takes them."""
     found = {}
     for path in sorted(folder.glob("wdist-*.csv")):
-        rows = [(row["module"], int(row["layer"]), {name: float(row["percentile_" + name.replace(".", "")])
-                 for name in ("0", "99", "99.9", "99.99", "100")}, float(row["kurtosis"])) for row in _rows(path)
-                if not row["module"].endswith("norm")]
+        rows = []
+        for line, row in _rows(path):
+            try:
+                if row["module"].endswith("norm"): continue
+                percentiles = {name: _finite(row["percentile_" + name.replace(".", "")]) for name in PERCENTILES}
+                rows.append((row["module"], int(row["layer"]), percentiles, _finite(row["kurtosis"])))
+            except KeyError as e:
+                raise ReportError(f"read {path}: no column {e}") from e
+            except (ValueError, TypeError, AttributeError) as e:
+                raise ReportError(f"read {path}: line {line}: {e}") from e
         found[path.stem.removeprefix("wdist-")] = rows
     return found
 
@@ -53,8 +70,6 @@ def solve(folder, mxq):
         if "CLIP" in name: continue  # no layers of a language model
         with tempfile.TemporaryDirectory() as scratch:
             out = pathlib.Path(scratch) / "plan.json"
-            done = subprocess.run([mxq, "plan", "--errors", path, "--bits", str(BUDGET), "--objective", "f", "-o", out, "--quiet"],
-                                  capture_output=True, text=True)
-            if done.returncode: raise ReportError(f"mxq plan --errors {path}: {done.stderr.strip()}")
+            _run(mxq, "plan", "--errors", path, "--bits", str(BUDGET), "--objective", "f", "-o", out, "--quiet")
             plans[name] = json.loads(out.read_text())
     return plans

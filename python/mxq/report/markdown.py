@@ -1,7 +1,8 @@
 """Results as a Markdown page: a table for each bit width and group size, every method a row."""
 import re
 
-MIB = 2**20
+from .chart import MIB
+
 NEAR = 0.002
 SHAPE = re.compile(r"[a-z]+(\d+)g(\d+)")
 

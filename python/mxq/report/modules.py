@@ -10,4 +10,4 @@ def split_name(name):
     return (int(found[1]), found[2]) if found else None
 
 
-def short(module): return module.rsplit(".", 1)[-1].removesuffix("_proj")
+def short(module): return module.rsplit(".", 1)[-1].removesuffix("_proj").removesuffix("_tokens")

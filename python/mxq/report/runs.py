@@ -1,13 +1,16 @@
 """What a store of `mxq bench` holds (docs/bench.md)."""
 import json
+import math
 import os
 import re
 import sqlite3
 from dataclasses import dataclass, field
 
 APPLICATION = 0x6D787173
-VERSION = 1
+VERSIONS = (1, 2)
 UNIFORM = re.compile(r"[a-z]+[1-9][0-9]*g[1-9][0-9]*")
+# What stores of version 1 lack, and what is read instead.
+SINCE_2 = {"attempt": "NULL", "superseded": "0"}
 
 
 class ReportError(Exception):
@@ -25,6 +28,9 @@ class Run:
     seconds: float | None
     error: str
     metrics: dict = field(default_factory=dict)
+    infinite: dict = field(default_factory=dict)  # metrics that are not finite: they are said, and have no place on an axis
+    is_uniform: bool = False  # one scheme for all matrices
+    commands: list = field(default_factory=list)  # names of the user's own, that have printed JSON
 
     @property
     def bits(self):
@@ -36,9 +42,6 @@ class Run:
     def is_original(self): return self.bits is None
 
     @property
-    def is_uniform(self): return bool(UNIFORM.fullmatch(self.config))
-
-    @property
     def label(self): return f"{self.method} {self.config}".strip()
 
     def perplexity(self, text): return self.metrics.get(f"perplexity.{text}")
@@ -47,18 +50,19 @@ class Run:
 
     @property
     def bytes(self):
-        """All weight files (of others' results, the weights in memory); of the original, its weights in 16 bits."""
-        found = self.metrics.get("file_bytes" if self.source == "mxq" else "weight_bytes")
-        if found is None and "parameters" in self.metrics: found = 2 * self.metrics["parameters"]
+        """All weight files; of the original, its weights in 16 bits."""
+        found = self.metrics.get("file_bytes")
+        if found is None and self.is_original and "parameters" in self.metrics: found = 2 * self.metrics["parameters"]
         return found
 
 
 class Results:
-    """Runs, and on demand the JSON that their steps printed."""
+    """Runs, and on demand the JSON that their steps printed, and all that they said."""
 
-    def __init__(self, runs, documents=lambda run, name: None):
+    def __init__(self, runs, document=lambda run, name: None, log=lambda run: ""):
         self.runs = runs
-        self.document = documents
+        self.document = document
+        self.log = log
 
     @property
     def done(self): return [run for run in self.runs if run.state == "done"]
@@ -83,25 +87,62 @@ def by_method(runs):
     return {method: sorted(of, key=lambda run: run.bits) for method, of in found.items()}
 
 
+def _mode(path):
+    """How SQLite is to open a store: for writing where that can be, for then the last reader takes the side files away. Where it cannot, a
+    writer elsewhere may still be at work, and what it has not moved into the store yet is in the -wal file; only without one is the store
+    known to stand still."""
+    if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK): return "mode=rw"
+    log = path.with_name(path.name + "-wal")
+    return "mode=ro" if log.is_file() and log.stat().st_size else "immutable=1"
+
+
+def is_uniform(run, document):
+    """A budget may be named after a scheme (what that scheme would take): whether that scheme is all there is, the plan says. Others'
+    results have none; their names are believed."""
+    if not UNIFORM.fullmatch(run.config): return False
+    plan = document(run, "quantize")
+    return plan is None or {matrix["scheme"] for matrix in plan.get("matrices", {}).values()} == {run.config}
+
+
+def _runs(store):
+    present = {column[1] for column in store.execute("PRAGMA table_info(runs)")}
+    attempt, superseded = (name if name in present else instead for name, instead in SINCE_2.items())
+    runs = {}
+    for id, model, method, config, source, state, started, finished, error, attempt in store.execute(
+            f"SELECT id, model, method, config, source, state, started, finished, error, {attempt} FROM runs "
+            f"WHERE {superseded} = 0 ORDER BY sequence"):
+        runs[id] = Run(id, model, " ".join(part for part in (method, attempt) if part), config, source, state,
+                       finished - started if finished and started else None, error or "")
+    for run, name, value in store.execute("SELECT run, name, value FROM metrics"):
+        if run in runs: (runs[run].metrics if math.isfinite(value) else runs[run].infinite)[name] = value
+    for run, name in store.execute("SELECT run, name FROM documents WHERE name LIKE 'command.%' ORDER BY name"):
+        if run in runs: runs[run].commands.append(name.removeprefix("command."))
+    return runs
+
+
 def read_store(path):
     if not path.is_file(): raise ReportError(f"read {path}: no such file")
-    # Opened for writing the last reader takes SQLite's side files away; a store that cannot be written has none that matter.
-    mode = "mode=rw" if os.access(path, os.W_OK) and os.access(path.resolve().parent, os.W_OK) else "immutable=1"
-    store = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True)
+    store = sqlite3.connect(f"{path.resolve().as_uri()}?{_mode(path.resolve())}", uri=True)
+    # What commands print need not be UTF-8.
+    store.text_factory = lambda raw: raw.decode("utf-8", "replace")
+
+    def document(run, name):
+        try:
+            row = store.execute("SELECT json FROM documents WHERE run = ? AND name = ?", (run.id, name)).fetchone()
+            return json.loads(row[0]) if row else None
+        except (sqlite3.Error, ValueError) as e:
+            raise ReportError(f"read {path}: {name} of {run.label}: {e}") from e
+
+    def log(run): return store.execute("SELECT log FROM runs WHERE id = ?", (run.id,)).fetchone()[0] or ""
+
     try:
         if store.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
             raise ReportError(f"read {path}: no store of mxq bench")
         version = store.execute("PRAGMA user_version").fetchone()[0]
-        if version != VERSION: raise ReportError(f"read {path}: version {version}; this mxq reads {VERSION}")
-        runs = {row[0]: Run(*row[:6], seconds=row[7] - row[6] if row[7] and row[6] else None, error=row[8] or "")
-                for row in store.execute("SELECT id, model, method, config, source, state, started, finished, error "
-                                         "FROM runs ORDER BY sequence")}
-        for run, name, value in store.execute("SELECT run, name, value FROM metrics"): runs[run].metrics[name] = value
-    except (sqlite3.DatabaseError, KeyError) as e:
+        if version not in VERSIONS:
+            raise ReportError(f"read {path}: version {version}; this mxq reads {' and '.join(map(str, VERSIONS))}")
+        runs = _runs(store)
+    except sqlite3.Error as e:
         raise ReportError(f"read {path}: {e}") from e
-
-    def document(run, name):
-        row = store.execute("SELECT json FROM documents WHERE run = ? AND name = ?", (run.id, name)).fetchone()
-        return json.loads(row[0]) if row else None
-
-    return Results(list(runs.values()), document)
+    for run in runs.values(): run.is_uniform = is_uniform(run, document)
+    return Results(list(runs.values()), document, log)

@@ -1,12 +1,12 @@
 """Colours that the colour-blind tell apart, and what else makes a series recognisable."""
 import re
 
-# Okabe and Ito's, without the yellow that white paper swallows.
-COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7F7F7F"]
+# Okabe and Ito's, without the black of axes and texts and the yellow that white paper swallows. Grey is for what methods are measured by.
+COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"]
+GREY = "#7F7F7F"
 MARKERS = ["circle", "square", "diamond", "triangle-up", "triangle-down", "x", "cross"]
-DASHES = ["solid", "dash", "dot"]
-PATTERNS = ["", "/", "x"]
-ORIGINAL = "#7F7F7F"
+DASHES = ["solid", "dash", "dot", "dashdot", "longdash"]
+PATTERNS = ["", "/", "x", "-", "."]
 # Viridis: from few bits (dark) to many (bright), the brightest left out.
 SCALE = ["#440154", "#482878", "#3E4A89", "#31688E", "#26828E", "#1F9E89", "#35B779", "#6DCD59", "#B4DE2C"]
 WIDTHS = [2, 3, 4, 5, 6, 8]
@@ -14,14 +14,20 @@ GROUPS = [256, 128, 64, 32, 16]
 SCHEME = re.compile(r"([a-z]+)(\d+)g(\d+)")
 
 
+# Of the families of schemes; others are hatched like fp: "-".
+FAMILIES = {"b": "", "nf": "/", "km": "x", "gauss": "."}
+
+
 def series_style(index):
-    """Colour, marker and dash of the series of this number; each is its own in all charts of a report."""
-    return {"color": COLORS[index % len(COLORS)], "marker": MARKERS[(index + index // len(COLORS)) % len(MARKERS)],
-            "dash": DASHES[(index // len(COLORS)) % len(DASHES)]}
+    """Colour, marker and dash of the series of this number. Those of one colour have different markers (the first 42) and dashes (the first
+    30), so that they differ for who sees no colours too."""
+    round, color = divmod(index, len(COLORS))
+    return {"color": COLORS[color], "marker": MARKERS[(color + round) % len(MARKERS)], "dash": DASHES[round % len(DASHES)]}
 
 
 def bar_style(index):
-    return {"color": COLORS[index % len(COLORS)], "pattern": PATTERNS[(index // len(COLORS)) % len(PATTERNS)]}
+    round, color = divmod(index, len(COLORS))
+    return {"color": COLORS[color], "pattern": PATTERNS[round % len(PATTERNS)]}
 
 
 def _between(share):
@@ -33,12 +39,12 @@ def _between(share):
 
 
 def scheme_style(scheme):
-    """Bars of a scheme: the more bits the brighter; families that are not affine are hatched."""
+    """Bars of a scheme: the more bits the brighter; families differ in their hatches."""
     found = SCHEME.fullmatch(scheme)
-    if not found: return {"color": ORIGINAL}
+    if not found: return {"color": GREY}
     width = sum(int(found[2]) > other for other in WIDTHS)
     group = sum(int(found[3]) < other for other in GROUPS) / len(GROUPS)
-    return {"color": _between((width + group) / len(WIDTHS)), "pattern": "" if found[1] == "b" else "/"}
+    return {"color": _between((width + group) / len(WIDTHS)), "pattern": FAMILIES.get(found[1], "-")}
 
 
 class Styles:

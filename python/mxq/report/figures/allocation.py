@@ -1,47 +1,57 @@
 """The paper's Figures 6 and 7: which matrix gets which scheme, mixed against uniform."""
-import re
+from dataclasses import dataclass
 
-from ..chart import Axis, Bars, Chart, Line, Panel
+from ..chart import MIB, Axis, Bars, Chart, Line, Panel, evenly, slug
 from ..modules import short, split_name
 from ..style import SCHEME, scheme_style
 
 MOST = 6
-MIB = 2**20
+FLAT = 20  # a matrix that takes so many times what another does would flatten a linear axis
 
 
-def allocations(results, model, slug):
+@dataclass
+class Column:
+    """A matrix."""
+    module: str
+    layer: int | None  # embeddings have none
+    scheme: str
+    bytes: float
+
+    @property
+    def name(self): return short(self.module) + ("" if self.layer is None else f", layer {self.layer}")
+
+
+def allocations(results, model, key):
     """Of some planned runs, evenly by size."""
     planned = sorted((run for run in results.of(model) if not run.is_original and not run.is_uniform), key=lambda run: run.bits)
-    if len(planned) > MOST: planned = [planned[round(i * (len(planned) - 1) / (MOST - 1))] for i in range(MOST)]
     charts = []
-    for run in planned:
+    for run in evenly(planned, MOST):
         plan = results.document(run, "quantize")
-        if plan: charts += allocation(plan, f"{model}, {run.label}", f"{slug}-{re.sub('[^a-z0-9]+', '-', run.label.lower()).strip('-')}")
+        if plan: charts += allocation(plan, f"{model}, {run.label}", f"{key}-{slug(run.label)}")
     return charts
 
 
-def allocation(plan, name, slug):
+def allocation(plan, name, key):
     """A plan as docs/plan.md has it."""
     columns = []
     for matrix, chosen in plan["matrices"].items():
-        place = split_name(matrix)
-        if place: columns.append((place[1], place[0], chosen["scheme"], chosen["bytes"]))
+        layer, module = split_name(matrix) or (None, matrix)
+        columns.append(Column(module, layer, chosen["scheme"], chosen["bytes"]))
     if not columns: return []
-    modules = list(dict.fromkeys(column[0] for column in columns))
-    columns.sort(key=lambda column: (modules.index(column[0]), column[1]))
-    panel = _panel([(short(m), layer, scheme, size) for m, layer, scheme, size in columns],
-                   f"mixed: {plan['bits_per_parameter']:.4g} bits a weight")
-    panels = [panel]
+    modules = list(dict.fromkeys(column.module for column in columns))
+    columns.sort(key=lambda column: (column.layer is None, modules.index(column.module), column.layer))
+    panels = [_panel(columns, f"mixed: {plan['bits_per_parameter']:.4g} bits a weight")]
     uniform = plan.get("best_uniform")
     if uniform:
-        share = uniform["bytes"] / sum(size for _, _, _, size in columns)
+        share = uniform["bytes"] / sum(column.bytes for column in columns)
         # Of a uniform plan only the whole is known; each matrix has the same bits a weight, so the same share of its fp16 bytes.
-        weights = {(m, layer): size / _bits(scheme) for m, layer, scheme, size in columns}
-        whole = sum(weights.values())
-        panels.append(_panel([(short(m), layer, uniform["scheme"], uniform["bytes"] * weights[m, layer] / whole)
-                              for m, layer, _, _ in columns], f"uniform: {uniform['scheme']}, {share:.1%} of the mixed bytes"))
-    return [Chart(f"allocation-{slug}", f"Allocation: {name}", "A column a matrix: module by module, within each from the first layer to "
-                  "the last; as high as its bits a weight, coloured by scheme. The line is what it takes.", panels, height=260)]
+        weights = [column.bytes / _bits(column.scheme) for column in columns]
+        alike = [Column(column.module, column.layer, uniform["scheme"], uniform["bytes"] * weight / sum(weights))
+                 for column, weight in zip(columns, weights)]
+        panels.append(_panel(alike, f"uniform: {uniform['scheme']}, {share:.1%} of the mixed bytes"))
+    return [Chart(f"allocation-{key}", f"Allocation: {name}", "A column a matrix: module by module, within each from the first layer to "
+                  "the last; as high as its bits a weight, coloured by scheme, hatched by family. The line is what it takes.", panels,
+                  height=260)]
 
 
 def _bits(scheme):
@@ -51,20 +61,42 @@ def _bits(scheme):
     return int(found[2]) + (16 if found[1] == "b" else 8) / int(found[3])
 
 
+def _places(columns):
+    """Middle and width of each. What has no layers would be lost between what has: it is as wide as a module."""
+    layers = [column.layer for column in columns if column.layer is not None]
+    wide = max(1, (max(layers, default=0) + 1) / 2)
+    places, end = [], 0
+    for column in columns:
+        width = wide if column.layer is None else 1
+        places.append((end + width / 2, width))
+        end += width
+    return places
+
+
+def _ticks(columns, places):
+    """A module's name under the middle of its columns."""
+    ends = {}
+    for column, (middle, width) in zip(columns, places):
+        begin, _ = ends.get(column.module, (middle - width / 2, None))
+        ends[column.module] = begin, middle + width / 2
+    return [((begin + end) / 2, short(module)) for module, (begin, end) in ends.items()]
+
+
 def _panel(columns, title):
-    schemes = sorted({column[2] for column in columns}, key=lambda scheme: (_bits(scheme), scheme))
-    marks = {scheme: Bars(scheme, [], [], width=1.0, hover=[], **scheme_style(scheme)) for scheme in schemes}
-    for place, (module, layer, scheme, size) in enumerate(columns):
-        bars = marks[scheme]
-        bars.x.append(place)
-        bars.height.append(_bits(scheme))
-        bars.hover.append(f"{module}, layer {layer}<br>{scheme}<br>{size / MIB:.3g} MiB")
-    line = Line("memory", list(range(len(columns))), [size / MIB for *_, size in columns], "#000000",
-                [f"{module}, layer {layer}<br>{size / MIB:.3g} MiB" for module, layer, _, size in columns], marker="", width=1, second=True)
-    ticks, start = [], 0
-    for place in range(1, len(columns) + 1):
-        if place == len(columns) or columns[place][0] != columns[start][0]:
-            ticks.append(((start + place - 1) / 2, columns[start][0]))
-            start = place
-    return Panel([*marks.values(), line], Axis(ticks=ticks), Axis("bits a weight", range=(0, 9)), title,
-                 Axis("MiB", range=(0, 1.6 * max(size for *_, size in columns) / MIB)))
+    places = _places(columns)
+    schemes = sorted({column.scheme for column in columns}, key=lambda scheme: (_bits(scheme), scheme))
+    marks = {scheme: Bars(scheme, [], [], width=[], hover=[], **scheme_style(scheme)) for scheme in schemes}
+    for column, (middle, width) in zip(columns, places):
+        bars = marks[column.scheme]
+        bars.x.append(middle)
+        bars.width.append(width)
+        bars.height.append(_bits(column.scheme))
+        bars.hover.append(f"{column.name}\n{column.scheme}\n{column.bytes / MIB:.3g} MiB")
+    sizes = [column.bytes / MIB for column in columns]
+    line = Line("memory", [middle for middle, _ in places], sizes, "#000000",
+                [f"{column.name}\n{size:.3g} MiB" for column, size in zip(columns, sizes)], marker="", width=1, second=True)
+    least, largest = min(sizes), max(sizes)
+    memory = Axis("MiB", True, (least / 2, 2 * largest)) if largest > FLAT * least else Axis("MiB", range=(0, 1.6 * largest))
+    highest = max(_bits(scheme) for scheme in schemes)
+    return Panel([*marks.values(), line], Axis(ticks=_ticks(columns, places)), Axis("bits a weight", range=(0, max(9, 1.1 * highest))), title,
+                 memory)

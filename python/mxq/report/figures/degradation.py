@@ -3,6 +3,7 @@ import statistics
 
 from ..chart import Axis, Band, Chart, Line, Panel
 from ..runs import by_method
+from ..style import GREY
 from .frontier import hover_of
 
 
@@ -27,7 +28,7 @@ def degradation(results, model, text, styles, slug):
     ends = [min(places), max(places)]
     bands = [Band(f"within {share} %", ends, [base] * 2, [base * (1 + share / 100)] * 2, "#009E73", opacity)
              for share, opacity in ((2, 0.15), (1, 0.3))]
-    line = Line("original", ends, [base] * 2, "#7F7F7F", [f"original<br>perplexity {base:.4g}"] * 2, dash="dash", marker="")
+    line = Line("original", ends, [base] * 2, GREY, [f"original\nperplexity {base:.4g}"] * 2, dash="dash", marker="")
     # What came to pieces is left out of sight: the axes end at four times the median loss.
     worst = min(max(values), base * (1 + 4 * max(0.02, statistics.median(values) / base - 1)))
     log = worst > 5 * base

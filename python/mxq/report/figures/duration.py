@@ -13,7 +13,7 @@ def duration(results, model, styles, slug):
         if took: seconds[method] = took
     if not seconds: return []
     marks = [Bars(method, [place], [statistics.median(took)], **styles.bars(method),
-                  hover=[f"{method}<br>median {statistics.median(took):.3g} s of {len(took)} runs<br>{min(took):.3g} to {max(took):.3g} s"])
+                  hover=[f"{method}\nmedian {statistics.median(took):.3g} s of {len(took)} runs\n{min(took):.3g} to {max(took):.3g} s"])
              for place, (method, took) in enumerate(seconds.items())]
     medians = [statistics.median(took) for took in seconds.values()]
     y = Axis("seconds, median", log=True, range=(10 ** math.floor(math.log10(min(medians))), max(medians) * 1.5))

@@ -20,7 +20,7 @@ def packing(group, slug):
         bit = [group.bytes[i // 8] >> (i % 8) & 1 for i in mine]
         name = "even codes" if parity == 0 else "odd codes"
         rows.append(Bars(name, [i + 0.5 for i in mine], [0.8] * len(mine), colors[parity], [0.94] * len(mine), [2.1] * len(mine),
-                         [f"bit {i % 8} of byte {i // 8}<br>bit {i % bits} of code {i // bits}" for i in mine], [str(b) for b in bit]))
+                         [f"bit {i % 8} of byte {i // 8}\nbit {i % bits} of code {i // bits}" for i in mine], [str(b) for b in bit]))
         codes = [j for j in range(shown) if j % 2 == parity]
         middles = [bits * (j + 0.5) for j in codes]
         rows.append(Bars(name, middles, [0.8] * len(codes), colors[parity], [bits - 0.06] * len(codes), [1.1] * len(codes),

@@ -30,7 +30,7 @@ def weights(rows, model, slug):
             lows = [row[1][low] for row in found] if low != "0" else [0] * len(found)
             marks.append(Band(f"{low} to {high} %", layers, lows, [row[1][high] for row in found], color, opacity))
         curve = [row[2] for row in found]
-        marks.append(Line("kurtosis", layers, curve, "#000000", [f"{module}, layer {layer}<br>kurtosis {row[2]:.3g}"
+        marks.append(Line("kurtosis", layers, curve, "#000000", [f"{module}, layer {layer}\nkurtosis {row[2]:.3g}"
                           for layer, row in zip(layers, found)], marker="circle", second=True))
         panels.append(Panel(marks, Axis("layer"), Axis("|w|"), module, Axis("kurtosis", log=max(curve) > 30 * min(curve))))
     if not panels: return []
