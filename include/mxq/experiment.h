@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -65,6 +66,8 @@ std::string_view run_state_name(RunState state);
 /// One row of a store.
 struct StoredRun {
   std::string id;                             // of its content: model, method, settings and version
+  std::string version;                        // of mxq, that did it
+  bool superseded = false;                    // a later run has its labels
   std::string model, method, config, source;  // source: "mxq", or where it was imported from
   RunState state = RunState::queued;
   int64_t attempts = 0;
@@ -94,15 +97,17 @@ class ResultStore {
   ~ResultStore();
   ResultStore(ResultStore&&) noexcept;
 
-  /// In the order in which they were queued.
-  std::vector<StoredRun> runs() const;
+  /// In the order in which they were queued, without superseded ones unless `all`. What a killed process left running
+  /// is queued.
+  std::vector<StoredRun> runs(bool all = false) const;
+  /// Of mxq's own runs.
   ExperimentStatus status() const;
-  /// JSON that a run's commands printed: "quantize", "eval.NAME", "command.NAME"; empty where there is none.
-  std::string document(const std::string& id, const std::string& name) const;
+  /// What its steps were and what they said; empty where there is none.
   std::string log(const std::string& id) const;
 
-  /// A row a run: the columns of the authors' combined.csv first, then all others that any run has.
-  std::string export_csv() const;
+  /// A row a run: the columns of the authors' combined.csv first, then all others that any run has; of superseded runs
+  /// too where `all`.
+  std::string export_csv(bool all = false) const;
   /// Results of others, of the authors' form. Rows that are there already are left. Returns how many are new. Throws
   /// Error(invalid_file) naming line and column.
   int64_t import_csv(const std::string& csv, const std::string& source);
@@ -117,6 +122,8 @@ struct WorkOptions {
   std::filesystem::path program;   // mxq itself
   std::vector<std::string> flags;  // of every command: --threads
   bool retry = false;              // also what has failed
+  /// Told when the store cannot be written: who calls waits until it can, whatever has been computed is not lost.
+  std::function<void(const std::string&)> on_wait;
 };
 
 struct WorkReport {

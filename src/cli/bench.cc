@@ -19,7 +19,7 @@ namespace {
 
 struct Options {
   std::string spec, store, output, csv;
-  bool retry = false, dry_run = false;
+  bool retry = false, dry_run = false, all = false;
 };
 
 std::filesystem::path store_of(const Options& options, const Experiment& experiment) {
@@ -93,6 +93,7 @@ void run(const Options& options, const CommonOptions& common) {
   WorkOptions work;
   work.program = program_path();
   work.retry = options.retry;
+  work.on_wait = [](const std::string& why) { spdlog::warn("{}", why); };
   if (common.threads > 0) work.flags = {"--threads", fmt::format("{}", common.threads)};
   const WorkReport report = work_on(experiment, store, work, common.progress().get());
   if (common.json) {
@@ -162,8 +163,9 @@ void add_bench(CLI::App& app, const CommonOptions& common) {
   auto* exported = bench->add_subcommand("export", "results as CSV, a row a run; the authors' columns first");
   exported->add_option("STORE", options->spec, "store, or spec that names it")->required();
   exported->add_option("-o,--output", options->output, "the CSV (default: standard output)")->type_name("FILE");
+  exported->add_flag("--all", options->all, "also runs that others have taken the place of");
   exported->callback([options] {
-    const std::string csv = ResultStore::open(store_named(*options)).export_csv();
+    const std::string csv = ResultStore::open(store_named(*options)).export_csv(options->all);
     if (options->output.empty()) {
       fmt::print("{}", csv);
     } else {

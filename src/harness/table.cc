@@ -54,16 +54,17 @@ const double* find_metric(const StoredRun& run, const std::string& name) {
 
 }  // namespace
 
-std::string ResultStore::export_csv() const {
-  const auto all = runs();
+std::string ResultStore::export_csv(bool all) const {
+  const auto found = runs(all);
   std::set<std::string> others;
-  for (const StoredRun& run : all) {
+  for (const StoredRun& run : found) {
     for (const auto& [name, value] : run.metrics) others.insert(name);
   }
-  std::string out = fmt::format("{},source,state,attempts,seconds", fmt::join(kColumns, ","));
+  std::string out = fmt::format("{},source,id,version,{}state,attempts,seconds", fmt::join(kColumns, ","),
+                                all ? "superseded," : "");
   for (const auto& name : others) out += "," + csv_cell(name);
   out += "\n";
-  for (const StoredRun& run : all) {
+  for (const StoredRun& run : found) {
     for (const std::string column : kColumns) {
       if (column == "model")
         out += csv_cell(run.model);
@@ -78,12 +79,14 @@ std::string ResultStore::export_csv() const {
       if (number == kNumbers.end()) continue;
       if (const double* value = find_metric(run, number->metric)) out += fmt::format("{}", *value / number->unit);
     }
-    out += fmt::format(",{},{},{},", csv_cell(run.source), run_state_name(run.state), run.attempts);
+    out += fmt::format(",{},{},{},", csv_cell(run.source), run.id, csv_cell(run.version));
+    if (all) out += run.superseded ? "1," : "0,";
+    out += fmt::format("{},{},", run_state_name(run.state), run.attempts);
     if (run.finished > run.started) out += fmt::format("{:.3f}", run.finished - run.started);
     for (const auto& name : others) {
       out += ",";
-      if (const auto found = run.metrics.find(name); found != run.metrics.end())
-        out += fmt::format("{}", found->second);
+      if (const auto metric = run.metrics.find(name); metric != run.metrics.end())
+        out += fmt::format("{}", metric->second);
     }
     out += "\n";
   }

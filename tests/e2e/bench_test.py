@@ -245,7 +245,7 @@ run = ["sh", "-c", "cat /dev/zero > {filler} 2>/dev/null; echo 1"]
         self.store.unlink()
         self.mxq("bench", "import", self.store, self.empty_csv())
         with sqlite3.connect(self.store) as store: store.execute("PRAGMA user_version = 99")
-        self.refuses("bench", "status", self.store, says=("version 99", "1"))
+        self.refuses("bench", "status", self.store, says=("version 99", "2"))
 
 
 if __name__ == "__main__":
