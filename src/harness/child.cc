@@ -61,7 +61,8 @@ Pipe make_pipe(const std::string& program) {
 }
 
 /// In the child: what may be done between fork and exec only. Does not return.
-[[noreturn]] void become(char* const* arguments, pid_t parent, int input, int output, int log, int report) {
+[[noreturn]] void become(char* const* arguments, const char* folder, pid_t parent, int input, int output, int log,
+                         int report) {
   ::setpgid(0, 0);
 #ifdef __linux__
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -72,7 +73,7 @@ Pipe make_pipe(const std::string& program) {
   ::dup2(input, STDIN_FILENO);
   ::dup2(output, STDOUT_FILENO);
   ::dup2(log, STDERR_FILENO);
-  ::execvp(arguments[0], arguments);
+  if (*folder == '\0' || ::chdir(folder) == 0) ::execvp(arguments[0], arguments);
   const int error = errno;
   [[maybe_unused]] const auto written = ::write(report, &error, sizeof error);
   ::_exit(127);
@@ -178,7 +179,7 @@ void await_end(pid_t child) {
 
 }  // namespace
 
-ChildResult run_child(const std::vector<std::string>& arguments) {
+ChildResult run_child(const std::vector<std::string>& arguments, const std::filesystem::path& folder) {
   const Stopwatch watch;
   const std::string& program = arguments.at(0);
   Pipe output = make_pipe(program), log = make_pipe(program), report = make_pipe(program);
@@ -190,7 +191,8 @@ ChildResult run_child(const std::vector<std::string>& arguments) {
   const pid_t child = ::fork();
   if (child < 0) throw Error(ErrorCode::io, "run " + program, std::strerror(errno));
   if (child == 0) {
-    become(pointers.data(), self, nothing.get(), output.write.get(), log.write.get(), report.write.get());
+    become(pointers.data(), folder.c_str(), self, nothing.get(), output.write.get(), log.write.get(),
+           report.write.get());
   }
   ::setpgid(child, child);  // as the child does: whoever comes first
   output.write.close();

@@ -26,6 +26,11 @@ TEST(Child, GivesOutputLogAndExitCode) {
   EXPECT_GT(child.peak_rss_bytes, 0);
 }
 
+TEST(Child, RunsInItsFolder) {
+  EXPECT_EQ(run_child({"pwd"}, "/").output, "/\n");
+  expect_error(ErrorCode::not_found, "run pwd: No such file", [] { run_child({"pwd"}, "/no/such/folder"); });
+}
+
 TEST(Child, StandardInputIsEmpty) {
   EXPECT_EQ(run_child({"cat"}).output, "");
 }

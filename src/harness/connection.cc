@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <vector>
 
 #include "mxq/error.h"
@@ -14,6 +16,8 @@ namespace {
 constexpr int64_t kVersion = 2;
 /// Marks a SQLite file as one of ours: "mxqs".
 constexpr int64_t kApplication = 0x6d787173;
+
+constexpr RunState kStates[] = {RunState::queued, RunState::running, RunState::done, RunState::failed};
 
 constexpr const char* kTables = R"(
 CREATE TABLE runs(
@@ -31,10 +35,6 @@ CREATE TABLE documents(run TEXT NOT NULL REFERENCES runs(id), name TEXT NOT NULL
 CREATE TABLE workers(id INTEGER PRIMARY KEY, folder TEXT NOT NULL);
 )";
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
 int64_t pragma(const Database& database, const char* sql) {
   Statement statement(database, sql);
   return statement.step() ? statement.integer(0) : 0;
@@ -42,8 +42,16 @@ int64_t pragma(const Database& database, const char* sql) {
 
 }  // namespace
 
+double unix_seconds() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+bool is_run_state(std::string_view name) {
+  return std::any_of(std::begin(kStates), std::end(kStates), [&](RunState s) { return run_state_name(s) == name; });
+}
+
 RunState parse_run_state(const std::string& name, const std::filesystem::path& store) {
-  for (const RunState state : {RunState::queued, RunState::running, RunState::done, RunState::failed}) {
+  for (const RunState state : kStates) {
     if (run_state_name(state) == name) return state;
   }
   throw Error(ErrorCode::invalid_file, "read store " + store.string(), fmt::format("state '{}'", name),
@@ -106,17 +114,18 @@ void StoreConnection::release_dead() {
   remove_ended_workers(work_folder());
 }
 
-void StoreConnection::enqueue(const std::string& id, const ExperimentRun& run) {
+void StoreConnection::enqueue(const std::string& id, const ExperimentRun& run, std::optional<double> seconds) {
   Statement(database,
-            "INSERT INTO runs(id, sequence, model, method, config, source, state, version) "
-            "VALUES(?, (SELECT coalesce(max(sequence), 0) + 1 FROM runs), ?, ?, ?, 'mxq', 'queued', ?) "
+            "INSERT INTO runs(id, sequence, model, method, config, source, state, version, estimate) "
+            "VALUES(?, (SELECT coalesce(max(sequence), 0) + 1 FROM runs), ?, ?, ?, 'mxq', 'queued', ?, ?) "
             "ON CONFLICT(id) DO UPDATE SET model = excluded.model, method = excluded.method, "
-            "config = excluded.config, superseded = 0")
+            "config = excluded.config, superseded = 0, estimate = coalesce(excluded.estimate, estimate)")
       .bind(id)
       .bind(run.model)
       .bind(run.method)
       .bind(run.config)
       .bind(MXQ_VERSION)
+      .bind(seconds)
       .run();
   Statement(database,
             "UPDATE runs SET superseded = 1 "
@@ -144,7 +153,7 @@ bool StoreConnection::claim(const std::string& id, int64_t worker) {
             "UPDATE runs SET state = 'running', worker = ?, attempts = attempts + 1, started = ?, finished = NULL, "
             "error = NULL WHERE id = ? AND state = 'queued' AND superseded = 0")
       .bind(worker)
-      .bind(now())
+      .bind(unix_seconds())
       .bind(id)
       .run();
   return database.changes() == 1;
@@ -155,7 +164,7 @@ bool StoreConnection::finish(const std::string& id, int64_t worker, const RunRes
   Statement(database,
             "UPDATE runs SET state = 'done', worker = NULL, finished = ?, log = ? "
             "WHERE id = ? AND state = 'running' AND worker = ?")
-      .bind(now())
+      .bind(unix_seconds())
       .bind(result.log)
       .bind(id)
       .bind(worker)
@@ -177,13 +186,33 @@ bool StoreConnection::fail(const std::string& id, int64_t worker, const std::str
   Statement(database,
             "UPDATE runs SET state = 'failed', worker = NULL, finished = ?, error = ?, log = ? "
             "WHERE id = ? AND state = 'running' AND worker = ?")
-      .bind(now())
+      .bind(unix_seconds())
       .bind(error)
       .bind(log)
       .bind(id)
       .bind(worker)
       .run();
   return database.changes() == 1;
+}
+
+double StoreConnection::seconds_left() const {
+  // How runs done compare with their estimates, and what those without one took.
+  Statement done(database,
+                 "SELECT sum(finished - started) / sum(estimate), avg(finished - started) FROM runs "
+                 "WHERE state = 'done' AND source = 'mxq' AND superseded = 0 AND estimate > 0");
+  const bool any = done.step() && done.number(0) > 0;
+  const double ratio = any ? done.number(0) : 1, mean = any ? done.number(1) : 0;
+  double left = 0;
+  Statement rest(database,
+                 "SELECT coalesce(estimate, 0), coalesce(started, 0), worker FROM runs "
+                 "WHERE state IN ('queued', 'running') AND source = 'mxq' AND superseded = 0");
+  const auto live = live_workers();
+  while (rest.step()) {
+    const double whole = rest.number(0) > 0 ? rest.number(0) * ratio : mean;
+    const double since = live.contains(rest.integer(2)) ? unix_seconds() - rest.number(1) : 0;
+    left += std::max(0.0, whole - since);
+  }
+  return left;
 }
 
 std::set<int64_t> StoreConnection::live_workers() const {

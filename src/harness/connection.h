@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 
 #include "harness/sqlite.h"
 #include "harness/worker_folder.h"
@@ -20,6 +21,10 @@ struct RunResult {
   std::string log;
 };
 
+/// Now, in seconds since 1970.
+double unix_seconds();
+
+bool is_run_state(std::string_view name);
 /// Throws Error(invalid_file) naming the store for anything else than the name of a state.
 RunState parse_run_state(const std::string& name, const std::filesystem::path& store);
 
@@ -33,8 +38,8 @@ class StoreConnection {
   /// Runs of workers that are no more go back to the queue, and what they had written is removed.
   void release_dead();
   /// Adds a run that is not there yet, brings labels up to date where it is. Other runs of these labels are superseded:
-  /// the spec asks for something else by these names now.
-  void enqueue(const std::string& id, const ExperimentRun& run);
+  /// the spec asks for something else by these names now. `seconds`: what it will take, roughly.
+  void enqueue(const std::string& id, const ExperimentRun& run, std::optional<double> seconds = {});
   void retry(const std::string& id);
   std::optional<RunState> state(const std::string& id) const;
   /// Takes the run if it is queued. True: it is this worker's now.
@@ -42,6 +47,8 @@ class StoreConnection {
   /// Both return false, and change nothing, where the run is no longer this worker's.
   bool finish(const std::string& id, int64_t worker, const RunResult& result);
   bool fail(const std::string& id, int64_t worker, const std::string& error, const std::string& log);
+  /// Seconds that the runs left will take one after the other.
+  double seconds_left() const;
   /// Workers that have not ended, by their numbers.
   std::set<int64_t> live_workers() const;
   /// Where workers have their folders.

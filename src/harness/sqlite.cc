@@ -71,6 +71,12 @@ Statement& Statement::bind(std::string_view value) {
   return *this;
 }
 
+Statement& Statement::bind(std::optional<double> value) {
+  if (value) return bind(*value);
+  check(sqlite3_bind_null(handle_.get(), ++bound_));
+  return *this;
+}
+
 bool Statement::step() {
   const int status = sqlite3_step(handle_.get());
   if (status == SQLITE_ROW) return true;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -56,6 +57,8 @@ class Statement {
   Statement& bind(int64_t value);
   Statement& bind(double value);
   Statement& bind(std::string_view value);
+  /// nullopt: NULL.
+  Statement& bind(std::optional<double> value);
   /// Whether there is (another) row.
   bool step();
   /// A statement without rows, to its end.

@@ -49,7 +49,7 @@ void Steps::go() {
 
 json Steps::step(const std::string& name, const std::vector<std::string>& arguments, ChildResult& child) {
   result_.log += fmt::format("$ {}\n", fmt::join(arguments, " "));
-  child = run_child(arguments);
+  child = run_child(arguments, run_.folder);
   const std::string log = as_utf8(child.log);
   result_.log += log;
   if (child.exit_code != 0) {
@@ -82,7 +82,15 @@ void Steps::keep(const std::string& name, const json& value) {
 
 void Steps::inspect() {
   ChildResult child;
-  keep("parameters", mxq("inspect", {"inspect", run_.model_path.string()}, child).value("parameters", json()));
+  const json printed = mxq("inspect", {"inspect", run_.model_path.string()}, child);
+  keep("parameters", printed.value("parameters", json()));
+  // Of a model that is quantized already, what its matrices take is no such number.
+  const json matrices = printed.value("matrices", json::array());
+  const bool halves = !matrices.empty() && std::all_of(matrices.begin(), matrices.end(), [](const json& matrix) {
+    const std::string dtype = matrix.value("dtype", "");
+    return dtype == "F16" || dtype == "BF16";
+  });
+  if (halves) result_.metrics["bits_per_parameter"] = 16;
 }
 
 void Steps::quantize() {

@@ -1,10 +1,26 @@
-// Reading a store.
+// Runs by name, and reading a store.
 #include <fmt/format.h>
 
 #include "harness/connection.h"
 #include "mxq/error.h"
 
 namespace mxq {
+
+namespace {
+
+std::string label_of(const std::string& model, const std::string& method, const std::string& config) {
+  return fmt::format("{} {}{}{}", model, method, config.empty() ? "" : " ", config);
+}
+
+}  // namespace
+
+std::string ExperimentRun::label() const {
+  return label_of(model, method, config);
+}
+
+std::string StoredRun::label() const {
+  return label_of(model, method, config);
+}
 
 std::string_view run_state_name(RunState state) {
   switch (state) {
@@ -33,7 +49,7 @@ ResultStore ResultStore::open(const std::filesystem::path& path) {
   if (!std::filesystem::exists(path, ignored)) {
     throw Error(ErrorCode::not_found, "open store " + path.string(), "no such file", "a store that mxq bench made");
   }
-  return ResultStore(std::make_unique<StoreConnection>(path, Access::write));
+  return ResultStore(std::make_unique<StoreConnection>(path, Access::read));
 }
 
 std::vector<StoredRun> ResultStore::runs(bool all) const {
@@ -42,7 +58,7 @@ std::vector<StoredRun> ResultStore::runs(bool all) const {
   std::vector<StoredRun> found;
   Statement rows(database,
                  "SELECT id, model, method, config, source, state, attempts, started, finished, error, version, "
-                 "superseded, worker FROM runs WHERE superseded <= ? ORDER BY sequence");
+                 "superseded, worker, attempt FROM runs WHERE superseded <= ? ORDER BY sequence");
   rows.bind(int64_t{all});
   while (rows.step()) {
     StoredRun run;
@@ -58,6 +74,7 @@ std::vector<StoredRun> ResultStore::runs(bool all) const {
     run.error = rows.text(9);
     run.version = rows.text(10);
     run.superseded = rows.integer(11) != 0;
+    run.attempt = rows.text(13);
     if (run.state == RunState::running && !live.contains(rows.integer(12))) run.state = RunState::queued;
     found.push_back(std::move(run));
   }
@@ -67,6 +84,14 @@ std::vector<StoredRun> ResultStore::runs(bool all) const {
   }
   for (StoredRun& run : found) run.metrics = std::move(metrics[run.id]);
   return found;
+}
+
+std::optional<RunState> ResultStore::state(const std::string& id) const {
+  const auto found = connection_->state(id);
+  if (found != RunState::running) return found;
+  Statement row(connection_->database, "SELECT worker FROM runs WHERE id = ?");
+  row.bind(id);
+  return row.step() && connection_->live_workers().contains(row.integer(0)) ? found : RunState::queued;
 }
 
 ExperimentStatus ResultStore::status() const {
@@ -92,10 +117,7 @@ ExperimentStatus ResultStore::status() const {
     }
   }
   if (status.done > 0) status.mean_seconds = seconds / static_cast<double>(status.done);
-  if (status.workers > 0) {
-    status.eta_seconds =
-        static_cast<double>(status.queued + status.running) * status.mean_seconds / static_cast<double>(status.workers);
-  }
+  if (status.workers > 0) status.eta_seconds = connection_->seconds_left() / static_cast<double>(status.workers);
   return status;
 }
 

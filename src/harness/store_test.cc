@@ -197,7 +197,58 @@ TEST_F(Store, CsvOfTheAuthors) {
   EXPECT_TRUE(
       out.starts_with("model,algo,config,bpp,attempt,ppl_wikitext,ppl_c4,load_mem_allot,model_storage_size,"
                       "quant_duration,param_count,source,id,version,state,"));
-  EXPECT_NE(out.find("\nLlama-2-7b-hf,mxq kurt-scaled,3_97,3.97,,5.4023,7.2641,3.72,3.69,"), std::string::npos);
+  EXPECT_NE(out.find("\nLlama-2-7b-hf,mxq,3_97,3.97,kurt-scaled,5.4023,7.2641,3.72,3.69,"), std::string::npos);
+  EXPECT_EQ(store.status().done, 0) << "of mxq's own";
+}
+
+TEST_F(Store, AnExportReadBackIsTheSame) {
+  auto store = ResultStore::create(path_);
+  store.import_csv("model,algo,config,attempt,bpp,load_mem_allot\nm,a,c,kurt,3.1,0.3\n", "theirs.csv");
+  {
+    StoreConnection connection(path_, Access::write);
+    const WorkerFolder folder(connection.work_folder());
+    const auto worker = connection.register_worker(folder);
+    for (const char* id : {"d", "f", "q"}) connection.enqueue(id, run(id));
+    connection.claim("d", worker);
+    connection.finish("d", worker, {{{"kl.t", 0.1}, {"perplexity.wikitext2", 7}, {"x.acc,none", 1}}, {}, ""});
+    connection.claim("f", worker);
+    connection.fail("f", worker, "why", "");
+  }
+  const std::string out = store.export_csv();
+  auto copy = ResultStore::create(folder_ / "copy.db");
+  EXPECT_EQ(copy.import_csv(out, "ours.csv"), 4);
+  const auto before = store.runs(), after = copy.runs();
+  ASSERT_EQ(after.size(), before.size());
+  for (size_t i = 0; i < after.size(); ++i) {
+    EXPECT_EQ(after[i].label(), before[i].label());
+    EXPECT_EQ(after[i].attempt, before[i].attempt);
+    EXPECT_EQ(after[i].state, before[i].state);
+    EXPECT_EQ(after[i].metrics, before[i].metrics);
+    EXPECT_EQ(after[i].version, before[i].version);
+    EXPECT_EQ(after[i].source, "ours.csv");
+  }
+  expect_error(ErrorCode::invalid_file, "column 'state': 'maybe'; queued",
+               [&] { copy.import_csv("model,algo,config,state\nm,a,c,maybe\n", "x.csv"); });
+}
+
+TEST_F(Store, TimeLeftFollowsEstimates) {
+  StoreConnection store(path_, Access::create);
+  const WorkerFolder folder(store.work_folder());
+  const auto worker = store.register_worker(folder);
+  store.enqueue("done", run("done"), 10);
+  store.enqueue("next", run("next"), 40);
+  EXPECT_DOUBLE_EQ(store.seconds_left(), 50) << "as estimated, so far";
+  store.claim("done", worker);
+  store.finish("done", worker, {});
+  // It took half of what was expected.
+  store.database.execute("UPDATE runs SET started = 100, finished = 105 WHERE id = 'done'");
+  EXPECT_DOUBLE_EQ(store.seconds_left(), 20);
+  EXPECT_DOUBLE_EQ(ResultStore::open(path_).status().eta_seconds, 20);
+  store.enqueue("unknown", run("unknown"));
+  EXPECT_DOUBLE_EQ(store.seconds_left(), 25) << "as long as the others took";
+  const WorkerFolder another(store.work_folder());
+  store.register_worker(another);
+  EXPECT_DOUBLE_EQ(ResultStore::open(path_).status().eta_seconds, 12.5) << "two workers";
 }
 
 TEST_F(Store, BadCsv) {

@@ -4,14 +4,14 @@
 #include <algorithm>
 #include <chrono>
 #include <exception>
-#include <map>
+#include <optional>
+#include <set>
 #include <system_error>
 #include <thread>
 #include <type_traits>
 
 #include "base/stopwatch.h"
 #include "harness/connection.h"
-#include "harness/run_id.h"
 #include "harness/steps.h"
 #include "mxq/error.h"
 
@@ -49,8 +49,9 @@ class Scratch {
 /// One process's share of an experiment.
 class ExperimentWorker {
  public:
-  ExperimentWorker(const Experiment& experiment, ResultStore& store, const WorkOptions& options)
+  ExperimentWorker(Experiment& experiment, ResultStore& store, const WorkOptions& options)
       : experiment_(experiment),
+        results_(store),
         store_(*store.connection_),
         options_(options),
         folder_(store_.work_folder()),
@@ -60,59 +61,69 @@ class ExperimentWorker {
     const Stopwatch watch;
     WorkReport report;
     queue(report);
-    progress.begin("runs", std::ssize(experiment_.runs) - report.known);
+    progress.begin("runs", std::ssize(experiment_.runs) - report.known - report.failed_before);
     // Again, for what others left when they were killed meanwhile.
     for (bool found = true; found;) {
       found = false;
       patiently([&] { store_.release_dead(); });
-      for (size_t i = 0; i < ids_.size(); ++i) {
-        if (!patiently([&] { return store_.claim(ids_[i], number_); })) continue;
+      for (const ExperimentRun& run : experiment_.runs) {
+        if (!patiently([&] { return store_.claim(run.id, number_); })) continue;
         found = true;
-        do_run(experiment_.runs[i], ids_[i], report);
+        do_run(run, report);
         progress.update(report.done + report.failed);
       }
     }
     progress.end();
-    for (const auto& id : ids_) report.elsewhere += store_.state(id) == RunState::running;
     patiently([&] { store_.dismiss_worker(number_); });
+    conclude(report);
     report.seconds = watch.seconds();
     return report;
   }
 
  private:
   void queue(WorkReport& report) {
-    RunIdentifier identifier;
-    std::map<std::string, const ExperimentRun*> owners;
+    identify(experiment_);
+    std::vector<std::optional<double>> seconds;
     for (const ExperimentRun& run : experiment_.runs) {
-      ids_.push_back(identifier.id(run));
-      const auto [owner, fresh] = owners.emplace(ids_.back(), &run);
-      if (!fresh) {
-        throw Error(ErrorCode::usage, "bench",
-                    fmt::format("runs '{}' and '{}' are the same", owner->second->label(), run.label()), "each once");
-      }
+      const bool done = store_.state(run.id) == RunState::done;
+      seconds.push_back(done ? std::nullopt : std::optional(estimate_run(run).seconds));
     }
     Transaction transaction(store_.database);
-    for (size_t i = 0; i < ids_.size(); ++i) {
-      store_.enqueue(ids_[i], experiment_.runs[i]);
-      if (options_.retry) store_.retry(ids_[i]);
-      report.known += store_.state(ids_[i]) == RunState::done;
+    for (size_t i = 0; i < seconds.size(); ++i) {
+      const ExperimentRun& run = experiment_.runs[i];
+      store_.enqueue(run.id, run, seconds[i]);
+      if (options_.retry) store_.retry(run.id);
+      const auto state = store_.state(run.id);
+      report.known += state == RunState::done;
+      report.failed_before += state == RunState::failed;
     }
     transaction.commit();
   }
 
-  void do_run(const ExperimentRun& run, const std::string& id, WorkReport& report) {
+  /// How the experiment's runs stand in the end.
+  void conclude(WorkReport& report) const {
+    std::set<std::string> ids;
+    for (const ExperimentRun& run : experiment_.runs) ids.insert(run.id);
+    for (StoredRun& run : results_.runs()) {
+      if (!ids.contains(run.id)) continue;
+      report.elsewhere += run.state == RunState::running;
+      if (run.state == RunState::failed) report.failures.push_back(std::move(run));
+    }
+  }
+
+  void do_run(const ExperimentRun& run, WorkReport& report) {
     RunResult result;
     std::string error;
     try {
-      const Scratch scratch(folder_.path() / id);
+      const Scratch scratch(folder_.path() / run.id);
       Steps(run, options_, scratch.path(), result).go();
     } catch (const std::exception& e) {
       error = e.what();
     }
     if (error.empty()) {
-      report.done += patiently([&] { return store_.finish(id, number_, result); });
+      report.done += patiently([&] { return store_.finish(run.id, number_, result); });
     } else {
-      report.failed += patiently([&] { return store_.fail(id, number_, error, result.log); });
+      report.failed += patiently([&] { return store_.fail(run.id, number_, error, result.log); });
     }
   }
 
@@ -132,15 +143,15 @@ class ExperimentWorker {
     }
   }
 
-  const Experiment& experiment_;
+  Experiment& experiment_;
+  const ResultStore& results_;
   StoreConnection& store_;
   const WorkOptions& options_;
   WorkerFolder folder_;
   int64_t number_;
-  std::vector<std::string> ids_;
 };
 
-WorkReport work_on(const Experiment& experiment, ResultStore& store, const WorkOptions& options, Progress* progress) {
+WorkReport work_on(Experiment& experiment, ResultStore& store, const WorkOptions& options, Progress* progress) {
   return ExperimentWorker(experiment, store, options).work(or_silent(progress));
 }
 

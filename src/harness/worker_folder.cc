@@ -25,7 +25,8 @@ int open_folder(const fs::path& folder) {
 
 /// Whether the folder's name still stands for what is open.
 bool is_at(int fd, const fs::path& folder) {
-  struct stat opened{}, named{};
+  struct stat opened {
+  }, named{};
   return ::fstat(fd, &opened) == 0 && ::stat(folder.c_str(), &named) == 0 && opened.st_dev == named.st_dev &&
          opened.st_ino == named.st_ino;
 }
@@ -53,7 +54,8 @@ class Probe {
 
 WorkerFolder::WorkerFolder(const fs::path& work) {
   const auto fail = [&](const std::string& reason) { throw Error(ErrorCode::io, "make " + work.string(), reason); };
-  // Until it is locked, another process may take it for that of a worker that has ended, and remove it or all of `work`.
+  // Until it is locked, another process may take it for that of a worker that has ended, and remove it or all of
+  // `work`.
   while (lock_ < 0) {
     std::error_code error;
     fs::create_directories(work, error);
@@ -80,7 +82,7 @@ WorkerFolder::~WorkerFolder() {
   std::error_code ignored;
   fs::remove_all(path_, ignored);
   ::close(lock_);
-  fs::remove(path_.parent_path(), ignored);  // if no other worker is in it
+  ::rmdir(path_.parent_path().c_str());  // if no other worker is in it
 }
 
 bool worker_ended(const fs::path& folder) {
@@ -99,7 +101,7 @@ void remove_ended_workers(const fs::path& work) {
     const Probe probe(folder);
     if (probe.ended()) fs::remove_all(folder, ignored);
   }
-  fs::remove(work, ignored);
+  ::rmdir(work.c_str());
 }
 
 }  // namespace mxq

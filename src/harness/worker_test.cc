@@ -6,6 +6,7 @@
 #include <fstream>
 #include <thread>
 
+#include "format/safetensors_writer.h"
 #include "harness/sqlite.h"
 #include "mxq/experiment.h"
 #include "temporary_folder.h"
@@ -18,12 +19,14 @@ namespace fs = std::filesystem;
 class Worker : public testing::Test {
  protected:
   Worker() {
-    std::ofstream(folder_ / "model") << "weights";
+    SafetensorsWriter writer(folder_ / "model.safetensors", {{"model.norm.weight", DType::bf16, {64}}});
+    writer.write(std::vector<std::byte>(128));
+    writer.commit();
     options_.program = folder_ / "program";
     run_.model = "m";
     run_.method = "original";
     run_.original = true;
-    run_.model_path = folder_ / "model";
+    run_.model_path = folder_ / "model.safetensors";
     program("echo '{\"parameters\": 5}'");
   }
 
@@ -34,7 +37,8 @@ class Worker : public testing::Test {
 
   WorkReport work() {
     auto store = ResultStore::create(store_);
-    return work_on({{}, {run_}}, store, options_);
+    Experiment experiment{{}, {run_}};
+    return work_on(experiment, store, options_);
   }
   StoredRun only() const { return ResultStore::open(store_).runs().at(0); }
 
@@ -82,6 +86,29 @@ TEST_F(Worker, NumbersOfNestedJsonAreMetrics) {
   EXPECT_EQ(metrics.at("lm-eval.results.arc.acc,none"), 0.5);
   EXPECT_EQ(metrics.at("lm-eval.seconds"), 3);
   EXPECT_EQ(metrics.size(), 4u) << "with parameters and the command's seconds";
+}
+
+TEST_F(Worker, TheOriginalHas16BitsWhereItsMatricesDo) {
+  program(R"(echo '{"parameters": 5, "matrices": [{"dtype": "BF16"}, {"dtype": "F16"}]}')");
+  work();
+  EXPECT_EQ(only().metrics.at("bits_per_parameter"), 16);
+  program(R"(echo '{"parameters": 6, "matrices": [{"dtype": "BF16"}, {"dtype": "Q4_1"}]}')");
+  run_.commands.push_back({"another", {"true"}});
+  work();
+  EXPECT_FALSE(only().metrics.contains("bits_per_parameter"));
+}
+
+TEST_F(Worker, OnlyItsOwnFailuresAreReported) {
+  program("exit 1");
+  EXPECT_EQ(work().failures.size(), 1u);
+  auto again = work();
+  EXPECT_EQ(again.failed, 0);
+  EXPECT_EQ(again.failed_before, 1);
+  EXPECT_EQ(again.failures.at(0).label(), "m original");
+  program("echo '{}'");
+  run_.method = "another";
+  run_.commands.push_back({"c", {"true"}});
+  EXPECT_TRUE(work().failures.empty());
 }
 
 TEST_F(Worker, LeavesNothingBesideTheStore) {
