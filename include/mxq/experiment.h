@@ -17,10 +17,10 @@ namespace mxq {
 
 /// One result to be: a model, what is done to it, and what is looked at then.
 struct ExperimentRun {
-  std::string model, method;  // as the experiment calls them
-  std::string config;         // the method's scheme or budget: "b4g64", "3.25", "64MiB"; empty where it has none
-  std::string id;                     // of its content, once identify() has told it
-  std::filesystem::path folder;       // where its steps run: what is relative in their arguments begins there
+  std::string model, method;     // as the experiment calls them
+  std::string config;            // the method's scheme or budget: "b4g64", "3.25", "64MiB"; empty where it has none
+  std::string id;                // of its content, once identify() has told it
+  std::filesystem::path folder;  // where its steps run: what is relative in their arguments begins there
   std::filesystem::path model_path;
   bool original = false;              // nothing is quantized
   std::vector<std::string> quantize;  // arguments of `mxq quantize` beside model and output
@@ -100,8 +100,8 @@ struct StoredRun {
 struct ExperimentStatus {
   int64_t queued = 0, running = 0, done = 0, failed = 0, workers = 0;
   double mean_seconds = 0;  // of runs done; 0: none yet
-  /// For what is queued and running, with the workers at hand: from estimates, and how runs done compare with theirs. 0:
-  /// nothing is left, or nobody works.
+  /// For what is queued and running, with the workers at hand: from estimates, and how runs done compare with theirs.
+  /// 0: nothing is left, or nobody works.
   double eta_seconds = 0;
 };
 
@@ -133,8 +133,8 @@ class ResultStore {
   /// A row a run: the columns of the authors' combined.csv first, then all others that any run has; of superseded runs
   /// too where `all`.
   std::string export_csv(bool all = false) const;
-  /// Results of others, of the authors' form, or what export_csv() gave, with its states and metrics. Rows that are there
-  /// already are left. Returns how many are new. Throws Error(invalid_file) naming line and column.
+  /// Results of others, of the authors' form, or what export_csv() gave, with its states and metrics. Rows that are
+  /// there already are left. Returns how many are new. Throws Error(invalid_file) naming line and column.
   int64_t import_csv(const std::string& csv, const std::string& source);
 
  private:

@@ -63,7 +63,8 @@ double tokens_scored(const ExperimentRun::Scoring& scoring) {
   int64_t tokens = ignored ? 0 : static_cast<int64_t>(size) / kBytesPerToken;
   if (const auto first = parse_int(value_of(scoring.flags, "--tokens"))) tokens = std::min(tokens, *first);
   const bool overlap = value_of(scoring.flags, "--recipe") != recipe_name(Recipe::llama_cpp);
-  const auto window = parse_int(value_of(scoring.flags, "--window")), stride = parse_int(value_of(scoring.flags, "--stride"));
+  const auto window = parse_int(value_of(scoring.flags, "--window")),
+             stride = parse_int(value_of(scoring.flags, "--stride"));
   if (!overlap || tokens == 0) return static_cast<double>(tokens);
   const auto length = static_cast<double>(window.value_or(window_of({})));
   return static_cast<double>(tokens) * std::max(1.0, length / (stride ? static_cast<double>(*stride) : length / 2));

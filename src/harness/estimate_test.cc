@@ -114,10 +114,12 @@ TEST_F(Estimate, WhatCannotFitIsRefused) {
   const auto needs = estimate_run(run);
   check_room(run, needs, {folder_.path(), needs.memory_bytes, needs.disk_bytes});
   check_room(run, needs, {folder_.path(), {}, {}});
-  expect_error(ErrorCode::infeasible, "needs about 512.0 MiB of memory; this machine has 512.0 MiB",
-               [&] { check_room(run, needs, {folder_.path(), needs.memory_bytes - 1, {}}); });
-  expect_error(ErrorCode::infeasible, "needs about 8.0 MiB of disk; ",
-               [&] { check_room(run, needs, {folder_.path(), {}, needs.disk_bytes - 1}); });
+  expect_error(ErrorCode::infeasible, "needs about 512.0 MiB of memory; this machine has 512.0 MiB", [&] {
+    check_room(run, needs, {folder_.path(), needs.memory_bytes - 1, {}});
+  });
+  expect_error(ErrorCode::infeasible, "needs about 8.0 MiB of disk; ", [&] {
+    check_room(run, needs, {folder_.path(), {}, needs.disk_bytes - 1});
+  });
   const auto room = room_beside(folder_ / "store.db");
   EXPECT_EQ(room.folder, folder_.path());
   EXPECT_GT(room.memory_bytes, 0);

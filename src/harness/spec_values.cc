@@ -65,8 +65,8 @@ void check_schemes(const std::string& list) {
     try {
       parse_scheme(name);
     } catch (const Error&) {
-      refuse(list, fmt::format("a comma list of wide, paper, all, {} and schemes such as b4g64",
-                               fmt::join(families, ", ")));
+      refuse(list,
+             fmt::format("a comma list of wide, paper, all, {} and schemes such as b4g64", fmt::join(families, ", ")));
     }
   }
 }

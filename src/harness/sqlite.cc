@@ -16,8 +16,7 @@ constexpr int kPatienceMs = 5000;
 Database::Database(const std::filesystem::path& path, Access access) : path_(path) {
   sqlite3* handle = nullptr;
   // For reading too, where the system lets it: who closes a store last takes SQLite's side files away.
-  const int flags =
-      SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX | (access == Access::create ? SQLITE_OPEN_CREATE : 0);
+  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX | (access == Access::create ? SQLITE_OPEN_CREATE : 0);
   const int status = sqlite3_open_v2(path.c_str(), &handle, flags, nullptr);
   handle_.reset(handle);
   if (status != SQLITE_OK) fail(status);

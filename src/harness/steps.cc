@@ -54,8 +54,7 @@ json Steps::step(const std::string& name, const std::vector<std::string>& argume
   result_.log += log;
   if (child.exit_code != 0) {
     const std::string said = last_line(log);
-    throw Error(ErrorCode::io, name,
-                fmt::format("exit code {}{}{}", child.exit_code, said.empty() ? "" : ": ", said));
+    throw Error(ErrorCode::io, name, fmt::format("exit code {}{}{}", child.exit_code, said.empty() ? "" : ": ", said));
   }
   if (child.output.empty()) return json::object();
   json parsed = json::parse(child.output, nullptr, false);

@@ -41,8 +41,8 @@ TEST_F(Store, KeepsWhatIsDone) {
     ASSERT_TRUE(store.claim("a", worker));
     EXPECT_FALSE(store.claim("a", worker)) << "it is taken";
     EXPECT_FALSE(store.claim("x", worker)) << "it is not there";
-    EXPECT_TRUE(store.finish(
-        "a", worker, {{{"kl.t", 0.25}, {"bits_per_parameter", 4}}, {{"quantize", "{\"x\":1}"}}, "log"}));
+    EXPECT_TRUE(
+        store.finish("a", worker, {{{"kl.t", 0.25}, {"bits_per_parameter", 4}}, {{"quantize", "{\"x\":1}"}}, "log"}));
     ASSERT_TRUE(store.claim("b", worker));
     EXPECT_TRUE(store.fail("b", worker, "step: why", "all of it"));
     store.enqueue("a", run("renamed"));
@@ -90,9 +90,7 @@ TEST_F(Store, LaterContentTakesTheNamesOfEarlier) {
 }
 
 TEST_F(Store, RunsOfDeadProcessesGoBackToTheQueue) {
-  {
-    StoreConnection store(path_, Access::create);
-  }
+  { StoreConnection store(path_, Access::create); }
   const pid_t child = ::fork();
   if (child == 0) {
     StoreConnection store(path_, Access::write);
@@ -153,19 +151,13 @@ TEST_F(Store, OthersAreRefused) {
   std::ofstream(path_) << std::string(5000, 'x');
   expect_error(ErrorCode::invalid_file, "not a database", [&] { ResultStore::create(path_); });
   fs::remove(path_);
-  {
-    Database(path_, Access::create).execute("CREATE TABLE other(x)");
-  }
+  { Database(path_, Access::create).execute("CREATE TABLE other(x)"); }
   const std::string before = read_file(path_);
   expect_error(ErrorCode::invalid_file, "a database of another program", [&] { ResultStore::create(path_); });
   EXPECT_EQ(read_file(path_), before) << "nothing is changed";
   fs::remove(path_);
-  {
-    ResultStore::create(path_);
-  }
-  {
-    Database(path_, Access::write).execute("PRAGMA user_version = 7");
-  }
+  { ResultStore::create(path_); }
+  { Database(path_, Access::write).execute("PRAGMA user_version = 7"); }
   expect_error(ErrorCode::unsupported, "version 7; 2", [&] { ResultStore::open(path_); });
 }
 

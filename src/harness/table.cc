@@ -89,8 +89,8 @@ std::string ResultStore::export_csv(bool all) const {
   for (const StoredRun& run : found) {
     for (const auto& [name, value] : run.metrics) others.insert(name);
   }
-  std::string out = fmt::format("{},source,id,version,{}state,attempts,seconds", fmt::join(kColumns, ","),
-                                all ? "superseded," : "");
+  std::string out =
+      fmt::format("{},source,id,version,{}state,attempts,seconds", fmt::join(kColumns, ","), all ? "superseded," : "");
   for (const auto& name : others) out += "," + csv_cell(name);
   out += "\n";
   for (const StoredRun& run : found) {

@@ -25,8 +25,7 @@ int open_folder(const fs::path& folder) {
 
 /// Whether the folder's name still stands for what is open.
 bool is_at(int fd, const fs::path& folder) {
-  struct stat opened {
-  }, named{};
+  struct stat opened, named;
   return ::fstat(fd, &opened) == 0 && ::stat(folder.c_str(), &named) == 0 && opened.st_dev == named.st_dev &&
          opened.st_ino == named.st_ino;
 }

@@ -1,5 +1,5 @@
-// Who works on a store, told by locks: a worker holds one as long as it lives, and the kernel takes it away when it ends,
-// however that is, whatever number another process has since and in whatever container it ran.
+// Who works on a store, told by locks: a worker holds one as long as it lives, and the kernel takes it away when it
+// ends, however that is, whatever number another process has since and in whatever container it ran.
 #pragma once
 
 #include <filesystem>
