@@ -51,9 +51,9 @@ DEFAULT = """bits = [3, 4]
 [[methods]]
 name = "default"
 bits = [3.25]
-schemes = "b2g64,b3g64,b4g64"
+schemes = "b2g64,b4g64"
 sample-tokens = 32
-calibration-tokens = 256
+calibration-tokens = 128
 """
 
 
