@@ -3,8 +3,10 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,8 +17,10 @@ namespace mxq {
 
 /// One result to be: a model, what is done to it, and what is looked at then.
 struct ExperimentRun {
-  std::string model, method;  // as the experiment calls them
-  std::string config;         // the method's scheme or budget: "b4g64", "3.25", "64MiB"; empty where it has none
+  std::string model, method;     // as the experiment calls them
+  std::string config;            // the method's scheme or budget: "b4g64", "3.25", "64MiB"; empty where it has none
+  std::string id;                // of its content, once identify() has told it
+  std::filesystem::path folder;  // where its steps run: what is relative in their arguments begins there
   std::filesystem::path model_path;
   bool original = false;              // nothing is quantized
   std::vector<std::string> quantize;  // arguments of `mxq quantize` beside model and output
@@ -46,17 +50,31 @@ struct Experiment {
 };
 
 /// Reads a spec (docs/bench.md). Paths in it are relative to its folder. Throws Error(not_found), and Error(usage)
-/// naming the line for what is no TOML, for unknown keys (with the nearest known one), names, methods, fits, schemes
-/// and budgets, for models and texts that do not exist and for runs that are there twice.
+/// naming the line for what is no TOML, for unknown keys (with the nearest known one), names and values of options, for
+/// models, texts and programs that do not exist and for runs that are there twice.
 Experiment read_experiment(const std::filesystem::path& spec);
+
+/// Gives runs that have none their ids: of this version of mxq, the model's bytes, what is done, the texts' bytes and
+/// those of files that arguments name. Reads all of these. Throws Error(io), and Error(usage) where two runs are the
+/// same but for their names.
+void identify(Experiment& experiment);
 
 /// What a run will take, roughly.
 struct RunEstimate {
   double seconds = 0;
   int64_t memory_bytes = 0, disk_bytes = 0;
 };
-/// From the model's size and the method; reads no weights. Throws what reading the model's headers throws.
+/// From the sizes of model and texts and the method; reads no weights. Throws what reading the model's headers throws.
 RunEstimate estimate_run(const ExperimentRun& run);
+
+/// What there is for a run; nullopt where the system does not say.
+struct ExperimentRoom {
+  std::filesystem::path folder;  // where its files go
+  std::optional<int64_t> memory_bytes, disk_bytes;
+};
+ExperimentRoom room_beside(const std::filesystem::path& store);
+/// Throws Error(infeasible) where the run needs more.
+void check_room(const ExperimentRun& run, const RunEstimate& needs, const ExperimentRoom& room);
 
 enum class RunState { queued, running, done, failed };
 /// "queued", "running", "done", "failed".
@@ -65,18 +83,26 @@ std::string_view run_state_name(RunState state);
 /// One row of a store.
 struct StoredRun {
   std::string id;                             // of its content: model, method, settings and version
+  std::string attempt;                        // of an imported one, with which its method ends; may be empty
+  std::string version;                        // of mxq, that did it
+  bool superseded = false;                    // a later run has its labels
   std::string model, method, config, source;  // source: "mxq", or where it was imported from
   RunState state = RunState::queued;
   int64_t attempts = 0;
   double started = 0, finished = 0;  // seconds since 1970; 0: not yet
   std::string error;                 // of a failed one: its last line
   std::map<std::string, double> metrics;
+
+  /// As ExperimentRun::label().
+  std::string label() const;
 };
 
 struct ExperimentStatus {
   int64_t queued = 0, running = 0, done = 0, failed = 0, workers = 0;
   double mean_seconds = 0;  // of runs done; 0: none yet
-  double eta_seconds = 0;   // for what is queued and running, with the workers at hand; 0: unknown
+  /// For what is queued and running, with the workers at hand: from estimates, and how runs done compare with theirs.
+  /// 0: nothing is left, or nobody works.
+  double eta_seconds = 0;
 };
 
 class StoreConnection;
@@ -89,22 +115,26 @@ class ResultStore {
  public:
   /// Made where there is none.
   static ResultStore create(const std::filesystem::path& path);
-  /// Throws Error(not_found) where there is none.
+  /// For reading. Throws Error(not_found) where there is none.
   static ResultStore open(const std::filesystem::path& path);
   ~ResultStore();
   ResultStore(ResultStore&&) noexcept;
 
-  /// In the order in which they were queued.
-  std::vector<StoredRun> runs() const;
+  /// In the order in which they were queued, without superseded ones unless `all`. What a killed process left running
+  /// is queued.
+  std::vector<StoredRun> runs(bool all = false) const;
+  /// nullopt where it is not there. What a killed process left running is queued.
+  std::optional<RunState> state(const std::string& id) const;
+  /// Of mxq's own runs.
   ExperimentStatus status() const;
-  /// JSON that a run's commands printed: "quantize", "eval.NAME", "command.NAME"; empty where there is none.
-  std::string document(const std::string& id, const std::string& name) const;
+  /// What its steps were and what they said; empty where there is none.
   std::string log(const std::string& id) const;
 
-  /// A row a run: the columns of the authors' combined.csv first, then all others that any run has.
-  std::string export_csv() const;
-  /// Results of others, of the authors' form. Rows that are there already are left. Returns how many are new. Throws
-  /// Error(invalid_file) naming line and column.
+  /// A row a run: the columns of the authors' combined.csv first, then all others that any run has; of superseded runs
+  /// too where `all`.
+  std::string export_csv(bool all = false) const;
+  /// Results of others, of the authors' form, or what export_csv() gave, with its states and metrics. Rows that are
+  /// there already are left. Returns how many are new. Throws Error(invalid_file) naming line and column.
   int64_t import_csv(const std::string& csv, const std::string& source);
 
  private:
@@ -117,20 +147,23 @@ struct WorkOptions {
   std::filesystem::path program;   // mxq itself
   std::vector<std::string> flags;  // of every command: --threads
   bool retry = false;              // also what has failed
+  /// Told when the store cannot be written: who calls waits until it can, whatever has been computed is not lost.
+  std::function<void(const std::string&)> on_wait;
 };
 
 struct WorkReport {
   int64_t done = 0, failed = 0;  // by this call
   int64_t known = 0;             // done before
+  int64_t failed_before = 0;     // and not tried again
   int64_t elsewhere = 0;         // being done by other processes
   double seconds = 0;
+  std::vector<StoredRun> failures;  // those of the experiment's runs that are failed now, whoever did them
 };
 
-/// Queues what the store does not have, then does what is queued, run by run, each step in a process of its own. Throws
-/// Error(usage) where two runs are the same but for their names. A run
+/// Queues what the store does not have, then does what is queued, run by run, each step in a process of its own. A run
 /// that fails is kept with its error and log; the others go on. Runs that a killed process left are done again. Several
-/// processes may do this at once. Progress: runs.
-WorkReport work_on(const Experiment& experiment, ResultStore& store, const WorkOptions& options,
+/// processes may do this at once. Progress: runs. Throws what identify() and estimate_run() throw.
+WorkReport work_on(Experiment& experiment, ResultStore& store, const WorkOptions& options,
                    Progress* progress = nullptr);
 
 }  // namespace mxq

@@ -16,7 +16,8 @@ int threads();
 /// Largest resident set so far, in bytes.
 int64_t peak_rss_bytes();
 
-/// Of the machine, in bytes; 0 where the system does not say.
+/// What this process may have: of the machine, or less where a control group (a container) limits it. In bytes; 0 where
+/// the system does not say.
 int64_t total_memory_bytes();
 
 /// True where standard error is a terminal.

@@ -3,7 +3,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -20,10 +19,6 @@ int64_t peak_rss_bytes() {
 #else
   return usage.ru_maxrss * int64_t{1024};
 #endif
-}
-
-int64_t total_memory_bytes() {
-  return std::max<int64_t>(0, int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE));
 }
 
 bool stderr_is_terminal() {

@@ -3,8 +3,9 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <vector>
 
 #include "cli/commands.h"
 #include "mxq/error.h"
@@ -19,7 +20,8 @@ namespace {
 
 struct Options {
   std::string spec, store, output, csv;
-  bool retry = false, dry_run = false;
+  std::vector<std::string> run;
+  bool retry = false, dry_run = false, all = false;
 };
 
 std::filesystem::path store_of(const Options& options, const Experiment& experiment) {
@@ -41,30 +43,35 @@ std::string duration(double seconds) {
   return fmt::format("{}:{:02} h", whole / 3600, whole % 3600 / 60);
 }
 
-/// Throws Error(infeasible) for the first run that cannot fit.
-RunEstimate preflight(const Experiment& experiment, const std::filesystem::path& store, bool print) {
-  RunEstimate all;
+/// What the store has not: what is not done, and of what failed only what is tried again.
+std::vector<const ExperimentRun*> runs_to_do(Experiment& experiment, const std::filesystem::path& path, bool retry) {
+  std::optional<ResultStore> store;
   std::error_code ignored;
-  const auto folder = std::filesystem::absolute(store).parent_path();
-  const auto space = std::filesystem::space(folder, ignored);
-  const int64_t memory = total_memory_bytes();
-  if (print) fmt::print("{:40} {:>10} {:>11} {:>11}\n", "run", "time", "memory", "disk");
+  if (std::filesystem::exists(path, ignored)) {
+    store.emplace(ResultStore::open(path));
+    identify(experiment);
+  }
+  std::vector<const ExperimentRun*> found;
   for (const ExperimentRun& run : experiment.runs) {
-    const RunEstimate estimate = estimate_run(run);
+    const auto state = store ? store->state(run.id) : std::nullopt;
+    if (state == RunState::done || (state == RunState::failed && !retry)) continue;
+    found.push_back(&run);
+  }
+  return found;
+}
+
+/// Throws Error(infeasible) for the first run that cannot fit.
+RunEstimate preflight(const std::vector<const ExperimentRun*>& runs, const std::filesystem::path& store, bool print) {
+  RunEstimate all;
+  const ExperimentRoom room = room_beside(store);
+  if (print) fmt::print("{:40} {:>10} {:>11} {:>11}\n", "run", "time", "memory", "disk");
+  for (const ExperimentRun* run : runs) {
+    const RunEstimate estimate = estimate_run(*run);
     if (print) {
-      fmt::print("{:40} {:>10} {:>11} {:>11}\n", run.label(), duration(estimate.seconds),
+      fmt::print("{:40} {:>10} {:>11} {:>11}\n", run->label(), duration(estimate.seconds),
                  format_size(estimate.memory_bytes), format_size(estimate.disk_bytes));
     }
-    if (memory > 0 && estimate.memory_bytes > memory) {
-      throw Error(ErrorCode::infeasible, "bench",
-                  fmt::format("run '{}' needs about {} of memory", run.label(), format_size(estimate.memory_bytes)),
-                  fmt::format("this machine has {}", format_size(memory)));
-    }
-    if (!ignored && estimate.disk_bytes > static_cast<int64_t>(space.available)) {
-      throw Error(ErrorCode::infeasible, "bench",
-                  fmt::format("run '{}' needs about {} of disk", run.label(), format_size(estimate.disk_bytes)),
-                  fmt::format("{} has {} left", folder.string(), format_size(static_cast<int64_t>(space.available))));
-    }
+    check_room(*run, estimate, room);
     all.seconds += estimate.seconds;
     all.memory_bytes = std::max(all.memory_bytes, estimate.memory_bytes);
     all.disk_bytes = std::max(all.disk_bytes, estimate.disk_bytes);
@@ -72,47 +79,61 @@ RunEstimate preflight(const Experiment& experiment, const std::filesystem::path&
   return all;
 }
 
-void run(const Options& options, const CommonOptions& common) {
-  const Experiment experiment = read_experiment(options.spec);
-  const auto path = store_of(options, experiment);
-  const RunEstimate estimate = preflight(experiment, path, options.dry_run && !common.json);
-  if (options.dry_run) {
-    if (common.json) {
-      fmt::print("{}\n", nlohmann::ordered_json{{"runs", experiment.runs.size()},
-                                                {"seconds", estimate.seconds},
-                                                {"memory_bytes", estimate.memory_bytes},
-                                                {"disk_bytes", estimate.disk_bytes}}
-                             .dump(2));
-    } else {
-      fmt::print("{} runs, {} in all; memory and disk of the largest: {}, {}\n", experiment.runs.size(),
-                 duration(estimate.seconds), format_size(estimate.memory_bytes), format_size(estimate.disk_bytes));
-    }
+void print_plan(const Experiment& experiment, size_t to_do, const RunEstimate& estimate, bool json) {
+  if (json) {
+    fmt::print("{}\n", nlohmann::ordered_json{{"runs", to_do},
+                                              {"known", experiment.runs.size() - to_do},
+                                              {"seconds", estimate.seconds},
+                                              {"memory_bytes", estimate.memory_bytes},
+                                              {"disk_bytes", estimate.disk_bytes}}
+                           .dump(2));
     return;
   }
-  ResultStore store = ResultStore::create(path);
-  WorkOptions work;
-  work.program = program_path();
-  work.retry = options.retry;
-  if (common.threads > 0) work.flags = {"--threads", fmt::format("{}", common.threads)};
-  const WorkReport report = work_on(experiment, store, work, common.progress().get());
-  if (common.json) {
-    fmt::print("{}\n", nlohmann::ordered_json{{"store", path.string()},
+  fmt::print("{} runs to do, {} done or failed before; {} in all; memory and disk of the largest: {}, {}\n", to_do,
+             experiment.runs.size() - to_do, duration(estimate.seconds), format_size(estimate.memory_bytes),
+             format_size(estimate.disk_bytes));
+}
+
+void print_report(const Experiment& experiment, const std::filesystem::path& store, const WorkReport& report,
+                  bool json) {
+  if (json) {
+    fmt::print("{}\n", nlohmann::ordered_json{{"store", store.string()},
                                               {"done", report.done},
                                               {"failed", report.failed},
                                               {"known", report.known},
+                                              {"failed_before", report.failed_before},
                                               {"elsewhere", report.elsewhere},
                                               {"seconds", report.seconds}}
                            .dump(2));
   } else {
-    fmt::print("{} runs: {} done now in {}, {} known before, {} failed, {} in other processes\nresults    {}\n",
-               experiment.runs.size(), report.done, duration(report.seconds), report.known, report.failed,
-               report.elsewhere, path.string());
+    fmt::print(
+        "{} runs: {} done now in {}, {} done before; {} failed now, {} failed before; {} in other processes\n"
+        "results    {}\n",
+        experiment.runs.size(), report.done, duration(report.seconds), report.known, report.failed,
+        report.failed_before, report.elsewhere, store.string());
   }
-  for (const StoredRun& failed : store.runs()) {
-    if (failed.state == RunState::failed) {
-      spdlog::warn("failed: {} {} {}: {}", failed.model, failed.method, failed.config, failed.error);
-    }
-  }
+  for (const StoredRun& failed : report.failures) spdlog::warn("failed: {}: {}", failed.label(), failed.error);
+}
+
+/// Throws Error(io) where runs have failed in the end.
+void run(const Options& options, const CommonOptions& common) {
+  Experiment experiment = read_experiment(options.spec);
+  const auto path = store_of(options, experiment);
+  const auto to_do = runs_to_do(experiment, path, options.retry);
+  const RunEstimate estimate = preflight(to_do, path, options.dry_run && !common.json);
+  if (options.dry_run) return print_plan(experiment, to_do.size(), estimate, common.json);
+  ResultStore store = ResultStore::create(path);
+  WorkOptions work;
+  work.program = program_path();
+  work.retry = options.retry;
+  work.on_wait = [](const std::string& why) { spdlog::warn("{}", why); };
+  if (common.threads > 0) work.flags = {"--threads", fmt::format("{}", common.threads)};
+  const WorkReport report = work_on(experiment, store, work, common.progress().get());
+  print_report(experiment, path, report, common.json);
+  if (report.failures.empty()) return;
+  throw Error(ErrorCode::io, "bench",
+              fmt::format("{} of {} runs failed", report.failures.size(), experiment.runs.size()),
+              "bench log STORE RUN shows why, bench SPEC --retry does them again");
 }
 
 void print_status(const Options& options, const CommonOptions& common) {
@@ -132,12 +153,29 @@ void print_status(const Options& options, const CommonOptions& common) {
   for (const StoredRun& run : store.runs()) {
     if (run.source != "mxq") continue;
     const std::string took = run.finished > run.started ? duration(run.finished - run.started) : "";
-    fmt::print("{:8} {:>10}  {} {} {}{}{}\n", run_state_name(run.state), took, run.model, run.method, run.config,
-               run.error.empty() ? "" : ": ", run.error);
+    fmt::print("{:8} {:>10}  {}{}{}\n", run_state_name(run.state), took, run.label(), run.error.empty() ? "" : ": ",
+               run.error);
   }
   fmt::print("{} done, {} running, {} queued, {} failed; {} workers{}\n", status.done, status.running, status.queued,
              status.failed, status.workers,
              status.eta_seconds > 0 ? ", " + duration(status.eta_seconds) + " to go" : "");
+}
+
+/// The run of this name, or of an id that begins so.
+void print_log(const Options& options) {
+  const ResultStore store = ResultStore::open(store_named(options));
+  const std::string name = fmt::format("{}", fmt::join(options.run, " "));
+  std::vector<StoredRun> found;
+  for (StoredRun& run : store.runs(true)) {
+    if ((run.label() == name && !run.superseded) || run.id.starts_with(name)) found.push_back(std::move(run));
+  }
+  if (found.size() != 1) {
+    throw Error(found.empty() ? ErrorCode::not_found : ErrorCode::usage, "bench log",
+                fmt::format("{} runs '{}'", found.empty() ? "no" : fmt::format("{}", found.size()), name),
+                "one run's name as bench status shows it, or its id as bench export has it");
+  }
+  fmt::print("{}: {}{}{}\n{}", found[0].label(), run_state_name(found[0].state), found[0].error.empty() ? "" : ": ",
+             found[0].error, store.log(found[0].id));
 }
 
 }  // namespace
@@ -159,11 +197,16 @@ void add_bench(CLI::App& app, const CommonOptions& common) {
   auto* status = bench->add_subcommand("status", "what is done, running, queued and failed");
   status->add_option("STORE", options->spec, "store, or spec that names it")->required();
   status->callback([options, &common] { print_status(*options, common); });
+  auto* log = bench->add_subcommand("log", "what a run's steps were, and what they said");
+  log->add_option("STORE", options->spec, "store, or spec that names it")->required();
+  log->add_option("RUN", options->run, "its name as status shows it, or its id as export has it")->required();
+  log->callback([options] { print_log(*options); });
   auto* exported = bench->add_subcommand("export", "results as CSV, a row a run; the authors' columns first");
   exported->add_option("STORE", options->spec, "store, or spec that names it")->required();
   exported->add_option("-o,--output", options->output, "the CSV (default: standard output)")->type_name("FILE");
+  exported->add_flag("--all", options->all, "also runs that others have taken the place of");
   exported->callback([options] {
-    const std::string csv = ResultStore::open(store_named(*options)).export_csv();
+    const std::string csv = ResultStore::open(store_named(*options)).export_csv(options->all);
     if (options->output.empty()) {
       fmt::print("{}", csv);
     } else {

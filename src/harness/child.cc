@@ -8,6 +8,7 @@
 #include <unistd.h>
 #ifdef __linux__
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #endif
 
 #include <array>
@@ -60,7 +61,9 @@ Pipe make_pipe(const std::string& program) {
 }
 
 /// In the child: what may be done between fork and exec only. Does not return.
-[[noreturn]] void become(char* const* arguments, pid_t parent, int input, int output, int log, int report) {
+[[noreturn]] void become(char* const* arguments, const char* folder, pid_t parent, int input, int output, int log,
+                         int report) {
+  ::setpgid(0, 0);
 #ifdef __linux__
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(127);  // it ended before that was said
@@ -70,22 +73,88 @@ Pipe make_pipe(const std::string& program) {
   ::dup2(input, STDIN_FILENO);
   ::dup2(output, STDOUT_FILENO);
   ::dup2(log, STDERR_FILENO);
-  ::execvp(arguments[0], arguments);
+  if (*folder == '\0' || ::chdir(folder) == 0) ::execvp(arguments[0], arguments);
   const int error = errno;
   [[maybe_unused]] const auto written = ::write(report, &error, sizeof error);
   ::_exit(127);
 }
 
-/// Reads both to their ends.
-void drain(int output, int log, ChildResult& result) {
-  std::array<pollfd, 2> ends{{{output, POLLIN, 0}, {log, POLLIN, 0}}};
-  std::array<char, 1 << 16> buffer;
-  for (int open = 2; open > 0;) {
-    if (::poll(ends.data(), ends.size(), -1) < 0) {
-      if (errno == EINTR) continue;
-      break;
+void close_all_but(int kept) {
+#ifdef __linux__
+  if ((kept == 0 || ::close_range(0, static_cast<unsigned>(kept) - 1, 0) == 0) &&
+      ::close_range(static_cast<unsigned>(kept) + 1, ~0U, 0) == 0) {
+    return;
+  }
+#endif
+  const long limit = ::sysconf(_SC_OPEN_MAX);
+  for (int fd = 0; fd < limit; ++fd) {
+    if (fd != kept) ::close(fd);
+  }
+}
+
+/// A process that kills the group `leader` as soon as nobody holds the other end of its pipe: signals that a parent's
+/// death sends reach children alone, not theirs.
+class Guard {
+ public:
+  Guard(pid_t leader, const std::string& program) : pipe_(make_pipe(program)), process_(::fork()) {
+    if (process_ < 0) {
+      const int error = errno;
+      ::kill(-leader, SIGKILL);
+      throw Error(ErrorCode::io, "run " + program, std::strerror(error));
     }
-    for (size_t i = 0; i < ends.size(); ++i) {
+    if (process_ > 0) return;
+    ::setsid();  // out of reach of what a terminal sends its group
+    close_all_but(pipe_.read.get());
+    char nothing;
+    // The write end is closed with all others: only the worker holds one.
+    while (::read(pipe_.read.get(), &nothing, 1) < 0 && errno == EINTR) {
+    }
+    ::kill(-leader, SIGKILL);
+    ::_exit(0);
+  }
+  ~Guard() { end(); }
+  Guard(const Guard&) = delete;
+  Guard& operator=(const Guard&) = delete;
+
+  /// Kills the group now; it must not have been waited for, so that its number is still its own.
+  void end() {
+    if (process_ < 0) return;
+    pipe_.write.close();
+    while (::waitpid(process_, nullptr, 0) < 0 && errno == EINTR) {
+    }
+    process_ = -1;
+  }
+
+ private:
+  Pipe pipe_;
+  pid_t process_;
+};
+
+/// Readable once the process has ended; -1 where the system has no such thing.
+Descriptor open_process(pid_t process) {
+#ifdef __linux__
+  return Descriptor(static_cast<int>(::syscall(SYS_pidfd_open, process, 0)));
+#else
+  (void)process;
+  return Descriptor();
+#endif
+}
+
+/// Reads both to their ends, or, once `child` has ended and its group with it, what is still in them.
+void drain(int output, int log, int child, Guard& guard, ChildResult& result) {
+  std::array<pollfd, 3> ends{{{output, POLLIN, 0}, {log, POLLIN, 0}, {child, POLLIN, 0}}};
+  std::array<char, 1 << 16> buffer;
+  bool ended = false;
+  for (int open = 2; open > 0;) {
+    const int ready = ::poll(ends.data(), ends.size(), ended ? 0 : -1);
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready <= 0) break;
+    if (ends[2].fd >= 0 && ends[2].revents != 0) {
+      guard.end();
+      ends[2].fd = -1;
+      ended = true;
+    }
+    for (size_t i = 0; i < 2; ++i) {
       if (ends[i].fd < 0 || ends[i].revents == 0) continue;
       const ssize_t n = ::read(ends[i].fd, buffer.data(), buffer.size());
       if (n < 0 && errno == EINTR) continue;
@@ -101,9 +170,16 @@ void drain(int output, int log, ChildResult& result) {
   }
 }
 
+/// Without taking its status, which gives its number free.
+void await_end(pid_t child) {
+  siginfo_t info;
+  while (::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOWAIT) < 0 && errno == EINTR) {
+  }
+}
+
 }  // namespace
 
-ChildResult run_child(const std::vector<std::string>& arguments) {
+ChildResult run_child(const std::vector<std::string>& arguments, const std::filesystem::path& folder) {
   const Stopwatch watch;
   const std::string& program = arguments.at(0);
   Pipe output = make_pipe(program), log = make_pipe(program), report = make_pipe(program);
@@ -115,15 +191,20 @@ ChildResult run_child(const std::vector<std::string>& arguments) {
   const pid_t child = ::fork();
   if (child < 0) throw Error(ErrorCode::io, "run " + program, std::strerror(errno));
   if (child == 0) {
-    become(pointers.data(), self, nothing.get(), output.write.get(), log.write.get(), report.write.get());
+    become(pointers.data(), folder.c_str(), self, nothing.get(), output.write.get(), log.write.get(),
+           report.write.get());
   }
+  ::setpgid(child, child);  // as the child does: whoever comes first
   output.write.close();
   log.write.close();
   report.write.close();
+  Guard guard(child, program);
   int error = 0;
   const bool started = ::read(report.read.get(), &error, sizeof error) != static_cast<ssize_t>(sizeof error);
   ChildResult result;
-  if (started) drain(output.read.get(), log.read.get(), result);
+  if (started) drain(output.read.get(), log.read.get(), open_process(child).get(), guard, result);
+  await_end(child);
+  guard.end();
   int status = 0;
   struct rusage usage{};
   while (::wait4(child, &status, 0, &usage) < 0 && errno == EINTR) {

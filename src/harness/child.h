@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -15,9 +16,10 @@ struct ChildResult {
   double seconds = 0;
 };
 
-/// `arguments` begin with the program, which is looked for in PATH. Standard input is empty. The child is killed when
-/// this process ends, however it does. Throws Error(not_found) where there is no such program, Error(io) where the
-/// system refuses.
-ChildResult run_child(const std::vector<std::string>& arguments);
+/// `arguments` begin with the program, which is looked for in PATH. It runs in `folder`; empty: where this process
+/// does. Standard input is empty. The child and what it started in turn are one process group: all of it is killed when
+/// the child has ended, and when this process ends, however it does. What leaves the group (setsid) is out of reach.
+/// Throws Error(not_found) where there is no such program, Error(io) where the system refuses.
+ChildResult run_child(const std::vector<std::string>& arguments, const std::filesystem::path& folder = {});
 
 }  // namespace mxq

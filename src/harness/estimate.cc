@@ -1,10 +1,16 @@
 // What a run will take, before it begins.
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "model/model_source.h"
+#include "mxq/error.h"
+#include "mxq/evaluate.h"
 #include "mxq/experiment.h"
+#include "mxq/generate.h"
 #include "mxq/runtime.h"
 #include "mxq/scheme.h"
+#include "mxq/text.h"
 
 namespace mxq {
 
@@ -15,8 +21,10 @@ namespace {
 constexpr double kWeightsAlone = 3e-8, kCalibrated = 3.5e-7, kSensitivity = 9e-7;
 /// A token scored costs 2 FLOP a weight, of which a core does so many a second.
 constexpr double kFlopsF32 = 1.2e11, kFlopsBf16 = 3.5e11;
-/// Windows that are scored where a text says nothing: WikiText-2's.
-constexpr int64_t kUsualTokens = 300000;
+/// Products with packed weights take so much longer (bench/README.md).
+constexpr double kPacked = 1.5;
+/// Of English in the vocabularies of current models.
+constexpr int64_t kBytesPerToken = 4;
 /// What a process needs beside the weights.
 constexpr int64_t kBaseBytes = int64_t{512} << 20;
 
@@ -28,6 +36,38 @@ bool has(const std::vector<std::string>& flags, std::string_view flag) {
 std::string value_of(const std::vector<std::string>& flags, std::string_view flag) {
   const auto found = std::find(flags.begin(), flags.end(), flag);
   return found == flags.end() || found + 1 == flags.end() ? std::string() : *(found + 1);
+}
+
+/// The fit that `mxq quantize` takes where the flags say none: gptq, of other families than affine what is published.
+std::string fit_of(const std::vector<std::string>& flags) {
+  const std::string fit = value_of(flags, "--fit"), uniform = value_of(flags, "--uniform");
+  if (!fit.empty()) return fit;
+  const bool affine = uniform.empty() || parse_scheme(uniform).family == scheme_families().front();
+  return std::string(fit_name(affine ? Fit::gptq : Fit::rtn));
+}
+
+bool is_calibrated(const std::vector<std::string>& flags) {
+  const std::string fit = fit_of(flags), text = value_of(flags, "--calibration");
+  if (!text.empty()) return text != "none";
+  return fit == "gptq" || fit == "autogptq" || fit == "awq";
+}
+
+/// Tokens that pass through a model to score it, those of overlapping windows as often as they do.
+double tokens_scored(const ExperimentRun::Scoring& scoring) {
+  if (scoring.text.empty()) {
+    const SelfText own;
+    return static_cast<double>(own.sequences * own.tokens);
+  }
+  std::error_code ignored;
+  const auto size = std::filesystem::file_size(scoring.text, ignored);
+  int64_t tokens = ignored ? 0 : static_cast<int64_t>(size) / kBytesPerToken;
+  if (const auto first = parse_int(value_of(scoring.flags, "--tokens"))) tokens = std::min(tokens, *first);
+  const bool overlap = value_of(scoring.flags, "--recipe") != recipe_name(Recipe::llama_cpp);
+  const auto window = parse_int(value_of(scoring.flags, "--window")),
+             stride = parse_int(value_of(scoring.flags, "--stride"));
+  if (!overlap || tokens == 0) return static_cast<double>(tokens);
+  const auto length = static_cast<double>(window.value_or(window_of({})));
+  return static_cast<double>(tokens) * std::max(1.0, length / (stride ? static_cast<double>(*stride) : length / 2));
 }
 
 }  // namespace
@@ -43,9 +83,8 @@ RunEstimate estimate_run(const ExperimentRun& run) {
   RunEstimate estimate;
   estimate.memory_bytes = kBaseBytes;
   if (!run.original) {
-    const std::string fit = value_of(run.quantize, "--fit"), objective = value_of(run.quantize, "--objective");
-    const bool planned = !has(run.quantize, "--uniform");
-    const bool calibrated = fit.empty() || fit == "gptq" || fit == "autogptq" || fit == "awq";
+    const std::string objective = value_of(run.quantize, "--objective");
+    const bool planned = !has(run.quantize, "--uniform"), calibrated = is_calibrated(run.quantize);
     const bool sensitivity = planned && (objective.empty() || objective == "kl");
     estimate.seconds +=
         work * (kWeightsAlone * (planned ? 12 : 1) + (calibrated ? kCalibrated : 0) + (sensitivity ? kSensitivity : 0));
@@ -56,13 +95,14 @@ RunEstimate estimate_run(const ExperimentRun& run) {
     estimate.disk_bytes += std::min(stored, 2 * weights);
   }
   for (const auto& scoring : run.scorings) {
-    const std::string tokens = value_of(scoring.flags, "--tokens");
-    const auto count = static_cast<double>(tokens.empty() ? kUsualTokens : std::atoll(tokens.c_str()));
     const int models = scoring.against_original && !run.original ? 2 : 1;
-    const bool bf16 = value_of(scoring.flags, "--compute") == "bf16";
-    estimate.seconds += count * models * 2 * work / (bf16 ? kFlopsBf16 : kFlopsF32);
-    const int64_t bytes = bf16 ? 2 : 4;
-    estimate.memory_bytes = std::max(estimate.memory_bytes, models * bytes * weights + 2 * kBaseBytes);
+    // Text of its own is sampled first.
+    const int passes = models + (scoring.text.empty() ? 1 : 0);
+    const bool bf16 = value_of(scoring.flags, "--compute") == "bf16", packed = has(scoring.flags, "--packed");
+    estimate.seconds +=
+        tokens_scored(scoring) * passes * 2 * work / (bf16 ? kFlopsBf16 : kFlopsF32) * (packed ? kPacked : 1);
+    const int64_t bytes = packed ? stored : (bf16 ? 2 : 4) * weights;
+    estimate.memory_bytes = std::max(estimate.memory_bytes, models * bytes + 2 * kBaseBytes);
   }
   for (const auto& command : run.commands) {
     if (std::any_of(command.arguments.begin(), command.arguments.end(),
@@ -72,6 +112,29 @@ RunEstimate estimate_run(const ExperimentRun& run) {
     }
   }
   return estimate;
+}
+
+ExperimentRoom room_beside(const std::filesystem::path& store) {
+  ExperimentRoom room;
+  room.folder = std::filesystem::absolute(store).parent_path();
+  if (const int64_t memory = total_memory_bytes(); memory > 0) room.memory_bytes = memory;
+  std::error_code unknown;
+  const auto space = std::filesystem::space(room.folder, unknown);
+  if (!unknown) room.disk_bytes = static_cast<int64_t>(space.available);
+  return room;
+}
+
+void check_room(const ExperimentRun& run, const RunEstimate& needs, const ExperimentRoom& room) {
+  if (room.memory_bytes && needs.memory_bytes > *room.memory_bytes) {
+    throw Error(ErrorCode::infeasible, "bench",
+                fmt::format("run '{}' needs about {} of memory", run.label(), format_size(needs.memory_bytes)),
+                fmt::format("this machine has {}", format_size(*room.memory_bytes)));
+  }
+  if (room.disk_bytes && needs.disk_bytes > *room.disk_bytes) {
+    throw Error(ErrorCode::infeasible, "bench",
+                fmt::format("run '{}' needs about {} of disk", run.label(), format_size(needs.disk_bytes)),
+                fmt::format("{} has {} left", room.folder.string(), format_size(*room.disk_bytes)));
+  }
 }
 
 }  // namespace mxq

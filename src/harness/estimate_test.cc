@@ -1,7 +1,11 @@
 // Estimates: what they count, by hand; how near they are is looked at in docs/bench.md's terms, not here.
 #include <gtest/gtest.h>
 
+#include <fstream>
+
+#include "expect_error.h"
 #include "format/safetensors_writer.h"
+#include "mxq/error.h"
 #include "mxq/experiment.h"
 #include "mxq/runtime.h"
 #include "temporary_folder.h"
@@ -20,6 +24,7 @@ class Estimate : public testing::Test {
     writer.write(std::vector<std::byte>(2 * kWeights));
     writer.commit();
     run_.model_path = folder_ / "model.safetensors";
+    std::ofstream(folder_ / "text") << std::string(40000, 'x');
   }
 
   ExperimentRun with(std::vector<std::string> flags) const {
@@ -54,7 +59,7 @@ TEST_F(Estimate, PlainWeightsForCommandsTakeTwoBytesEach) {
 TEST_F(Estimate, ScoringAgainstTheOriginalHoldsBothModels) {
   auto run = with({"--uniform", "b4g64", "--fit", "rtn"});
   const double alone = estimate_run(run).seconds;
-  run.scorings.push_back({"text", false, {"--tokens", "1000"}, "text"});
+  run.scorings.push_back({"text", false, {"--tokens", "1000"}, folder_ / "text"});
   const auto one = estimate_run(run);
   run.scorings[0].against_original = true;
   const auto both = estimate_run(run);
@@ -65,6 +70,60 @@ TEST_F(Estimate, ScoringAgainstTheOriginalHoldsBothModels) {
   EXPECT_EQ(half.memory_bytes, 4 * kWeights + 2 * kBase);
   EXPECT_DOUBLE_EQ(both.seconds - alone, 2 * (one.seconds - alone));
   EXPECT_LT(half.seconds, both.seconds);
+}
+
+TEST_F(Estimate, TokensOfTexts) {
+  const auto seconds = [&](std::vector<std::string> flags, bool own = false) {
+    auto run = run_;
+    run.original = true;
+    run.scorings.push_back({"t", false, std::move(flags), own ? std::filesystem::path() : folder_ / "text"});
+    return estimate_run(run).seconds;
+  };
+  const double thousand = seconds({"--tokens", "1000", "--window", "64", "--stride", "64"});
+  // Four bytes a token.
+  EXPECT_DOUBLE_EQ(seconds({"--recipe", "llama.cpp"}), 10 * thousand);
+  EXPECT_DOUBLE_EQ(seconds({"--recipe", "llama.cpp", "--tokens", "50000"}), 10 * thousand) << "no more than there are";
+  EXPECT_DOUBLE_EQ(seconds({}), 20 * thousand) << "windows that overlap by half";
+  EXPECT_DOUBLE_EQ(seconds({"--tokens", "1000", "--window", "64", "--stride", "16"}), 4 * thousand);
+  // 8 sequences of 256, sampled and scored.
+  EXPECT_DOUBLE_EQ(seconds({}, true), 2 * 2.048 * thousand);
+  EXPECT_GT(seconds({"--recipe", "llama.cpp", "--packed"}), 10 * thousand);
+}
+
+TEST_F(Estimate, PackedWeightsTakeWhatFilesDo) {
+  run_.original = true;
+  run_.scorings.push_back({"t", false, {"--packed"}, folder_ / "text"});
+  EXPECT_EQ(estimate_run(run_).memory_bytes, 2 * kWeights + 2 * kBase);
+}
+
+TEST_F(Estimate, WhatLooksAtWeightsAloneIsQuick) {
+  const auto rounded = estimate_run(with({"--uniform", "b4g64", "--fit", "rtn"}));
+  for (const char* scheme : {"nf4g64", "fp4g32"}) {
+    const auto published = estimate_run(with({"--uniform", scheme}));
+    EXPECT_EQ(published.seconds, rounded.seconds) << scheme << " is rounded, unless told otherwise";
+    EXPECT_EQ(published.memory_bytes, rounded.memory_bytes);
+  }
+  const double none = estimate_run(with({"--uniform", "b4g64", "--fit", "mse", "--calibration", "none"})).seconds;
+  const double self = estimate_run(with({"--uniform", "b4g64", "--fit", "mse", "--calibration", "self"})).seconds;
+  EXPECT_EQ(none, rounded.seconds);
+  EXPECT_GT(self, none);
+}
+
+TEST_F(Estimate, WhatCannotFitIsRefused) {
+  const auto run = with({"--uniform", "b4g64", "--fit", "rtn"});
+  const auto needs = estimate_run(run);
+  check_room(run, needs, {folder_.path(), needs.memory_bytes, needs.disk_bytes});
+  check_room(run, needs, {folder_.path(), {}, {}});
+  expect_error(ErrorCode::infeasible, "needs about 512.0 MiB of memory; this machine has 512.0 MiB", [&] {
+    check_room(run, needs, {folder_.path(), needs.memory_bytes - 1, {}});
+  });
+  expect_error(ErrorCode::infeasible, "needs about 8.0 MiB of disk; ", [&] {
+    check_room(run, needs, {folder_.path(), {}, needs.disk_bytes - 1});
+  });
+  const auto room = room_beside(folder_ / "store.db");
+  EXPECT_EQ(room.folder, folder_.path());
+  EXPECT_GT(room.memory_bytes, 0);
+  EXPECT_GT(room.disk_bytes, 0);
 }
 
 TEST_F(Estimate, CalibratingAndPlanningTakeLonger) {

@@ -1,5 +1,7 @@
 #include "harness/run_id.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -46,26 +48,39 @@ const std::string& RunIdentifier::content(const fs::path& path) {
   return entry->second = hash.hex();
 }
 
-std::string RunIdentifier::argument(const std::string& text) {
+std::string RunIdentifier::argument(const fs::path& folder, const std::string& text) {
   std::error_code ignored;
-  return fs::is_regular_file(text, ignored) ? "file " + content(text) : text;
+  return fs::is_regular_file(folder / text, ignored) ? "file " + content(folder / text) : text;
 }
 
 std::string RunIdentifier::id(const ExperimentRun& run) {
   nlohmann::json key{{"version", MXQ_VERSION}, {"model", content(run.model_path)}, {"original", run.original}};
   key["quantize"] = nlohmann::json::array();
-  for (const auto& text : run.quantize) key["quantize"].push_back(argument(text));
+  for (const auto& text : run.quantize) key["quantize"].push_back(argument(run.folder, text));
   for (const auto& scoring : run.scorings) {
     key["scorings"].push_back({scoring.name, scoring.against_original, scoring.flags,
                                scoring.text.empty() ? std::string() : content(scoring.text)});
   }
   for (const auto& command : run.commands) {
     auto& arguments = key["commands"][command.name] = nlohmann::json::array();
-    for (const auto& text : command.arguments) arguments.push_back(argument(text));
+    for (const auto& text : command.arguments) arguments.push_back(argument(run.folder, text));
   }
   ContentHash hash;
   hash.add(key.dump());
   return hash.hex();
+}
+
+void identify(Experiment& experiment) {
+  RunIdentifier identifier;
+  std::map<std::string, const ExperimentRun*> owners;
+  for (ExperimentRun& run : experiment.runs) {
+    if (run.id.empty()) run.id = identifier.id(run);
+    const auto [owner, fresh] = owners.emplace(run.id, &run);
+    if (!fresh) {
+      throw Error(ErrorCode::usage, "bench",
+                  fmt::format("runs '{}' and '{}' are the same", owner->second->label(), run.label()), "each once");
+    }
+  }
 }
 
 }  // namespace mxq

@@ -17,7 +17,7 @@ class RunIdentifier {
 
  private:
   const std::string& content(const std::filesystem::path& path);
-  std::string argument(const std::string& text);
+  std::string argument(const std::filesystem::path& folder, const std::string& text);
 
   std::map<std::string, std::string> known_;
 };

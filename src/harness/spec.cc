@@ -4,14 +4,11 @@
 #include <algorithm>
 #include <set>
 
+#include "harness/spec_values.h"
 #include "harness/toml_table.h"
-#include "mxq/allocate.h"
-#include "mxq/budget.h"
 #include "mxq/error.h"
 #include "mxq/experiment.h"
 #include "mxq/files.h"
-#include "mxq/scheme.h"
-#include "mxq/text.h"
 
 namespace mxq {
 
@@ -20,19 +17,9 @@ namespace {
 namespace fs = std::filesystem;
 using Names = std::set<std::string, std::less<>>;
 
-/// Runs `check`, which throws Error for a bad value, and says where the value stands.
-template <typename Check>
-void checked(const TomlTable& table, std::string_view key, const std::string& value, const Check& check) {
-  try {
-    check();
-  } catch (const Error& e) {
-    table.fail(key, fmt::format("'{}'", value), e.supported().empty() ? e.what() : e.supported());
-  }
-}
-
 class Reader {
  public:
-  explicit Reader(const fs::path& path) : path_(path), folder_(path.parent_path()) {
+  explicit Reader(const fs::path& path) : path_(path), folder_(fs::absolute(path).parent_path()) {
     const std::string text = read_file(path);
     try {
       document_ = toml::parse(text, path.string());
@@ -74,6 +61,12 @@ class Reader {
     return found;
   }
 
+  static void add_option(const TomlTable& table, const std::string& key, const std::string& value,
+                         std::vector<std::string>& flags) {
+    check_value(table, key, value);
+    flags.insert(flags.end(), {"--" + key, value});
+  }
+
   void claim(TomlTable& table, const std::string& name, Names& names) {
     if (!names.insert(name).second) table.fail("name", fmt::format("'{}'", name), "another name: that one is taken");
   }
@@ -94,8 +87,7 @@ class Reader {
       claim(table, text.name, text_names_);
       text.path = existing(table, "path");
       for (const char* key : {"recipe", "window", "stride", "tokens"}) {
-        if (const auto value = table.scalar(key))
-          text.flags.insert(text.flags.end(), {std::string("--") + key, *value});
+        if (const auto value = table.scalar(key)) add_option(table, key, *value, text.flags);
       }
       table.refuse_other_keys();
       texts_.push_back(std::move(text));
@@ -106,7 +98,7 @@ class Reader {
     auto table = root.table("metrics");
     if (!table) return;
     std::vector<std::string> run_flags;
-    if (const auto compute = table->text("compute")) run_flags = {"--compute", *compute};
+    if (const auto compute = table->text("compute")) add_option(*table, "compute", *compute, run_flags);
     if (table->flag("packed").value_or(false)) run_flags.emplace_back("--packed");
     const auto kl = table->texts("kl");
     const auto add = [&](const std::string& key, const std::string& name, bool against) {
@@ -128,6 +120,11 @@ class Reader {
       claim(command, name, command_names_);
       commands_.push_back({name, command.texts("run")});
       if (commands_.back().arguments.empty()) command.fail("run", "nothing", "a program and its arguments");
+      const std::string& program = commands_.back().arguments.front();
+      if (!program_exists(program, folder_)) {
+        command.fail("run", fmt::format("'{}'", program),
+                     "a program in PATH, or with a slash one from the spec's folder on");
+      }
       command.refuse_other_keys();
     }
     table->refuse_other_keys();
@@ -136,31 +133,13 @@ class Reader {
   /// The arguments that all runs of a method share.
   std::vector<std::string> method_flags(TomlTable& method) {
     std::vector<std::string> flags;
-    const auto add = [&](const std::string& key, const std::string& value) {
-      flags.push_back("--" + key);
-      flags.push_back(value);
-    };
-    if (const auto fit = method.text("fit")) {
-      if (*fit != "sinq" && *fit != "autogptq") checked(method, "fit", *fit, [&] { parse_fit(*fit); });
-      add("fit", *fit);
-    }
-    if (const auto value = method.text("normalize")) {
-      checked(method, "normalize", *value, [&] { parse_normalize(*value); });
-      add("normalize", *value);
-    }
-    if (const auto value = method.text("objective")) {
-      checked(method, "objective", *value, [&] { parse_objective(*value); });
-      add("objective", *value);
+    for (const char* key : {"fit", "normalize", "objective", "metadata", "axis", "schemes", "calibration-tokens",
+                            "damping", "column-order", "zero-point", "sample-tokens", "sample-seed"}) {
+      if (const auto value = method.scalar(key)) add_option(method, key, *value, flags);
     }
     if (const auto value = method.text("calibration")) {
-      if (*value == "self" || *value == "none")
-        add("calibration", *value);
-      else
-        add("calibration", existing(method, "calibration").string());
-    }
-    for (const char* key : {"metadata", "axis", "schemes", "calibration-tokens", "damping", "column-order",
-                            "zero-point", "sample-tokens", "sample-seed"}) {
-      if (const auto value = method.scalar(key)) add(key, *value);
+      const bool is_name = *value == "self" || *value == "none";
+      flags.insert(flags.end(), {"--calibration", is_name ? *value : existing(method, "calibration").string()});
     }
     for (const auto& flag : method.texts("flags")) flags.push_back(flag);
     return flags;
@@ -172,19 +151,14 @@ class Reader {
     const bool original = method.flag("original").value_or(false);
     const auto flags = method_flags(method);
     std::vector<std::pair<std::string, std::vector<std::string>>> configs;  // label and arguments
-    for (const auto& scheme : method.texts("uniform")) {
-      checked(method, "uniform", scheme, [&] { parse_scheme(scheme); });
-      configs.push_back({scheme, {"--uniform", scheme}});
+    for (const std::string key : {"uniform", "bits", "size", "max-loss"}) {
+      for (const auto& value : method.texts(key)) {
+        const std::string label = key == "max-loss" ? "loss " + value : value;
+        std::vector<std::string> budget;
+        add_option(method, key, value, budget);
+        configs.emplace_back(label, std::move(budget));
+      }
     }
-    for (const auto& bits : method.texts("bits")) {
-      checked(method, "bits", bits, [&] { parse_bits_budget(bits); });
-      configs.push_back({bits, {"--bits", bits}});
-    }
-    for (const auto& size : method.texts("size")) {
-      if (!parse_size(size)) method.fail("size", fmt::format("'{}'", size), "a size such as 4GiB");
-      configs.push_back({size, {"--size", size}});
-    }
-    for (const auto& loss : method.texts("max-loss")) configs.push_back({"loss " + loss, {"--max-loss", loss}});
     auto models = method.texts("models");
     for (const auto& model : models) {
       if (model_names_.contains(model)) continue;
@@ -208,6 +182,7 @@ class Reader {
         run.model = model;
         run.method = name;
         run.config = label;
+        run.folder = folder_;
         run.model_path = path;
         run.original = original;
         run.quantize = budget;
@@ -237,10 +212,6 @@ class Reader {
 };
 
 }  // namespace
-
-std::string ExperimentRun::label() const {
-  return fmt::format("{} {}{}{}", model, method, config.empty() ? "" : " ", config);
-}
 
 Experiment read_experiment(const std::filesystem::path& spec) {
   return Reader(spec).read();

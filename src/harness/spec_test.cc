@@ -60,6 +60,29 @@ TEST_F(Spec, RunsAreModelsByMethodsByBudgets) {
   EXPECT_TRUE(experiment.runs[8].original);
 }
 
+TEST_F(Spec, NothingDependsOnWhereItIsReadFrom) {
+  std::ofstream(folder_ / "score.sh") << "#!/bin/sh\n";
+  fs::permissions(folder_ / "score.sh", fs::perms::owner_all);
+  std::ofstream(folder_ / "model" / "weights") << "weights";
+  const std::string toml = kModel + kHqq + "[[metrics.commands]]\nname = \"c\"\nrun = [\"./score.sh\", \"text.txt\"]\n";
+  auto here = read(toml);
+  identify(here);
+  const auto before = fs::current_path();
+  fs::current_path(folder_.path());
+  auto there = read_experiment("spec.toml");
+  identify(there);
+  fs::current_path(before);
+  EXPECT_EQ(here.runs[0].folder, folder_.path());
+  for (size_t i = 0; i < here.runs.size(); ++i) {
+    EXPECT_EQ(here.runs[i].id, there.runs[i].id);
+    EXPECT_EQ(here.runs[i].model_path, there.runs[i].model_path);
+  }
+  std::ofstream(folder_ / "text.txt") << "another";
+  auto changed = read(toml);
+  identify(changed);
+  EXPECT_NE(changed.runs[0].id, here.runs[0].id) << "of files that arguments name, the bytes count";
+}
+
 TEST_F(Spec, Mistakes) {
   refuses(kModel + "[[method]]\nname = \"x\"\n", "line 4: unknown key 'method'; the nearest known one is 'methods'");
   refuses(kModel + "[[methods]]\nname = \"x\"\nbits = 3\nnormalise = \"none\"\n",
@@ -77,6 +100,22 @@ TEST_F(Spec, Mistakes) {
   refuses(kModel + kHqq + "[metrics]\npacked = 1\n", "packed = neither of them; true or false");
   refuses(kModel + "[[methods]]\nname = \"x\"\noriginal = true\nbits = 3\n",
           "original = true; a method without budget");
+  const std::string method = kModel + "[[methods]]\nname = \"x\"\nbits = 3\n";
+  refuses(method + "metadata = \"q9\"\n", "line 7: metadata = 'q9'; known: q8");
+  refuses(method + "axis = 2\n", "line 7: axis = '2'; 0, 1");
+  refuses(method + "schemes = \"wide,b9g1\"\n", "line 7: schemes = 'wide,b9g1'; a comma list of wide");
+  refuses(method + "damping = -1\n", "line 7: damping = '-1'; a number from 0 to 100");
+  refuses(method + "calibration-tokens = 0\n", "line 7: calibration-tokens = '0'; a whole number from 1");
+  refuses(method + "column-order = \"up\"\n", "line 7: column-order = 'up'; known: left");
+  refuses(method + "zero-point = \"x\"\n", "line 7: zero-point = 'x'; known: real");
+  refuses(method + "sample-tokens = 1.5\n", "line 7: sample-tokens = '1.5'; a whole number from 2");
+  refuses(method + "max-loss = [\"1%\", \"-1%\"]\n", "line 7: max-loss = '-1%'; how much perplexity may rise");
+  refuses(kModel + kText + "recipe = \"x\"\n" + kHqq, "line 8: recipe = 'x'; known: hf");
+  refuses(kModel + kText + "stride = 0\n" + kHqq, "line 8: stride = '0'; a whole number from 1");
+  refuses(kModel + kHqq + "[metrics]\ncompute = \"f16\"\n", "compute = 'f16'; f32, bf16");
+  const std::string command = kModel + kHqq + "[[metrics.commands]]\nname = \"c\"\nrun = ";
+  refuses(command + "[\"no-such-program\"]\n", "run = 'no-such-program'; a program in PATH, or");
+  refuses(command + "[\"./text.txt\"]\n", "run = './text.txt'; a program in PATH, or");
   refuses(kHqq, "no runs");
   refuses("a = [", "line 1: ");
   expect_error(ErrorCode::not_found, "absent.toml", [&] { read_experiment(folder_ / "absent.toml"); });

@@ -9,17 +9,19 @@ namespace mxq {
 namespace {
 
 /// What another process may hold the store for, at most: a transaction of ours takes milliseconds.
-constexpr int kPatienceMs = 20000;
+constexpr int kPatienceMs = 5000;
 
 }  // namespace
 
-Database::Database(const std::filesystem::path& path, bool create) : path_(path) {
+Database::Database(const std::filesystem::path& path, Access access) : path_(path) {
   sqlite3* handle = nullptr;
-  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX | (create ? SQLITE_OPEN_CREATE : 0);
+  // For reading too, where the system lets it: who closes a store last takes SQLite's side files away.
+  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX | (access == Access::create ? SQLITE_OPEN_CREATE : 0);
   const int status = sqlite3_open_v2(path.c_str(), &handle, flags, nullptr);
   handle_.reset(handle);
   if (status != SQLITE_OK) fail(status);
   sqlite3_busy_timeout(handle, kPatienceMs);
+  if (access == Access::read) execute("PRAGMA query_only = ON");
 }
 
 void Database::fail(int status) const {
@@ -30,8 +32,11 @@ void Database::fail(int status) const {
     throw Error(ErrorCode::invalid_file, operation, message, "a store that mxq bench made");
   }
   if (kind == SQLITE_BUSY || kind == SQLITE_LOCKED) {
-    throw Error(ErrorCode::io, operation, fmt::format("locked by another program for {} s", kPatienceMs / 1000));
+    throw StoreUnavailable(ErrorCode::io, operation,
+                           fmt::format("locked by another program for {} s", kPatienceMs / 1000));
   }
+  // A full disk is an I/O error where SQLite's shared memory has to grow.
+  if (kind == SQLITE_FULL || kind == SQLITE_IOERR) throw StoreUnavailable(ErrorCode::io, operation, message);
   throw Error(ErrorCode::io, operation, message);
 }
 
@@ -65,7 +70,8 @@ Statement& Statement::bind(std::string_view value) {
   return *this;
 }
 
-Statement& Statement::bind_null() {
+Statement& Statement::bind(std::optional<double> value) {
+  if (value) return bind(*value);
   check(sqlite3_bind_null(handle_.get(), ++bound_));
   return *this;
 }

@@ -6,15 +6,30 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
+#include "mxq/error.h"
+
 namespace mxq {
+
+/// A store that is locked by another program, or that the system has no space for: this may pass.
+class StoreUnavailable : public Error {
+ public:
+  using Error::Error;
+};
+
+enum class Access {
+  read,   // changes nothing
+  write,  // what is there
+  create,
+};
 
 class Database {
  public:
   /// Throws Error(io) where it cannot be opened or made.
-  Database(const std::filesystem::path& path, bool create);
+  Database(const std::filesystem::path& path, Access access);
 
   /// Statements without parameters and rows.
   void execute(const char* sql);
@@ -22,7 +37,7 @@ class Database {
   int64_t last_id() const { return sqlite3_last_insert_rowid(handle_.get()); }
   int64_t changes() const { return sqlite3_changes(handle_.get()); }
 
-  /// Throws what `status` says: Error(invalid_file) for damage, Error(io) else.
+  /// Throws what `status` says: Error(invalid_file) for damage, StoreUnavailable for what may pass, Error(io) else.
   [[noreturn]] void fail(int status) const;
   sqlite3* handle() const { return handle_.get(); }
 
@@ -42,7 +57,8 @@ class Statement {
   Statement& bind(int64_t value);
   Statement& bind(double value);
   Statement& bind(std::string_view value);
-  Statement& bind_null();
+  /// nullopt: NULL.
+  Statement& bind(std::optional<double> value);
   /// Whether there is (another) row.
   bool step();
   /// A statement without rows, to its end.

@@ -3,7 +3,10 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
+#include <optional>
 #include <set>
+#include <string_view>
 
 #include "base/content_hash.h"
 #include "base/csv.h"
@@ -52,38 +55,56 @@ const double* find_metric(const StoredRun& run, const std::string& name) {
   return found->first == name || prefix ? &found->second : nullptr;
 }
 
+/// Of an imported run the method ends with the attempt, which has a column of its own.
+std::string algo_of(const StoredRun& run) {
+  const std::string end = run.attempt.empty() ? "" : " " + run.attempt;
+  return run.method.ends_with(end) ? run.method.substr(0, run.method.size() - end.size()) : run.method;
+}
+
+std::string cell_of(const StoredRun& run, std::string_view column) {
+  if (column == "model") return csv_cell(run.model);
+  if (column == "algo") return csv_cell(algo_of(run));
+  if (column == "config") return csv_cell(run.config);
+  if (column == "attempt") return csv_cell(run.attempt);
+  const auto number = std::find_if(kNumbers.begin(), kNumbers.end(), [&](const auto& n) { return n.name == column; });
+  const double* value = number == kNumbers.end() ? nullptr : find_metric(run, number->metric);
+  return value != nullptr ? fmt::format("{}", *value / number->unit) : std::string();
+}
+
+/// The columns of an export that say what a run is; all further ones are metrics.
+const std::set<std::string, std::less<>>& run_columns() {
+  static const std::set<std::string, std::less<>> names = [] {
+    std::set<std::string, std::less<>> all(kColumns.begin(), kColumns.end());
+    for (const char* name : {"source", "id", "version", "superseded", "state", "attempts", "seconds"}) all.insert(name);
+    return all;
+  }();
+  return names;
+}
+
 }  // namespace
 
-std::string ResultStore::export_csv() const {
-  const auto all = runs();
+std::string ResultStore::export_csv(bool all) const {
+  const auto found = runs(all);
   std::set<std::string> others;
-  for (const StoredRun& run : all) {
+  for (const StoredRun& run : found) {
     for (const auto& [name, value] : run.metrics) others.insert(name);
   }
-  std::string out = fmt::format("{},source,state,attempts,seconds", fmt::join(kColumns, ","));
+  std::string out =
+      fmt::format("{},source,id,version,{}state,attempts,seconds", fmt::join(kColumns, ","), all ? "superseded," : "");
   for (const auto& name : others) out += "," + csv_cell(name);
   out += "\n";
-  for (const StoredRun& run : all) {
-    for (const std::string column : kColumns) {
-      if (column == "model")
-        out += csv_cell(run.model);
-      else if (column == "algo")
-        out += "," + csv_cell(run.method);
-      else if (column == "config")
-        out += "," + csv_cell(run.config);
-      else
-        out += ",";
-      const auto number =
-          std::find_if(kNumbers.begin(), kNumbers.end(), [&](const auto& n) { return n.name == column; });
-      if (number == kNumbers.end()) continue;
-      if (const double* value = find_metric(run, number->metric)) out += fmt::format("{}", *value / number->unit);
-    }
-    out += fmt::format(",{},{},{},", csv_cell(run.source), run_state_name(run.state), run.attempts);
+  for (const StoredRun& run : found) {
+    std::vector<std::string> cells;
+    for (const char* column : kColumns) cells.push_back(cell_of(run, column));
+    out += fmt::format("{}", fmt::join(cells, ","));
+    out += fmt::format(",{},{},{},", csv_cell(run.source), run.id, csv_cell(run.version));
+    if (all) out += run.superseded ? "1," : "0,";
+    out += fmt::format("{},{},", run_state_name(run.state), run.attempts);
     if (run.finished > run.started) out += fmt::format("{:.3f}", run.finished - run.started);
     for (const auto& name : others) {
       out += ",";
-      if (const auto found = run.metrics.find(name); found != run.metrics.end())
-        out += fmt::format("{}", found->second);
+      if (const auto metric = run.metrics.find(name); metric != run.metrics.end())
+        out += fmt::format("{}", metric->second);
     }
     out += "\n";
   }
@@ -99,6 +120,7 @@ int64_t ResultStore::import_csv(const std::string& csv, const std::string& sourc
   for (const char* name : {"model", "algo", "config"}) {
     if (!columns.contains(name)) reader.fail(name, "the column is missing", "model, algo and config");
   }
+  const bool exported = columns.contains("state");  // by mxq
   Database& database = connection_->database;
   Transaction transaction(database);
   int64_t fresh = 0;
@@ -110,31 +132,48 @@ int64_t ResultStore::import_csv(const std::string& csv, const std::string& sourc
       const auto found = columns.find(name);
       return found == columns.end() ? std::string() : row[found->second];
     };
+    const auto number = [&](const std::string& name) -> std::optional<double> {
+      const std::string text = field(name);
+      if (text.empty()) return std::nullopt;
+      const auto value = parse_double(text);
+      if (!value) reader.fail(name, fmt::format("'{}'", text), "a number");
+      return value;
+    };
     ContentHash hash;
     hash.add(source);
     for (const auto& text : row) hash.add("\n" + text);
     const std::string id = hash.hex(), attempt = field("attempt");
+    const std::string state = exported ? field("state") : std::string(run_state_name(RunState::done));
+    if (!is_run_state(state)) reader.fail("state", fmt::format("'{}'", state), "queued, running, done or failed");
     Statement(database,
-              "INSERT OR IGNORE INTO runs(id, sequence, model, method, config, source, state) "
-              "VALUES(?, (SELECT coalesce(max(sequence), 0) + 1 FROM runs), ?, ?, ?, ?, 'done')")
+              "INSERT OR IGNORE INTO runs(id, sequence, model, method, config, source, state, attempt, version, "
+              "attempts, started, finished) "
+              "VALUES(?, (SELECT coalesce(max(sequence), 0) + 1 FROM runs), ?, ?, ?, ?, ?, ?, ?, ?, 0, ?)")
         .bind(id)
         .bind(field("model"))
         .bind(field("algo") + (attempt.empty() ? "" : " " + attempt))
         .bind(field("config"))
         .bind(source)
+        .bind(state)
+        .bind(attempt)
+        .bind(field("version"))
+        .bind(static_cast<int64_t>(number("attempts").value_or(0)))
+        .bind(number("seconds"))  // when it began is not in the table
         .run();
     if (database.changes() == 0) continue;
     ++fresh;
-    for (const NumberColumn& number : kNumbers) {
-      const std::string text = field(number.name);
-      if (text.empty()) continue;
-      const auto value = parse_double(text);
-      if (!value) reader.fail(number.name, fmt::format("'{}'", text), "a number");
-      Statement(database, "INSERT INTO metrics VALUES(?, ?, ?)")
-          .bind(id)
-          .bind(std::string_view(number.metric))
-          .bind(*value * number.unit)
-          .run();
+    const auto keep = [&](const std::string& column, const std::string& metric, double unit) {
+      const auto value = number(column);
+      if (!value) return;
+      Statement(database, "INSERT INTO metrics VALUES(?, ?, ?)").bind(id).bind(metric).bind(*value * unit).run();
+    };
+    if (exported) {
+      // Metrics have columns of their own names there, of which the authors' repeat some.
+      for (const auto& name : header) {
+        if (!run_columns().contains(name)) keep(name, name, 1);
+      }
+    } else {
+      for (const NumberColumn& column : kNumbers) keep(column.name, column.metric, column.unit);
     }
   }
   transaction.commit();

@@ -46,6 +46,15 @@ original = true
 kl = ["wikitext"]
 """
 RUNS = 12
+# In the place of one of the twelve, on a real model: the default, whose sensitivities and calibration take several phases.
+DEFAULT = """bits = [3, 4]
+[[methods]]
+name = "default"
+bits = [3.25]
+schemes = "b2g64,b4g64"
+sample-tokens = 32
+calibration-tokens = 128
+"""
 
 
 class BenchTest(MxqTest):
@@ -55,7 +64,8 @@ class BenchTest(MxqTest):
         super().setUp()
         spec = SPEC
         if real := os.environ.get("MXQ_BENCH_MODEL"):
-            spec = spec.replace('path = "model"', f'path = "{Path(real).resolve()}"').replace("stride = 64", "stride = 64\ntokens = 128")
+            spec = spec.replace('path = "model"', f'path = "{Path(real).resolve()}"')
+            spec = spec.replace("stride = 64\n", "stride = 64\ntokens = 128\n").replace("bits = [3, 4, 5]\n", DEFAULT)
         else:
             small_text_model(self.folder / "model")
         (self.folder / "text").write_text(TEXT)
@@ -63,8 +73,8 @@ class BenchTest(MxqTest):
         self.spec.write_text(spec)
         self.store = self.folder / "results.db"
 
-    def rows(self, store=None):
-        return list(csv.DictReader(io.StringIO(self.mxq("bench", "export", store or self.store))))
+    def rows(self, store=None, *more):
+        return list(csv.DictReader(io.StringIO(self.mxq("bench", "export", store or self.store, *more))))
 
     def results(self, store=None):
         """What does not depend on the machine."""
@@ -157,6 +167,10 @@ class Bench(BenchTest):
         self.assertEqual(self.mxq_json("bench", self.spec)["done"], RUNS)
         self.spec.write_text(SPEC.replace('name = "hqq"', 'name = "half-quadratic"'))
         self.assertEqual(self.mxq_json("bench", self.spec)["done"], 0, "names are no content")
+        self.assertEqual(len(self.rows()), RUNS, "earlier ones are not shown any more")
+        self.assertEqual(len(self.rows(self.store, "--all")), 2 * RUNS)
+        self.assertEqual({r["superseded"] for r in self.rows(self.store, "--all")}, {"0", "1"})
+        self.assertEqual(self.mxq_json("bench", "status", self.store)["done"], RUNS)
 
     def test_failures_stop_nothing(self):
         self.spec.write_text(SPEC + """
@@ -164,24 +178,27 @@ class Bench(BenchTest):
 name = "picky"
 run = ["sh", "-c", "test -e good && echo '{\\"score\\": 7, \\"note\\": \\"x\\"}' || { echo not yet >&2; exit 4; }", "{checkpoint}"]
 """)
-        done = subprocess.run([MXQ, "bench", str(self.spec)], cwd=self.folder, env=self.environment, capture_output=True,
-                              text=True)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn(f"{RUNS} failed", done.stdout)
-        self.assertIn("command.picky: exit code 4: not yet", done.stderr)
+        done = self.run_mxq("bench", self.spec)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(f"0 done before; {RUNS} failed now", done.stdout)
+        self.assertIn("failed: small hqq b3g32: command.picky: exit code 4: not yet", done.stderr)
+        self.assertRegex(done.stderr, f"mxq: error: bench: {RUNS} of {RUNS} runs failed; .*--retry")
+        log = self.mxq("bench", "log", self.store, "small", "hqq", "b3g32")
+        self.assertRegex(log, r"(?s)^small hqq b3g32: failed: command.picky.*\$ .*mxq quantize .*\$ sh -c .*not yet\n$")
+        self.assertIn("small hqq b3g32", self.mxq("bench", "log", self.spec, self.rows()[5]["id"]))
+        self.refuses("bench", "log", self.store, "small", "hqq", says=("no runs 'small hqq'", "status"))
+        # Beside the spec, which is where commands run.
         (self.folder / "good").touch()
-        command = [MXQ, "bench", str(self.spec), "--json", "--quiet"]
-        run = lambda *more: json.loads(subprocess.run([*command, *more], cwd=self.folder, env=self.environment,
-                                                      capture_output=True, text=True, check=True).stdout)
-        self.assertEqual(run()["done"], 0, "not again without being told")
-        self.assertEqual(run("--retry")["done"], RUNS)
+        done = self.run_mxq("bench", self.spec)
+        self.assertEqual(done.returncode, 1, "not again without being told")
+        self.assertIn(f"{RUNS} failed before", done.stdout)
+        self.assertEqual(self.mxq_json("bench", self.spec, "--retry", "--dry-run")["runs"], RUNS)
+        self.assertEqual(self.mxq_json("bench", self.spec, "--retry")["done"], RUNS)
         self.assertEqual({r["picky.score"] for r in self.rows()}, {"7"})
 
     def test_missing_command(self):
         self.spec.write_text(SPEC + '[[metrics.commands]]\nname = "x"\nrun = ["no-such-program"]\n')
-        self.mxq("bench", self.spec)
-        self.assertEqual({r["state"] for r in self.rows()}, {"failed"})
-        self.assertIn("run no-such-program: No such file", self.mxq("bench", "status", self.spec))
+        self.refuses("bench", self.spec, status=2, says=("line 31: run = 'no-such-program'", "PATH"))
 
     def test_dry_run(self):
         text = self.mxq("bench", self.spec, "--dry-run")
@@ -189,6 +206,15 @@ run = ["sh", "-c", "test -e good && echo '{\\"score\\": 7, \\"note\\": \\"x\\"}'
         self.assertIn(f"{RUNS} runs", text)
         self.assertFalse(self.store.exists())
         self.assertEqual(self.mxq_json("bench", self.spec, "--dry-run")["runs"], RUNS)
+        part = self.folder / "part.toml"
+        part.write_text(SPEC.replace("bits = [3, 4, 5]", "bits = [3]"))
+        self.mxq("bench", part)
+        before = self.store.read_bytes()
+        text = self.mxq("bench", self.spec, "--dry-run")
+        self.assertNotIn("small hqq b2g32", text)
+        self.assertIn("small mixed 4", text)
+        self.assertIn(f"2 runs to do, {RUNS - 2} done", text)
+        self.assertEqual(self.store.read_bytes(), before)
 
     def test_full_disk(self):
         store = small_disk(self, "2m") / "results.db"
@@ -204,18 +230,30 @@ run = ["sh", "-c", "test -e good && echo '{\\"score\\": 7, \\"note\\": \\"x\\"}'
 name = "fill"
 run = ["sh", "-c", "cat /dev/zero > {filler} 2>/dev/null; echo 1"]
 """)
+        # The checkpoints elsewhere, so that nothing but the test makes room.
+        (self.folder / "work").mkdir()
+        Path(f"{store}.work").symlink_to(self.folder / "work")
+        worker = subprocess.Popen([MXQ, "bench", str(more), "--store", str(store)], env=self.environment,
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        waits = 0
+        for line in worker.stderr:
+            self.assertRegex(line, "^mxq: use store .*results.db: (database or disk is full|disk I/O error); waiting")
+            waits += 1
+            filler.unlink(missing_ok=True)
+        self.assertEqual((worker.wait(), waits > 0), (0, True))
+        worker.stderr.close()
+        # Full from the beginning on.
+        subprocess.run(["sh", "-c", f"cat /dev/zero > {filler}"], stderr=subprocess.DEVNULL)
+        more.write_text(more.read_text().replace('"b2g64"', '"b4g64"'))
         done = self.run_mxq("bench", more, "--store", store)
         self.assertEqual(done.returncode, 1)
-        self.assertRegex(done.stderr, "(?m)^mxq: error: use store .*results.db: (database or disk is full|disk I/O error)$")
-        done = self.run_mxq("bench", more, "--store", store)
-        self.assertEqual(done.returncode, 1)
-        self.assertRegex(done.stderr, "has .* left")
+        self.assertRegex(done.stderr, "^mxq: error: .*(has .* left|disk I/O error|disk is full)\n$")
         filler.unlink()
         self.assertEqual(before.items() - self.results(store).items(), set(), "nothing is lost")
         more.write_text(more.read_text().replace("cat /dev/zero", "echo"))
         self.mxq("bench", more, "--store", store)
         results = self.results(store)
-        self.assertEqual(len(results), RUNS + 8)
+        self.assertEqual(len(results), RUNS + 10)
         self.assertEqual({key: results[key] for key in before}, before)
 
     def test_locked_store(self):
@@ -245,7 +283,7 @@ run = ["sh", "-c", "cat /dev/zero > {filler} 2>/dev/null; echo 1"]
         self.store.unlink()
         self.mxq("bench", "import", self.store, self.empty_csv())
         with sqlite3.connect(self.store) as store: store.execute("PRAGMA user_version = 99")
-        self.refuses("bench", "status", self.store, says=("version 99", "1"))
+        self.refuses("bench", "status", self.store, says=("version 99", "2"))
 
 
 if __name__ == "__main__":

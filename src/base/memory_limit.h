@@ -1,0 +1,14 @@
+// What control groups leave a process of the machine's memory.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+
+namespace mxq {
+
+/// The least of the limits of this process's control group and those above it, of either version; nullopt where there
+/// is none. `root` is where /proc and /sys are.
+std::optional<int64_t> control_group_memory(const std::filesystem::path& root);
+
+}  // namespace mxq
