@@ -43,7 +43,7 @@ bool has_column_scales(const ErrorTable& table, const MethodOptions& method) {
 /// whose second moments are gathered, and of one behind a probe (half of the layers, on average), each a weight and
 /// core. Measured on SmolLM2-135M in bf16 (bench/quantize_smollm2.py); in f32 about three times that.
 double expected_seconds(const ErrorTable& table, const SensitivityOptions& options) {
-  constexpr double kSampled = 2.4e-11, kGathered = 8e-12, kProbed = 4e-12, kF32 = 3;
+  constexpr double kSampled = 3.4e-11, kGathered = 8e-12, kProbed = 6.8e-12, kF32 = 3;
   const Calibration& calibration = options.calibration;
   const auto calibrated =
       static_cast<double>(calibration.text == Calibration::Text::none ? 0 : calibration.sequences * calibration.tokens);

@@ -8,6 +8,7 @@
 #include "mxq/evaluate.h"
 #include "mxq/experiment.h"
 #include "mxq/generate.h"
+#include "mxq/run_options.h"
 #include "mxq/runtime.h"
 #include "mxq/scheme.h"
 #include "mxq/text.h"
@@ -38,12 +39,16 @@ std::string value_of(const std::vector<std::string>& flags, std::string_view fla
   return found == flags.end() || found + 1 == flags.end() ? std::string() : *(found + 1);
 }
 
-/// The fit that `mxq quantize` takes where the flags say none: gptq, of other families than affine what is published.
+/// The fit that `mxq quantize` takes where the flags say none: gptq where it has a say, else what is published.
 std::string fit_of(const std::vector<std::string>& flags) {
   const std::string fit = value_of(flags, "--fit"), uniform = value_of(flags, "--uniform");
   if (!fit.empty()) return fit;
-  const bool affine = uniform.empty() || parse_scheme(uniform).family == scheme_families().front();
-  return std::string(fit_name(affine ? Fit::gptq : Fit::rtn));
+  const bool fed_back = uniform.empty() || fit_applies(parse_scheme(uniform), Fit::gptq);
+  return std::string(fit_name(fed_back ? Fit::gptq : Fit::rtn));
+}
+
+bool in_bf16(std::string_view compute) {
+  return compute == "bf16" || (compute == "auto" && best_compute() == Compute::bf16);
 }
 
 bool is_calibrated(const std::vector<std::string>& flags) {
@@ -86,11 +91,13 @@ RunEstimate estimate_run(const ExperimentRun& run) {
     const std::string objective = value_of(run.quantize, "--objective");
     const bool planned = !has(run.quantize, "--uniform"), calibrated = is_calibrated(run.quantize);
     const bool sensitivity = planned && (objective.empty() || objective == "kl");
-    estimate.seconds +=
-        work * (kWeightsAlone * (planned ? 12 : 1) + (calibrated ? kCalibrated : 0) + (sensitivity ? kSensitivity : 0));
-    // bf16, and a layer's activations and second moments.
-    if (calibrated || sensitivity)
-      estimate.memory_bytes = std::max(estimate.memory_bytes, 2 * weights + 3 * kBaseBytes);
+    const bool bf16 = in_bf16("auto");
+    const double forward = (calibrated ? kCalibrated : 0) + (sensitivity ? kSensitivity : 0);
+    estimate.seconds += work * (kWeightsAlone * (planned ? 12 : 1) + forward * (bf16 ? 1 : kFlopsBf16 / kFlopsF32));
+    // The model, a layer's activations and second moments.
+    if (forward > 0) {
+      estimate.memory_bytes = std::max(estimate.memory_bytes, (bf16 ? 2 : 4) * weights + 3 * kBaseBytes);
+    }
     // 8 bits a weight and what is not quantized, at most what it was.
     estimate.disk_bytes += std::min(stored, 2 * weights);
   }
@@ -98,7 +105,7 @@ RunEstimate estimate_run(const ExperimentRun& run) {
     const int models = scoring.against_original && !run.original ? 2 : 1;
     // Text of its own is sampled first.
     const int passes = models + (scoring.text.empty() ? 1 : 0);
-    const bool bf16 = value_of(scoring.flags, "--compute") == "bf16", packed = has(scoring.flags, "--packed");
+    const bool bf16 = in_bf16(value_of(scoring.flags, "--compute")), packed = has(scoring.flags, "--packed");
     estimate.seconds +=
         tokens_scored(scoring) * passes * 2 * work / (bf16 ? kFlopsBf16 : kFlopsF32) * (packed ? kPacked : 1);
     const int64_t bytes = packed ? stored : (bf16 ? 2 : 4) * weights;

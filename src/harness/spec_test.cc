@@ -112,7 +112,7 @@ TEST_F(Spec, Mistakes) {
   refuses(method + "max-loss = [\"1%\", \"-1%\"]\n", "line 7: max-loss = '-1%'; how much perplexity may rise");
   refuses(kModel + kText + "recipe = \"x\"\n" + kHqq, "line 8: recipe = 'x'; known: hf");
   refuses(kModel + kText + "stride = 0\n" + kHqq, "line 8: stride = '0'; a whole number from 1");
-  refuses(kModel + kHqq + "[metrics]\ncompute = \"f16\"\n", "compute = 'f16'; f32, bf16");
+  refuses(kModel + kHqq + "[metrics]\ncompute = \"f16\"\n", "compute = 'f16'; f32, bf16, auto");
   const std::string command = kModel + kHqq + "[[metrics.commands]]\nname = \"c\"\nrun = ";
   refuses(command + "[\"no-such-program\"]\n", "run = 'no-such-program'; a program in PATH, or");
   refuses(command + "[\"./text.txt\"]\n", "run = './text.txt'; a program in PATH, or");

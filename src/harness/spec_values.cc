@@ -110,7 +110,7 @@ const std::map<std::string_view, Check>& checks() {
       {"window", whole(2, kWindow)},
       {"stride", whole(1, kWindow)},
       {"tokens", whole(2, kText)},
-      {"compute", one_of({"f32", "bf16"})},
+      {"compute", one_of({"f32", "bf16", "auto"})},
   };
   return all;
 }

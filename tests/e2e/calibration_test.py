@@ -116,10 +116,11 @@ class Calibrated(MxqTest):
 
     def test_a_size_holds_what_awq_folds(self):
         # Norms are stored in F32 then, and so are matrices that are scaled without being quantized.
-        for more in ((), ("--skip", "up_proj|layers.1.self_attn.q_proj")):
-            plan, _ = self.quantize("out", "--size", "90KB", "--fit", "awq", *TEXT, "--overwrite", *more)
-            self.assertLessEqual(plan["files"]["model.safetensors"], 90_000)
-            self.assertGreater(plan["files"]["model.safetensors"], 85_000)
+        for size, more in ((90_000, ()), (160_000, ("--skip", "up_proj|layers.1.self_attn.q_proj"))):
+            plan, _ = self.quantize("out", "--size", f"{size}B", "--fit", "awq", *TEXT, "--overwrite", *more)
+            written = sum(of for name, of in plan["files"].items() if name.endswith(".safetensors"))
+            self.assertLessEqual(written, size)
+            self.assertGreater(written, 0.9 * size)
 
     def test_output_matrix_is_fitted_to_the_last_hidden_states(self):
         # Which differ in size from column to column.
@@ -138,7 +139,7 @@ class Calibrated(MxqTest):
         self.quantize("head-by-weights", *only, "--fit", "mse")
         kl = [self.mxq_json("eval", self.folder / out, "--against", self.model, "--self", "--tokens", 100)["kl"]["mean"]
               for out in ("head", "head-by-weights")]
-        self.assertLess(kl[0], 0.8 * kl[1])
+        self.assertLess(kl[0], 0.9 * kl[1])
 
     def test_sensitivity_predicts_what_quantizing_one_matrix_costs(self):
         table = self.folder / "errors.csv"
@@ -233,7 +234,8 @@ class Embedding(MxqTest):
         kl = {}
         for option in ("--embeddings", "--no-embeddings"):
             out = self.folder / option.strip("-")
-            self.mxq("quantize", SMOLLM2, "-o", out, "--size", "66MiB", option, "--calibration-tokens", 1536)
+            self.mxq("quantize", SMOLLM2, "-o", out, "--size", "66MiB", option, "--calibration-tokens", 1024,
+                     "--sample-tokens", 96)
             kl[option] = self.mxq_json("eval", out, "--against", SMOLLM2, "--self", "--tokens", 256)["kl"]["mean"]
         print(kl)
         self.assertLess(kl["--embeddings"], 0.5 * kl["--no-embeddings"])

@@ -7,10 +7,8 @@ import sqlite3
 from dataclasses import dataclass, field
 
 APPLICATION = 0x6D787173
-VERSIONS = (1, 2)
+VERSION = 2
 UNIFORM = re.compile(r"[a-z]+[1-9][0-9]*g[1-9][0-9]*")
-# What stores of version 1 lack, and what is read instead.
-SINCE_2 = {"attempt": "NULL", "superseded": "0"}
 
 
 class ReportError(Exception):
@@ -105,13 +103,11 @@ def is_uniform(run, document):
 
 
 def _runs(store):
-    present = {column[1] for column in store.execute("PRAGMA table_info(runs)")}
-    attempt, superseded = (name if name in present else instead for name, instead in SINCE_2.items())
     runs = {}
-    for id, model, method, config, source, state, started, finished, error, attempt in store.execute(
-            f"SELECT id, model, method, config, source, state, started, finished, error, {attempt} FROM runs "
-            f"WHERE {superseded} = 0 ORDER BY sequence"):
-        runs[id] = Run(id, model, " ".join(part for part in (method, attempt) if part), config, source, state,
+    for id, model, method, config, source, state, started, finished, error in store.execute(
+            "SELECT id, model, method, config, source, state, started, finished, error FROM runs "
+            "WHERE superseded = 0 ORDER BY sequence"):
+        runs[id] = Run(id, model, method, config, source, state,
                        finished - started if finished and started else None, error or "")
     for run, name, value in store.execute("SELECT run, name, value FROM metrics"):
         if run in runs: (runs[run].metrics if math.isfinite(value) else runs[run].infinite)[name] = value
@@ -139,8 +135,7 @@ def read_store(path):
         if store.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
             raise ReportError(f"read {path}: no store of mxq bench")
         version = store.execute("PRAGMA user_version").fetchone()[0]
-        if version not in VERSIONS:
-            raise ReportError(f"read {path}: version {version}; this mxq reads {' and '.join(map(str, VERSIONS))}")
+        if version != VERSION: raise ReportError(f"read {path}: version {version}; this mxq reads {VERSION}")
         runs = _runs(store)
     except sqlite3.Error as e:
         raise ReportError(f"read {path}: {e}") from e

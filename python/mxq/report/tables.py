@@ -44,7 +44,7 @@ def all_runs(results):
     columns += [*own, "source"]
     rows = []
     for run in results.done:
-        row = [run.model, run.method, run.config, run.bits, run.bytes and run.bytes / MIB]
+        row = [run.model, run.method, run.config, said(run, "bits_per_parameter"), run.bytes and run.bytes / MIB]
         for text in texts: row += [said(run, f"perplexity.{text}"), None if run.is_original else said(run, f"kl.{text}")]
         peak = run.metrics.get("quantize_peak_rss_bytes")
         row += [run.metrics.get("quantize_seconds"), peak and peak / MIB, run.metrics.get("tokens_per_second")]
