@@ -2,7 +2,7 @@
 PRESET ?= release
 BUILD := build/$(PRESET)
 
-.PHONY: demo test build setup test-integration test-asan test-tsan fuzz bench results quality install format clean
+.PHONY: demo test build setup setup-gptqmodel test-integration test-asan test-tsan fuzz bench results quality install format clean
 
 demo: build setup-model          ## fit SmolLM2-135M into 3.25 bits a weight and show what came out
 	scripts/demo.sh $(BUILD)/mxq
@@ -22,6 +22,9 @@ setup:
 
 setup-model: setup
 	scripts/setup.sh --model
+
+setup-gptqmodel: setup           ## so that test-integration compares GPTQ with the gptqmodel package (some GB)
+	scripts/setup.sh --gptqmodel
 
 test-integration: test           ## against transformers, tokenizers, safetensors, gguf (installs PyTorch in build/venv)
 	scripts/setup.sh --peers --browser

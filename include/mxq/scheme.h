@@ -34,7 +34,8 @@ const std::vector<Scheme>& family_schemes(std::string_view family);
 /// The 12 schemes of the paper's Table 1: bits {2,3,4,8} x group {32,64,128}, in that order.
 const std::vector<Scheme>& paper_schemes();
 
-/// With 5 and 6 bits: {2,3,4,5,6,8} x {32,64,128}. What mxq chooses from where nobody says otherwise.
+/// With 5 and 6 bits: {2,3,4,5,6,8} x {32,64,128}. What mxq chooses from where nobody says otherwise, with the Gaussian
+/// ones where rows are rotated.
 const std::vector<Scheme>& wide_schemes();
 
 /// With groups of 16 and 256: {2,3,4,5,6,8} x {16,32,64,128,256}.
