@@ -135,6 +135,12 @@ MatrixErrors matrix_of(const Row& row, const std::string& name) {
   matrix.rows = row.count_or_zero(kRows);
   matrix.cols = row.count_or_zero(kCols);
   matrix.params = row.count(kParams);
+  // By division: the product may overflow.
+  const bool shaped = matrix.rows > 0 && matrix.cols > 0;
+  if (shaped && (matrix.params / matrix.rows != matrix.cols || matrix.params % matrix.rows != 0)) {
+    row.fail(kRows, fmt::format("{} x {} is not {} weights", matrix.rows, matrix.cols, matrix.params),
+             "params = rows * cols");
+  }
   matrix.norm = row.number_or_zero(kNorm);
   matrix.kurtosis = row.number_or_zero(kKurtosis);
   if (!row.text(kSensitivity).empty()) matrix.sensitivity = row.number(kSensitivity);

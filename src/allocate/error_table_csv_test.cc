@@ -121,6 +121,13 @@ TEST(ErrorTableCsv, WritesTheDocumentedColumns) {
   EXPECT_EQ(write_error_table(table),
             "layer,module,nbit1,gsize1,nbit2,gsize2,fnorm,memmb,params,kurtosis,norm,matrix,rows,cols,scheme,bytes,"
             "sensitivity\n0,q,4,64,8,128,0.1,0.5,8,3,1.5,m.0.q,2,4,b4g64,524288,0.125\n");
+  table.method = {"gptq", "rotation", "1", "q8"};
+  const std::string csv = write_error_table(table);
+  EXPECT_EQ(csv,
+            "layer,module,nbit1,gsize1,nbit2,gsize2,fnorm,memmb,params,kurtosis,norm,matrix,rows,cols,scheme,bytes,"
+            "sensitivity,fit,normalize,axis,metadata\n"
+            "0,q,4,64,8,128,0.1,0.5,8,3,1.5,m.0.q,2,4,b4g64,524288,0.125,gptq,rotation,1,q8\n");
+  EXPECT_EQ(read_error_table(csv, "t").method, table.method);
   // Where one is unknown the column is left out.
   table.matrices.push_back(table.matrices[0]);
   table.matrices[1].sensitivity = -1;
@@ -159,6 +166,10 @@ TEST(ErrorTableCsv, BadInputNamesLineAndColumn) {
       {"layer,module,nbit1,gsize1,fnorm,memmb,params,scheme\n0,q,,,1,2,3,s\n0,q,,,1,2,3,s\n", "line 3, column 'scheme'",
        "twice"},
       {"layer,module,nbit1,gsize1,fnorm,memmb,params,scheme\n0,q,,,1,2,3,\n", "line 2, column 'nbit1'", "''"},
+      {"layer,module,nbit1,gsize1,fnorm,memmb,params,rows,cols\n0,q,2,32,1,2,8,9007199254740992,9007199254740992\n",
+       "line 2, column 'rows'", "9007199254740992 x 9007199254740992 is not 8 weights"},
+      {"layer,module,nbit1,gsize1,fnorm,memmb,params,fit\n0,q,2,32,1,2,3,mse\n0,q,3,32,1,2,3,rtn\n",
+       "line 3, column 'fit'", "another method"},
       {"layer,module,nbit1,gsize1,fnorm,memmb,params,bytes\n0,q,2,32,1,2,3,-4\n", "line 2, column 'bytes'", "negative"},
   };
   for (const auto& [csv, where, what] : cases) {
