@@ -224,7 +224,7 @@ def check_tables(watched):
     for order in (1, -1):
         heading.click()
         numbers = [order * float(value) for value in column(table, "bits") if value]
-        require(numbers == sorted(numbers) and len(numbers) == 7, f"a heading sorts by number: {numbers}")
+        require(numbers == sorted(numbers) and len(numbers) == 8, f"a heading sorts by number: {numbers}")
     require(len([value for value in column(table, "files.count") if float(value) > 0]) == 8, "what commands measured is in the table")
     table.locator("input").fill("rtn B3")
     require(rows.count() == 1, f"the filter leaves the one row that fits, not {rows.count()}")
