@@ -219,6 +219,7 @@ def column(table, name):
 def check_tables(watched):
     table = watched.page.locator("[data-table]").nth(1)
     rows = table.locator("tbody tr")
+    rows.first.wait_for(state="attached")
     require(rows.count() == 8, f"all results are in the table, not {rows.count()}")
     heading = table.locator("th button", has_text=re.compile("^bits$"))
     for order in (1, -1):
@@ -329,7 +330,9 @@ def check_small(browser, index):
 def check_large(browser, index):
     """Seconds until the first chart is drawn."""
     watched = Watched(browser, index, viewport={"width": 1280, "height": 900})
-    rows = watched.page.locator("[data-table]").nth(1).locator("tbody tr").count()
+    body = watched.page.locator("[data-table]").nth(1).locator("tbody tr")
+    body.first.wait_for(state="attached")
+    rows = body.count()
     require(rows == MODELS * (METHODS * BUDGETS + 1), f"all results are in the table, not {rows}")
     watched.require_quiet()
     return watched.seconds

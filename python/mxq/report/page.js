@@ -143,7 +143,7 @@ function fill(element) {
   let sorted = -1, rising = true;
   function write() {
     const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-    let rows = table.rows.filter((row) => { const line = row.map(shown).join(" ").toLowerCase(); return words.every((word) => line.includes(word)); });
+    let rows = !words.length ? table.rows : table.rows.filter((row) => { const line = row.map(shown).join(" ").toLowerCase(); return words.every((word) => line.includes(word)); });
     if (sorted >= 0) {
       rows = rows.slice().sort((a, b) => {
         const order = compare(a[sorted], b[sorted]);
@@ -166,5 +166,6 @@ function fill(element) {
 root.dataset.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
 document.getElementById("theme").addEventListener("click", () => setTheme(root.dataset.theme === "dark" ? "light" : "dark"));
 phone.addEventListener("change", redraw);
-document.querySelectorAll("[data-table]").forEach(fill);
 document.querySelectorAll("[data-chart]").forEach((element) => near.observe(element));
+// Thousands of rows wait until the first charts are there.
+requestAnimationFrame(() => setTimeout(() => document.querySelectorAll("[data-table]").forEach(fill)));
