@@ -41,7 +41,7 @@ bool has_column_scales(const ErrorTable& table, const MethodOptions& method) {
 
 /// Seconds that sensitivities take at most, nothing known from before: of a token sampled, of one of a calibration
 /// whose second moments are gathered, and of one behind a probe (half of the layers, on average), each a weight and
-/// core. Measured on SmolLM2-135M in bf16 (bench/quantize_smollm2.py); in f32 about three times that.
+/// core. Measured on SmolLM2-135M in bf16 (bench/quantize_smollm2.py); f32 is guessed from the rates of its products.
 double expected_seconds(const ErrorTable& table, const SensitivityOptions& options) {
   constexpr double kSampled = 3.4e-11, kGathered = 8e-12, kProbed = 6.8e-12, kF32 = 3;
   const Calibration& calibration = options.calibration;
