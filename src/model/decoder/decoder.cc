@@ -17,38 +17,6 @@
 
 namespace mxq {
 
-namespace {
-
-struct NamedShape {
-  std::string name;
-  std::vector<int64_t> shape;
-};
-
-/// What every model of this config has; biases and norms of heads come besides.
-std::vector<NamedShape> decoder_tensors(const ModelConfig& c) {
-  const int64_t query = c.num_attention_heads * c.head_dim, key = c.num_key_value_heads * c.head_dim;
-  std::vector<NamedShape> tensors{{"model.embed_tokens.weight", {c.vocab_size, c.hidden_size}},
-                                  {"model.norm.weight", {c.hidden_size}}};
-  if (!c.tie_word_embeddings) tensors.push_back({"lm_head.weight", {c.vocab_size, c.hidden_size}});
-  for (int64_t i = 0; i < c.num_hidden_layers; ++i) {
-    const auto add = [&](const char* part, std::vector<int64_t> shape) {
-      tensors.push_back({fmt::format("model.layers.{}.{}.weight", i, part), std::move(shape)});
-    };
-    add("input_layernorm", {c.hidden_size});
-    add("post_attention_layernorm", {c.hidden_size});
-    add("self_attn.q_proj", {query, c.hidden_size});
-    add("self_attn.k_proj", {key, c.hidden_size});
-    add("self_attn.v_proj", {key, c.hidden_size});
-    add("self_attn.o_proj", {c.hidden_size, query});
-    add("mlp.gate_proj", {c.intermediate_size, c.hidden_size});
-    add("mlp.up_proj", {c.intermediate_size, c.hidden_size});
-    add("mlp.down_proj", {c.hidden_size, c.intermediate_size});
-  }
-  return tensors;
-}
-
-}  // namespace
-
 ModelConfig runnable_config(const ModelSource& model) {
   static const std::vector<std::string> known{"llama", "mistral", "qwen2", "qwen3"};
   const std::string given =
@@ -72,8 +40,6 @@ ModelConfig runnable_config(const ModelSource& model) {
                 fmt::format("tensor '{}' has {} rows", q->name, q->rows()),
                 fmt::format("{}: {} heads of {} by the config", rows, config.num_attention_heads, config.head_dim));
   }
-  const Rope supported(config);  // throws for scalings that it does not know
-  for (const auto& [name, shape] : decoder_tensors(config)) require_tensor(model, name, shape);
   return config;
 }
 

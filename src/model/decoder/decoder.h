@@ -16,8 +16,7 @@
 namespace mxq {
 
 /// The config of a model that can be run: llama (Llama 2 and 3, SmolLM), mistral, qwen2, qwen3. For others throws
-/// Error(unsupported) naming the architecture and these, or a rotary embedding that is not known; Error(invalid_file)
-/// for heads that cannot be, and tensors that are missing or have another shape. Reads no weights.
+/// Error(unsupported) naming the architecture and these, Error(invalid_file) for heads that cannot be.
 ModelConfig runnable_config(const ModelSource& model);
 
 /// What a decoder remembers of a sequence, so that it can be continued. Belongs to one decoder.
@@ -49,9 +48,9 @@ using InputObserver = std::function<void(int64_t layer, LayerInput input, const 
 /// has them. Not thread-safe.
 class Decoder {
  public:
-  /// `model` must outlive it. Throws Error(unsupported) naming the architecture and those supported, or a compute that
-  /// the processor has not; Error(invalid_file) for tensors that are missing or have another shape than the config
-  /// says.
+  /// `model` must outlive it. Throws Error(unsupported) naming the architecture and those supported, a rotary embedding
+  /// that is not known, or a compute that the processor has not; Error(invalid_file) for tensors that are missing or
+  /// have another shape than the config says.
   explicit Decoder(const ModelSource& model, const RunOptions& options = {});
 
   int64_t vocab_size() const { return config_.vocab_size; }

@@ -15,10 +15,7 @@ namespace {
 constexpr int64_t kReadRows = 64;           // rows that one thread turns into floats at a time
 constexpr int64_t kBlockWeights = 8 << 20;  // of a stored matrix that are in memory at a time
 
-}  // namespace
-
-const SourceTensor& require_tensor(const ModelSource& model, const std::string& name,
-                                   const std::vector<int64_t>& shape) {
+const SourceTensor& require(const ModelSource& model, const std::string& name, const std::vector<int64_t>& shape) {
   const SourceTensor* tensor = model.find(name);
   if (tensor == nullptr) {
     throw Error(ErrorCode::invalid_file, "load " + model.path().string(), fmt::format("tensor '{}' is missing", name));
@@ -31,8 +28,10 @@ const SourceTensor& require_tensor(const ModelSource& model, const std::string& 
   return *tensor;
 }
 
+}  // namespace
+
 std::vector<float> read_vector(const ModelSource& model, const std::string& name, int64_t length) {
-  const SourceTensor& tensor = require_tensor(model, name, {length});
+  const SourceTensor& tensor = require(model, name, {length});
   std::vector<float> values(static_cast<size_t>(length));
   model.read(tensor, values.data());
   return values;
@@ -41,7 +40,7 @@ std::vector<float> read_vector(const ModelSource& model, const std::string& name
 Linear::Linear(const ModelSource& model, const std::string& name, int64_t out, int64_t in, bool biased, bool packed,
                std::shared_ptr<Operand> scratch)
     : model_(&model),
-      weight_(&require_tensor(model, name + ".weight", {out, in})),
+      weight_(&require(model, name + ".weight", {out, in})),
       out_(out),
       in_(in),
       scratch_(std::move(scratch)) {

@@ -53,10 +53,6 @@ class Linear {
   std::shared_ptr<Operand> scratch_;
 };
 
-/// The tensor NAME. Throws Error(invalid_file) where it is missing or has another shape.
-const SourceTensor& require_tensor(const ModelSource& model, const std::string& name,
-                                   const std::vector<int64_t>& shape);
-
 /// The vector NAME as floats. Throws as above.
 std::vector<float> read_vector(const ModelSource& model, const std::string& name, int64_t length);
 
