@@ -17,6 +17,9 @@
 
 namespace mxq {
 
+namespace {
+
+/// The config of a model that can be run; see Decoder().
 ModelConfig runnable_config(const ModelSource& model) {
   static const std::vector<std::string> known{"llama", "mistral", "qwen2", "qwen3"};
   const std::string given =
@@ -42,6 +45,8 @@ ModelConfig runnable_config(const ModelSource& model) {
   }
   return config;
 }
+
+}  // namespace
 
 std::span<const std::string_view> modules_of(LayerInput input) {
   static constexpr std::array<std::string_view, 3> attention{"self_attn.q_proj", "self_attn.k_proj",

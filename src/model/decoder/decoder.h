@@ -15,10 +15,6 @@
 
 namespace mxq {
 
-/// The config of a model that can be run: llama (Llama 2 and 3, SmolLM), mistral, qwen2, qwen3. For others throws
-/// Error(unsupported) naming the architecture and these, Error(invalid_file) for heads that cannot be.
-ModelConfig runnable_config(const ModelSource& model);
-
 /// What a decoder remembers of a sequence, so that it can be continued. Belongs to one decoder.
 struct KvCache {
   struct Layer {
@@ -44,8 +40,8 @@ std::span<const std::string_view> modules_of(LayerInput input);
 /// Sees an input before it is multiplied, and may replace the matrices that will.
 using InputObserver = std::function<void(int64_t layer, LayerInput input, const Operand& rows)>;
 
-/// RMSNorm, rotary attention with grouped queries, SwiGLU; Qwen2's biases and Qwen3's norms of q and k where the model
-/// has them. Not thread-safe.
+/// Of llama (Llama 2 and 3, SmolLM), mistral, qwen2, qwen3: RMSNorm, rotary attention with grouped queries, SwiGLU;
+/// Qwen2's biases and Qwen3's norms of q and k where the model has them. Not thread-safe.
 class Decoder {
  public:
   /// `model` must outlive it. Throws Error(unsupported) naming the architecture and those supported, a rotary embedding
