@@ -144,7 +144,6 @@ def main():
     for scheme in SCHEMES:
         cells = [f'{bench.row(method, scheme)["kl"]:.3f}' for method in METHODS]
         print(f'| {NOMINAL[scheme]:.3f} | {scheme} | ' + ' | '.join(cells) + ' |', flush=True)
-    shutil.rmtree(bench.folder)
 
 
 if __name__ == '__main__':

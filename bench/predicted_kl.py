@@ -10,6 +10,8 @@ where the measured one is below 0.5, and R^2 of ln predicted against ln measured
 """
 import argparse, csv, json, math, pathlib, random, statistics, subprocess, sys, tempfile
 
+from quality import evaluation
+
 
 def run(*command):
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
@@ -50,6 +52,9 @@ def main():
     o = parser.parse_args()
     rng = random.Random(o.seed)
     rows = []
+    if o.out and o.out.exists():
+        rows = json.loads(o.out.read_text())
+        if any((r['windows'], r['seed']) != (o.windows, o.seed) for r in rows): rows = []
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         run(o.mxq, 'measure', o.model, '--sensitivity', '-o', folder / 'errors.csv', '--quiet', *o.method)
@@ -57,15 +62,16 @@ def main():
         errors, sensitivity = read_table(folder / 'errors.csv')
         for number in range(o.plans):
             schemes = random_plan(errors, rng)
+            if number < len(rows): continue
             template['matrices'] = {name: {'scheme': s, 'bytes': errors[name][s][1], 'fnorm': errors[name][s][2]}
                                     for name, s in schemes.items()}
             template['bytes'] = sum(m['bytes'] for m in template['matrices'].values())
             (folder / 'plan.json').write_text(json.dumps(template))
             run(o.mxq, 'quantize', o.model, '--plan', folder / 'plan.json', '-o', folder / 'out', '--overwrite', '--quiet')
-            measured = json.loads(run(o.mxq, 'eval', folder / 'out', '--against', o.model, '--text', o.text, '--window', 512,
-                                      '--stride', 512, '--tokens', 512 * o.windows, '--compute', 'auto', '--json', '--quiet'))
+            measured = json.loads(run(*evaluation(o.mxq, folder / 'out', o.model, o.text, o.windows, folder / 'base.logits')))
             predicted = sum(sensitivity[n] * errors[n][s][2] ** 2 for n, s in schemes.items())
-            rows.append({'predicted': predicted, 'measured': measured['kl']['mean'], 'bytes': template['bytes'], 'schemes': schemes})
+            rows.append({'predicted': predicted, 'measured': measured['kl']['mean'], 'bytes': template['bytes'], 'schemes': schemes,
+                         'windows': o.windows, 'seed': o.seed})
             print(f'{number + 1:3} predicted {predicted:.4f} measured {rows[-1]["measured"]:.4f}', flush=True)
             if o.out: o.out.write_text(json.dumps(rows))
     below = [r for r in rows if r['measured'] < 0.5]

@@ -79,9 +79,12 @@ struct Comparison {
 };
 
 /// Runs both on the same windows, cut by the base's tokenizer. Both models are in memory. Throws as above, and
-/// Error(usage) where the two have not the same tokens.
+/// Error(usage) where the two have not the same tokens. `base_logits` names a file for the base's logits, tokens that
+/// count x vocabulary x 4 bytes: where it is there the base is not run, nor loaded; where it is not it is made. Of
+/// another model, text, window or compute it is an Error(usage), not whole an Error(invalid_file).
 Comparison compare_models(const std::filesystem::path& model, const std::filesystem::path& base,
-                          const std::string& text, const PerplexityOptions& options = {}, Progress* progress = nullptr);
+                          const std::string& text, const PerplexityOptions& options = {}, Progress* progress = nullptr,
+                          const std::filesystem::path& base_logits = {});
 /// On the base's own text: no data is needed.
 Comparison compare_models(const std::filesystem::path& model, const std::filesystem::path& base, const SelfText& text,
                           const RunOptions& run = {}, Progress* progress = nullptr);

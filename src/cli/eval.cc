@@ -14,7 +14,7 @@ namespace mxq::cli {
 namespace {
 
 struct Options {
-  std::string model, against, text, recipe = "hf";
+  std::string model, against, base_logits, text, recipe = "hf";
   bool self = false;
   PerplexityOptions perplexity;
   // Not the seed of --sample-seed: a plan should not be judged by the text that it was made on.
@@ -79,7 +79,8 @@ Result evaluate_text(Options options, Progress* progress) {
   const std::string text = read_text(options.text);
   warn_of_long_context(options.model, window_of(options.perplexity));
   if (options.against.empty()) return {measure_perplexity(options.model, text, options.perplexity, progress), {}};
-  const auto comparison = compare_models(options.model, options.against, text, options.perplexity, progress);
+  const auto comparison =
+      compare_models(options.model, options.against, text, options.perplexity, progress, options.base_logits);
   return {comparison.model, comparison};
 }
 
@@ -117,10 +118,20 @@ void add_eval(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand("eval", "perplexity of a model on a text, and what it lost against another");
   command->add_option("MODEL", options->model, "folder of safetensors, mxq checkpoint or .gguf")->required();
-  command->add_option("--against", options->against, "the model it was made from: KL divergence, top-1 agreement, ...")
-      ->type_name("BASE");
+  auto* against =
+      command
+          ->add_option("--against", options->against, "the model it was made from: KL divergence, top-1 agreement, ...")
+          ->type_name("BASE");
+  auto* base_logits =
+      command
+          ->add_option("--base-logits", options->base_logits,
+                       "keep BASE's logits in this file, which takes 4 bytes a token and word of the vocabulary; where "
+                       "it is there already BASE is not run again")
+          ->type_name("FILE")
+          ->needs(against);
   auto* self =
-      command->add_flag("--self", options->self, "score text that the model, or BASE, samples itself: no data needed");
+      command->add_flag("--self", options->self, "score text that the model, or BASE, samples itself: no data needed")
+          ->excludes(base_logits);
   auto* text = command->add_option_group("Text");
   text->add_option("--text", options->text,
                    "UTF-8 text to score, or .jsonl rows with a \"text\" each; - for standard input")

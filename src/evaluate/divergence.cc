@@ -32,8 +32,9 @@ Divergence divergence_of(const PredictionPairs& pairs, std::span<const double> w
   return result;
 }
 
-Comparison compare(Decoder& model, Decoder& base, const Windows& windows, int64_t batch_tokens, Progress& progress) {
-  const int64_t vocab = base.vocab_size();
+Comparison compare(Decoder& model, const BaseLogits& base, const Windows& windows, int64_t batch_tokens,
+                   Progress& progress) {
+  const int64_t vocab = base.decoder != nullptr ? base.decoder->vocab_size() : model.vocab_size();
   if (model.vocab_size() != vocab) {
     throw Error(ErrorCode::usage, "compare models",
                 fmt::format("vocabularies of {} and {} tokens", model.vocab_size(), vocab), "the same tokens");
@@ -42,11 +43,14 @@ Comparison compare(Decoder& model, Decoder& base, const Windows& windows, int64_
   const std::vector<double> weights = prediction_weights(windows.windows);
   PredictionPairs pairs;
   for (auto* values : {&pairs.kl, &pairs.loss, &pairs.base_loss, &pairs.same_top}) values->resize(weights.size());
-  Decoder* const decoders[] = {&base, &model};
+  std::vector<Decoder*> decoders{&model};
+  if (base.file == nullptr) decoders.push_back(base.decoder);
   run_windows(decoders, windows.windows, batch_tokens, progress, [&](const LogitBlock& block) {
+    const float* const of_base = base.file != nullptr ? base.file->row(block.first) : block.logits[1];
+    if (base.keep != nullptr) base.keep->append(of_base, static_cast<int64_t>(block.targets.size()));
     parallel_for(static_cast<int64_t>(block.targets.size()), [&](int64_t r) {
-      const float* expected = block.logits[0] + r * vocab;
-      const float* found = block.logits[1] + r * vocab;
+      const float* expected = of_base + r * vocab;
+      const float* found = block.logits[0] + r * vocab;
       const RowDivergence row = row_divergence(expected, found, vocab);
       const auto i = static_cast<size_t>(block.first + r);
       const int32_t target = block.targets[static_cast<size_t>(r)];

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "evaluate/logit_file.h"
 #include "evaluate/windows.h"
 #include "model/decoder/decoder.h"
 #include "mxq/evaluate.h"
@@ -20,7 +21,15 @@ struct PredictionPairs {
 /// Of values as above, the losses weighted as their windows say, everything else alike.
 Divergence divergence_of(const PredictionPairs& pairs, std::span<const double> weights);
 
-/// weight_bytes stay 0. Throws Error(usage) for decoders of different vocabularies.
-Comparison compare(Decoder& model, Decoder& base, const Windows& windows, int64_t batch_tokens, Progress& progress);
+/// Where a base's logits come from: its decoder, or a file that has them, of the same windows.
+struct BaseLogits {
+  Decoder* decoder = nullptr;
+  const LogitFile* file = nullptr;  // instead of the decoder
+  LogitFileWriter* keep = nullptr;  // gets the decoder's, if there is one
+};
+
+/// weight_bytes stay 0. Throws Error(usage) for a model of another vocabulary than the base's decoder.
+Comparison compare(Decoder& model, const BaseLogits& base, const Windows& windows, int64_t batch_tokens,
+                   Progress& progress);
 
 }  // namespace mxq

@@ -33,7 +33,7 @@ TEST_F(Divergences, EqualPlainSums) {
   Decoder base(*model_), model(*model_, {Compute::bf16, false});
   const auto ids = first(48);
   const Windows windows = cut_windows(ids, {}, -1);
-  const Comparison found = compare(model, base, windows, 1024, silent_);
+  const Comparison found = compare(model, {.decoder = &base}, windows, 1024, silent_);
 
   const auto p = log_probabilities(base, ids), q = log_probabilities(model, ids);
   PredictionPairs plain;
@@ -64,12 +64,12 @@ TEST_F(Divergences, AModelAgainstItselfLosesNothing) {
   PerplexityOptions options;
   options.window = 32;
   const Windows windows = cut_windows(first(100), options, -1);
-  const Comparison same = compare(base, base, windows, 64, silent_);
+  const Comparison same = compare(base, {.decoder = &base}, windows, 64, silent_);
   EXPECT_EQ(same.kl.max, 0);
   EXPECT_EQ(same.kl.top1_agreement, 1);
   EXPECT_EQ(same.kl.ln_ppl_ratio, 0);
   EXPECT_EQ(same.kl.ln_ppl_ratio_error, 0);
-  const Comparison packed = compare(model, base, windows, 64, silent_);
+  const Comparison packed = compare(model, {.decoder = &base}, windows, 64, silent_);
   EXPECT_LT(packed.kl.max, 1e-6);
   EXPECT_EQ(packed.kl.top1_agreement, 1);
   EXPECT_NEAR(packed.kl.ln_ppl_ratio, 0, 1e-6);

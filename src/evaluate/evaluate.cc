@@ -5,9 +5,11 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
+#include "base/content_hash.h"
 #include "base/named.h"
 #include "evaluate/divergence.h"
 #include "evaluate/perplexity.h"
@@ -74,14 +76,27 @@ void require_same_tokens(const ModelSource& model, const ModelSource& base, bool
               "two models with the same tokens");
 }
 
-/// Of both models, on windows of a text or of the base's own.
-Comparison compare_on(const ModelSource& model, Decoder& base_decoder, const ModelSource& base, const Windows& windows,
-                      const RunOptions& run, int64_t batch_tokens, Progress& progress) {
+Comparison compare_on(const ModelSource& model, const ModelSource& base, const BaseLogits& logits,
+                      const Windows& windows, const RunOptions& run, int64_t batch_tokens, Progress& progress) {
   const auto decoder = load(model, run, progress);
-  Comparison result = compare(*decoder, base_decoder, windows, batch_tokens, progress);
+  Comparison result = compare(*decoder, logits, windows, batch_tokens, progress);
   result.model.weight_bytes = stored_bytes(model);
   result.base.weight_bytes = stored_bytes(base);
   return result;
+}
+
+LogitFileKey key_of(const ModelSource& base, const Windows& windows, Compute compute) {
+  ContentHash hash;
+  base.hash_all(hash);
+  LogitFileKey key{"", 0, vocabulary(base)};
+  hash.add(compute == Compute::bf16 ? "bf16" : "f32");
+  for (const Window& window : windows.windows) {
+    hash.add(std::as_bytes(std::span(window.ids)));
+    hash.add(std::as_bytes(std::span(&window.first, 1)));
+    key.rows += window.predictions();
+  }
+  key.hash = hash.hex();
+  return key;
 }
 
 }  // namespace
@@ -118,7 +133,7 @@ Perplexity measure_perplexity(const fs::path& path, const SelfText& text, const 
 }
 
 Comparison compare_models(const fs::path& path, const fs::path& base_path, const std::string& text,
-                          const PerplexityOptions& options, Progress* progress_or_null) {
+                          const PerplexityOptions& options, Progress* progress_or_null, const fs::path& base_logits) {
   Progress& progress = or_silent(progress_or_null);
   const auto model = open_model(path), base = open_model(base_path);
   const auto tokenizer = open_model_tokenizer(*base);
@@ -128,8 +143,23 @@ Comparison compare_models(const fs::path& path, const fs::path& base_path, const
     require_same_tokens(*model, *base, encode(*own, text, options.recipe) == ids);
   }
   const Windows windows = cut(*tokenizer, ids, options);
+  const auto compare_with = [&](const BaseLogits& logits) {
+    return compare_on(*model, *base, logits, windows, options.run, batch_of(options), progress);
+  };
+  if (base_logits.empty()) {
+    const auto decoder = load(*base, options.run, progress);
+    return compare_with({.decoder = decoder.get()});
+  }
+  const LogitFileKey key = key_of(*base, windows, options.run.compute);
+  if (fs::exists(base_logits)) {
+    const LogitFile file(base_logits, key);
+    return compare_with({.file = &file});
+  }
+  LogitFileWriter writer(base_logits, key);
   const auto decoder = load(*base, options.run, progress);
-  return compare_on(*model, *decoder, *base, windows, options.run, batch_of(options), progress);
+  Comparison result = compare_with({.decoder = decoder.get(), .keep = &writer});
+  writer.commit();
+  return result;
 }
 
 Comparison compare_models(const fs::path& path, const fs::path& base_path, const SelfText& text, const RunOptions& run,
@@ -140,7 +170,7 @@ Comparison compare_models(const fs::path& path, const fs::path& base_path, const
   const auto prompts = end_token_prompts(*base, *open_model_tokenizer(*base));
   const auto decoder = load(*base, run, progress);
   const Windows windows = whole_sequences(sample_sequences(*decoder, prompts, text, progress));
-  return compare_on(*model, *decoder, *base, windows, run, kDefaultBatch, progress);
+  return compare_on(*model, *base, {.decoder = decoder.get()}, windows, run, kDefaultBatch, progress);
 }
 
 }  // namespace mxq

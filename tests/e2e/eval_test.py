@@ -45,6 +45,29 @@ class SmallModel(MxqTest):
                               capture_output=True, text=True)
         self.assertEqual(json.loads(done.stdout)["nll"], plain["nll"])
 
+    def test_logits_of_a_base_are_kept(self):
+        text = ("--text", self.text, "--window", 64)
+        self.mxq("quantize", self.model, "--uniform", "b3g32", "-o", self.folder / "small")
+        kept, small = self.folder / "logits", self.folder / "small"
+        without = self.score("--against", self.model, *text, model=small)
+        written = self.score("--against", self.model, *text, "--base-logits", kept, model=small)
+        # Of 200 bytes in windows of 64, each 32 behind the last, all but the first are predicted, once.
+        self.assertEqual(kept.stat().st_size, 64 + 4 * 272 * 199)
+        read = self.score("--against", self.model, *text, "--base-logits", kept, model=small)
+        for found in (written, read):
+            self.assertEqual(found["kl"], without["kl"])
+            self.assertEqual(found["nll"], without["nll"])
+        # Nothing else may take them for its own.
+        refuses = lambda *arguments, **how: self.refuses("eval", small, *arguments, "--base-logits", kept, **how)
+        refuses("--against", small, *text, status=2, says=["logits of another model, text, window or compute"])
+        refuses("--against", self.model, "--text", self.text, "--window", "32", status=2, says=["logits of another"])
+        whole = kept.read_bytes()
+        kept.write_bytes(whole[:-1])
+        refuses("--against", self.model, *text, says=[f"{len(whole) - 1} bytes; {len(whole)}"])
+        kept.write_bytes(b"nothing of the kind")
+        refuses("--against", self.model, *text, says=["no file of logits"])
+        refuses(*text, status=2, says=["--base-logits requires --against"])
+
     def test_against_another_model(self):
         text = ("--text", self.text, "--window", 64)
         same = self.score("--against", self.model, *text)
