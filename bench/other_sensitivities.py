@@ -7,19 +7,22 @@ MODEL: a Hugging Face folder that ties its output matrix to the embedding. Each 
 `mxq measure --sensitivity`; then `mxq plan --errors`, `mxq quantize --plan`, `mxq eval` on the text and windows of quality.py.
 Texts are sampled from MODEL, 2 x 384 tokens: from BOS and EOS at temperature 1 ("ends"), or like those of mxq's own probes, from
 random tokens at 0.7 and 1.3 ("any").
-  probes         mxq's own: KL of the model with one matrix at b3g64, over F^2
+  mxq            `mxq measure --sensitivity`: gradients, windows of 16, 6 draws on 4 x 384 tokens
+  exact          probes: KL of the model with one matrix at b3g64, over F^2, by a forward pass from its layer on, for each matrix
   fisher D       diagonal of the Gauss-Newton matrix, meaned over a matrix: D draws of a label y_t ~ p and a sign e_t a token, gradient
                  G of sum e_t log p(y_t), alpha = ||G||^2 / (2 T weights). By linear algebra: the gradient at the last hidden
                  state is e_t (E[y_t] - p_t E), so logits are made once for all draws
   inputs D       as K-FAC, the error D = RTN at b3g64: alpha = sum_jk mean(delta_j^2) mean(x_k^2) D_jk^2 / (2 ||D||^2), delta the
                  gradient at the matrix's outputs, x its inputs
-  gptq error D   alpha = mean_t (delta_t^T D x_t)^2 / (2 F^2), D what `mxq quantize --uniform b3g64` really does to the matrix
-  second round   what the KL of the plan of `probes` falls by when a matrix is restored, over its F^2 in that plan; one for each
-                 budget, on "any" with another seed (where it does not fall: 5 % of the probes' alpha)
-  both rounds    geometric mean of probes and second round
-Seconds are of processor time, of all cores together; of `probes` with an empty cache. Rows in --out are not made again.
+  window W D     s_t = delta_t^T D x_t, D what `mxq quantize --uniform b3g64` really does to the matrix; alpha = sum over t and u of
+                 s_t s_u max(0, 1 - |t - u| / W) / (2 T F^2); "all": without that weight
+  second round   what the KL of the plan of `mxq` falls by when a matrix is restored, over its F^2 in that plan; one for each
+                 budget, on "any" with another seed (where it does not fall: 5 % of mxq's alpha)
+  both rounds    geometric mean of mxq and second round
+Seconds are of processor time, of all cores together; of `mxq` with an empty cache. Correlations and deviations are of ln alpha,
+against `exact` on the same text ("any"). Rows in --out are not made again.
 """
-import csv, json, math, os, resource, shutil, statistics, subprocess, time
+import csv, json, math, os, resource, statistics, subprocess, time
 
 import torch
 from safetensors.torch import load_file
@@ -29,8 +32,9 @@ from quality import Bench, arguments
 
 BUDGETS = [3.2765, 3.5304]
 PROBE, METHOD = 'b3g64', ['--fit', 'gptq', '--normalize', 'rotation']
-FISHER = [('ends', 1, 'fisher'), ('ends', 4, 'fisher'), ('ends', 16, 'fisher'), ('any', 4, 'fisher'), ('any', 4, 'inputs'),
-          ('any', 4, 'gptq error')]
+WINDOWS = {'window 1': 1, 'window 4': 4, 'window 16': 16, 'window 64': 64, 'window all': None}
+FISHER = [('ends', 1, 'fisher'), ('ends', 4, 'fisher'), ('ends', 16, 'fisher'), ('any', 16, 'fisher'), ('any', 16, 'inputs'),
+          *(('any', 16, way) for way in WINDOWS), ('any', 4, 'window 16')]
 CHUNK = 64  # of tokens, whose logits are in memory
 
 
@@ -46,6 +50,13 @@ def round_to_nearest(weight, bits=3, group=64):
     return (((w - low) / scale).round() * scale + low).reshape(weight.shape)
 
 
+def windowed(s, width):
+    """Half of sum over t and u of s_t s_u max(0, 1 - |t - u| / width), rows apart; of all products alike for None."""
+    if width is None: return 0.5 * float(s.sum(1).square().sum())
+    sums = torch.nn.functional.pad(s.double(), (width, width)).cumsum(1)
+    return float((sums[:, width:] - sums[:, :-width]).square().sum()) / (2 * width)
+
+
 class OtherSensitivities(Bench):
     def __init__(self, options):
         super().__init__(options)
@@ -54,7 +65,7 @@ class OtherSensitivities(Bench):
         self.head, self.original = self.model.lm_head.weight, {n: w.clone() for n, w in self.model.state_dict().items()}
         self.run(options.mxq, 'measure', options.model, '--sensitivity', '-o', self.folder / 'errors.csv', '--json', '--quiet', *METHOD)
         with open(self.folder / 'errors.csv') as file: self.table = list(csv.DictReader(file))
-        self.probes = {row['matrix']: float(row['sensitivity']) for row in self.table}
+        self.own = {row['matrix']: float(row['sensitivity']) for row in self.table}
         self.f2 = {(row['matrix'], row['scheme']): float(row['fnorm']) ** 2 for row in self.table}
 
     def remember(self, key, make):
@@ -114,7 +125,7 @@ class OtherSensitivities(Bench):
         start = seconds()
         error = self.dequantized('--uniform', PROBE, *METHOD)
         fit, start = seconds() - start, seconds()
-        text, found = self.sample(kind), {'fisher': {}, 'inputs': {}, 'gptq error': {}}
+        text, found = self.sample(kind), {way: {} for way in ('fisher', 'inputs', *WINDOWS)}
 
         def hook(name, module):
             rtn = (round_to_nearest(module.weight) - module.weight).square()
@@ -126,14 +137,15 @@ class OtherSensitivities(Bench):
 
                 def backward(delta):
                     d = delta.flatten(0, 1)
-                    for way, value in (('fisher', (d.T @ x).square().sum() / (len(d) * module.weight.numel())),
-                                       ('inputs', d.square().mean(0) @ scaled),
-                                       ('gptq error', (d * moved).sum(1).square().mean() / f2)):
-                        found[way].setdefault(name, []).append(0.5 * float(value))
+                    s = (d * moved).sum(1).reshape(text.shape)
+                    alphas = {'fisher': 0.5 * float((d.T @ x).square().sum()) / (len(d) * module.weight.numel()),
+                              'inputs': 0.5 * float(d.square().mean(0) @ scaled),
+                              **{way: windowed(s, width) / (s.numel() * f2) for way, width in WINDOWS.items()}}
+                    for way, alpha in alphas.items(): found[way].setdefault(name, []).append(alpha)
                 output.register_hook(backward)
             return module.register_forward_hook(forward)
 
-        hooks = [hook(name, self.model.get_submodule(name)) for name in self.probes]
+        hooks = [hook(name, self.model.get_submodule(name)) for name in self.own]
         hidden = self.model.model(inputs_embeds=self.model.get_input_embeddings()(text).requires_grad_(), use_cache=False)[0]
         rng, flat = torch.Generator().manual_seed(1), hidden.detach().flatten(0, 1)
         p = [logits.softmax(-1) for logits in self.chunks(flat)]
@@ -146,46 +158,64 @@ class OtherSensitivities(Bench):
         for h in hooks: h.remove()
         return found | {'fit': fit, 'before': before, 'draw': (seconds() - start - before) / draws}
 
+    def layer_inputs(self, text):
+        """What each layer is given on the text, by the weights that the model has now."""
+        inputs = []
+        hooks = [layer.register_forward_pre_hook(lambda _, args, kwargs: inputs.append((args, kwargs)), with_kwargs=True)
+                 for layer in self.model.model.layers]
+        self.model.model(text, use_cache=False)
+        for h in hooks: h.remove()
+        return inputs
+
+    def gain(self, name, inputs, mean):
+        """Mean of E_p log q, which is minus the KL but for a constant, of the layers from that of a matrix on; mean: E_p of the
+        rows of the output matrix."""
+        decoder, number = self.model.model, int(name.split('.layers.')[1].split('.')[0])
+        hidden = inputs[number][0]
+        for layer, (_, kwargs) in zip(decoder.layers[number:], inputs[number:]):
+            hidden = layer(*hidden, **kwargs)
+            if not isinstance(hidden, tuple): hidden = hidden,
+        h = decoder.norm(hidden[0]).flatten(0, 1)
+        return float(((mean * h).sum(1) - torch.cat([x.logsumexp(-1) for x in self.chunks(h)])).mean())
+
+    def mean_rows(self, text):
+        return torch.cat([logits.softmax(-1) @ self.head
+                          for logits in self.chunks(self.model.model(text, use_cache=False)[0].flatten(0, 1))]).double()
+
+    @torch.no_grad()
+    def exact(self):
+        start, text = seconds(), self.sample('any')
+        error = self.dequantized('--uniform', PROBE, *METHOD)
+        mean, inputs, alpha = self.mean_rows(text), self.layer_inputs(text), {}
+        base = self.gain(next(iter(self.own)), inputs, mean)
+        for name in self.own:
+            weight = self.model.get_submodule(name).weight
+            weight.copy_(error[name + '.weight'])
+            alpha[name] = (base - self.gain(name, inputs, mean)) / self.f2[name, PROBE]
+            weight.copy_(self.original[name + '.weight'])
+        return {'alpha': alpha, 'seconds': seconds() - start}
+
     @torch.no_grad()
     def second(self, bits):
-        """alpha around the plan of the probes, and its seconds: layers before the restored matrix are not run again."""
+        """alpha around the plan of mxq's, and its seconds: layers before the restored matrix are not run again."""
         start, text = seconds(), self.sample('any', 2)
-        p = [logits.softmax(-1) for logits in self.chunks(self.model.model(text, use_cache=False)[0].flatten(0, 1))]
-        mean = torch.cat([part @ self.head for part in p]).double()
-        plan = self.plan(self.probes, bits)
+        mean = self.mean_rows(text)
+        plan = self.plan(self.own, bits)
         scheme = {name: m['scheme'] for name, m in json.loads(plan.read_text())['matrices'].items()}
         self.model.load_state_dict(self.dequantized('--plan', plan), strict=False)
-        decoder, inputs = self.model.model, []
-        hooks = [layer.register_forward_pre_hook(lambda _, args, kwargs: inputs.append((args, kwargs)), with_kwargs=True)
-                 for layer in decoder.layers]
-
-        def gain(hidden):
-            """Mean of E_p log q: minus the KL, but for a constant."""
-            h = decoder.norm(hidden).flatten(0, 1)
-            return float(((mean * h).sum(1) - torch.cat([x.logsumexp(-1) for x in self.chunks(h)])).mean())
-
-        decoder(text, use_cache=False)
-        for h in hooks: h.remove()
-
-        def run_from(number):
-            hidden = inputs[number][0]
-            for layer, (_, kwargs) in zip(decoder.layers[number:], inputs[number:]):
-                hidden = layer(*hidden, **kwargs)
-                if not isinstance(hidden, tuple): hidden = hidden,
-            return gain(hidden[0])
-
-        base, falls = run_from(0), {}
-        for name in self.probes:
-            weight, number = self.model.get_submodule(name).weight, int(name.split('.layers.')[1].split('.')[0])
+        inputs, falls = self.layer_inputs(text), {}
+        base = self.gain(next(iter(self.own)), inputs, mean)
+        for name in self.own:
+            weight = self.model.get_submodule(name).weight
             quantized = weight.clone()
             weight.copy_(self.original[name + '.weight'])
-            falls[name] = run_from(number) - base
+            falls[name] = self.gain(name, inputs, mean) - base
             weight.copy_(quantized)
         self.model.load_state_dict(self.original)
-        alpha = {n: fall / self.f2[n, scheme[n]] if fall > 0 else 0.05 * self.probes[n] for n, fall in falls.items()}
+        alpha = {n: fall / self.f2[n, scheme[n]] if fall > 0 else 0.05 * self.own[n] for n, fall in falls.items()}
         return {'alpha': alpha, 'falls': falls, 'seconds': seconds() - start}
 
-    def probe_seconds(self):
+    def own_seconds(self):
         """What `mxq measure --sensitivity` takes, the calibration's text and Hessians included."""
         start = seconds()
         os.environ['MXQ_CACHE'], usual = str(self.folder / 'cache'), os.environ.get('MXQ_CACHE')
@@ -195,8 +225,10 @@ class OtherSensitivities(Bench):
 
     def print_row(self, way, cost, *alphas):
         """alphas: one for all budgets, or one for each."""
-        logs = lambda alpha: [math.log(max(alpha[n], 1e-30)) for n in self.probes]
-        alike = [f'{statistics.correlation(logs(self.probes), logs(alpha)):.3f}' for alpha in alphas]
+        logs = lambda alpha: [math.log(max(alpha[n], 1e-30)) for n in self.own]
+        exact = logs(self.remember('exact', self.exact)['alpha'])
+        alike = [f'{statistics.correlation(exact, logs(alpha)):.3f} ({statistics.pstdev(a - e for a, e in zip(logs(alpha), exact)):.3f})'
+                 for alpha in alphas]
         kls = [f'{self.kl(way, alphas[i % len(alphas)], bits):.4f}' for i, bits in enumerate(BUDGETS)]
         print(f'| {way} | {cost:.0f} | {", ".join(alike)} | {" | ".join(kls)} |', flush=True)
 
@@ -204,19 +236,20 @@ class OtherSensitivities(Bench):
 def main():
     parser = arguments(__doc__, 32)
     b = OtherSensitivities(parser.parse_args())
-    print('| way | cost, s | correlation of ln alpha with probes | ' + ' | '.join(f'KL at {bits}' for bits in BUDGETS) + ' |')
+    print('| way | cost, s | correlation (deviation) of ln alpha | ' + ' | '.join(f'KL at {bits}' for bits in BUDGETS) + ' |')
     print('|---|---|---|' + '---|' * len(BUDGETS))
-    b.print_row('probes', b.remember('cost of probes', b.probe_seconds)['seconds'], b.probes)
+    b.print_row('mxq', b.remember('cost of mxq', b.own_seconds)['seconds'], b.own)
+    exact = b.remember('exact', b.exact)
+    b.print_row('exact', exact['seconds'], exact['alpha'])
     for kind, draws, way in FISHER:
         most = max(d for k, d, _ in FISHER if k == kind)
         found = b.remember(f'{kind}, {most} draws', lambda: b.fisher(kind, most))
         alpha = {n: statistics.mean(values[:draws]) for n, values in found[way].items()}
-        b.print_row(f'{way} {draws}, {kind}', found['before'] + draws * found['draw'] + (found['fit'] if way == 'gptq error' else 0), alpha)
+        b.print_row(f'{way} {draws}, {kind}', found['before'] + draws * found['draw'] + (found['fit'] if way in WINDOWS else 0), alpha)
     second = [b.remember(f'second round, {bits} bits', lambda: b.second(bits)) for bits in BUDGETS]
     cost = statistics.mean(s['seconds'] for s in second)
     b.print_row('second round', cost, *(s['alpha'] for s in second))
-    b.print_row('both rounds', cost, *({n: math.sqrt(a * b.probes[n]) for n, a in s['alpha'].items()} for s in second))
-    shutil.rmtree(b.folder)
+    b.print_row('both rounds', cost, *({n: math.sqrt(a * b.own[n]) for n, a in s['alpha'].items()} for s in second))
 
 
 if __name__ == '__main__':

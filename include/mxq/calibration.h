@@ -4,7 +4,9 @@
 #include <array>
 #include <cstdint>
 #include <iterator>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "mxq/generate.h"
@@ -14,7 +16,7 @@ namespace mxq {
 
 /// Temperatures of the sequences that sensitivities are measured on, one each, as factors: what a model says at 1 alone
 /// is less like other texts (docs/decisions/0006).
-inline constexpr std::array kProbeTemperatures{0.7, 1.3};
+inline constexpr std::array kProbeTemperatures{0.7, 1.3, 0.7, 1.3};
 inline constexpr int64_t kProbeSequences = std::ssize(kProbeTemperatures);
 /// SelfText::temperature_factors of them.
 inline std::vector<double> probe_temperature_factors() {
@@ -52,6 +54,17 @@ struct Calibration {
   };
   ZeroPoint zero_point = ZeroPoint::real;
 };
+
+/// A fit, or what others publish under a name of their own: a fit and the options that make it equal theirs.
+struct FitMethod {
+  Fit fit = Fit::mse;
+  std::optional<Normalize> normalize;
+  std::optional<Metadata> metadata;
+  std::optional<Calibration::Order> order;
+  std::optional<Calibration::ZeroPoint> zero_point;
+};
+/// The name of a fit, "sinq" or "autogptq". Throws Error(usage) naming them all for anything else.
+FitMethod parse_fit_method(std::string_view name);
 
 /// How sampling went.
 struct SampleHealth {

@@ -25,7 +25,7 @@ struct SensitivityOptions {
   QuantizeOptions quantize;
   /// On which probes are fitted: all of them to the inputs that the model has as it is.
   Calibration calibration;
-  /// nullopt: best_compute(). What bf16 adds by rounding is measured and taken off.
+  /// Of the forward pass; gradients are fp32. nullopt: best_compute().
   std::optional<Compute> compute;
   /// Where finished probes are remembered by content, so that a killed run goes on where it was; empty: nowhere.
   std::filesystem::path cache;
@@ -36,8 +36,8 @@ struct SensitivityReport {
   SampleHealth sample;
   /// Of a calibration on the model's own text, so that what quantizes need not sample it again (WriteOptions::sampled).
   SampledText sampled;
-  /// Matrices under whose probe the model gives NaN: their sensitivity is unknown, and taken as the largest. The
-  /// probe's scheme and those of as large an error are no longer in their rows of the table.
+  /// Matrices whose probe, or what the model makes of it, is not a number: their sensitivity is unknown, and taken as
+  /// the largest. The probe's scheme and those of as large an error are no longer in their rows of the table.
   std::vector<std::string> not_finite;
   double seconds = 0;
 };
@@ -47,10 +47,10 @@ std::optional<std::string> why_not_runnable(const std::filesystem::path& model);
 
 /// Sets MatrixErrors::sensitivity of all matrices of the table, which measure_model() made of this model:
 /// KL(model || only this matrix probed) / ||W - Q||_F^2, in nats a token (HIGGS, arXiv 2411.17525: the divergence is
-/// linear in the squared errors of the matrices). Of calibrated fits ||W - Q||_F^2 is that of the same scheme by mse
-/// without calibration, which is what measure_model() tables: only ratios between schemes count. A matrix that the
-/// probe does not change gets the largest sensitivity of all. Throws what opening, sampling and running the model
-/// throw.
+/// linear in the squared errors of the matrices), the KL estimated by gradients (docs/algorithms.md). Of calibrated
+/// fits ||W - Q||_F^2 is that of the same scheme by mse without calibration, which is what measure_model() tables: only
+/// ratios between schemes count. A matrix that the probe does not change gets the largest sensitivity of all. Throws
+/// what opening, sampling and running the model throw.
 SensitivityReport measure_sensitivity(const std::filesystem::path& model, ErrorTable& table,
                                       const SensitivityOptions& options = {}, Progress* progress = nullptr);
 

@@ -31,7 +31,7 @@ void add_common(CLI::App& app, CommonOptions& common);
 
 /// The text on which sensitivities are measured: --sample-tokens, --sample-seed.
 struct SampleTextOptions {
-  int64_t tokens = 768;
+  int64_t tokens = kProbeSequences * 384;
   uint64_t seed = 0;
 
   SelfText text() const;

@@ -7,8 +7,8 @@
 #include <optional>
 #include <utility>
 
+#include "mxq/cost.h"
 #include "mxq/error.h"
-#include "mxq/runtime.h"
 
 namespace mxq::cli {
 
@@ -39,21 +39,17 @@ bool has_column_scales(const ErrorTable& table, const MethodOptions& method) {
   return false;
 }
 
-/// Seconds that sensitivities take at most, nothing known from before: of a token sampled, of one of a calibration
-/// whose second moments are gathered, and of one behind a probe (half of the layers, on average), each a weight and
-/// core. Measured on SmolLM2-135M in bf16 (bench/quantize_smollm2.py); f32 is guessed from the rates of its products.
+/// Seconds that sensitivities take at most, nothing known from before.
 double expected_seconds(const ErrorTable& table, const SensitivityOptions& options) {
-  constexpr double kSampled = 3.4e-11, kGathered = 8e-12, kProbed = 6.8e-12, kF32 = 3;
   const Calibration& calibration = options.calibration;
-  const auto calibrated =
-      static_cast<double>(calibration.text == Calibration::Text::none ? 0 : calibration.sequences * calibration.tokens);
-  const auto probed = static_cast<double>(options.text.sequences * options.text.tokens);
-  double weights = 0;
-  for (const MatrixErrors& matrix : table.matrices) weights += static_cast<double>(matrix.params);
-  const double sampled = probed + (calibration.text == Calibration::Text::self ? calibrated : 0);
-  const double work =
-      sampled * kSampled + calibrated * kGathered + probed * static_cast<double>(table.matrices.size()) * kProbed;
-  return work * weights / std::max(1, threads()) * (best_compute() == Compute::bf16 ? 1 : kF32);
+  const int64_t calibrated =
+      calibration.text == Calibration::Text::none ? 0 : calibration.sequences * calibration.tokens;
+  const int64_t sampled = calibration.text == Calibration::Text::self ? calibrated : 0;
+  const int64_t probed = options.text.sequences * options.text.tokens;
+  int64_t weights = 0;
+  for (const MatrixErrors& matrix : table.matrices) weights += matrix.params;
+  return seconds_to_sample(weights, probed + sampled) + seconds_to_fit(weights, calibrated) +
+         seconds_of_sensitivities(weights, probed);
 }
 
 void complete(MethodChoice& choice, bool runnable) {
@@ -138,7 +134,7 @@ SensitivityReport measure_sensitivities(const std::string& model, const SampleTe
       table.matrices.size(), expected_seconds(table, options));
   SensitivityReport report = measure_sensitivity(model, table, options, common.progress().get());
   spdlog::info(
-      "{} matrices perturbed one by one at {} on {} tokens of the model's own ({} known from the cache): {:.1f} s",
+      "what {1} in each of {0} matrices does to {2} tokens of the model's own ({3} known from the cache): {4:.1f} s",
       report.probes, options.probe.name(), options.text.sequences * options.text.tokens, report.from_cache,
       report.seconds);
   warn_of_degenerate_text(report.sample);

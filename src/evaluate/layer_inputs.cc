@@ -6,29 +6,15 @@
 #include "base/half.h"
 #include "base/parallel.h"
 #include "kernels/matmul.h"
+#include "kernels/transpose.h"
 #include "mxq/error.h"
 
 namespace mxq {
 
 namespace {
 
-constexpr int64_t kBlock = 96;      // rows of the moments that a task makes
-constexpr int64_t kRows = 2048;     // of the operand, transposed at a time
-constexpr int64_t kTranspose = 32;  // a tile of it
-
-/// to[width, n] = from[n, width]^T.
-template <typename T>
-void transpose(const T* from, int64_t n, int64_t width, T* to) {
-  parallel_for((width + kTranspose - 1) / kTranspose, [&](int64_t task) {
-    const int64_t begin = task * kTranspose, end = std::min(width, begin + kTranspose);
-    for (int64_t first = 0; first < n; first += kTranspose) {
-      const int64_t stop = std::min(n, first + kTranspose);
-      for (int64_t c = begin; c < end; ++c) {
-        for (int64_t r = first; r < stop; ++r) to[c * n + r] = from[r * width + c];
-      }
-    }
-  });
-}
+constexpr int64_t kBlock = 96;   // rows of the moments that a task makes
+constexpr int64_t kRows = 2048;  // of the operand, transposed at a time
 
 float as_float(float x) {
   return x;

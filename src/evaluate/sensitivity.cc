@@ -3,13 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
+#include <functional>
 #include <limits>
 #include <map>
+#include <numeric>
+#include <optional>
 #include <utility>
 
 #include "base/parallel.h"
 #include "evaluate/score.h"
+#include "evaluate/score_gradients.h"
+#include "kernels/matmul.h"
 #include "kernels/rows.h"
 #include "mxq/error.h"
 #include "mxq/text.h"
@@ -18,144 +22,171 @@ namespace mxq {
 
 namespace {
 
-constexpr int64_t kBatchBytes = int64_t{256} << 20;  // of the activations of probes that run together
-
-/// While it lives, the decoder has the probe's weights.
-class Replaced {
- public:
-  Replaced(Decoder& decoder, const Probe& probe)
-      : matrix_(*decoder.find_matrix(probe.matrix)),
-        other_(probe.matrix == kEmbedding ? matrix_.with_rows(probe.weights())
-                                          : matrix_.with_weights(probe.weights().data())) {
-    std::swap(matrix_, other_);
+/// Whether the model gave numbers all the way.
+template <typename Run>
+bool if_finite(Run run) {
+  try {
+    run();
+    return true;
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::not_finite) throw;
+    return false;
   }
-  ~Replaced() { std::swap(matrix_, other_); }
-  Replaced(const Replaced&) = delete;
-  Replaced& operator=(const Replaced&) = delete;
+}
+
+/// A matrix and the probe's in its place, while one asks for that.
+class Replacement {
+ public:
+  Replacement(Decoder& decoder, const Probe& probe)
+      : matrix_(*decoder.find_matrix(probe.matrix)), other_(matrix_.with_rows(probe.weights())) {}
+
+  class During {
+   public:
+    explicit During(Replacement& replacement) : replacement_(replacement) { replacement_.swap(); }
+    ~During() { replacement_.swap(); }
+    During(const During&) = delete;
+    During& operator=(const During&) = delete;
+
+   private:
+    Replacement& replacement_;
+  };
 
  private:
+  void swap() { std::swap(matrix_, other_); }
+
   Linear& matrix_;
   Linear other_;
 };
 
 class Prober {
  public:
-  Prober(Decoder& decoder, std::span<const std::vector<int32_t>> sequences) : decoder_(decoder) {
-    for (const auto& ids : sequences) {
-      sequences_.push_back({ids});
-      tokens_ += static_cast<int64_t>(ids.size());
-    }
-    residual_ = decoder_.embed(sequences_);
-    auto last = residual_;
-    decoder_.run_layers(sequences_, 0, decoder_.layers(), last);
-    const auto hidden = decoder_.last_norm(sequences_, last);
-    logits_.resize(static_cast<size_t>(tokens_ * decoder_.vocab_size()));
-    decoder_.logits(hidden.data(), tokens_, logits_.data());
+  Prober(Decoder& decoder, std::span<const std::vector<int32_t>> sequences, const ProbeOptions& options)
+      : decoder_(decoder), options_(options), texts_(sequences) {
+    for (const auto& ids : sequences) sequences_.push_back({ids});
+  }
+
+  /// Of the probes of one layer; layers fall.
+  std::vector<double> layer(int64_t index, std::span<const Probe* const> probes) {
+    if (!gradients_) gradients_.emplace(decoder_, texts_, options_.draws, options_.seed);
+    while (gradients_->layer() > index) gradients_->back({}, {});
+    std::vector<std::vector<float>> changes;
+    std::map<std::string, std::vector<size_t>, std::less<>> of_module;
+    const auto look = [&](const LayerTape& tape) {
+      for (size_t i = 0; i < probes.size(); ++i) {
+        const std::string module = parse_matrix_name(probes[i]->matrix + ".weight")->module;
+        changes.push_back(change_of_outputs(*probes[i], tape.input_of(module)));
+        of_module[module].push_back(i);
+      }
+    };
+    std::vector<double> kl(probes.size());
+    gradients_->back(look, [&](std::string_view module, const float* of_outputs) {
+      const auto members = of_module.find(module);
+      if (members == of_module.end()) return;
+      for (const size_t i : members->second) kl[i] += divergence(of_outputs, changes[i]);
+    });
+    for (double& value : kl) value /= static_cast<double>(options_.draws);
+    return kl;
   }
 
   /// Of a probe outside the layers.
   double whole(const Probe& probe) {
-    const Replaced replaced(decoder_, probe);
+    if (hidden_.empty()) hidden_ = decoder_.hidden(sequences_);
+    Replacement replacement(decoder_, probe);
     double kl = std::numeric_limits<double>::quiet_NaN();
     if_finite([&] {
-      auto residual = decoder_.embed(sequences_);
-      decoder_.run_layers(sequences_, 0, decoder_.layers(), residual);
-      kl = divergence(decoder_.last_norm(sequences_, residual).data());
+      std::vector<float> hidden;
+      {
+        const Replacement::During during(replacement);
+        hidden = decoder_.hidden(sequences_);
+      }
+      kl = divergence(hidden, replacement);
     });
-    return kl;
-  }
-
-  /// Of the probes of one layer; layers ascend.
-  std::vector<double> layer(int64_t index, std::span<const Probe* const> probes) {
-    decoder_.run_layers(sequences_, at_, index, residual_);
-    at_ = index;
-    // Residual stream, norm, gate, up and the four of attention.
-    const int64_t bytes = tokens_ * 8 * decoder_.hidden_size() * static_cast<int64_t>(sizeof(float));
-    const auto together = static_cast<size_t>(std::max<int64_t>(1, kBatchBytes / bytes));
-    std::vector<double> kl;
-    for (size_t begin = 0; begin < probes.size(); begin += together) {
-      const auto batch = probes.subspan(begin, std::min(together, probes.size() - begin));
-      for (const double value : run(index, batch)) kl.push_back(value);
-    }
     return kl;
   }
 
  private:
-  /// Whether the model gave numbers all the way.
-  template <typename Run>
-  static bool if_finite(Run run) {
-    try {
-      run();
-      return true;
-    } catch (const Error& error) {
-      if (error.code() != ErrorCode::not_finite) throw;
-      return false;
-    }
+  int64_t tokens() const {
+    int64_t sum = 0;
+    for (const Sequence& sequence : sequences_) sum += static_cast<int64_t>(sequence.ids.size());
+    return sum;
   }
 
-  std::vector<double> run(int64_t index, std::span<const Probe* const> probes) {
-    std::vector<double> kl(probes.size(), std::numeric_limits<double>::quiet_NaN());
-    std::vector<size_t> alive;
-    std::vector<float> all;
-    for (size_t i = 0; i < probes.size(); ++i) {
-      // Outside of what may fail: weights that cannot be made are no property of the probe.
-      const Replaced replaced(decoder_, *probes[i]);
-      auto residual = residual_;
-      if (!if_finite([&] { decoder_.run_layers(sequences_, index, index + 1, residual); })) continue;
-      all.insert(all.end(), residual.begin(), residual.end());
-      alive.push_back(i);
-    }
-    if (alive.empty()) return kl;
-    std::vector<Sequence> copies;
-    for (size_t i = 0; i < alive.size(); ++i) copies.insert(copies.end(), sequences_.begin(), sequences_.end());
-    std::vector<float> hidden;
-    const bool finite = if_finite([&] {
-      decoder_.run_layers(copies, index + 1, decoder_.layers(), all);
-      hidden = decoder_.last_norm(copies, all);
-    });
-    if (!finite) {
-      if (probes.size() == 1) return kl;
-      // One of them; by themselves it shows which.
-      for (size_t i = 0; i < probes.size(); ++i) kl[i] = run(index, probes.subspan(i, 1)).front();
-      return kl;
-    }
-    const auto width = static_cast<size_t>(tokens_ * decoder_.hidden_size());
-    for (size_t i = 0; i < alive.size(); ++i) kl[alive[i]] = divergence(hidden.data() + i * width);
-    return kl;
+  /// What the probe adds to what its matrix puts out: [tokens, out_features].
+  std::vector<float> change_of_outputs(const Probe& probe, const std::vector<float>& input) const {
+    const Linear& matrix = *decoder_.find_matrix(probe.matrix);
+    auto change = probe.weights();
+    std::vector<float> room;
+    const float* const weights = matrix.floats(room);
+    for (size_t i = 0; i < change.size(); ++i) change[i] -= weights[i];
+    const int64_t n = tokens(), out = matrix.out_features(), in = matrix.in_features();
+    std::vector<float> result(static_cast<size_t>(n * out));
+    matmul_transposed(n, out, in, input.data(), in, change.data(), in, result.data(), out);
+    return result;
   }
 
-  double divergence(const float* hidden) {
-    const int64_t vocab = decoder_.vocab_size();
-    const int64_t block = std::min(logit_rows(vocab), tokens_);
-    std::vector<float> logits(static_cast<size_t>(block * vocab));
-    std::vector<double> kl(static_cast<size_t>(tokens_));
-    for (int64_t first = 0; first < tokens_; first += block) {
-      const int64_t rows = std::min(block, tokens_ - first);
-      decoder_.logits(hidden + first * decoder_.hidden_size(), rows, logits.data());
+  /// The mean over all tokens, by one draw: rows of both, as wide as the outputs of a matrix.
+  double divergence(const float* gradient, const std::vector<float>& change) const {
+    const int64_t n = tokens(), width = static_cast<int64_t>(change.size()) / n;
+    std::vector<float> seen(static_cast<size_t>(n));
+    parallel_for(n, [&](int64_t t) { seen[t] = dot(gradient + t * width, change.data() + t * width, width); });
+    double sum = 0;
+    auto left = std::span<const float>(seen);
+    for (const Sequence& sequence : sequences_) {
+      sum += windowed_divergence(left.first(sequence.ids.size()), options_.window);
+      left = left.subspan(sequence.ids.size());
+    }
+    return sum / static_cast<double>(n);
+  }
+
+  /// The mean over all tokens of the divergence from hidden_, and the matrices as they are, of `hidden` and the
+  /// replacement.
+  double divergence(const std::vector<float>& hidden, Replacement& replacement) {
+    const int64_t n = tokens(), vocab = decoder_.vocab_size(), width = decoder_.hidden_size();
+    const int64_t block = std::min(logit_rows(vocab), n);
+    std::vector<float> expected(static_cast<size_t>(block * vocab)), found(expected.size());
+    std::vector<double> kl(static_cast<size_t>(n));
+    for (int64_t first = 0; first < n; first += block) {
+      const int64_t rows = std::min(block, n - first);
+      decoder_.logits(hidden_.data() + first * width, rows, expected.data());
+      {
+        const Replacement::During during(replacement);
+        decoder_.logits(hidden.data() + first * width, rows, found.data());
+      }
       parallel_for(rows, [&](int64_t r) {
         kl[static_cast<size_t>(first + r)] =
-            row_divergence(logits_.data() + (first + r) * vocab, logits.data() + r * vocab, vocab).kl;
+            row_divergence(expected.data() + r * vocab, found.data() + r * vocab, vocab).kl;
       });
     }
-    double sum = 0;
-    for (const double value : kl) sum += value;
-    return sum / static_cast<double>(tokens_);
+    return std::accumulate(kl.begin(), kl.end(), 0.0) / static_cast<double>(n);
   }
 
   Decoder& decoder_;
-  std::vector<Sequence> sequences_;
-  int64_t tokens_ = 0;
-  std::vector<float> residual_;  // as it enters layer at_
-  int64_t at_ = 0;
-  std::vector<float> logits_;
+  ProbeOptions options_;
+  std::span<const std::vector<int32_t>> texts_;
+  std::vector<Sequence> sequences_;  // of them
+  std::optional<ScoreGradients> gradients_;
+  std::vector<float> hidden_;  // of the model as it is
 };
 
 }  // namespace
 
+double windowed_divergence(std::span<const float> changes, int64_t window) {
+  // The sums of all runs of `window` tokens, those that hang over an end too, squared: a pair of tokens shares
+  // window - |t - u| of them.
+  const auto n = static_cast<int64_t>(changes.size());
+  double run = 0, squares = 0;
+  for (int64_t end = 0; end < n + window - 1; ++end) {
+    if (end < n) run += changes[static_cast<size_t>(end)];
+    if (end >= window) run -= changes[static_cast<size_t>(end - window)];
+    squares += run * run;
+  }
+  return squares / static_cast<double>(2 * window);
+}
+
 std::vector<double> probe_divergences(Decoder& decoder, std::span<const std::vector<int32_t>> sequences,
-                                      std::span<const Probe> probes, Progress& progress,
+                                      std::span<const Probe> probes, const ProbeOptions& options, Progress& progress,
                                       const std::function<void(size_t probe, double kl)>& done) {
-  std::map<int64_t, std::vector<size_t>> layers;
+  std::map<int64_t, std::vector<size_t>, std::greater<>> layers;
   for (size_t i = 0; i < probes.size(); ++i) {
     if (decoder.find_matrix(probes[i].matrix) == nullptr) {
       throw Error(ErrorCode::usage, "measure sensitivity", fmt::format("matrix '{}'", probes[i].matrix),
@@ -165,8 +196,8 @@ std::vector<double> probe_divergences(Decoder& decoder, std::span<const std::vec
     layers[layer.value_or(decoder.layers())].push_back(i);
   }
   std::vector<double> result(probes.size());
+  Prober prober(decoder, sequences, options);
   progress.begin("sensitivity", static_cast<int64_t>(probes.size()));
-  Prober prober(decoder, sequences);
   int64_t finished = 0;
   for (const auto& [layer, members] : layers) {
     std::vector<double> kl;

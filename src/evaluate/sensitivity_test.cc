@@ -1,93 +1,190 @@
-// Probes against whole forward passes of a decoder whose matrix is replaced.
+// Estimated divergences of two-layer models of every architecture against those of whole forward passes.
 #include "evaluate/sensitivity.h"
 
 #include <cmath>
 #include <map>
+#include <optional>
+#include <random>
 
-#include "evaluate/real_model.h"
+#include "evaluate/score_gradients.h"
 #include "expect_error.h"
 #include "kernels/rows.h"
+#include "model/decoder/tiny_model.h"
+#include "temporary_folder.h"
 
 namespace mxq {
 namespace {
 
-using Sensitivities = RealModel;
+constexpr int64_t kDraws = 1500;  // the estimates have standard errors of 2 to 6 %
 
-std::vector<float> all_logits(Decoder& decoder, const std::vector<std::vector<int32_t>>& sequences) {
-  std::vector<float> all;
-  for (const auto& ids : sequences) {
-    const auto hidden = decoder.hidden(ids);
-    std::vector<float> logits(ids.size() * static_cast<size_t>(decoder.vocab_size()));
-    decoder.logits(hidden.data(), static_cast<int64_t>(ids.size()), logits.data());
-    all.insert(all.end(), logits.begin(), logits.end());
+class Sensitivities : public testing::Test {
+ protected:
+  void open(const std::string& name) {
+    TinyModel(name).write(folder_.path());
+    model_ = open_model(folder_.path());
+    decoder_.emplace(*model_);
+    const auto ids = reference_ids();
+    for (size_t i = 0; i + 3 < ids.size(); i += 8)
+      sequences_.push_back({ids.begin() + static_cast<long>(i), ids.begin() + static_cast<long>(i + 4)});
   }
-  return all;
-}
 
-TEST_F(Sensitivities, EqualWholeForwardPasses) {
-  Decoder decoder(*model_, {Compute::f32, true});
-  const std::vector<std::vector<int32_t>> sequences{{ids_.begin(), ids_.begin() + 12},
-                                                    {ids_.begin() + 100, ids_.begin() + 109}};
-  const auto perturbed = [&](const std::string& name) {
+  std::vector<float> weights_of(const std::string& name) const {
     const SourceTensor* tensor = model_->find(name + ".weight");
     std::vector<float> weights(static_cast<size_t>(tensor->elements()));
     model_->read(*tensor, weights.data());
-    for (size_t i = 0; i < weights.size(); i += 7) weights[i] *= 0.5f;
     return weights;
-  };
-  std::vector<Probe> probes;
-  // Out of order, two of one layer, the first and the last layer; the embedding, which is the output matrix too.
-  for (const char* name : {"model.embed_tokens", "model.layers.29.mlp.down_proj", "model.layers.0.self_attn.q_proj",
-                           "model.layers.11.self_attn.v_proj", "model.layers.11.mlp.gate_proj"}) {
-    probes.push_back({name, [&, name] { return perturbed(name); }});
   }
-  std::map<size_t, double> heard;
-  const auto found =
-      probe_divergences(decoder, sequences, probes, silent_, [&](size_t probe, double kl) { heard[probe] = kl; });
-  const auto base = all_logits(decoder, sequences);
-  const auto vocab = static_cast<int64_t>(decoder.vocab_size());
-  for (size_t i = 0; i < probes.size(); ++i) {
-    Linear& matrix = *decoder.find_matrix(probes[i].matrix);
-    Linear other = matrix.with_rows(perturbed(probes[i].matrix));
-    std::swap(matrix, other);
-    const auto logits = all_logits(decoder, sequences);
-    std::swap(matrix, other);
-    double kl = 0;
-    for (int64_t r = 0; r < 21; ++r) {
-      kl += ref::row_divergence(base.data() + r * vocab, logits.data() + r * vocab, vocab).kl / 21;
+
+  /// Moved by so much, at random.
+  std::vector<float> moved(const std::string& name, float amount) const {
+    std::mt19937 random(3);
+    std::normal_distribution<float> normal(0, amount);
+    auto weights = weights_of(name);
+    for (float& w : weights) w += normal(random);
+    return weights;
+  }
+
+  std::vector<Sequence> sequences() const {
+    std::vector<Sequence> all;
+    for (const auto& ids : sequences_) all.push_back({ids});
+    return all;
+  }
+
+  std::vector<float> logits(const std::vector<float>& hidden) const {
+    const auto n = static_cast<int64_t>(hidden.size()) / decoder_->hidden_size();
+    std::vector<float> out(static_cast<size_t>(n * decoder_->vocab_size()));
+    decoder_->logits(hidden.data(), n, out.data());
+    return out;
+  }
+
+  /// The mean over all tokens.
+  double divergence(const std::vector<float>& base, const std::vector<float>& other) const {
+    const int64_t vocab = decoder_->vocab_size(), n = static_cast<int64_t>(base.size()) / vocab;
+    double sum = 0;
+    for (int64_t r = 0; r < n; ++r) {
+      sum += ref::row_divergence(base.data() + r * vocab, other.data() + r * vocab, vocab).kl;
     }
-    EXPECT_GT(kl, 1e-4) << probes[i].matrix;
-    EXPECT_NEAR(found[i], kl, 1e-6 + 1e-3 * kl) << probes[i].matrix;
+    return sum / static_cast<double>(n);
+  }
+
+  /// By a whole forward pass.
+  double measured(const std::string& name, const std::vector<float>& weights) {
+    const auto base = logits(decoder_->hidden(sequences()));
+    Linear& matrix = *decoder_->find_matrix(name);
+    Linear other = matrix.with_rows(weights);
+    std::swap(matrix, other);
+    const auto found = logits(decoder_->hidden(sequences()));
+    std::swap(matrix, other);
+    return divergence(base, found);
+  }
+
+  TemporaryFolder folder_;
+  std::unique_ptr<ModelSource> model_;
+  std::optional<Decoder> decoder_;
+  std::vector<std::vector<int32_t>> sequences_;
+  Progress silent_;
+};
+
+class SensitivitiesOfEvery : public Sensitivities, public testing::WithParamInterface<std::string> {};
+
+TEST_P(SensitivitiesOfEvery, EqualWholeForwardPasses) {
+  open(GetParam());
+  // Out of order; two of one module; the embedding, which in some is the output matrix too.
+  std::vector<std::string> names{std::string(kEmbedding)};
+  for (const char* layer : {"1", "0"}) {
+    for (const char* module : {"mlp.down_proj", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+                               "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj"}) {
+      names.push_back("model.layers." + std::string(layer) + "." + module);
+    }
+  }
+  names.push_back(names.back());
+  std::vector<Probe> probes;
+  // A little, for the estimate is of the second order in the change.
+  for (const auto& name : names) probes.push_back({name, [this, name] { return moved(name, 0.002f); }});
+  std::map<size_t, double> heard;
+  const auto found = probe_divergences(*decoder_, sequences_, probes, {.draws = kDraws, .seed = 1, .window = 1000},
+                                       silent_, [&](size_t probe, double kl) { heard[probe] = kl; });
+  for (size_t i = 0; i < probes.size(); ++i) {
+    const double kl = measured(names[i], moved(names[i], 0.002f));
+    EXPECT_GT(kl, 1e-7) << names[i];
+    EXPECT_NEAR(found[i] / kl, 1, 0.2) << names[i];
     EXPECT_EQ(heard.at(i), found[i]);
+  }
+  EXPECT_EQ(found[names.size() - 1], found[names.size() - 2]);
+}
+
+INSTANTIATE_TEST_SUITE_P(Architectures, SensitivitiesOfEvery, testing::ValuesIn(model_names()),
+                         [](const auto& param) { return param.param; });
+
+TEST_F(Sensitivities, ScoresSquaredAreTheDivergenceOfMovedStreams) {
+  open("llama3");
+  sequences_ = {reference_ids()};
+  const auto all = sequences();
+  ScoreGradients gradients(*decoder_, sequences_, kDraws, 7);
+  ASSERT_EQ(gradients.layer(), 1);
+  gradients.back({}, {});
+  ASSERT_EQ(gradients.layer(), 0);
+  auto stream = decoder_->embed(all);
+  decoder_->run_layers(all, 0, 1, stream);
+  std::mt19937 random(4);
+  std::normal_distribution<float> normal(0, 0.002f);
+  std::vector<float> change(stream.size()), other = stream;
+  for (size_t i = 0; i < change.size(); ++i) other[i] += change[i] = normal(random);
+  double squares = 0;
+  for (int64_t d = 0; d < kDraws; ++d) {
+    const auto& g = gradients.behind(d);
+    double sum = 0;
+    for (size_t i = 0; i < change.size(); ++i) sum += double{g[i]} * change[i];
+    squares += sum * sum / static_cast<double>(kDraws);
+  }
+  decoder_->run_layers(all, 1, 2, stream);
+  decoder_->run_layers(all, 1, 2, other);
+  const double kl = divergence(logits(decoder_->last_norm(all, stream)), logits(decoder_->last_norm(all, other)));
+  EXPECT_NEAR(squares / 2 / static_cast<double>(sequences_[0].size()) / kl, 1, 0.2);
+}
+
+TEST_F(Sensitivities, WindowsAreTheirFormula) {
+  std::mt19937 random(5);
+  std::normal_distribution<float> normal;
+  for (const int64_t n : {1, 2, 7, 40}) {
+    for (const int64_t window : {1, 3, 16}) {
+      std::vector<float> s(static_cast<size_t>(n));
+      for (float& x : s) x = normal(random);
+      double expected = 0;
+      for (int64_t t = 0; t < n; ++t) {
+        for (int64_t u = 0; u < n; ++u) {
+          const double weight = 1 - static_cast<double>(std::abs(t - u)) / static_cast<double>(window);
+          if (weight > 0) expected += 0.5 * weight * s[static_cast<size_t>(t)] * s[static_cast<size_t>(u)];
+        }
+      }
+      EXPECT_NEAR(windowed_divergence(s, window), expected, 1e-6 * static_cast<double>(n)) << n << ", " << window;
+    }
   }
 }
 
-TEST_F(Sensitivities, ProbesThatBreakTheModelAreNaNAndHarmNoOther) {
-  Decoder decoder(*model_, {Compute::f32, true});
-  const std::vector<std::vector<int32_t>> sequences{{1, 2, 3}};
-  const auto weights = [&](const std::string& name, float last) {
-    const SourceTensor* tensor = model_->find(name + ".weight");
-    std::vector<float> values(static_cast<size_t>(tensor->elements()));
-    model_->read(*tensor, values.data());
-    values.back() = last;
-    return values;
+TEST_F(Sensitivities, ProbesThatAreNoNumbersAreNaNAndHarmNoOther) {
+  open("smollm");
+  const std::string up = "model.layers.1.mlp.up_proj", down = "model.layers.1.mlp.down_proj";
+  const auto broken = [&](const std::string& name) {
+    auto weights = weights_of(name);
+    weights.back() = std::nanf("");
+    return weights;
   };
-  const std::string up = "model.layers.3.mlp.up_proj", down = "model.layers.3.mlp.down_proj";
-  const std::vector<Probe> probes{{up, [&] { return weights(up, 0.5f); }},
-                                  {down, [&] { return weights(down, std::nanf("")); }}};
-  const auto found = probe_divergences(decoder, sequences, probes, silent_);
-  EXPECT_TRUE(std::isfinite(found[0]));
+  const std::vector<Probe> probes{{up, [&] { return moved(up, 0.01f); }},
+                                  {down, [&] { return broken(down); }},
+                                  {std::string(kEmbedding), [&] { return broken(std::string(kEmbedding)); }}};
+  const auto found = probe_divergences(*decoder_, sequences_, probes, {}, silent_);
+  EXPECT_GT(found[0], 0);
   EXPECT_TRUE(std::isnan(found[1]));
-  const auto alone = probe_divergences(decoder, sequences, std::span(probes).first(1), silent_);
-  EXPECT_NEAR(found[0], alone[0], 1e-6);
+  EXPECT_TRUE(std::isnan(found[2]));
+  EXPECT_EQ(found[0], probe_divergences(*decoder_, sequences_, std::span(probes).first(1), {}, silent_)[0]);
 }
 
 TEST_F(Sensitivities, UnknownMatricesAreRefused) {
-  Decoder decoder(*model_, {Compute::f32, true});
-  const std::vector<std::vector<int32_t>> sequences{{1, 2, 3}};
+  open("smollm");
   const std::vector<Probe> probes{{"model.layers.30.mlp.up_proj", [] { return std::vector<float>(); }}};
   expect_error(ErrorCode::usage, "matrix 'model.layers.30.mlp.up_proj'",
-               [&] { probe_divergences(decoder, sequences, probes, silent_); });
+               [&] { probe_divergences(*decoder_, sequences_, probes, {}, silent_); });
 }
 
 }  // namespace

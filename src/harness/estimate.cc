@@ -4,6 +4,8 @@
 #include <algorithm>
 
 #include "model/model_source.h"
+#include "mxq/calibration.h"
+#include "mxq/cost.h"
 #include "mxq/error.h"
 #include "mxq/evaluate.h"
 #include "mxq/experiment.h"
@@ -11,15 +13,15 @@
 #include "mxq/run_options.h"
 #include "mxq/runtime.h"
 #include "mxq/scheme.h"
+#include "mxq/sensitivity.h"
 #include "mxq/text.h"
 
 namespace mxq {
 
 namespace {
 
-/// Seconds a weight on one core of a current server, measured on SmolLM2 (bench/README.md): rounding, the weight-only
-/// fits, and running the model on its own text for sensitivities and second moments.
-constexpr double kWeightsAlone = 3e-8, kCalibrated = 3.5e-7, kSensitivity = 9e-7;
+/// Seconds a weight on one core of a current server to round it or fit it alone, measured on SmolLM2 (bench/README.md).
+constexpr double kWeightsAlone = 3e-8;
 /// A token scored costs 2 FLOP a weight, of which a core does so many a second.
 constexpr double kFlopsF32 = 1.2e11, kFlopsBf16 = 3.5e11;
 /// Products with packed weights take so much longer (bench/README.md).
@@ -92,10 +94,18 @@ RunEstimate estimate_run(const ExperimentRun& run) {
     const bool planned = !has(run.quantize, "--uniform"), calibrated = is_calibrated(run.quantize);
     const bool sensitivity = planned && (objective.empty() || objective == "kl");
     const bool bf16 = in_bf16("auto");
-    const double forward = (calibrated ? kCalibrated : 0) + (sensitivity ? kSensitivity : 0);
-    estimate.seconds += work * (kWeightsAlone * (planned ? 12 : 1) + forward * (bf16 ? 1 : kFlopsBf16 / kFlopsF32));
+    estimate.seconds += work * kWeightsAlone * (planned ? 12 : 1);
+    const Calibration calibration;
+    const int64_t text = calibration.sequences * calibration.tokens;
+    if (calibrated) estimate.seconds += seconds_to_sample(weights, text) + seconds_to_fit(weights, text);
+    if (sensitivity) {
+      const SelfText probed = SensitivityOptions().text;
+      estimate.seconds += seconds_of_sensitivities(weights, probed.sequences * probed.tokens);
+      // The probes are fitted as the plan's matrices will be.
+      if (calibrated) estimate.seconds += seconds_to_fit(weights, text);
+    }
     // The model, a layer's activations and second moments.
-    if (forward > 0) {
+    if (calibrated || sensitivity) {
       estimate.memory_bytes = std::max(estimate.memory_bytes, (bf16 ? 2 : 4) * weights + 3 * kBaseBytes);
     }
     // 8 bits a weight and what is not quantized, at most what it was.

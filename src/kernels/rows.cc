@@ -80,6 +80,41 @@ float RmsNorm(const float* x, const float* weight, float eps, int64_t n, float* 
   return mean;
 }
 
+float Dot(const float* x, const float* y, int64_t n) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  V even = hn::Zero(d), odd = hn::Zero(d);
+  int64_t i = 0;
+  for (; i + 2 * lanes <= n; i += 2 * lanes) {
+    even = hn::MulAdd(hn::LoadU(d, x + i), hn::LoadU(d, y + i), even);
+    odd = hn::MulAdd(hn::LoadU(d, x + i + lanes), hn::LoadU(d, y + i + lanes), odd);
+  }
+  float sum = hn::GetLane(hn::SumOfLanes(d, hn::Add(even, odd)));
+  for (; i < n; ++i) sum += x[i] * y[i];
+  return sum;
+}
+
+void AddRmsNormGradient(const float* x, const float* weight, float eps, const float* outer, int64_t n,
+                        float* gradient) {
+  const float mean = Dot(x, x, n) / static_cast<float>(n), scale = 1 / std::sqrt(mean + eps);
+  // With y = s w x, s = (mean(x^2) + eps)^-1/2: dx = s (w dy) - x s^3 / n sum(w dy x).
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t whole = n / lanes * lanes;
+  V sums = hn::Zero(d);
+  for (int64_t i = 0; i < whole; i += lanes) {
+    sums = hn::MulAdd(hn::Mul(hn::LoadU(d, weight + i), hn::LoadU(d, outer + i)), hn::LoadU(d, x + i), sums);
+  }
+  float sum = hn::GetLane(hn::SumOfLanes(d, sums));
+  for (int64_t i = whole; i < n; ++i) sum += weight[i] * outer[i] * x[i];
+  const float back = sum * scale * scale * scale / static_cast<float>(n);
+  const V s = hn::Set(d, scale), b = hn::Set(d, back);
+  for (int64_t i = 0; i < whole; i += lanes) {
+    const V direct = hn::Mul(s, hn::Mul(hn::LoadU(d, weight + i), hn::LoadU(d, outer + i)));
+    const V through = hn::NegMulAdd(hn::LoadU(d, x + i), b, direct);
+    hn::StoreU(hn::Add(hn::LoadU(d, gradient + i), through), d, gradient + i);
+  }
+  for (int64_t i = whole; i < n; ++i) gradient[i] += scale * weight[i] * outer[i] - x[i] * back;
+}
+
 void Softmax(float* row, float factor, int64_t n) {
   const V max = hn::Set(d, Max(row, n)), scale = hn::Set(d, factor);
   V sums = hn::Zero(d);
@@ -253,6 +288,8 @@ HWY_AFTER_NAMESPACE();
 namespace mxq {
 
 HWY_EXPORT(RmsNorm);
+HWY_EXPORT(Dot);
+HWY_EXPORT(AddRmsNormGradient);
 HWY_EXPORT(Softmax);
 HWY_EXPORT(SoftmaxBf16);
 HWY_EXPORT(Add);
@@ -264,6 +301,13 @@ HWY_EXPORT(ToBf16);
 
 float rms_norm(const float* x, const float* weight, float eps, int64_t n, float* out) {
   return HWY_DYNAMIC_DISPATCH(RmsNorm)(x, weight, eps, n, out);
+}
+void add_rms_norm_gradient(const float* x, const float* weight, float eps, const float* outer, int64_t n,
+                           float* gradient) {
+  HWY_DYNAMIC_DISPATCH(AddRmsNormGradient)(x, weight, eps, outer, n, gradient);
+}
+float dot(const float* x, const float* y, int64_t n) {
+  return HWY_DYNAMIC_DISPATCH(Dot)(x, y, n);
 }
 void softmax(float* row, float scale, int64_t n) {
   HWY_DYNAMIC_DISPATCH(Softmax)(row, scale, n);
@@ -291,6 +335,26 @@ void to_bf16(const float* x, int64_t n, uint16_t* out) {
 }
 
 namespace ref {
+
+void add_rms_norm_gradient(const float* x, const float* weight, float eps, const float* outer, int64_t n,
+                           float* gradient) {
+  double squares = 0, sum = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    squares += static_cast<double>(x[i]) * x[i];
+    sum += static_cast<double>(weight[i]) * outer[i] * x[i];
+  }
+  const auto count = static_cast<double>(n);
+  const double scale = 1 / std::sqrt(squares / count + eps), back = sum * scale * scale * scale / count;
+  for (int64_t i = 0; i < n; ++i) {
+    gradient[i] += static_cast<float>(scale * weight[i] * outer[i] - x[i] * back);
+  }
+}
+
+float dot(const float* x, const float* y, int64_t n) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]) * y[i];
+  return static_cast<float>(sum);
+}
 
 float rms_norm(const float* x, const float* weight, float eps, int64_t n, float* out) {
   double squares = 0;

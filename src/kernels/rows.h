@@ -9,6 +9,13 @@ namespace mxq {
 /// the same.
 float rms_norm(const float* x, const float* weight, float eps, int64_t n, float* out);
 
+/// gradient += that of rms_norm() with respect to x, by `outer`, the gradient with respect to what it put out.
+void add_rms_norm_gradient(const float* x, const float* weight, float eps, const float* outer, int64_t n,
+                           float* gradient);
+
+/// sum(x y).
+float dot(const float* x, const float* y, int64_t n);
+
 /// row = exp(scale * (row - max)) / sum of that. n >= 1.
 void softmax(float* row, float scale, int64_t n);
 
@@ -41,6 +48,9 @@ void to_bf16(const float* x, int64_t n, uint16_t* out);
 
 namespace ref {
 float rms_norm(const float* x, const float* weight, float eps, int64_t n, float* out);
+void add_rms_norm_gradient(const float* x, const float* weight, float eps, const float* outer, int64_t n,
+                           float* gradient);
+float dot(const float* x, const float* y, int64_t n);
 void softmax(float* row, float scale, int64_t n);
 float softmax_bf16(const float* row, float scale, int64_t n, uint16_t* out);
 float log_sum_exp(const float* row, int64_t n);

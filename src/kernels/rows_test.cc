@@ -41,6 +41,13 @@ TEST_P(Rows, EqualTheReference) {
       rms_norm(row.data(), other.data(), 1e-5f, n, found.data());
       ref::rms_norm(row.data(), other.data(), 1e-5f, n, expected.data());
       expect_near(found, expected, 2e-6);
+      found = expected = other;
+      const auto outer = random_row(n, 1);
+      add_rms_norm_gradient(row.data(), other.data(), 1e-5f, outer.data(), n, found.data());
+      ref::add_rms_norm_gradient(row.data(), other.data(), 1e-5f, outer.data(), n, expected.data());
+      for (size_t i = 0; i < found.size(); ++i) ASSERT_NEAR(found[i], expected[i], 2e-5 * (1 + 5 / spread)) << i;
+      EXPECT_NEAR(dot(row.data(), other.data(), n), ref::dot(row.data(), other.data(), n),
+                  1e-5 * spread * static_cast<double>(n));
       found = expected = row;
       silu_multiply(found.data(), other.data(), n);
       ref::silu_multiply(expected.data(), other.data(), n);
@@ -59,6 +66,26 @@ TEST_P(Rows, EqualTheReference) {
         ASSERT_NEAR(std::max<int>(halves[i], 0x80), std::max<int>(expected_halves[i], 0x80), 1) << i;
       }
     }
+  }
+}
+
+TEST_P(Rows, GradientOfTheNormIsItsSlope) {
+  const int64_t n = 37;
+  const auto x = random_row(n, 1), weight = random_row(n, 1), outer = random_row(n, 1);
+  const auto value = [&](const std::vector<float>& at) {
+    std::vector<float> out(at.size());
+    ref::rms_norm(at.data(), weight.data(), 0.1f, n, out.data());
+    double sum = 0;
+    for (size_t i = 0; i < out.size(); ++i) sum += static_cast<double>(out[i]) * outer[i];
+    return sum;
+  };
+  std::vector<float> gradient(x.size(), 1);
+  add_rms_norm_gradient(x.data(), weight.data(), 0.1f, outer.data(), n, gradient.data());
+  for (size_t i = 0; i < x.size(); ++i) {
+    auto above = x, below = x;
+    above[i] += 0.01f;
+    below[i] -= 0.01f;
+    EXPECT_NEAR(gradient[i] - 1, (value(above) - value(below)) / 0.02, 2e-3) << i;
   }
 }
 

@@ -3,15 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "model/model_source.h"
-#include "mxq/text.h"
-
 namespace mxq {
 
 namespace {
-
-/// A probe's share of what was measured that is its own at least, whatever the noise.
-constexpr double kLeastOwn = 0.05;
 
 void exclude(std::vector<SchemeCost>& schemes, const std::string& probe) {
   const auto found = std::find_if(schemes.begin(), schemes.end(), [&](const auto& s) { return s.scheme == probe; });
@@ -26,14 +20,12 @@ void exclude(std::vector<SchemeCost>& schemes, const std::string& probe) {
 }  // namespace
 
 std::vector<std::string> set_sensitivities(ErrorTable& table, const std::map<std::string, ProbeResult>& results,
-                                           const RoundingNoise& noise, const std::string& probe) {
+                                           const std::string& probe) {
   double largest = 0;
   for (MatrixErrors& matrix : table.matrices) {
     const auto& [kl, squared_error] = results.at(matrix.name);
     if (!std::isfinite(kl) || squared_error == 0) continue;
-    // Nothing behind the output matrix is rounded.
-    const double rounding = matrix.name == kHead ? 0 : noise.at(parse_int(matrix.layer).value_or(0));
-    matrix.sensitivity = std::max(kLeastOwn * kl, kl - rounding) / squared_error;
+    matrix.sensitivity = kl / squared_error;
     largest = std::max(largest, matrix.sensitivity);
   }
   std::vector<std::string> not_finite;

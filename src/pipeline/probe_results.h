@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "mxq/error_table.h"
-#include "pipeline/rounding_noise.h"
 
 namespace mxq {
 
@@ -16,11 +15,11 @@ struct ProbeResult {
   double squared_error = 0;  // ||W - Q||_F^2
 };
 
-/// Sets the sensitivity of each matrix of the table: what its probe cost, less the rounding noise, over its squared
-/// error. Where that is unknown, because the probe's outputs are not numbers or because it changed nothing, it is the
-/// largest of all. Of matrices whose outputs are not numbers the probe's scheme and those of as large an error leave
-/// the table (but for the one of the least error); their names are returned. `results`: by matrix, for all.
+/// Sets the sensitivity of each matrix of the table: what its probe cost over its squared error. Where that is unknown,
+/// because the probe's outputs are not numbers or because it changed nothing, it is the largest of all. Of matrices
+/// whose outputs are not numbers the probe's scheme and those of as large an error leave the table (but for the one of
+/// the least error); their names are returned. `results`: by matrix, for all.
 std::vector<std::string> set_sensitivities(ErrorTable& table, const std::map<std::string, ProbeResult>& results,
-                                           const RoundingNoise& noise, const std::string& probe);
+                                           const std::string& probe);
 
 }  // namespace mxq

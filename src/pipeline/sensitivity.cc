@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <iterator>
 #include <map>
 #include <utility>
+#include <vector>
 
 #include "base/content_hash.h"
 #include "base/stopwatch.h"
@@ -18,18 +20,13 @@
 #include "pipeline/calibrated_fit.h"
 #include "pipeline/calibration_text.h"
 #include "pipeline/probe_results.h"
-#include "pipeline/rounding_noise.h"
 
 namespace mxq {
 
 namespace {
 
 /// Raised whenever probes give other numbers than before.
-constexpr int kSensitivityVersion = 5;
-
-std::string noise_key(int64_t layer) {
-  return fmt::format("rounding noise {}", layer);
-}
+constexpr int kSensitivityVersion = 6;
 
 /// What one model's probes gave so far.
 class ProbeCache {
@@ -84,22 +81,61 @@ double squared_difference(const std::vector<float>& a, const std::vector<float>&
   return sum;
 }
 
-/// Quantized, by `factor` where the fit is a calibrated one, and back; sets the squared error.
-std::vector<float> probed_weights(const ModelSource& model, const SourceTensor& tensor,
-                                  const SensitivityOptions& options, const FeedbackFactor* factor,
-                                  double& squared_error) {
-  std::vector<float> weights(static_cast<size_t>(tensor.elements())), probed(weights.size());
+std::vector<float> read_weights(const ModelSource& model, const SourceTensor& tensor) {
+  std::vector<float> weights(static_cast<size_t>(tensor.elements()));
   model.read(tensor, weights.data());
   model.done(tensor);
+  return weights;
+}
+
+/// What a matrix is turned into, and the squared error that its sensitivity is divided by.
+struct FittedProbe {
+  QuantizedMatrix matrix;
+  double squared_error = 0;
+};
+
+FittedProbe fit_alone(const ModelSource& model, const SourceTensor& tensor, const SensitivityOptions& options) {
+  const auto weights = read_weights(model, tensor);
+  FittedProbe probe{
+      quantize_matrix({weights.data(), tensor.rows(), tensor.cols()}, options.probe, tabled(options.quantize)), 0};
+  std::vector<float> probed(weights.size());
+  dequantize_matrix(probe.matrix.view(), probed.data());
+  probe.squared_error = squared_difference(weights, probed);
+  return probe;
+}
+
+FittedProbe fit_to_inputs(const ModelSource& model, const SourceTensor& tensor, const FeedbackFactor& factor,
+                          const SensitivityOptions& options) {
+  const auto weights = read_weights(model, tensor);
   const MatrixView matrix{weights.data(), tensor.rows(), tensor.cols()};
-  if (factor == nullptr) {
-    dequantize_matrix(quantize_matrix(matrix, options.probe, tabled(options.quantize)).view(), probed.data());
-    squared_error = squared_difference(weights, probed);
-    return probed;
+  const double fnorm = measure_matrix(matrix, {&options.probe, 1}, tabled(options.quantize)).front();
+  return {quantize_matrix_gptq(matrix, factor, options.probe, options.quantize), fnorm * fnorm};
+}
+
+/// The probes of `matrices` (whose order does not matter), fitted to the inputs that the model has as it is: from the
+/// first layer to the last, while gradients come the other way.
+std::map<std::string, FittedProbe> fit_to_inputs(const ModelSource& model, Decoder& decoder,
+                                                 const TokenSequences& calibration,
+                                                 const std::vector<const SourceTensor*>& matrices,
+                                                 const SensitivityOptions& options, Progress& progress) {
+  std::multimap<int64_t, const SourceTensor*> by_layer;
+  for (const SourceTensor* tensor : matrices) {
+    const auto name = parse_matrix_name(tensor->name);
+    by_layer.emplace(parse_int(name ? name->layer : "").value_or(decoder.layers()), tensor);
   }
-  squared_error = std::pow(measure_matrix(matrix, {&options.probe, 1}, tabled(options.quantize)).front(), 2);
-  dequantize_matrix(quantize_matrix_gptq(matrix, *factor, options.probe, options.quantize).view(), probed.data());
-  return probed;
+  OriginalFactors factors(decoder, calibration,
+                          gptq_options(options.quantize.fit, options.calibration, options.probe.group));
+  std::map<std::string, FittedProbe> probes;
+  progress.begin("fit probes", std::ssize(matrices));
+  for (const auto& [layer, tensor] : by_layer) {
+    const std::string name = tensor->matrix_name();
+    const FeedbackFactor* const factor = factors.of(name);
+    probes.emplace(
+        name, factor != nullptr ? fit_to_inputs(model, *tensor, *factor, options) : fit_alone(model, *tensor, options));
+    progress.update(std::ssize(probes));
+  }
+  progress.end();
+  return probes;
 }
 
 /// The text that sensitivities are measured on, and the calibration's: sampled at once where both are the model's own.
@@ -146,54 +182,45 @@ SensitivityReport measure_sensitivity(const std::filesystem::path& path, ErrorTa
   const auto texts = texts_of(*model, decoder, options, progress);
   const auto &text = texts.probes, &calibration = texts.sequences;
   ProbeCache cache(*model, options, compute, text, calibration);
-  std::optional<OriginalFactors> factors;
-
-  std::vector<Probe> probes;
-  std::vector<std::string> keys;  // under which the cache has them
-  std::map<std::string, double> errors;
+  std::vector<const SourceTensor*> missing;
   for (const MatrixErrors& matrix : table.matrices) {
     const SourceTensor* tensor = model->find(matrix.name + ".weight");
     if (tensor == nullptr) {
       throw Error(ErrorCode::usage, "measure sensitivity", fmt::format("no matrix '{}' in the model", matrix.name));
     }
-    if (cache.results.contains(matrix.name)) continue;
-    keys.push_back(matrix.name);
-    probes.push_back({matrix.name, [&, tensor, name = matrix.name] {
-                        const FeedbackFactor* factor = factors ? factors->of(name) : nullptr;
-                        return probed_weights(*model, *tensor, options, factor, errors[name]);
-                      }});
+    if (!cache.results.contains(matrix.name)) missing.push_back(tensor);
   }
   SensitivityReport report;
   report.sample = texts.health;
   if (options.calibration.text == Calibration::Text::self) report.sampled = {calibration, texts.health};
-  report.probes = static_cast<int64_t>(table.matrices.size());
-  report.from_cache = report.probes - static_cast<int64_t>(probes.size());
-  const auto noise_layers =
-      compute == Compute::bf16 ? RoundingNoise::layers_to_measure(decoder.layers()) : std::vector<int64_t>();
-  for (const int64_t layer : noise_layers) {
-    if (cache.results.contains(noise_key(layer))) continue;
-    const std::string name = decoder_matrix(layer, "self_attn.v_proj");
-    const SourceTensor* tensor = model->find(name + ".weight");
-    keys.push_back(noise_key(layer));
-    probes.push_back({name, [&model, tensor] { return RoundingNoise::changed(*model, *tensor); }});
-  }
-  if (!probes.empty()) {
+  report.probes = std::ssize(table.matrices);
+  report.from_cache = report.probes - std::ssize(missing);
+  if (!missing.empty()) {
+    std::map<std::string, FittedProbe> fitted;
     // What awq does is folded into other tensors: it is probed as rtn.
-    if (!calibration.empty() && options.quantize.fit != Fit::awq)
-      factors.emplace(decoder, calibration,
-                      gptq_options(options.quantize.fit, options.calibration, options.probe.group));
-    probe_divergences(decoder, text, probes, progress, [&](size_t i, double kl) {
-      cache.results[keys[i]] = {kl, errors[keys[i]]};
+    if (!calibration.empty() && options.quantize.fit != Fit::awq) {
+      fitted = fit_to_inputs(*model, decoder, calibration, missing, options, progress);
+    }
+    std::vector<Probe> probes;
+    std::map<std::string, double> errors;
+    for (const SourceTensor* tensor : missing) {
+      probes.push_back({tensor->matrix_name(), [&, tensor] {
+                          const std::string name = tensor->matrix_name();
+                          auto ready = fitted.extract(name);
+                          const FittedProbe probe =
+                              ready ? std::move(ready.mapped()) : fit_alone(*model, *tensor, options);
+                          errors[name] = probe.squared_error;
+                          std::vector<float> weights(static_cast<size_t>(tensor->elements()));
+                          dequantize_matrix(probe.matrix.view(), weights.data());
+                          return weights;
+                        }});
+    }
+    probe_divergences(decoder, text, probes, {.seed = options.text.sampling.seed}, progress, [&](size_t i, double kl) {
+      cache.results[probes[i].matrix] = {kl, errors[probes[i].matrix]};
       cache.store();
     });
   }
-
-  RoundingNoise noise;
-  for (const int64_t layer : noise_layers) {
-    const double kl = cache.results.at(noise_key(layer)).kl;
-    if (std::isfinite(kl)) noise.set(layer, kl);
-  }
-  report.not_finite = set_sensitivities(table, cache.results, noise, options.probe.name());
+  report.not_finite = set_sensitivities(table, cache.results, options.probe.name());
   report.seconds = watch.seconds();
   return report;
 }

@@ -5,7 +5,7 @@ import unittest
 from support import (SHARED, SMOLLM2, MxqTest, bf16, floats, needs_shared, needs_smollm2, read_folder, read_safetensors,
                      small_model, small_text_model, write_safetensors)
 
-TEXT = ("--calibration-tokens", "512", "--sample-tokens", "128")
+TEXT = ("--calibration-tokens", "512", "--sample-tokens", "256")
 SELF = ("--fit", "gptq", *TEXT)
 
 
@@ -26,7 +26,7 @@ class Calibrated(MxqTest):
             for fit in ("mse", "gptq"):
                 out = self.folder / f"{fit}-{normalize}"
                 self.mxq("quantize", self.model, "-o", out, "--uniform", "b2g64", "--fit", fit, "--normalize",
-                         normalize, "--calibration-tokens", 4096, "--sample-tokens", 128)
+                         normalize, "--calibration-tokens", 4096, "--sample-tokens", 256)
                 kl[fit] = self.mxq_json("eval", out, "--against", self.model, "--self", "--tokens", 100)["kl"]["mean"]
             self.assertLess(kl["gptq"], 0.9 * kl["mse"], normalize)
 
@@ -52,7 +52,7 @@ class Calibrated(MxqTest):
         self.assertEqual(done.stderr.count("not positive definite with a damping of 0"), 1, done.stderr)
 
     def test_gptq_as_others_publish_it(self):
-        plan, tensors = self.quantize("published", "--uniform", "b4g64", "--fit", "autogptq", "--sample-tokens", 128,
+        plan, tensors = self.quantize("published", "--uniform", "b4g64", "--fit", "autogptq", "--sample-tokens", 256,
                                       "--calibration-tokens", 512)
         self.assertEqual(plan["quantize"], {"fit": "gptq", "axis": 1, "metadata": "f16", "normalize": "none"})
         self.assertEqual((plan["calibration"]["zero_point"], plan["calibration"]["column_order"]), ("symmetric", "diagonal"))
@@ -216,8 +216,8 @@ class Calibrated(MxqTest):
                         ["measure", path, "--sensitivity", "-o", self.folder / "errors.csv", *TEXT]):
             done = self.run_mxq(*command)
             self.assertEqual(done.returncode, 0, done.stderr)
-            self.assertRegex(done.stderr, "10 of 10 texts that the model sampled repeated themselves and were drawn anew; "
-                                          "10 still do")
+            self.assertRegex(done.stderr, "12 of 12 texts that the model sampled repeated themselves and were drawn anew; "
+                                          "12 still do")
         done = self.run_mxq("quantize", self.model, "-o", self.folder / "out", "--uniform", "b4g64", *SELF)
         self.assertNotIn("repeated", done.stderr)
 

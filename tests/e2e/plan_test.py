@@ -57,7 +57,7 @@ class Plan(MxqTest):
         # The same from an error table with sensitivities, and from the cache.
         done = self.run_mxq("measure", model, "--sensitivity", "--sample-tokens", 64, "-o", self.folder / "errors.csv")
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn("14 matrices perturbed one by one at b3g64 on 64 tokens of the model's own (14 known", done.stderr)
+        self.assertIn("what b3g64 in each of 14 matrices does to 64 tokens of the model's own (14 known", done.stderr)
         again = self.mxq_json("plan", "--errors", self.folder / "errors.csv", "--bits", "3.25")
         self.assertEqual(again["objective"]["kind"], "kl")
         self.assertEqual(again["matrices"], plan["matrices"])

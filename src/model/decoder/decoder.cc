@@ -67,6 +67,19 @@ std::span<const std::string_view> modules_of(LayerInput input) {
   return gated;
 }
 
+const std::vector<float>& LayerTape::input_of(std::string_view module) const {
+  static const std::map<LayerInput, std::vector<float> LayerTape::*> inputs{
+      {LayerInput::attention, &LayerTape::attention_input},
+      {LayerInput::heads, &LayerTape::heads},
+      {LayerInput::feed_forward, &LayerTape::feed_forward_input},
+      {LayerInput::gated, &LayerTape::gated}};
+  for (const auto& [input, values] : inputs) {
+    const auto modules = modules_of(input);
+    if (std::find(modules.begin(), modules.end(), module) != modules.end()) return this->*values;
+  }
+  throw Error(ErrorCode::usage, "look at a layer", fmt::format("module '{}'", module), "one of a decoder's layer");
+}
+
 Decoder::Decoder(const ModelSource& model, const RunOptions& options)
     : config_(runnable_config(model)), compute_(options.compute), rope_(config_), operand_(options.compute) {
   if (compute_ == Compute::bf16 && !bf16_matmul_supported()) {
@@ -145,10 +158,18 @@ void Decoder::attend(int64_t index, std::span<const Sequence> sequences, const I
                              index < config_.first_window_layer ? 0 : config_.sliding_window.value_or(0)};
   const int64_t q_row = shape.heads * shape.head_dim, kv_row = shape.kv_heads * shape.head_dim;
   add_and_norm(layer.input_norm);
+  if (tape_ != nullptr) {
+    tape_->residual = x_;
+    tape_->attention_input = delta_;
+  }
   if (observe) observe(index, LayerInput::attention, operand_);
   layer.q.apply(operand_, q_.data());
   layer.k.apply(operand_, k_.data());
   layer.v.apply(operand_, v_.data());
+  if (tape_ != nullptr) {
+    tape_->plain_q = layer.q_norm.empty() ? std::vector<float>() : q_;
+    tape_->plain_k = layer.k_norm.empty() ? std::vector<float>() : k_;
+  }
   parallel_for(n_, [&](int64_t i) {
     const auto rotate = [&](float* heads, int64_t count, const std::vector<float>& norm) {
       for (float* head = heads; head < heads + count * shape.head_dim; head += shape.head_dim) {
@@ -184,6 +205,12 @@ void Decoder::attend(int64_t index, std::span<const Sequence> sequences, const I
     row += n;
   }
   causal_attention(shape, compute_, inputs);
+  if (tape_ != nullptr) {
+    tape_->q = q_;
+    tape_->k = k_;
+    tape_->v = v_;
+    tape_->heads = attended_;
+  }
   operand_.set(attended_.data(), n_, q_row);
   if (observe) observe(index, LayerInput::heads, operand_);
   layer.o.apply(operand_, delta_.data());
@@ -195,15 +222,24 @@ void Decoder::attend(int64_t index, std::span<const Sequence> sequences, const I
 void Decoder::feed_forward(int64_t index, const InputObserver& observe) {
   const Layer& layer = layers_[static_cast<size_t>(index)];
   add_and_norm(layer.post_attention_norm);
+  if (tape_ != nullptr) {
+    tape_->middle = x_;
+    tape_->feed_forward_input = delta_;
+  }
   if (observe) observe(index, LayerInput::feed_forward, operand_);
   layer.gate.apply(operand_, gate_.data());
   layer.up.apply(operand_, up_.data());
+  if (tape_ != nullptr) {
+    tape_->gate = gate_;
+    tape_->up = up_;
+  }
   const int64_t width = config_.intermediate_size;
   operand_.resize(n_, width);
   parallel_for(n_, [&](int64_t i) {
     silu_multiply(gate_.data() + i * width, up_.data() + i * width, width);
     operand_.set_row(i, gate_.data() + i * width);
   });
+  if (tape_ != nullptr) tape_->gated = gate_;
   if (observe) observe(index, LayerInput::gated, operand_);
   layer.down.apply(operand_, delta_.data());
   pending_ = true;
@@ -288,12 +324,34 @@ void Decoder::run_layers(std::span<const Sequence> sequences, int64_t first, int
   x_.swap(residual);
 }
 
+void Decoder::run_layer(std::span<const Sequence> sequences, int64_t index, std::vector<float>& residual,
+                        LayerTape& tape) {
+  tape_ = &tape;
+  try {
+    run_layers(sequences, index, index + 1, residual);
+  } catch (...) {
+    tape_ = nullptr;
+    throw;
+  }
+  tape_ = nullptr;
+}
+
 std::vector<float> Decoder::last_norm(std::span<const Sequence> sequences, std::span<const float> residual) {
   start(sequences);
   std::copy(residual.begin(), residual.end(), x_.begin());
   last_layer_ = layers() - 1;
   add_and_norm(norm_);
   return delta_;
+}
+
+std::vector<float> Decoder::last_norm_gradient(std::span<const float> residual, std::span<const float> outer) const {
+  const int64_t width = config_.hidden_size;
+  std::vector<float> gradient(residual.size());
+  parallel_for(static_cast<int64_t>(residual.size()) / width, [&](int64_t i) {
+    add_rms_norm_gradient(residual.data() + i * width, norm_.data(), static_cast<float>(config_.rms_norm_eps),
+                          outer.data() + i * width, width, gradient.data() + i * width);
+  });
+  return gradient;
 }
 
 Linear* Decoder::find_matrix(const std::string& name) {

@@ -40,6 +40,22 @@ std::span<const std::string_view> modules_of(LayerInput input);
 /// Sees an input before it is multiplied, and may replace the matrices that will.
 using InputObserver = std::function<void(int64_t layer, LayerInput input, const Operand& rows)>;
 
+/// What a layer made of the residual stream on its way through, as a backward pass needs it: a row a token.
+struct LayerTape {
+  std::vector<float> residual;            // as it entered
+  std::vector<float> attention_input;     // normed: what q, k and v multiply
+  std::vector<float> plain_q, plain_k;    // before the norms of heads; empty where the layer has none
+  std::vector<float> q, k, v;             // q and k rotated
+  std::vector<float> heads;               // what o multiplies
+  std::vector<float> middle;              // the residual stream between attention and feed-forward network
+  std::vector<float> feed_forward_input;  // normed: what gate and up multiply
+  std::vector<float> gate, up;
+  std::vector<float> gated;  // what down multiplies
+
+  /// What the module's matrix ("self_attn.q_proj") multiplies.
+  const std::vector<float>& input_of(std::string_view module) const;
+};
+
 /// Of llama (Llama 2 and 3, SmolLM), mistral, qwen2, qwen3: RMSNorm, rotary attention with grouped queries, SwiGLU;
 /// Qwen2's biases and Qwen3's norms of q and k where the model has them. Not thread-safe.
 class Decoder {
@@ -77,10 +93,16 @@ class Decoder {
   void run_layers(std::span<const Sequence> sequences, int64_t first, int64_t last, std::vector<float>& residual,
                   const InputObserver& observe = {});
   std::vector<float> last_norm(std::span<const Sequence> sequences, std::span<const float> residual);
+  /// The gradient with respect to `residual` of a scalar whose gradient with respect to last_norm() of it is `outer`.
+  std::vector<float> last_norm_gradient(std::span<const float> residual, std::span<const float> outer) const;
+  /// run_layers() of one layer that leaves behind what it computed.
+  void run_layer(std::span<const Sequence> sequences, int64_t index, std::vector<float>& residual, LayerTape& tape);
   /// Logits of `n` hidden states: [n, vocab_size].
   void logits(const float* hidden, int64_t n, float* out) const;
 
  private:
+  friend class LayerBackward;
+
   struct Layer {
     std::vector<float> input_norm, post_attention_norm, q_norm, k_norm;  // the last two may be empty
     Linear q, k, v, o, gate, up, down;
@@ -103,8 +125,9 @@ class Decoder {
   int64_t n_ = 0;
   std::vector<int32_t> ids_;
   std::vector<int64_t> positions_;
-  bool pending_ = false;     // delta_ is still to be added to x_
-  int64_t last_layer_ = -1;  // the last one that x_ and delta_ come from; -1: the embedding
+  bool pending_ = false;       // delta_ is still to be added to x_
+  int64_t last_layer_ = -1;    // the last one that x_ and delta_ come from; -1: the embedding
+  LayerTape* tape_ = nullptr;  // where the layer that runs leaves what it computes; null: nowhere
   std::vector<float> x_, delta_, q_, k_, v_, attended_, gate_, up_;
   Operand operand_;
 };

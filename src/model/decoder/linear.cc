@@ -122,6 +122,14 @@ void Linear::apply(const Operand& x, float* y) const {
   });
 }
 
+const float* Linear::floats(std::vector<float>& room) const {
+  if (!f32_.empty()) return f32_.data();
+  room.resize(static_cast<size_t>(out_ * in_));
+  model_->read(*weight_, room.data());
+  model_->done(*weight_);
+  return room.data();
+}
+
 void Linear::gather(const int32_t* ids, int64_t n, float* out) const {
   for (int64_t i = 0; i < n; ++i) {
     if (rows_.empty()) {

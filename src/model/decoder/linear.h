@@ -33,6 +33,10 @@ class Linear {
   /// Rows of the matrix itself, as an embedding's: row ids[i] goes to out + i * in.
   void gather(const int32_t* ids, int64_t n, float* out) const;
 
+  /// The weights themselves, [out, in]: where they lie, or, where they are not held as floats, read into `room`. Of a
+  /// matrix of the model, not of one with other weights.
+  const float* floats(std::vector<float>& room) const;
+
   int64_t out_features() const { return out_; }
   int64_t in_features() const { return in_; }
   /// Bytes of weights held in memory.

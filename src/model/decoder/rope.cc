@@ -46,12 +46,17 @@ void Rope::reserve(int64_t positions) {
       const double angle = static_cast<double>(position) * frequency;
       cos_.push_back(static_cast<float>(std::cos(angle)));
       sin_.push_back(static_cast<float>(std::sin(angle)));
+      minus_sin_.push_back(-sin_.back());
     }
   }
 }
 
 void Rope::rotate(float* head, int64_t position) const {
   rotate_pairs(head, cos_.data() + position * half_, sin_.data() + position * half_, half_);
+}
+
+void Rope::rotate_back(float* head, int64_t position) const {
+  rotate_pairs(head, cos_.data() + position * half_, minus_sin_.data() + position * half_, half_);
 }
 
 }  // namespace mxq

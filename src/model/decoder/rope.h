@@ -17,13 +17,15 @@ class Rope {
 
   /// Rotates one head of head_dim floats at `position`.
   void rotate(float* head, int64_t position) const;
+  /// Undoes it.
+  void rotate_back(float* head, int64_t position) const;
   /// Makes the tables reach to `positions`; rotate() may only be called below.
   void reserve(int64_t positions);
 
  private:
   int64_t half_ = 0;
-  std::vector<double> frequencies_;  // radians a position
-  std::vector<float> cos_, sin_;     // [positions, half]
+  std::vector<double> frequencies_;           // radians a position
+  std::vector<float> cos_, sin_, minus_sin_;  // [positions, half]
 };
 
 }  // namespace mxq

@@ -1,0 +1,96 @@
+#include "evaluate/score_gradients.h"
+
+#include <algorithm>
+#include <random>
+#include <string>
+#include <utility>
+
+#include "base/parallel.h"
+#include "evaluate/score.h"
+#include "kernels/matmul.h"
+#include "kernels/rows.h"
+
+namespace mxq {
+
+namespace {
+
+/// Draws labels by the probabilities of a row, in one walk along it.
+class Labels {
+ public:
+  // The standard library's distributions differ between libraries; its generators do not.
+  Labels(std::mt19937_64& random, int64_t draws) {
+    for (int64_t d = 0; d < draws; ++d) points_.emplace_back(static_cast<double>(random() >> 11) * 0x1p-53, d);
+    std::sort(points_.begin(), points_.end());
+  }
+
+  std::vector<int64_t> drawn(const float* p, int64_t n) const {
+    std::vector<int64_t> labels(points_.size());
+    double sum = 0;
+    int64_t i = 0;
+    for (const auto& [point, draw] : points_) {
+      while (i + 1 < n && sum + p[i] <= point) sum += p[i++];
+      labels[static_cast<size_t>(draw)] = i;
+    }
+    return labels;
+  }
+
+ private:
+  std::vector<std::pair<double, int64_t>> points_;  // in [0, 1), rising, each with the draw that it is of
+};
+
+/// The gradient of log p(label) with respect to the last hidden states, for each draw: [tokens, hidden_size] each.
+/// It is the label's row of the output matrix less the mean of all rows, by their probabilities.
+std::vector<std::vector<float>> label_gradients(Decoder& decoder, const std::vector<float>& hidden, int64_t draws,
+                                                uint64_t seed) {
+  const int64_t vocab = decoder.vocab_size(), width = decoder.hidden_size();
+  const auto tokens = static_cast<int64_t>(hidden.size()) / width;
+  std::vector<float> room;
+  const float* const rows = decoder.find_matrix(std::string(decoder.head()))->floats(room);
+  std::vector<std::vector<float>> gradients(static_cast<size_t>(draws), std::vector<float>(hidden.size()));
+  std::mt19937_64 random(seed);
+  const int64_t block = std::min(logit_rows(vocab), tokens);
+  std::vector<float> p(static_cast<size_t>(block * vocab)), means(static_cast<size_t>(block * width));
+  for (int64_t first = 0; first < tokens; first += block) {
+    const int64_t count = std::min(block, tokens - first);
+    std::vector<Labels> labels;
+    for (int64_t t = 0; t < count; ++t) labels.emplace_back(random, draws);
+    decoder.logits(hidden.data() + first * width, count, p.data());
+    parallel_for(count, [&](int64_t t) { softmax(p.data() + t * vocab, 1, vocab); });
+    matmul(count, width, vocab, p.data(), vocab, rows, width, means.data(), width);
+    parallel_for(count, [&](int64_t t) {
+      const auto drawn = labels[static_cast<size_t>(t)].drawn(p.data() + t * vocab, vocab);
+      for (size_t d = 0; d < drawn.size(); ++d) {
+        float* const to = gradients[d].data() + (first + t) * width;
+        for (int64_t i = 0; i < width; ++i) to[i] = rows[drawn[d] * width + i] - means[t * width + i];
+      }
+    });
+  }
+  return gradients;
+}
+
+}  // namespace
+
+ScoreGradients::ScoreGradients(Decoder& decoder, std::span<const std::vector<int32_t>> sequences, int64_t draws,
+                               uint64_t seed)
+    : decoder_(decoder), layer_(decoder.layers() - 1) {
+  for (const auto& ids : sequences) sequences_.push_back({ids});
+  auto residual = decoder_.embed(sequences_);
+  for (int64_t layer = 0; layer < decoder_.layers(); ++layer) {
+    residuals_.push_back(residual);
+    decoder_.run_layers(sequences_, layer, layer + 1, residual);
+  }
+  gradients_ = label_gradients(decoder_, decoder_.last_norm(sequences_, residual), draws, seed);
+  for (auto& gradient : gradients_) gradient = decoder_.last_norm_gradient(residual, gradient);
+}
+
+void ScoreGradients::back(const TapeObserver& look, const GradientObserver& observe) {
+  LayerTape tape;
+  decoder_.run_layer(sequences_, layer_, residuals_.back(), tape);
+  if (look) look(tape);
+  const LayerBackward backward(decoder_, layer_, sequences_, tape);
+  for (auto& gradient : gradients_) backward.run(gradient, observe);
+  residuals_.pop_back();
+  --layer_;
+}
+
+}  // namespace mxq

@@ -1,0 +1,211 @@
+#include "model/decoder/layer_backward.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/parallel.h"
+#include "kernels/matmul.h"
+#include "kernels/rows.h"
+#include "kernels/transpose.h"
+
+namespace mxq {
+
+namespace {
+
+std::vector<float> floats(int64_t n) {
+  return std::vector<float>(static_cast<size_t>(n));
+}
+
+/// One KV head of one sequence and the query heads that share it; row t * group + g is query head g of token t.
+struct HeadGroup {
+  int64_t n, group, dim, window;
+  int64_t q_row, kv_row;  // floats between tokens
+  float scale;
+
+  int64_t rows() const { return n * group; }
+
+  std::vector<float> gather(const float* from) const {
+    auto to = floats(rows() * dim);
+    for (int64_t t = 0; t < n; ++t) std::copy_n(from + t * q_row, group * dim, to.data() + t * group * dim);
+    return to;
+  }
+
+  /// softmax(q k^T) [rows, n], zero where a query does not look.
+  std::vector<float> weights(const std::vector<float>& q, const float* keys) const {
+    auto p = floats(rows() * n);
+    matmul_transposed(rows(), n, dim, q.data(), dim, keys, kv_row, p.data(), n);
+    for (int64_t r = 0; r < rows(); ++r) {
+      float* row = p.data() + r * n;
+      const int64_t end = r / group + 1, begin = window > 0 ? std::max<int64_t>(0, end - window) : 0;
+      std::fill(row, row + begin, 0.0f);
+      softmax(row + begin, scale, end - begin);
+      std::fill(row + end, row + n, 0.0f);
+    }
+    return p;
+  }
+
+  /// to [n, dim], kv_row apart, = scores^T [n, rows] x [rows, dim].
+  void add_up(const std::vector<float>& scores, const std::vector<float>& x, float* to) const {
+    auto turned = floats(rows() * n);
+    transpose(scores.data(), rows(), n, turned.data());
+    auto sums = floats(n * dim);
+    matmul(n, dim, rows(), turned.data(), rows(), x.data(), dim, sums.data(), dim);
+    for (int64_t t = 0; t < n; ++t) std::copy_n(sums.data() + t * dim, dim, to + t * kv_row);
+  }
+
+  /// With o = p v, p = softmax(scale q k^T): dv = p^T do, ds = p (do v^T - sum(do o)), dq = scale ds k, dk = scale ds^T
+  /// q.
+  void run(const float* q_at, const float* keys, const float* values, const float* out, const float* outer_at,
+           float* d_q, float* d_k, float* d_v) const {
+    const auto q = gather(q_at), o = gather(out), outer = gather(outer_at);
+    auto p = weights(q, keys);
+    add_up(p, outer, d_v);
+    auto change = floats(rows() * n);
+    matmul_transposed(rows(), n, dim, outer.data(), dim, values, kv_row, change.data(), n);
+    for (int64_t r = 0; r < rows(); ++r) {
+      const float mean = dot(outer.data() + r * dim, o.data() + r * dim, dim);
+      for (int64_t i = r * n; i < (r + 1) * n; ++i) p[i] *= scale * (change[i] - mean);
+    }
+    add_up(p, q, d_k);
+    auto mixed = floats(rows() * dim);
+    matmul(rows(), dim, n, p.data(), n, keys, kv_row, mixed.data(), dim);
+    for (int64_t t = 0; t < n; ++t) std::copy_n(mixed.data() + t * group * dim, group * dim, d_q + t * q_row);
+  }
+};
+
+void add_all(std::vector<float>& x, const std::vector<float>& y) {
+  add(x.data(), y.data(), static_cast<int64_t>(x.size()));
+}
+
+}  // namespace
+
+LayerBackward::LayerBackward(const Decoder& decoder, int64_t layer, std::span<const Sequence> sequences,
+                             const LayerTape& tape)
+    : decoder_(decoder), layer_(decoder.layers_[static_cast<size_t>(layer)]), tape_(tape) {
+  const ModelConfig& config = decoder.config_;
+  if (layer >= config.first_window_layer) window_ = config.sliding_window.value_or(0);
+  for (const Sequence& sequence : sequences) {
+    const auto n = static_cast<int64_t>(sequence.ids.size());
+    lengths_.push_back(n);
+    for (int64_t i = 0; i < n; ++i) positions_.push_back(i);
+  }
+  tokens_ = static_cast<int64_t>(positions_.size());
+  q_ = layer_.q.floats(room_[0]);
+  k_ = layer_.k.floats(room_[1]);
+  v_ = layer_.v.floats(room_[2]);
+  o_ = layer_.o.floats(room_[3]);
+  gate_ = layer_.gate.floats(room_[4]);
+  up_ = layer_.up.floats(room_[5]);
+  down_ = layer_.down.floats(room_[6]);
+  by_gate_ = floats(static_cast<int64_t>(tape.gate.size()));
+  by_up_ = floats(static_cast<int64_t>(tape.gate.size()));
+  const int64_t width = config.intermediate_size;
+  parallel_for(tokens_, [&](int64_t t) {
+    for (int64_t i = t * width; i < (t + 1) * width; ++i) {
+      const float gate = tape.gate[i], sigmoid = 1 / (1 + std::exp(-gate));
+      by_up_[i] = gate * sigmoid;
+      by_gate_[i] = tape.up[i] * sigmoid * (1 + gate * (1 - sigmoid));
+    }
+  });
+}
+
+std::vector<float> LayerBackward::through(const Linear& matrix, const float* weights,
+                                          const std::vector<float>& gradient) const {
+  const int64_t out = matrix.out_features(), in = matrix.in_features();
+  auto to = floats(tokens_ * in);
+  matmul(tokens_, in, out, gradient.data(), out, weights, in, to.data(), in);
+  return to;
+}
+
+void LayerBackward::through_norm(const std::vector<float>& x, const std::vector<float>& weight,
+                                 const std::vector<float>& outer, std::vector<float>& gradient) const {
+  const int64_t width = decoder_.config_.hidden_size;
+  const auto eps = static_cast<float>(decoder_.config_.rms_norm_eps);
+  parallel_for(tokens_, [&](int64_t t) {
+    add_rms_norm_gradient(x.data() + t * width, weight.data(), eps, outer.data() + t * width, width,
+                          gradient.data() + t * width);
+  });
+}
+
+void LayerBackward::attention(const std::vector<float>& outer, std::vector<float>& d_q, std::vector<float>& d_k,
+                              std::vector<float>& d_v) const {
+  const ModelConfig& config = decoder_.config_;
+  const int64_t dim = config.head_dim, kv_heads = config.num_key_value_heads;
+  const int64_t group = config.num_attention_heads / kv_heads;
+  d_q.resize(tape_.q.size());
+  d_k.resize(tape_.k.size());
+  d_v.resize(tape_.v.size());
+  std::vector<int64_t> starts;
+  int64_t start = 0;
+  for (const int64_t n : lengths_) {
+    starts.push_back(start);
+    start += n;
+  }
+  parallel_for(static_cast<int64_t>(lengths_.size()) * kv_heads, [&](int64_t task) {
+    const auto s = static_cast<size_t>(task / kv_heads);
+    const int64_t head = task % kv_heads;
+    const HeadGroup heads{lengths_[s],
+                          group,
+                          dim,
+                          window_,
+                          kv_heads * group * dim,
+                          kv_heads * dim,
+                          static_cast<float>(1 / std::sqrt(static_cast<double>(dim)))};
+    const int64_t q_at = starts[s] * heads.q_row + head * group * dim, kv_at = starts[s] * heads.kv_row + head * dim;
+    heads.run(tape_.q.data() + q_at, tape_.k.data() + kv_at, tape_.v.data() + kv_at, tape_.heads.data() + q_at,
+              outer.data() + q_at, d_q.data() + q_at, d_k.data() + kv_at, d_v.data() + kv_at);
+  });
+  unrotate(tape_.plain_q, layer_.q_norm, kv_heads * group, d_q);
+  unrotate(tape_.plain_k, layer_.k_norm, kv_heads, d_k);
+}
+
+void LayerBackward::unrotate(const std::vector<float>& plain, const std::vector<float>& norm, int64_t heads,
+                             std::vector<float>& gradient) const {
+  const int64_t dim = decoder_.config_.head_dim;
+  const auto eps = static_cast<float>(decoder_.config_.rms_norm_eps);
+  parallel_for(tokens_, [&](int64_t t) {
+    std::vector<float> outer(static_cast<size_t>(norm.empty() ? 0 : dim));
+    for (int64_t at = t * heads * dim; at < (t + 1) * heads * dim; at += dim) {
+      float* const head = gradient.data() + at;
+      decoder_.rope_.rotate_back(head, positions_[static_cast<size_t>(t)]);
+      if (norm.empty()) continue;
+      std::copy_n(head, dim, outer.data());
+      std::fill_n(head, dim, 0.0f);
+      add_rms_norm_gradient(plain.data() + at, norm.data(), eps, outer.data(), dim, head);
+    }
+  });
+}
+
+void LayerBackward::run(std::vector<float>& gradient, const GradientObserver& observe) const {
+  const auto show = [&](std::string_view module, const std::vector<float>& outer) {
+    if (observe) observe(module, outer.data());
+  };
+  show("mlp.down_proj", gradient);
+  auto d_up = through(layer_.down, down_, gradient);
+  auto d_gate = floats(static_cast<int64_t>(d_up.size()));
+  const int64_t width = decoder_.config_.intermediate_size;
+  parallel_for(tokens_, [&](int64_t t) {
+    for (int64_t i = t * width; i < (t + 1) * width; ++i) {
+      d_gate[i] = d_up[i] * by_gate_[i];
+      d_up[i] *= by_up_[i];
+    }
+  });
+  show("mlp.gate_proj", d_gate);
+  show("mlp.up_proj", d_up);
+  auto d_input = through(layer_.gate, gate_, d_gate);
+  add_all(d_input, through(layer_.up, up_, d_up));
+  through_norm(tape_.middle, layer_.post_attention_norm, d_input, gradient);
+
+  show("self_attn.o_proj", gradient);
+  std::vector<float> d_q, d_k, d_v;
+  attention(through(layer_.o, o_, gradient), d_q, d_k, d_v);
+  show("self_attn.q_proj", d_q);
+  show("self_attn.k_proj", d_k);
+  show("self_attn.v_proj", d_v);
+  d_input = through(layer_.q, q_, d_q);
+  add_all(d_input, through(layer_.k, k_, d_k));
+  add_all(d_input, through(layer_.v, v_, d_v));
+  through_norm(tape_.residual, layer_.input_norm, d_input, gradient);
+}
+
+}  // namespace mxq
