@@ -41,6 +41,10 @@ const std::vector<Scheme>& wide_schemes();
 /// With groups of 16 and 256: {2,3,4,5,6,8} x {16,32,64,128,256}.
 const std::vector<Scheme>& all_schemes();
 
+/// A comma list of "wide", "paper", "all", families and schemes, each scheme once, in the order in which they are
+/// named. Throws Error(usage) saying what may be in it for anything else.
+std::vector<Scheme> parse_schemes(std::string_view list);
+
 /// How codes, scale and zero are found.
 enum class Fit {
   rtn,   // the group's minimum and maximum

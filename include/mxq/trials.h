@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "mxq/allocate.h"
@@ -14,6 +15,9 @@
 #include "mxq/quantize_model.h"
 
 namespace mxq {
+
+/// How much perplexity may rise, "1%" or "0.01", as the logarithm of the factor. Throws Error(usage) for anything else.
+double parse_max_loss(std::string_view text);
 
 struct TrialOptions {
   /// Text that the model samples itself: other text than sensitivities and calibrations are made on.

@@ -42,52 +42,20 @@ void add_common(CLI::App& app, CommonOptions& common) {
 
 namespace {
 
-std::vector<Scheme> schemes_named(const std::string& name) {
-  if (name == "wide") return wide_schemes();
-  if (name == "paper") return paper_schemes();
-  if (name == "all") return all_schemes();
-  const auto& families = scheme_families();
-  if (std::find(families.begin(), families.end(), name) != families.end()) return family_schemes(name);
-  return {parse_scheme(name)};
-}
-
-/// --fit: a fit, or what others publish under a name of their own.
 void choose_fit(MethodOptions& method, const std::string& name) {
-  method.fit = name;
-  if (name == "sinq") {
-    method.fit = fit_name(Fit::rtn);
-    method.normalize = normalize_name(Normalize::sinq);
-  } else if (name == "autogptq") {
-    method.fit = fit_name(Fit::gptq);
-    method.normalize = normalize_name(Normalize::none);
-    method.metadata = metadata_name(Metadata::f16);
-    method.zero_point = zero_point_name(Calibration::ZeroPoint::symmetric);
-    method.column_order = column_order_name(Calibration::Order::diagonal);
-  } else {
-    try {
-      parse_fit(name);
-    } catch (const Error& e) {
-      throw Error(e.code(), e.operation(), e.given(), e.supported() + ", sinq, autogptq");
-    }
-  }
-}
-
-/// Each once, in the order in which they are named.
-std::vector<Scheme> scheme_list(const std::string& names) {
-  std::vector<Scheme> schemes;
-  for (const auto& name : split(names, ',')) {
-    for (const Scheme& scheme : schemes_named(name)) {
-      if (std::find(schemes.begin(), schemes.end(), scheme) == schemes.end()) schemes.push_back(scheme);
-    }
-  }
-  return schemes;
+  const FitMethod chosen = parse_fit_method(name);
+  method.fit = fit_name(chosen.fit);
+  if (chosen.normalize) method.normalize = normalize_name(*chosen.normalize);
+  if (chosen.metadata) method.metadata = metadata_name(*chosen.metadata);
+  if (chosen.zero_point) method.zero_point = zero_point_name(*chosen.zero_point);
+  if (chosen.order) method.column_order = column_order_name(*chosen.order);
 }
 
 }  // namespace
 
 MeasureOptions MethodOptions::measure() const {
   MeasureOptions options;
-  options.schemes = scheme_list(schemes);
+  options.schemes = parse_schemes(schemes);
   options.quantize = {parse_fit(fit), axis, parse_metadata(metadata), parse_normalize(normalize)};
   options.matrices = matrices();
   options.cache = cache();
@@ -301,10 +269,10 @@ SelfText SampleTextOptions::text() const {
 void add_sample_text(CLI::App& command, SampleTextOptions& text) {
   command
       .add_option("--sample-tokens", text.tokens,
-                  "of kl: tokens that the model samples to measure on, in two sequences (those of --calibration self "
+                  "of kl: tokens that the model samples to measure on, in four sequences (those of --calibration self "
                   "are as long)")
       ->type_name("N")
-      ->check(CLI::Range(int64_t{2}, int64_t{1} << 24))
+      ->check(CLI::Range(kProbeSequences, int64_t{1} << 24))
       ->capture_default_str();
   command.add_option("--sample-seed", text.seed, "of kl and --calibration self: the same seed samples the same text")
       ->type_name("N")

@@ -34,18 +34,6 @@ struct Options {
   BudgetOptions budget;
   PlanOptions plan;
   WriteOptions write;
-
-  /// ln of the factor by which perplexity may rise.
-  double loss() const {
-    const std::string_view number = std::string_view(max_loss).substr(0, max_loss.find('%'));
-    const auto value = parse_double(number);
-    const bool percent = number.size() + 1 == max_loss.size();
-    if (!value || !(*value > 0) || !std::isfinite(*value) || (!percent && number.size() != max_loss.size())) {
-      throw Error(ErrorCode::usage, "--max-loss", fmt::format("'{}'", max_loss),
-                  "how much perplexity may rise: 1%, or 0.01");
-    }
-    return std::log1p(percent ? *value / 100 : *value);
-  }
 };
 
 /// Options that say how matrices are quantized, and those of planning: what a plan or one scheme for all leaves no
@@ -182,7 +170,7 @@ Result quantize_uniform(const Options& options, const WriteOptions& write, const
 Result quantize_planned(const Options& options, WriteOptions write, const CommonOptions& common, Seconds& seconds) {
   const bool by_loss = !options.max_loss.empty();
   const auto budget = by_loss ? std::nullopt : std::optional(options.budget.budget());
-  const double max_loss = by_loss ? options.loss() : 0;
+  const double max_loss = by_loss ? parse_max_loss(options.max_loss) : 0;
   // What is wrong is said before the model is measured.
   options.plan.allocate();
   const TrialOptions trial = trial_options(options);

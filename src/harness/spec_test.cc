@@ -108,7 +108,7 @@ TEST_F(Spec, Mistakes) {
   refuses(method + "calibration-tokens = 0\n", "line 7: calibration-tokens = '0'; a whole number from 1");
   refuses(method + "column-order = \"up\"\n", "line 7: column-order = 'up'; known: left");
   refuses(method + "zero-point = \"x\"\n", "line 7: zero-point = 'x'; known: real");
-  refuses(method + "sample-tokens = 1.5\n", "line 7: sample-tokens = '1.5'; a whole number from 2");
+  refuses(method + "sample-tokens = 1.5\n", "line 7: sample-tokens = '1.5'; a whole number from 4");
   refuses(method + "max-loss = [\"1%\", \"-1%\"]\n", "line 7: max-loss = '-1%'; how much perplexity may rise");
   refuses(kModel + kText + "recipe = \"x\"\n" + kHqq, "line 8: recipe = 'x'; known: hf");
   refuses(kModel + kText + "stride = 0\n" + kHqq, "line 8: stride = '0'; a whole number from 1");

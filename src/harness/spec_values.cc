@@ -17,6 +17,7 @@
 #include "mxq/evaluate.h"
 #include "mxq/scheme.h"
 #include "mxq/text.h"
+#include "mxq/trials.h"
 
 namespace mxq {
 
@@ -47,39 +48,9 @@ Check whole(int64_t least, int64_t most) {
   };
 }
 
-void check_fit(const std::string& value) {
-  if (value == "sinq" || value == "autogptq") return;
-  try {
-    parse_fit(value);
-  } catch (const Error& e) {
-    refuse(value, e.supported() + ", sinq, autogptq");
-  }
-}
-
-/// One of `mxq quantize --schemes`.
-void check_schemes(const std::string& list) {
-  const auto& families = scheme_families();
-  for (const auto& name : split(list, ',')) {
-    if (name == "wide" || name == "paper" || name == "all") continue;
-    if (std::find(families.begin(), families.end(), name) != families.end()) continue;
-    try {
-      parse_scheme(name);
-    } catch (const Error&) {
-      refuse(list,
-             fmt::format("a comma list of wide, paper, all, {} and schemes such as b4g64", fmt::join(families, ", ")));
-    }
-  }
-}
-
 void check_damping(const std::string& value) {
   const auto number = parse_double(value);
   if (!number || *number < 0 || *number > 100) refuse(value, "a number from 0 to 100");
-}
-
-void check_loss(const std::string& value) {
-  const bool percent = value.ends_with('%');
-  const auto number = parse_double(std::string_view(value).substr(0, value.size() - percent));
-  if (!number || *number <= 0) refuse(value, "how much perplexity may rise: 1%, or 0.01");
 }
 
 void check_size(const std::string& value) {
@@ -93,18 +64,18 @@ const std::map<std::string_view, Check>& checks() {
       {"uniform", parse_scheme},
       {"bits", parse_bits_budget},
       {"size", check_size},
-      {"max-loss", check_loss},
-      {"fit", check_fit},
+      {"max-loss", parse_max_loss},
+      {"fit", parse_fit_method},
       {"normalize", parse_normalize},
       {"objective", parse_objective},
       {"metadata", parse_metadata},
       {"axis", one_of({"0", "1"})},
-      {"schemes", check_schemes},
+      {"schemes", parse_schemes},
       {"calibration-tokens", whole(1, kTokens)},
       {"damping", check_damping},
       {"column-order", parse_column_order},
       {"zero-point", parse_zero_point},
-      {"sample-tokens", whole(2, kTokens)},
+      {"sample-tokens", whole(kProbeSequences, kTokens)},
       {"sample-seed", whole(0, INT64_MAX)},
       {"recipe", parse_recipe},
       {"window", whole(2, kWindow)},

@@ -44,6 +44,24 @@ Calibration::ZeroPoint parse_zero_point(std::string_view name) {
   return parse_named(kZeroPoints, "zero point", name);
 }
 
+FitMethod parse_fit_method(std::string_view name) {
+  FitMethod method;
+  if (name == "sinq") {
+    method.fit = Fit::rtn;
+    method.normalize = Normalize::sinq;
+    return method;
+  }
+  if (name == "autogptq") {
+    return {Fit::gptq, Normalize::none, Metadata::f16, Calibration::Order::diagonal, Calibration::ZeroPoint::symmetric};
+  }
+  try {
+    method.fit = parse_fit(name);
+  } catch (const Error& e) {
+    throw Error(e.code(), e.operation(), e.given(), e.supported() + ", sinq, autogptq");
+  }
+  return method;
+}
+
 void check_calibration(const Calibration& calibration, const QuantizeOptions& options) {
   const auto refuse = [](std::string given, std::string supported) {
     throw Error(ErrorCode::usage, "calibrate", std::move(given), std::move(supported));

@@ -9,6 +9,7 @@
 #include "base/staged_folder.h"
 #include "base/stopwatch.h"
 #include "mxq/error.h"
+#include "mxq/text.h"
 
 namespace mxq {
 
@@ -97,6 +98,15 @@ bool loss_is_used(double loss, double max_loss) {
 }
 
 }  // namespace
+
+double parse_max_loss(std::string_view text) {
+  const bool percent = text.ends_with('%');
+  const auto value = parse_double(text.substr(0, text.size() - percent));
+  if (!value || !(*value > 0) || !std::isfinite(*value)) {
+    throw Error(ErrorCode::usage, "--max-loss", fmt::format("'{}'", text), "how much perplexity may rise: 1%, or 0.01");
+  }
+  return std::log1p(percent ? *value / 100 : *value);
+}
 
 TrialReport quantize_best(const fs::path& model, const fs::path& out, std::span<const PlanFile> plans,
                           const TrialOptions& options, const WriteOptions& write, Progress* progress) {

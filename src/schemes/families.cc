@@ -1,7 +1,10 @@
 // The registry: a line for each family.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "mxq/error.h"
+#include "mxq/text.h"
 #include "schemes/affine/affine.h"
 #include "schemes/blockwise/blockwise.h"
 #include "schemes/codebook/codebook.h"
@@ -43,6 +46,36 @@ bool fit_applies(const Scheme& scheme, Fit fit) {
 
 std::string Scheme::name() const {
   return family_of(family).scheme_name(*this);
+}
+
+std::vector<Scheme> parse_schemes(std::string_view list) {
+  std::vector<Scheme> schemes;
+  const auto add = [&schemes](const std::vector<Scheme>& more) {
+    for (const Scheme& scheme : more) {
+      if (std::find(schemes.begin(), schemes.end(), scheme) == schemes.end()) schemes.push_back(scheme);
+    }
+  };
+  const auto& families = scheme_families();
+  for (const auto& name : split(list, ',')) {
+    if (name == "wide") {
+      add(wide_schemes());
+    } else if (name == "paper") {
+      add(paper_schemes());
+    } else if (name == "all") {
+      add(all_schemes());
+    } else if (std::find(families.begin(), families.end(), name) != families.end()) {
+      add(family_schemes(name));
+    } else {
+      try {
+        add({parse_scheme(name)});
+      } catch (const Error& e) {
+        throw Error(e.code(), "schemes", e.given(),
+                    fmt::format("a comma list of wide, paper, all, {} and schemes: {}", fmt::join(families, ", "),
+                                e.supported()));
+      }
+    }
+  }
+  return schemes;
 }
 
 Scheme parse_scheme(std::string_view name) {
