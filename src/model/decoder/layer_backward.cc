@@ -16,60 +16,74 @@ std::vector<float> floats(int64_t n) {
   return std::vector<float>(static_cast<size_t>(n));
 }
 
-/// One KV head of one sequence and the query heads that share it; row t * group + g is query head g of token t.
+// Rows of scores (queries times the heads that share keys) at a time, as in the forward pass: what they take grows with
+// the sequence and not with its square, and keys behind a block's last token are left out.
+constexpr int64_t kBlockRows = 384;
+
+/// One KV head of one sequence and the query heads that share it. Pointers are to the first token's; tokens are q_row
+/// or kv_row floats apart.
 struct HeadGroup {
   int64_t n, group, dim, window;
-  int64_t q_row, kv_row;  // floats between tokens
+  int64_t q_row, kv_row;
   float scale;
+  const float *q, *keys, *values, *out, *outer;  // outer: the gradient with respect to out
+  float *d_q, *d_k, *d_v;                        // of the keys' and values': added to
 
-  int64_t rows() const { return n * group; }
+  void run() const {
+    const int64_t tokens = std::max<int64_t>(1, kBlockRows / group);
+    for (int64_t first = 0; first < n; first += tokens) {
+      const int64_t from = window > 0 ? std::max<int64_t>(0, first - window + 1) : 0;
+      const int64_t end = std::min(n, first + tokens);
+      run_block(first, end - first, from, end - from);
+    }
+  }
 
-  std::vector<float> gather(const float* from) const {
-    auto to = floats(rows() * dim);
-    for (int64_t t = 0; t < n; ++t) std::copy_n(from + t * q_row, group * dim, to.data() + t * group * dim);
+ private:
+  /// The queries' rows of `count` tokens, dense: row t * group + g is query head g of token t.
+  std::vector<float> gather(const float* of, int64_t first, int64_t count) const {
+    auto to = floats(count * group * dim);
+    for (int64_t t = 0; t < count; ++t) {
+      std::copy_n(of + (first + t) * q_row, group * dim, to.data() + t * group * dim);
+    }
     return to;
   }
 
-  /// softmax(q k^T) [rows, n], zero where a query does not look.
-  std::vector<float> weights(const std::vector<float>& q, const float* keys) const {
-    auto p = floats(rows() * n);
-    matmul_transposed(rows(), n, dim, q.data(), dim, keys, kv_row, p.data(), n);
-    for (int64_t r = 0; r < rows(); ++r) {
-      float* row = p.data() + r * n;
-      const int64_t end = r / group + 1, begin = window > 0 ? std::max<int64_t>(0, end - window) : 0;
+  /// to [width, dim] += scores^T [width, rows] x [rows, dim].
+  void add_up(const std::vector<float>& scores, int64_t rows, int64_t width, const std::vector<float>& x,
+              float* to) const {
+    auto turned = floats(rows * width), sums = floats(width * dim);
+    transpose(scores.data(), rows, width, turned.data());
+    matmul(width, dim, rows, turned.data(), rows, x.data(), dim, sums.data(), dim);
+    for (int64_t i = 0; i < width; ++i) add(to + i * kv_row, sums.data() + i * dim, dim);
+  }
+
+  /// Queries [first, first + count) against keys [from, from + width). With o = p v, p = softmax(scale q k^T):
+  /// dv = p^T do, ds = p (do v^T - sum(do o)), dq = scale ds k, dk = scale ds^T q.
+  void run_block(int64_t first, int64_t count, int64_t from, int64_t width) const {
+    const int64_t rows = count * group, kv_at = from * kv_row;
+    const auto queries = gather(q, first, count), o = gather(out, first, count), d_o = gather(outer, first, count);
+    auto p = floats(rows * width), change = floats(rows * width);
+    matmul_transposed(rows, width, dim, queries.data(), dim, keys + kv_at, kv_row, p.data(), width);
+    for (int64_t r = 0; r < rows; ++r) {
+      float* const row = p.data() + r * width;
+      const int64_t end = first + r / group + 1 - from;
+      const int64_t begin = window > 0 ? std::max<int64_t>(0, end - window) : 0;
       std::fill(row, row + begin, 0.0f);
       softmax(row + begin, scale, end - begin);
-      std::fill(row + end, row + n, 0.0f);
+      std::fill(row + end, row + width, 0.0f);
     }
-    return p;
-  }
-
-  /// to [n, dim], kv_row apart, = scores^T [n, rows] x [rows, dim].
-  void add_up(const std::vector<float>& scores, const std::vector<float>& x, float* to) const {
-    auto turned = floats(rows() * n);
-    transpose(scores.data(), rows(), n, turned.data());
-    auto sums = floats(n * dim);
-    matmul(n, dim, rows(), turned.data(), rows(), x.data(), dim, sums.data(), dim);
-    for (int64_t t = 0; t < n; ++t) std::copy_n(sums.data() + t * dim, dim, to + t * kv_row);
-  }
-
-  /// With o = p v, p = softmax(scale q k^T): dv = p^T do, ds = p (do v^T - sum(do o)), dq = scale ds k, dk = scale ds^T
-  /// q.
-  void run(const float* q_at, const float* keys, const float* values, const float* out, const float* outer_at,
-           float* d_q, float* d_k, float* d_v) const {
-    const auto q = gather(q_at), o = gather(out), outer = gather(outer_at);
-    auto p = weights(q, keys);
-    add_up(p, outer, d_v);
-    auto change = floats(rows() * n);
-    matmul_transposed(rows(), n, dim, outer.data(), dim, values, kv_row, change.data(), n);
-    for (int64_t r = 0; r < rows(); ++r) {
-      const float mean = dot(outer.data() + r * dim, o.data() + r * dim, dim);
-      for (int64_t i = r * n; i < (r + 1) * n; ++i) p[i] *= scale * (change[i] - mean);
+    add_up(p, rows, width, d_o, d_v + kv_at);
+    matmul_transposed(rows, width, dim, d_o.data(), dim, values + kv_at, kv_row, change.data(), width);
+    for (int64_t r = 0; r < rows; ++r) {
+      const float mean = dot(d_o.data() + r * dim, o.data() + r * dim, dim);
+      for (int64_t i = r * width; i < (r + 1) * width; ++i) p[i] *= scale * (change[i] - mean);
     }
-    add_up(p, q, d_k);
-    auto mixed = floats(rows() * dim);
-    matmul(rows(), dim, n, p.data(), n, keys, kv_row, mixed.data(), dim);
-    for (int64_t t = 0; t < n; ++t) std::copy_n(mixed.data() + t * group * dim, group * dim, d_q + t * q_row);
+    add_up(p, rows, width, queries, d_k + kv_at);
+    auto mixed = floats(rows * dim);
+    matmul(rows, dim, width, p.data(), width, keys + kv_at, kv_row, mixed.data(), dim);
+    for (int64_t t = 0; t < count; ++t) {
+      std::copy_n(mixed.data() + t * group * dim, group * dim, d_q + (first + t) * q_row);
+    }
   }
 };
 
@@ -133,8 +147,8 @@ void LayerBackward::attention(const std::vector<float>& outer, std::vector<float
   const int64_t dim = config.head_dim, kv_heads = config.num_key_value_heads;
   const int64_t group = config.num_attention_heads / kv_heads;
   d_q.resize(tape_.q.size());
-  d_k.resize(tape_.k.size());
-  d_v.resize(tape_.v.size());
+  d_k.assign(tape_.k.size(), 0);
+  d_v.assign(tape_.v.size(), 0);
   std::vector<int64_t> starts;
   int64_t start = 0;
   for (const int64_t n : lengths_) {
@@ -144,16 +158,24 @@ void LayerBackward::attention(const std::vector<float>& outer, std::vector<float
   parallel_for(static_cast<int64_t>(lengths_.size()) * kv_heads, [&](int64_t task) {
     const auto s = static_cast<size_t>(task / kv_heads);
     const int64_t head = task % kv_heads;
-    const HeadGroup heads{lengths_[s],
-                          group,
-                          dim,
-                          window_,
-                          kv_heads * group * dim,
-                          kv_heads * dim,
-                          static_cast<float>(1 / std::sqrt(static_cast<double>(dim)))};
-    const int64_t q_at = starts[s] * heads.q_row + head * group * dim, kv_at = starts[s] * heads.kv_row + head * dim;
-    heads.run(tape_.q.data() + q_at, tape_.k.data() + kv_at, tape_.v.data() + kv_at, tape_.heads.data() + q_at,
-              outer.data() + q_at, d_q.data() + q_at, d_k.data() + kv_at, d_v.data() + kv_at);
+    const int64_t q_row = kv_heads * group * dim, kv_row = kv_heads * dim;
+    const int64_t q_at = starts[s] * q_row + head * group * dim, kv_at = starts[s] * kv_row + head * dim;
+    HeadGroup{.n = lengths_[s],
+              .group = group,
+              .dim = dim,
+              .window = window_,
+              .q_row = q_row,
+              .kv_row = kv_row,
+              .scale = static_cast<float>(1 / std::sqrt(static_cast<double>(dim))),
+              .q = tape_.q.data() + q_at,
+              .keys = tape_.k.data() + kv_at,
+              .values = tape_.v.data() + kv_at,
+              .out = tape_.heads.data() + q_at,
+              .outer = outer.data() + q_at,
+              .d_q = d_q.data() + q_at,
+              .d_k = d_k.data() + kv_at,
+              .d_v = d_v.data() + kv_at}
+        .run();
   });
   unrotate(tape_.plain_q, layer_.q_norm, kv_heads * group, d_q);
   unrotate(tape_.plain_k, layer_.k_norm, kv_heads, d_k);

@@ -24,9 +24,13 @@ class LayerGradients : public testing::TestWithParam<std::string> {
     TinyModel(GetParam()).write(folder_.path());
     model_ = open_model(folder_.path());
     decoder_.emplace(*model_);
-    ids_ = reference_ids();
-    // Longer than the windows of 7.
-    sequences_ = {{std::span(ids_).first(23)}, {std::span(ids_).subspan(23, 9)}};
+  }
+
+  /// Text of two sequences.
+  void say(size_t first, size_t second) {
+    const auto known = reference_ids();
+    for (size_t i = 0; i < first + second; ++i) ids_.push_back(known[(i * i + i / 7) % known.size()]);
+    sequences_ = {{std::span(ids_).first(first)}, {std::span(ids_).subspan(first)}};
   }
 
   Values random(size_t n) {
@@ -65,6 +69,8 @@ class LayerGradients : public testing::TestWithParam<std::string> {
     EXPECT_NEAR(expected, (4 * difference(h) - difference(2 * h)) / 3, 3e-3 * usual);
   }
 
+  void expect_slopes();
+
   TemporaryFolder folder_;
   std::unique_ptr<ModelSource> model_;
   std::optional<Decoder> decoder_;
@@ -73,7 +79,9 @@ class LayerGradients : public testing::TestWithParam<std::string> {
   std::mt19937 random_{kSeed};
 };
 
-TEST_P(LayerGradients, AreSlopes) {
+/// Of all layers and modules.
+void LayerGradients::expect_slopes() {
+  const size_t tokens = ids_.size();
   auto residual = decoder_->embed(sequences_);
   for (int64_t layer = 0; layer < decoder_->layers(); ++layer) {
     SCOPED_TRACE(testing::Message() << "layer " << layer << ", seed " << kSeed);
@@ -90,7 +98,7 @@ TEST_P(LayerGradients, AreSlopes) {
     backward.run(gradient, [&](std::string_view module, const float* values) {
       const Linear& matrix =
           *decoder_->find_matrix("model.layers." + std::to_string(layer) + "." + std::string(module));
-      of_module[std::string(module)].assign(values, values + 32 * matrix.out_features());
+      of_module[std::string(module)].assign(values, values + static_cast<int64_t>(tokens) * matrix.out_features());
     });
     ASSERT_EQ(of_module.size(), 7u);
 
@@ -108,9 +116,9 @@ TEST_P(LayerGradients, AreSlopes) {
       SCOPED_TRACE(module);
       Linear& matrix = *decoder_->find_matrix("model.layers." + std::to_string(layer) + "." + module);
       const auto out = static_cast<size_t>(matrix.out_features()), in = static_cast<size_t>(matrix.in_features());
-      ASSERT_EQ(input->size(), 32 * in);
+      ASSERT_EQ(input->size(), tokens * in);
       Values of_weights(out * in);
-      for (size_t t = 0; t < 32; ++t) {
+      for (size_t t = 0; t < tokens; ++t) {
         for (size_t o = 0; o < out; ++o) {
           for (size_t i = 0; i < in; ++i) {
             of_weights[o * in + i] += of_module.at(module)[t * out + o] * (*input)[t * in + i];
@@ -128,6 +136,17 @@ TEST_P(LayerGradients, AreSlopes) {
       });
     }
   }
+}
+
+TEST_P(LayerGradients, AreSlopes) {
+  say(23, 9);  // longer than the windows of 7
+  expect_slopes();
+}
+
+// Attention goes back through 384 rows of queries at a time.
+TEST_P(LayerGradients, OfManyBlocksAreSlopes) {
+  say(401, 5);
+  expect_slopes();
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, LayerGradients, testing::ValuesIn(model_names()),
