@@ -1,6 +1,7 @@
 #include "evaluate/score_gradients.h"
 
 #include <algorithm>
+#include <numeric>
 #include <random>
 #include <string>
 #include <utility>
@@ -14,13 +15,21 @@ namespace mxq {
 
 namespace {
 
-/// Draws labels by the probabilities of a row, in one walk along it.
+/// Draws labels by the probabilities of a row, in one walk along it: a point at random in each of as many equal parts
+/// of their sum as there are draws, so that likely labels are drawn as often as they should be.
 class Labels {
  public:
   // The standard library's distributions differ between libraries; its generators do not.
   Labels(std::mt19937_64& random, int64_t draws) {
-    for (int64_t d = 0; d < draws; ++d) points_.emplace_back(static_cast<double>(random() >> 11) * 0x1p-53, d);
-    std::sort(points_.begin(), points_.end());
+    std::vector<int64_t> order(static_cast<size_t>(draws));
+    std::iota(order.begin(), order.end(), 0);
+    // Which draw gets which part, anew for each token: draws are independent between tokens.
+    for (size_t k = order.size(); k > 1; --k) std::swap(order[k - 1], order[random() % k]);
+    for (int64_t k = 0; k < draws; ++k) {
+      const double within = static_cast<double>(random() >> 11) * 0x1p-53;
+      points_.emplace_back((static_cast<double>(k) + within) / static_cast<double>(draws),
+                           order[static_cast<size_t>(k)]);
+    }
   }
 
   std::vector<int64_t> drawn(const float* p, int64_t n) const {

@@ -21,7 +21,7 @@ struct Probe {
 
 /// How probe_divergences() goes about it.
 struct ProbeOptions {
-  int64_t draws = 6;  // of labels, see ScoreGradients
+  int64_t draws = 8;  // of labels, see ScoreGradients
   uint64_t seed = 0;
   /// How far what errors do together is followed, in tokens. Alone (1) they come out 7 % too small, v_proj's 20 %, for
   /// attention adds up what near tokens share; products of far ones are noise, as long as there are few draws.

@@ -26,7 +26,7 @@ namespace mxq {
 namespace {
 
 /// Raised whenever probes give other numbers than before.
-constexpr int kSensitivityVersion = 6;
+constexpr int kSensitivityVersion = 7;
 
 /// What one model's probes gave so far.
 class ProbeCache {
