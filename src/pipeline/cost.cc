@@ -14,7 +14,7 @@ struct Rate {
   double f32, bf16;
 };
 // f32: two cores with AVX2; bf16: two with AMX, whose fp32 products, which gradients take, are 2.5 times as fast too.
-constexpr Rate kSampled{5e-11, 3.4e-11}, kFitted{9e-11, 8e-12}, kSensitivity{5.8e-10, 2.3e-10};
+constexpr Rate kSampled{7.5e-11, 3.4e-11}, kFitted{6e-11, 8e-12}, kSensitivity{7.7e-10, 3.1e-10};
 
 double seconds(const Rate& rate, int64_t weights, int64_t tokens) {
   const double of_core = best_compute() == Compute::bf16 ? rate.bf16 : rate.f32;
