@@ -53,9 +53,8 @@ Sampler::Sampler(const Sampling& sampling, uint64_t stream)
   }
 }
 
-// The standard library's distributions differ between libraries; its generators do not.
-double Sampler::uniform() {
-  return static_cast<double>(random_() >> 11) * 0x1p-53;
+double uniform(std::mt19937_64& random) {
+  return static_cast<double>(random() >> 11) * 0x1p-53;
 }
 
 int32_t Sampler::pick(float* logits, int64_t n) {
@@ -67,7 +66,7 @@ int32_t Sampler::pick(float* logits, int64_t n) {
   softmax(logits, static_cast<float>(1 / sampling_.temperature), n);
   const float* p = logits;
   if (sampling_.top_p == 1) {
-    double left = uniform() * std::accumulate(p, p + n, 0.0);
+    double left = uniform(random_) * std::accumulate(p, p + n, 0.0);
     for (int64_t i = 0; i < n; ++i) {
       left -= p[i];
       if (left < 0) return static_cast<int32_t>(i);
@@ -89,7 +88,7 @@ int32_t Sampler::pick(float* logits, int64_t n) {
     }
     sum += p[order_[kept++]];
   }
-  double left = uniform() * sum;
+  double left = uniform(random_) * sum;
   for (size_t i = 0; i < kept; ++i) {
     left -= p[order_[i]];
     if (left < 0) return order_[i];

@@ -12,6 +12,9 @@
 
 namespace mxq {
 
+/// In [0, 1). The standard library's distributions differ between libraries; its generators do not.
+double uniform(std::mt19937_64& random);
+
 /// Draws the tokens of one sequence.
 class Sampler {
  public:
@@ -23,8 +26,6 @@ class Sampler {
   int32_t pick(float* logits, int64_t n);
 
  private:
-  double uniform();  // in [0, 1)
-
   Sampling sampling_;
   std::mt19937_64 random_;
   std::vector<int32_t> order_;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/parallel.h"
+#include "evaluate/sample.h"
 #include "evaluate/score.h"
 #include "kernels/matmul.h"
 #include "kernels/rows.h"
@@ -19,15 +20,13 @@ namespace {
 /// of their sum as there are draws, so that likely labels are drawn as often as they should be.
 class Labels {
  public:
-  // The standard library's distributions differ between libraries; its generators do not.
   Labels(std::mt19937_64& random, int64_t draws) {
     std::vector<int64_t> order(static_cast<size_t>(draws));
     std::iota(order.begin(), order.end(), 0);
     // Which draw gets which part, anew for each token: draws are independent between tokens.
     for (size_t k = order.size(); k > 1; --k) std::swap(order[k - 1], order[random() % k]);
     for (int64_t k = 0; k < draws; ++k) {
-      const double within = static_cast<double>(random() >> 11) * 0x1p-53;
-      points_.emplace_back((static_cast<double>(k) + within) / static_cast<double>(draws),
+      points_.emplace_back((static_cast<double>(k) + uniform(random)) / static_cast<double>(draws),
                            order[static_cast<size_t>(k)]);
     }
   }
@@ -79,10 +78,8 @@ std::vector<std::vector<float>> label_gradients(Decoder& decoder, const std::vec
 
 }  // namespace
 
-ScoreGradients::ScoreGradients(Decoder& decoder, std::span<const std::vector<int32_t>> sequences, int64_t draws,
-                               uint64_t seed)
-    : decoder_(decoder), layer_(decoder.layers() - 1) {
-  for (const auto& ids : sequences) sequences_.push_back({ids});
+ScoreGradients::ScoreGradients(Decoder& decoder, std::span<const Sequence> sequences, int64_t draws, uint64_t seed)
+    : decoder_(decoder), sequences_(sequences.begin(), sequences.end()), layer_(decoder.layers() - 1) {
   auto residual = decoder_.embed(sequences_);
   for (int64_t layer = 0; layer < decoder_.layers(); ++layer) {
     residuals_.push_back(residual);

@@ -19,9 +19,9 @@ class ScoreGradients {
   /// Shown what a layer computed, before its gradients.
   using TapeObserver = std::function<void(const LayerTape& tape)>;
 
-  /// Runs the decoder, which must outlive it, to its end. In memory: the residual stream in front of every layer, and
-  /// one gradient a draw. `seed`: of the labels. Throws what Decoder::run_layers() throws.
-  ScoreGradients(Decoder& decoder, std::span<const std::vector<int32_t>> sequences, int64_t draws, uint64_t seed);
+  /// Runs the decoder, which must outlive it as must the ids, to its end. In memory: the residual stream in front of
+  /// every layer, and one gradient a draw. `seed`: of the labels. Throws what Decoder::run_layers() throws.
+  ScoreGradients(Decoder& decoder, std::span<const Sequence> sequences, int64_t draws, uint64_t seed);
 
   /// The layer that back() goes through next, from the last one down; -1: none is left.
   int64_t layer() const { return layer_; }

@@ -61,13 +61,13 @@ class Replacement {
 class Prober {
  public:
   Prober(Decoder& decoder, std::span<const std::vector<int32_t>> sequences, const ProbeOptions& options)
-      : decoder_(decoder), options_(options), texts_(sequences) {
+      : decoder_(decoder), options_(options) {
     for (const auto& ids : sequences) sequences_.push_back({ids});
   }
 
   /// Of the probes of one layer; layers fall.
   std::vector<double> layer(int64_t index, std::span<const Probe* const> probes) {
-    if (!gradients_) gradients_.emplace(decoder_, texts_, options_.draws, options_.seed);
+    if (!gradients_) gradients_.emplace(decoder_, sequences_, options_.draws, options_.seed);
     while (gradients_->layer() > index) gradients_->back({}, {});
     std::vector<std::vector<float>> changes;
     std::map<std::string, std::vector<size_t>, std::less<>> of_module;
@@ -162,8 +162,7 @@ class Prober {
 
   Decoder& decoder_;
   ProbeOptions options_;
-  std::span<const std::vector<int32_t>> texts_;
-  std::vector<Sequence> sequences_;  // of them
+  std::vector<Sequence> sequences_;
   std::optional<ScoreGradients> gradients_;
   std::vector<float> hidden_;  // of the model as it is
 };

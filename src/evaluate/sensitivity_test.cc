@@ -120,7 +120,7 @@ TEST_F(Sensitivities, ScoresSquaredAreTheDivergenceOfMovedStreams) {
   open("llama3");
   sequences_ = {reference_ids()};
   const auto all = sequences();
-  ScoreGradients gradients(*decoder_, sequences_, kDraws, 7);
+  ScoreGradients gradients(*decoder_, all, kDraws, 7);
   ASSERT_EQ(gradients.layer(), 1);
   gradients.back({}, {});
   ASSERT_EQ(gradients.layer(), 0);

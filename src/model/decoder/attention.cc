@@ -7,13 +7,12 @@
 
 #include "base/parallel.h"
 #include "kernels/rows.h"
+#include "model/decoder/attention_rows.h"
 
 namespace mxq {
 
 namespace {
 
-// Rows of scores (queries times the heads that share keys) at a time: against 1,024 keys they stay in a core's cache.
-constexpr int64_t kBlockRows = 384;
 // oneDNN compiles a kernel for every shape of bf16 product; below this many rows the fp32 one, which it has, is faster.
 constexpr int64_t kBf16Rows = 32;
 
@@ -63,16 +62,7 @@ class Block {
   int64_t q_row() const { return shape_->heads * shape_->head_dim; }
   float scale() const { return static_cast<float>(1 / std::sqrt(static_cast<double>(shape_->head_dim))); }
 
-  /// Calls body(row, begin, end) for the keys that each row may look at, counted from from_.
-  template <typename Body>
-  void for_each_row(Body body) const {
-    const int64_t group = rows_ / tokens_;
-    for (int64_t r = 0; r < rows_; ++r) {
-      const int64_t position = position_ + r / group;
-      const int64_t begin = shape_->window > 0 ? std::max<int64_t>(0, position - shape_->window + 1 - from_) : 0;
-      body(r, begin, position - from_ + 1);
-    }
-  }
+  ScoreRows score_rows() const { return {rows_, rows_ / tokens_, position_, from_, shape_->window}; }
 
   /// mixed [rows, head_dim] = softmax(q k^T) v.
   void mix_f32(float* mixed) const {
@@ -81,12 +71,7 @@ class Block {
     for (int64_t t = 0; t < tokens_; ++t) std::copy_n(in_->q + q_at_ + t * q_row(), width_, q.get() + t * width_);
     const auto scores = room<float>(rows_ * keys_);
     matmul_transposed(rows_, keys_, dim, q.get(), dim, in_->keys + kv_at, kv_row, scores.get(), keys_);
-    for_each_row([&](int64_t r, int64_t begin, int64_t end) {
-      float* row = scores.get() + r * keys_;
-      std::fill(row, row + begin, 0.0f);
-      softmax(row + begin, scale(), end - begin);
-      std::fill(row + end, row + keys_, 0.0f);
-    });
+    score_rows().softmax_visible(scale(), keys_, scores.get());
     matmul(rows_, dim, keys_, scores.get(), keys_, in_->values + kv_at, kv_row, mixed, dim);
   }
 
@@ -98,7 +83,7 @@ class Block {
     matmul_transposed(rows_, keys_, dim, q.get(), bf16_->keys.get() + kv_at, scores.get(), keys_);
     const auto weights = room<uint16_t>(rows_ * keys_);
     const auto sums = room<float>(rows_);
-    for_each_row([&](int64_t r, int64_t begin, int64_t end) {
+    score_rows().for_each([&](int64_t r, int64_t begin, int64_t end) {
       uint16_t* row = weights.get() + r * keys_;
       std::fill(row, row + begin, uint16_t{0});
       sums[static_cast<size_t>(r)] = softmax_bf16(scores.get() + r * keys_ + begin, scale(), end - begin, row + begin);

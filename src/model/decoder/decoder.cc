@@ -152,23 +152,24 @@ void Decoder::add_and_norm(const std::vector<float>& weight) {
 }
 
 // Leaves pending what attention adds to x_.
-void Decoder::attend(int64_t index, std::span<const Sequence> sequences, const InputObserver& observe) {
+void Decoder::attend(int64_t index, std::span<const Sequence> sequences, const InputObserver& observe,
+                     LayerTape* tape) {
   const Layer& layer = layers_[static_cast<size_t>(index)];
   const AttentionShape shape{config_.num_attention_heads, config_.num_key_value_heads, config_.head_dim,
                              index < config_.first_window_layer ? 0 : config_.sliding_window.value_or(0)};
   const int64_t q_row = shape.heads * shape.head_dim, kv_row = shape.kv_heads * shape.head_dim;
   add_and_norm(layer.input_norm);
-  if (tape_ != nullptr) {
-    tape_->residual = x_;
-    tape_->attention_input = delta_;
+  if (tape != nullptr) {
+    tape->residual = x_;
+    tape->attention_input = delta_;
   }
   if (observe) observe(index, LayerInput::attention, operand_);
   layer.q.apply(operand_, q_.data());
   layer.k.apply(operand_, k_.data());
   layer.v.apply(operand_, v_.data());
-  if (tape_ != nullptr) {
-    tape_->plain_q = layer.q_norm.empty() ? std::vector<float>() : q_;
-    tape_->plain_k = layer.k_norm.empty() ? std::vector<float>() : k_;
+  if (tape != nullptr) {
+    tape->plain_q = layer.q_norm.empty() ? std::vector<float>() : q_;
+    tape->plain_k = layer.k_norm.empty() ? std::vector<float>() : k_;
   }
   parallel_for(n_, [&](int64_t i) {
     const auto rotate = [&](float* heads, int64_t count, const std::vector<float>& norm) {
@@ -205,11 +206,11 @@ void Decoder::attend(int64_t index, std::span<const Sequence> sequences, const I
     row += n;
   }
   causal_attention(shape, compute_, inputs);
-  if (tape_ != nullptr) {
-    tape_->q = q_;
-    tape_->k = k_;
-    tape_->v = v_;
-    tape_->heads = attended_;
+  if (tape != nullptr) {
+    tape->q = q_;
+    tape->k = k_;
+    tape->v = v_;
+    tape->heads = attended_;
   }
   operand_.set(attended_.data(), n_, q_row);
   if (observe) observe(index, LayerInput::heads, operand_);
@@ -219,19 +220,19 @@ void Decoder::attend(int64_t index, std::span<const Sequence> sequences, const I
 }
 
 // Likewise the feed-forward network.
-void Decoder::feed_forward(int64_t index, const InputObserver& observe) {
+void Decoder::feed_forward(int64_t index, const InputObserver& observe, LayerTape* tape) {
   const Layer& layer = layers_[static_cast<size_t>(index)];
   add_and_norm(layer.post_attention_norm);
-  if (tape_ != nullptr) {
-    tape_->middle = x_;
-    tape_->feed_forward_input = delta_;
+  if (tape != nullptr) {
+    tape->middle = x_;
+    tape->feed_forward_input = delta_;
   }
   if (observe) observe(index, LayerInput::feed_forward, operand_);
   layer.gate.apply(operand_, gate_.data());
   layer.up.apply(operand_, up_.data());
-  if (tape_ != nullptr) {
-    tape_->gate = gate_;
-    tape_->up = up_;
+  if (tape != nullptr) {
+    tape->gate = gate_;
+    tape->up = up_;
   }
   const int64_t width = config_.intermediate_size;
   operand_.resize(n_, width);
@@ -239,7 +240,7 @@ void Decoder::feed_forward(int64_t index, const InputObserver& observe) {
     silu_multiply(gate_.data() + i * width, up_.data() + i * width, width);
     operand_.set_row(i, gate_.data() + i * width);
   });
-  if (tape_ != nullptr) tape_->gated = gate_;
+  if (tape != nullptr) tape->gated = gate_;
   if (observe) observe(index, LayerInput::gated, operand_);
   layer.down.apply(operand_, delta_.data());
   pending_ = true;
@@ -284,10 +285,11 @@ void Decoder::look_up() {
   last_layer_ = -1;
 }
 
-void Decoder::run(std::span<const Sequence> sequences, int64_t first, int64_t last, const InputObserver& observe) {
+void Decoder::run(std::span<const Sequence> sequences, int64_t first, int64_t last, const InputObserver& observe,
+                  LayerTape* tape) {
   for (int64_t i = first; i < last; ++i) {
-    attend(i, sequences, observe);
-    feed_forward(i, observe);
+    attend(i, sequences, observe, tape);
+    feed_forward(i, observe, tape);
   }
 }
 
@@ -315,25 +317,23 @@ std::vector<float> Decoder::embed(std::span<const Sequence> sequences) {
 
 void Decoder::run_layers(std::span<const Sequence> sequences, int64_t first, int64_t last, std::vector<float>& residual,
                          const InputObserver& observe) {
-  start(sequences);
-  x_.swap(residual);
-  last_layer_ = first - 1;
-  run(sequences, first, last, observe);
-  const int64_t width = config_.hidden_size;
-  if (pending_) parallel_for(n_, [&](int64_t i) { add(x_.data() + i * width, delta_.data() + i * width, width); });
-  x_.swap(residual);
+  run_between(sequences, first, last, residual, observe, nullptr);
 }
 
 void Decoder::run_layer(std::span<const Sequence> sequences, int64_t index, std::vector<float>& residual,
                         LayerTape& tape) {
-  tape_ = &tape;
-  try {
-    run_layers(sequences, index, index + 1, residual);
-  } catch (...) {
-    tape_ = nullptr;
-    throw;
-  }
-  tape_ = nullptr;
+  run_between(sequences, index, index + 1, residual, {}, &tape);
+}
+
+void Decoder::run_between(std::span<const Sequence> sequences, int64_t first, int64_t last,
+                          std::vector<float>& residual, const InputObserver& observe, LayerTape* tape) {
+  start(sequences);
+  x_.swap(residual);
+  last_layer_ = first - 1;
+  run(sequences, first, last, observe, tape);
+  const int64_t width = config_.hidden_size;
+  if (pending_) parallel_for(n_, [&](int64_t i) { add(x_.data() + i * width, delta_.data() + i * width, width); });
+  x_.swap(residual);
 }
 
 std::vector<float> Decoder::last_norm(std::span<const Sequence> sequences, std::span<const float> residual) {

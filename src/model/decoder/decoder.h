@@ -109,10 +109,14 @@ class Decoder {
   };
 
   void start(std::span<const Sequence> sequences);
-  void attend(int64_t index, std::span<const Sequence> sequences, const InputObserver& observe);
-  void feed_forward(int64_t index, const InputObserver& observe);
+  // tape: where a layer leaves what it computes; null: nowhere.
+  void attend(int64_t index, std::span<const Sequence> sequences, const InputObserver& observe, LayerTape* tape);
+  void feed_forward(int64_t index, const InputObserver& observe, LayerTape* tape);
   void look_up();
-  void run(std::span<const Sequence> sequences, int64_t first, int64_t last, const InputObserver& observe = {});
+  void run(std::span<const Sequence> sequences, int64_t first, int64_t last, const InputObserver& observe = {},
+           LayerTape* tape = nullptr);
+  void run_between(std::span<const Sequence> sequences, int64_t first, int64_t last, std::vector<float>& residual,
+                   const InputObserver& observe, LayerTape* tape);
   void add_and_norm(const std::vector<float>& weight);
 
   ModelConfig config_;
@@ -125,9 +129,8 @@ class Decoder {
   int64_t n_ = 0;
   std::vector<int32_t> ids_;
   std::vector<int64_t> positions_;
-  bool pending_ = false;       // delta_ is still to be added to x_
-  int64_t last_layer_ = -1;    // the last one that x_ and delta_ come from; -1: the embedding
-  LayerTape* tape_ = nullptr;  // where the layer that runs leaves what it computes; null: nowhere
+  bool pending_ = false;     // delta_ is still to be added to x_
+  int64_t last_layer_ = -1;  // the last one that x_ and delta_ come from; -1: the embedding
   std::vector<float> x_, delta_, q_, k_, v_, attended_, gate_, up_;
   Operand operand_;
 };

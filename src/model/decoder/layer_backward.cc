@@ -7,6 +7,7 @@
 #include "kernels/matmul.h"
 #include "kernels/rows.h"
 #include "kernels/transpose.h"
+#include "model/decoder/attention_rows.h"
 
 namespace mxq {
 
@@ -15,10 +16,6 @@ namespace {
 std::vector<float> floats(int64_t n) {
   return std::vector<float>(static_cast<size_t>(n));
 }
-
-// Rows of scores (queries times the heads that share keys) at a time, as in the forward pass: what they take grows with
-// the sequence and not with its square, and keys behind a block's last token are left out.
-constexpr int64_t kBlockRows = 384;
 
 /// One KV head of one sequence and the query heads that share it. Pointers are to the first token's; tokens are q_row
 /// or kv_row floats apart.
@@ -64,14 +61,7 @@ struct HeadGroup {
     const auto queries = gather(q, first, count), o = gather(out, first, count), d_o = gather(outer, first, count);
     auto p = floats(rows * width), change = floats(rows * width);
     matmul_transposed(rows, width, dim, queries.data(), dim, keys + kv_at, kv_row, p.data(), width);
-    for (int64_t r = 0; r < rows; ++r) {
-      float* const row = p.data() + r * width;
-      const int64_t end = first + r / group + 1 - from;
-      const int64_t begin = window > 0 ? std::max<int64_t>(0, end - window) : 0;
-      std::fill(row, row + begin, 0.0f);
-      softmax(row + begin, scale, end - begin);
-      std::fill(row + end, row + width, 0.0f);
-    }
+    ScoreRows{rows, group, first, from, window}.softmax_visible(scale, width, p.data());
     add_up(p, rows, width, d_o, d_v + kv_at);
     matmul_transposed(rows, width, dim, d_o.data(), dim, values + kv_at, kv_row, change.data(), width);
     for (int64_t r = 0; r < rows; ++r) {
