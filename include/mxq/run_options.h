@@ -1,6 +1,8 @@
 // How a model is run.
 #pragma once
 
+#include <string_view>
+
 namespace mxq {
 
 /// What the operands of matrix products are rounded to; sums and everything else are fp32.
@@ -11,6 +13,8 @@ enum class Compute {
 
 /// The fastest that the processor has: bf16 or f32.
 Compute best_compute();
+/// "f32" or "bf16", as options spell it.
+std::string_view compute_name(Compute compute);
 
 struct RunOptions {
   Compute compute = Compute::f32;

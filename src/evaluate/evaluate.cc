@@ -89,7 +89,7 @@ LogitFileKey key_of(const ModelSource& base, const Windows& windows, Compute com
   ContentHash hash;
   base.hash_all(hash);
   LogitFileKey key{"", 0, vocabulary(base)};
-  hash.add(compute == Compute::bf16 ? "bf16" : "f32");
+  hash.add(compute_name(compute));
   for (const Window& window : windows.windows) {
     hash.add(std::as_bytes(std::span(window.ids)));
     hash.add(std::as_bytes(std::span(&window.first, 1)));

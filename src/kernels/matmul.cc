@@ -148,6 +148,10 @@ Compute best_compute() {
   return bf16_matmul_supported() ? Compute::bf16 : Compute::f32;
 }
 
+std::string_view compute_name(Compute compute) {
+  return compute == Compute::bf16 ? "bf16" : "f32";
+}
+
 bool bf16_matmul_supported() {
   static const bool supported = [] {
     try {

@@ -27,7 +27,7 @@ std::filesystem::path sample_path(const ModelSource& model, Compute compute, con
   model.hash_all(hash);
   hash.add(fmt::format("{} {} {} {} {} {} {} v{}", text.sequences, text.tokens, text.sampling.temperature,
                        fmt::join(text.temperature_factors, ","), text.sampling.top_p, text.sampling.seed,
-                       compute == Compute::bf16 ? "bf16" : "f32", kSampleVersion));
+                       compute_name(compute), kSampleVersion));
   return cache / "samples" / (hash.hex() + ".json");
 }
 
@@ -117,6 +117,16 @@ CalibrationText calibration_text(const ModelSource& model, Decoder& decoder, con
   auto [all, health] = self_sequences(model, decoder, text, cache, progress);
   const auto end_of_probes = all.begin() + kProbeSequences;
   return {TokenSequences(end_of_probes, all.end()), TokenSequences(all.begin(), end_of_probes), health, {}};
+}
+
+TokenSequences spread(const TokenSequences& sequences, int64_t tokens) {
+  const int64_t all = std::ssize(sequences);
+  if (all == 0) return {};
+  const int64_t length = std::max<int64_t>(1, std::ssize(sequences.front()));
+  const int64_t count = std::min(all, (tokens + length - 1) / length);
+  TokenSequences few;
+  for (int64_t i = 0; i < count; ++i) few.push_back(sequences[static_cast<size_t>(i * all / count)]);
+  return few;
 }
 
 }  // namespace mxq

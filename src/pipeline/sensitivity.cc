@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <iterator>
 #include <map>
@@ -26,7 +27,11 @@ namespace mxq {
 namespace {
 
 /// Raised whenever probes give other numbers than before.
-constexpr int kSensitivityVersion = 7;
+constexpr int kSensitivityVersion = 8;
+
+/// Probes are fitted to so many tokens of the calibration's text for each input of the widest matrix: a third of it
+/// for SmolLM2-135M, where all of it makes plans that are no better (docs/decisions/0007).
+constexpr int64_t kTokensPerInput = 4;
 
 /// What one model's probes gave so far.
 class ProbeCache {
@@ -41,7 +46,7 @@ class ProbeCache {
                          metadata_name(options.quantize.metadata), normalize_name(options.quantize.normalize),
                          nlohmann::json(calibration).dump(), options.calibration.damping,
                          column_order_name(options.calibration.order), zero_point_name(options.calibration.zero_point),
-                         compute == Compute::bf16 ? "bf16" : "f32", kSensitivityVersion));
+                         compute_name(compute), kSensitivityVersion));
     path_ = options.cache / "sensitivity" / (hash.hex() + ".json");
     load();
   }
@@ -183,11 +188,13 @@ SensitivityReport measure_sensitivity(const std::filesystem::path& path, ErrorTa
   const auto &text = texts.probes, &calibration = texts.sequences;
   ProbeCache cache(*model, options, compute, text, calibration);
   std::vector<const SourceTensor*> missing;
+  int64_t widest = 0;
   for (const MatrixErrors& matrix : table.matrices) {
     const SourceTensor* tensor = model->find(matrix.name + ".weight");
     if (tensor == nullptr) {
       throw Error(ErrorCode::usage, "measure sensitivity", fmt::format("no matrix '{}' in the model", matrix.name));
     }
+    widest = std::max(widest, tensor->cols());
     if (!cache.results.contains(matrix.name)) missing.push_back(tensor);
   }
   SensitivityReport report;
@@ -199,7 +206,7 @@ SensitivityReport measure_sensitivity(const std::filesystem::path& path, ErrorTa
     std::map<std::string, FittedProbe> fitted;
     // What awq does is folded into other tensors: it is probed as rtn.
     if (!calibration.empty() && options.quantize.fit != Fit::awq) {
-      fitted = fit_to_inputs(*model, decoder, calibration, missing, options, progress);
+      fitted = fit_to_inputs(*model, decoder, spread(calibration, kTokensPerInput * widest), missing, options, progress);
     }
     std::vector<Probe> probes;
     std::map<std::string, double> errors;
