@@ -30,6 +30,8 @@ struct ExperimentRun {
     bool against_original = false;   // KL divergence too
     std::vector<std::string> flags;  // arguments of `mxq eval`
     std::filesystem::path text;      // empty for self
+    /// The original's logits are kept for the runs to come, by each worker while it works. Results are the same.
+    bool base_logits = false;
   };
   std::vector<Scoring> scorings;
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "model/model_source.h"
+#include "model/model_tokenizer.h"
 #include "mxq/calibration.h"
 #include "mxq/cost.h"
 #include "mxq/error.h"
@@ -59,17 +60,21 @@ bool is_calibrated(const std::vector<std::string>& flags) {
   return fit == "gptq" || fit == "autogptq" || fit == "awq";
 }
 
-/// Tokens that pass through a model to score it, those of overlapping windows as often as they do.
-double tokens_scored(const ExperimentRun::Scoring& scoring) {
+int64_t tokens_of_text(const ExperimentRun::Scoring& scoring) {
   if (scoring.text.empty()) {
     const SelfText own;
-    return static_cast<double>(own.sequences * own.tokens);
+    return own.sequences * own.tokens;
   }
   std::error_code ignored;
   const auto size = std::filesystem::file_size(scoring.text, ignored);
-  int64_t tokens = ignored ? 0 : static_cast<int64_t>(size) / kBytesPerToken;
-  if (const auto first = parse_int(value_of(scoring.flags, "--tokens"))) tokens = std::min(tokens, *first);
-  const bool overlap = value_of(scoring.flags, "--recipe") != recipe_name(Recipe::llama_cpp);
+  const int64_t tokens = ignored ? 0 : static_cast<int64_t>(size) / kBytesPerToken;
+  return std::min(tokens, parse_int(value_of(scoring.flags, "--tokens")).value_or(tokens));
+}
+
+/// Tokens that pass through a model to score it, those of overlapping windows as often as they do.
+double tokens_scored(const ExperimentRun::Scoring& scoring) {
+  const int64_t tokens = tokens_of_text(scoring);
+  const bool overlap = !scoring.text.empty() && value_of(scoring.flags, "--recipe") != recipe_name(Recipe::llama_cpp);
   const auto window = parse_int(value_of(scoring.flags, "--window")),
              stride = parse_int(value_of(scoring.flags, "--stride"));
   if (!overlap || tokens == 0) return static_cast<double>(tokens);
@@ -112,7 +117,10 @@ RunEstimate estimate_run(const ExperimentRun& run) {
     estimate.disk_bytes += std::min(stored, 2 * weights);
   }
   for (const auto& scoring : run.scorings) {
-    const int models = scoring.against_original && !run.original ? 2 : 1;
+    const bool compared = scoring.against_original && !run.original, kept = compared && scoring.base_logits;
+    // Where the original's logits are kept, only the first run of a worker computes them.
+    const int models = compared && !kept ? 2 : 1;
+    if (kept) estimate.disk_bytes += tokens_of_text(scoring) * vocabulary(*model) * int64_t{sizeof(float)};
     // Text of its own is sampled first.
     const int passes = models + (scoring.text.empty() ? 1 : 0);
     const bool bf16 = in_bf16(value_of(scoring.flags, "--compute")), packed = has(scoring.flags, "--packed");

@@ -72,6 +72,23 @@ TEST_F(Estimate, ScoringAgainstTheOriginalHoldsBothModels) {
   EXPECT_LT(half.seconds, both.seconds);
 }
 
+TEST_F(Estimate, KeptLogitsOfTheOriginalTakeDiskForItsTime) {
+  std::filesystem::create_directory(folder_ / "model");
+  std::filesystem::rename(folder_ / "model.safetensors", folder_ / "model" / "model.safetensors");
+  std::ofstream(folder_ / "model" / "config.json")
+      << R"({"model_type": "llama", "hidden_size": 1024, "num_hidden_layers": 1, "num_attention_heads": 16,
+             "intermediate_size": 4096, "vocab_size": 500, "rms_norm_eps": 1e-5})";
+  run_.model_path = folder_ / "model";
+  auto run = with({"--uniform", "b4g64", "--fit", "rtn"});
+  const double alone = estimate_run(run).seconds;
+  run.scorings.push_back({"text", true, {"--tokens", "1000", "--window", "100", "--stride", "50"}, folder_ / "text"});
+  const auto both = estimate_run(run);
+  run.scorings[0].base_logits = true;
+  const auto kept = estimate_run(run);
+  EXPECT_EQ(kept.disk_bytes - both.disk_bytes, 1000 * 500 * 4);
+  EXPECT_DOUBLE_EQ(both.seconds - alone, 2 * (kept.seconds - alone));
+}
+
 TEST_F(Estimate, TokensOfTexts) {
   const auto seconds = [&](std::vector<std::string> flags, bool own = false) {
     auto run = run_;

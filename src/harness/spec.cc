@@ -101,6 +101,7 @@ class Reader {
     if (const auto compute = table->text("compute")) add_option(*table, "compute", *compute, run_flags);
     if (table->flag("packed").value_or(false)) run_flags.emplace_back("--packed");
     const auto kl = table->texts("kl");
+    const bool base_logits = table->flag("base-logits").value_or(false);
     const auto add = [&](const std::string& key, const std::string& name, bool against) {
       const auto found = std::find_if(texts_.begin(), texts_.end(), [&](const Text& t) { return t.name == name; });
       if (found == texts_.end()) {
@@ -108,13 +109,13 @@ class Reader {
       }
       auto flags = found->flags;
       flags.insert(flags.end(), run_flags.begin(), run_flags.end());
-      scorings_.push_back({name, against, std::move(flags), found->path});
+      scorings_.push_back({name, against, std::move(flags), found->path, against && base_logits});
     };
     for (const auto& name : kl) add("kl", name, true);
     for (const auto& name : table->texts("perplexity")) {
       if (std::find(kl.begin(), kl.end(), name) == kl.end()) add("perplexity", name, false);
     }
-    if (table->flag("self-kl").value_or(false)) scorings_.push_back({"self", true, run_flags, {}});
+    if (table->flag("self-kl").value_or(false)) scorings_.push_back({"self", true, run_flags, {}, false});
     for (TomlTable& command : table->tables("commands")) {
       const std::string name = command.required_text("name");
       claim(command, name, command_names_);

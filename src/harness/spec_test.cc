@@ -41,7 +41,7 @@ TEST_F(Spec, RunsAreModelsByMethodsByBudgets) {
       "store = \"results.db\"\n" + kModel + "[[models]]\nname = \"n\"\npath = \"model\"\n" + kText + kHqq +
       "[[methods]]\nname = \"mxq\"\nbits = [3.25, \"b3g64\"]\nsize = \"64MiB\"\nmax-loss = \"1%\"\nmodels = \"n\"\n"
       "[[methods]]\nname = \"none\"\noriginal = true\nmodels = [\"m\"]\n"
-      "[metrics]\nkl = \"t\"\nperplexity = [\"t\"]\nself-kl = true\ncompute = \"bf16\"\n"
+      "[metrics]\nkl = \"t\"\nperplexity = [\"t\"]\nbase-logits = true\nself-kl = true\ncompute = \"bf16\"\n"
       "[[metrics.commands]]\nname = \"c\"\nrun = [\"true\", \"{checkpoint}\"]\n");
   EXPECT_EQ(experiment.store, folder_ / "results.db");
   std::vector<std::string> labels;
@@ -54,7 +54,9 @@ TEST_F(Spec, RunsAreModelsByMethodsByBudgets) {
   EXPECT_EQ(first.scorings[0].name, "t");
   EXPECT_TRUE(first.scorings[0].against_original) << "perplexity comes with it";
   EXPECT_EQ(first.scorings[0].flags, (std::vector<std::string>{"--window", "512", "--compute", "bf16"}));
+  EXPECT_TRUE(first.scorings[0].base_logits);
   EXPECT_EQ(first.scorings[1].name, "self");
+  EXPECT_FALSE(first.scorings[1].base_logits) << "its text is sampled anew";
   EXPECT_EQ(first.commands.at(0).arguments.at(1), "{checkpoint}");
   EXPECT_EQ(experiment.runs[4].quantize, (std::vector<std::string>{"--bits", "3.25"}));
   EXPECT_TRUE(experiment.runs[8].original);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/content_hash.h"
 #include "mxq/error.h"
 
 namespace mxq {
@@ -34,10 +35,12 @@ void replace(std::string& text, const std::string& name, const std::string& valu
 
 }  // namespace
 
-Steps::Steps(const ExperimentRun& run, const WorkOptions& options, const fs::path& scratch, RunResult& result)
+Steps::Steps(const ExperimentRun& run, const WorkOptions& options, const fs::path& scratch, const fs::path& shared,
+             RunResult& result)
     : run_(run),
       options_(options),
       scratch_(scratch),
+      shared_(shared),
       checkpoint_(run.original ? run.model_path : scratch / "out"),
       result_(result) {}
 
@@ -121,6 +124,7 @@ void Steps::score(const ExperimentRun::Scoring& scoring) {
   arguments.insert(arguments.end(), scoring.flags.begin(), scoring.flags.end());
   if (scoring.against_original && !run_.original) {
     arguments.insert(arguments.end(), {"--against", run_.model_path.string()});
+    if (scoring.base_logits) arguments.insert(arguments.end(), {"--base-logits", base_logits(scoring).string()});
   }
   ChildResult child;
   const json printed = mxq("eval." + scoring.name, arguments, child);
@@ -137,6 +141,12 @@ void Steps::score(const ExperimentRun::Scoring& scoring) {
   keep("kl." + scoring.name, printed.value(json::json_pointer("/kl/mean"), json()));
   keep("top1_agreement." + scoring.name, printed.value(json::json_pointer("/kl/top1_agreement"), json()));
   keep("ln_ppl_ratio." + scoring.name, printed.value(json::json_pointer("/kl/ln_ppl_ratio"), json()));
+}
+
+fs::path Steps::base_logits(const ExperimentRun::Scoring& scoring) const {
+  ContentHash hash;
+  hash.add(json{run_.model_path.string(), scoring.text.string(), scoring.flags}.dump());
+  return shared_ / (hash.hex() + ".logits");
 }
 
 void Steps::execute(const ExperimentRun::Command& command) {

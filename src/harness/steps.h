@@ -14,8 +14,10 @@ namespace mxq {
 
 class Steps {
  public:
-  /// What the run writes goes into `scratch`, what comes of it into `result`, step by step. All must outlive it.
-  Steps(const ExperimentRun& run, const WorkOptions& options, const std::filesystem::path& scratch, RunResult& result);
+  /// What the run writes goes into `scratch`, what its worker's other runs may use again into `shared`, and what comes
+  /// of it into `result`, step by step. All must outlive it.
+  Steps(const ExperimentRun& run, const WorkOptions& options, const std::filesystem::path& scratch,
+        const std::filesystem::path& shared, RunResult& result);
 
   /// Throws Error(io) or Error(invalid_file) for the first step that fails.
   void go();
@@ -31,13 +33,15 @@ class Steps {
   void inspect();
   void quantize();
   void score(const ExperimentRun::Scoring& scoring);
+  /// Where the original's logits of a text are kept.
+  std::filesystem::path base_logits(const ExperimentRun::Scoring& scoring) const;
   void execute(const ExperimentRun::Command& command);
   /// Once, for commands that want plain safetensors.
   void dequantize();
 
   const ExperimentRun& run_;
   const WorkOptions& options_;
-  const std::filesystem::path& scratch_;
+  const std::filesystem::path &scratch_, &shared_;
   std::filesystem::path checkpoint_;
   RunResult& result_;
 };

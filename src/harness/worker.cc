@@ -116,7 +116,7 @@ class ExperimentWorker {
     std::string error;
     try {
       const Scratch scratch(folder_.path() / run.id);
-      Steps(run, options_, scratch.path(), result).go();
+      Steps(run, options_, scratch.path(), folder_.path(), result).go();
     } catch (const std::exception& e) {
       error = e.what();
     }

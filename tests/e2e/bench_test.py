@@ -44,6 +44,7 @@ name = "original"
 original = true
 [metrics]
 kl = ["wikitext"]
+base-logits = true
 """
 RUNS = 12
 # In the place of one of the twelve, on a real model: the default, whose sensitivities and calibration take several phases.
@@ -103,7 +104,9 @@ class Survival(BenchTest):
         print(f"seed {SEED}")
         generator = random.Random(SEED)
         began = time.monotonic()
-        self.mxq("bench", self.spec, "--store", self.folder / "undisturbed.db")
+        plain = self.folder / "plain.toml"  # the original runs each time
+        plain.write_text(self.spec.read_text().replace("base-logits = true\n", ""))
+        self.mxq("bench", plain, "--store", self.folder / "undisturbed.db")
         seconds = time.monotonic() - began
         print(f"{RUNS} runs by one process: {seconds:.1f} s")
         # What these have measured would leave the others little to be killed in.
@@ -186,6 +189,7 @@ run = ["sh", "-c", "test -e good && echo '{\\"score\\": 7, \\"note\\": \\"x\\"}'
         self.assertIn("failed: small hqq b3g32: command.picky: exit code 4: not yet", done.stderr)
         self.assertRegex(done.stderr, f"mxq: error: bench: {RUNS} of {RUNS} runs failed; .*--retry")
         log = self.mxq("bench", "log", self.store, "small", "hqq", "b3g32")
+        self.assertIn(" --base-logits ", log)
         self.assertRegex(log, r"(?s)^small hqq b3g32: failed: command.picky.*\$ .*mxq quantize .*\$ sh -c .*not yet\n$")
         self.assertIn("small hqq b3g32", self.mxq("bench", "log", self.spec, self.rows()[5]["id"]))
         self.refuses("bench", "log", self.store, "small", "hqq", says=("no runs 'small hqq'", "status"))
@@ -200,7 +204,7 @@ run = ["sh", "-c", "test -e good && echo '{\\"score\\": 7, \\"note\\": \\"x\\"}'
 
     def test_missing_command(self):
         self.spec.write_text(SPEC + '[[metrics.commands]]\nname = "x"\nrun = ["no-such-program"]\n')
-        self.refuses("bench", self.spec, status=2, says=("line 31: run = 'no-such-program'", "PATH"))
+        self.refuses("bench", self.spec, status=2, says=("line 32: run = 'no-such-program'", "PATH"))
 
     def test_dry_run(self):
         text = self.mxq("bench", self.spec, "--dry-run")
