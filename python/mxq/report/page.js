@@ -97,13 +97,32 @@ async function pressed(element, event) {
   names(element)[at].focus();
 }
 
-// Charts are drawn when they come near the screen: a page of hundreds opens at once.
+// Charts are drawn when they come near the screen, so that a page of hundreds opens at once, and one by one, so that each is seen before
+// the next is drawn. Thousands of rows wait until the first charts are there.
+const waiting = [];
+let drawing = false;
+let filled = false;
+
+function later(task) { requestAnimationFrame(() => setTimeout(task)); }
+
+function drawNext() {
+  drawing = waiting.length > 0;
+  if (drawing) {
+    draw(waiting.shift());
+    later(drawNext);
+  } else if (!filled) {
+    filled = true;
+    document.querySelectorAll("[data-table]").forEach(fill);
+  }
+}
+
 const near = new IntersectionObserver((entries) => {
   for (const entry of entries) {
     if (!entry.isIntersecting) continue;
     near.unobserve(entry.target);
-    draw(entry.target);
+    waiting.push(entry.target);
   }
+  if (!drawing) drawNext();
 }, { rootMargin: "600px" });
 
 function redraw() { for (const element of drawn) draw(element); }
@@ -167,5 +186,4 @@ root.dataset.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark"
 document.getElementById("theme").addEventListener("click", () => setTheme(root.dataset.theme === "dark" ? "light" : "dark"));
 phone.addEventListener("change", redraw);
 document.querySelectorAll("[data-chart]").forEach((element) => near.observe(element));
-// Thousands of rows wait until the first charts are there.
-requestAnimationFrame(() => setTimeout(() => document.querySelectorAll("[data-table]").forEach(fill)));
+if (!document.querySelector("[data-chart]")) later(drawNext);
