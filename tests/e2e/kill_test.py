@@ -7,7 +7,7 @@ import subprocess
 import time
 import unittest
 
-from support import MXQ, MxqTest, small_model
+from support import MXQ, MxqTest, small_model, small_text_model
 
 SEED = 20260101
 KILLS = 10
@@ -66,10 +66,9 @@ class Kill(MxqTest):
         self.mxq("measure", self.model, "-o", target)
         finished()
 
-    def test_quantize(self):
-        options = ["--bits", "3.25", "--shard-bytes", "100000"]
+    def kill_quantize(self, model, *options):
         undisturbed, out = self.folder / "undisturbed", self.folder / "out"
-        seconds = self.undisturbed("quantize", self.model, "-o", undisturbed, *options)
+        seconds = self.undisturbed("quantize", model, "-o", undisturbed, *options)
         names = sorted(p.name for p in undisturbed.iterdir())
 
         def finished():
@@ -80,10 +79,23 @@ class Kill(MxqTest):
             shutil.rmtree(out)
             self.forget()
 
-        self.kill_ten_times(["quantize", self.model, "-o", out, *options], seconds, finished)
+        self.kill_ten_times(["quantize", model, "-o", out, *options], seconds, finished)
         if not out.exists():
-            self.mxq("quantize", self.model, "-o", out, *options)
+            self.mxq("quantize", model, "-o", out, *options)
         finished()
+
+    def test_quantize(self):
+        self.kill_quantize(self.model, "--bits", "3.25", "--shard-bytes", "100000")
+
+    def text_model(self):
+        small_text_model(self.folder / "text-model")
+        return self.folder / "text-model"
+
+    def test_quantize_by_default(self):
+        self.kill_quantize(self.text_model(), "--bits", "3.5", "--calibration-tokens", "2048", "--sample-tokens", "512")
+
+    def test_quantize_to_a_loss(self):
+        self.kill_quantize(self.text_model(), "--max-loss", "1%", "--calibration-tokens", "512", "--sample-tokens", "256")
 
 
 if __name__ == "__main__":
