@@ -1,22 +1,24 @@
 #!/usr/bin/env python3
 """What is lost at which size: KL divergence of mixed and uniform checkpoints, of every fit, on text that no plan has seen.
 
-  quality.py MXQ MODEL [--text FILE] [--out results.json] [--parts headline,sizes,calibration,sinq,budgets,fits,objectives]
+  quality.py MXQ MODEL [--text FILE] [--out results.json] [--parts headline,calibration,sinq,budgets,fits,sizes,objectives,uniform]
              [--windows 64] [--quick]
 
 Every row is a checkpoint that is written and evaluated: `mxq quantize MODEL FLAGS`, `mxq eval --against MODEL` on windows of
 512 tokens of FILE (default: WikiText-2's test text from 62 to 85 % of it; degrid.py's copy was distilled on the first 60 %).
 Rows that are in --out already are not made again. Then prints the tables and the targets that they meet or miss.
   headline     default (kl, gptq on the model's own text, rotation) and uniform hqq, mse, gptq at b4g64, b3g64, b3g32
-  sizes        default at sizes of all weight files: the embedding planned too, or left as it is
-  budgets      kl with mse, nothing normalized, against the better of uniform hqq and mse, at 12 budgets
-  fits         uniform hqq, mse, mse with column scales and with rotation, gptq with rotation over all b2, b3, b4 schemes
-  objectives   f, f2, rel and kl with mse and with gptq, at 5 budgets
   calibration  gptq on the model's own text against as many tokens of WikiText-2 that are not scored
   sinq         the sinq package, uniform (scripts/setup.sh --sinq), against the default at the same nominal bits
+  budgets      kl with mse, nothing normalized, against the better of uniform hqq and mse, at 12 budgets
+  fits         uniform hqq and mse over all b2, b3, b4 schemes, mse with column scales over b3 and b4
+What compares our own ways with each other, and the picture of the frontier, is on the first quarter of the windows:
+  sizes        default at sizes of all weight files: the embedding planned too, or left as it is
+  objectives   f, f2, rel and kl with mse and with gptq, at 5 budgets
+  uniform      every fit with one scheme for all, over all b2, b3, b4 schemes, and the default at 12 budgets
 --quick: 8 windows, headline only.
 """
-import argparse, json, os, pathlib, shutil, statistics, subprocess, sys, tempfile
+import argparse, copy, json, os, pathlib, shutil, statistics, subprocess, sys, tempfile
 
 import texts
 
@@ -43,7 +45,7 @@ def evaluation(mxq, checkpoint, model, text, windows, base_logits):
 
 class Bench:
     def __init__(self, options):
-        self.o, self.rows = options, {}
+        self.o, self.rows, self.windows = options, {}, options.windows
         if options.out and options.out.exists(): self.rows = json.loads(options.out.read_text())
         self.temporary = tempfile.TemporaryDirectory(prefix='mxq-quality-')
         self.folder = pathlib.Path(self.temporary.name)
@@ -56,13 +58,19 @@ class Bench:
         return json.loads(done.stdout)
 
     def evaluate(self, checkpoint):
-        return self.run(*evaluation(self.o.mxq, checkpoint, self.o.model, self.folder / 'scored.txt', self.o.windows,
-                                    self.folder / 'base.logits'))
+        return self.run(*evaluation(self.o.mxq, checkpoint, self.o.model, self.folder / 'scored.txt', self.windows,
+                                    self.folder / f'base-{self.windows}.logits'))
+
+    def few(self):
+        """The same on a quarter of the windows."""
+        other = copy.copy(self)
+        other.windows = max(1, self.o.windows // 4)
+        return other
 
     def row(self, *flags):
         """KL, perplexity, bits, prediction and seconds of a checkpoint made with these flags."""
         flags = [str(flag) for flag in flags]
-        key = ' '.join(flags) + f' @{self.o.windows}'
+        key = ' '.join(flags) + f' @{self.windows}'
         if key not in self.rows:
             out = self.folder / 'out'
             flags = [str(self.folder / 'calibration.txt') if f == 'WIKITEXT' else f for f in flags]
@@ -103,6 +111,7 @@ def headline(b):
 
 
 def sizes(b):
+    b = b.few()
     print('| MiB | bits | KL | embedding as it is: bits | KL | ratio |')
     print('|---|---|---|---|---|---|')
     for size in SIZES:
@@ -114,39 +123,50 @@ def sizes(b):
 
 
 def budgets(b):
-    print('| budget | best uniform that fits | hqq | mse | kl, mse | ratio to the better | predicted | default |')
-    print('|---|---|---|---|---|---|---|---|')
+    print('| budget | best uniform that fits | hqq | mse | kl, mse | ratio to the better | predicted |')
+    print('|---|---|---|---|---|---|---|')
     for bits in BUDGETS:
         fitting = [n for n in NOMINAL if NOMINAL[n] <= bits]
         uniform = max(fitting, key=NOMINAL.get)
         hqq, mse = (b.kl('--uniform', uniform, '--fit', fit, '--normalize', 'none') for fit in ('hqq', 'mse'))
         mixed = b.row('--bits', bits, '--objective', 'kl', *PLAIN)
-        default = b.row('--bits', bits)
         print(f'| {bits} | {uniform} | {hqq:.4f} | {mse:.4f} | {mixed["kl"]:.4f} | '
-              f'{verdict(mixed["kl"] / min(hqq, mse), TARGET_KL_MSE.get(bits, 1))} | {mixed["predicted"]:.4f} | {default["kl"]:.4f} |',
-              flush=True)
+              f'{verdict(mixed["kl"] / min(hqq, mse), TARGET_KL_MSE.get(bits, 1))} | {mixed["predicted"]:.4f} |', flush=True)
 
 
 def fits(b):
-    print('| scheme | hqq | mse | mse / hqq | mse, columns | / hqq | mse, rotation | / hqq | gptq, rotation | / hqq |')
-    print('|---|---|---|---|---|---|---|---|---|---|')
-    ratios = {'none': {}, 'columns': {}, 'rotation': {}}
+    print('| scheme | hqq | mse | mse / hqq | mse, columns | / hqq |')
+    print('|---|---|---|---|---|---|')
+    plain, columns = {}, {}
     for scheme in NOMINAL:
-        if scheme.startswith('b8'): continue
-        hqq, cells = b.kl('--uniform', scheme, '--fit', 'hqq', '--normalize', 'none'), ''
-        for normalize, found in ratios.items():
-            kl = b.kl('--uniform', scheme, '--fit', 'mse', '--normalize', normalize)
-            found[scheme] = kl / hqq
-            cells += f' {kl:.4f} | {found[scheme]:.3f} |'
-        gptq = b.kl('--uniform', scheme, '--fit', 'gptq', '--normalize', 'rotation')
-        cells += f' {gptq:.4f} | {gptq / hqq:.3f} |'
-        print(f'| {scheme} | {hqq:.4f} |{cells}', flush=True)
-    mean = lambda normalize, widths: statistics.mean(v for s, v in ratios[normalize].items() if s[1] in widths)
-    print(f'\nmse / hqq, mean: b2 and b3 {verdict(mean("none", "23"), 0.9)}, b4 {verdict(mean("none", "4"), 1.0)}; over b3 and b4 '
-          f'with columns {verdict(mean("columns", "34"), 0.60)}, with rotation {verdict(mean("rotation", "34"), 0.60)}')
+        if scheme[1] == '8': continue
+        hqq, mse = (b.kl('--uniform', scheme, '--fit', fit, '--normalize', 'none') for fit in ('hqq', 'mse'))
+        plain[scheme], cells = mse / hqq, ' | |'
+        if scheme[1] != '2':
+            kl = b.kl('--uniform', scheme, '--fit', 'mse', '--normalize', 'columns')
+            columns[scheme] = kl / hqq
+            cells = f' {kl:.4f} | {columns[scheme]:.3f} |'
+        print(f'| {scheme} | {hqq:.4f} | {mse:.4f} | {plain[scheme]:.3f} |{cells}', flush=True)
+    mean = lambda ratios, widths: statistics.mean(v for s, v in ratios.items() if s[1] in widths)
+    print(f'\nmse / hqq, mean: b2 and b3 {verdict(mean(plain, "23"), 0.9)}, b4 {verdict(mean(plain, "4"), 1.0)}; over b3 and b4 '
+          f'with columns {verdict(mean(columns, "34"), 0.60)}')
+
+
+def uniform(b):
+    b = b.few()
+    ways = [('rtn', 'none'), ('hqq', 'none'), ('sinq', None), ('mse', 'none'), ('mse', 'columns'), ('mse', 'rotation'), ('gptq', 'rotation')]
+    print('| scheme | ' + ' | '.join(', '.join(part for part in way if part and part != 'none') for way in ways) + ' |')
+    print('|---|' + '---|' * len(ways))
+    for scheme in NOMINAL:
+        if scheme[1] == '8': continue
+        cells = [b.kl('--uniform', scheme, '--fit', fit, *(('--normalize', normalize) if normalize else ())) for fit, normalize in ways]
+        print(f'| {scheme} | ' + ' | '.join(f'{kl:.4f}' for kl in cells) + ' |', flush=True)
+    print('\n| budget | default |\n|---|---|')
+    for bits in BUDGETS: print(f'| {bits} | {b.kl("--bits", bits):.4f} |', flush=True)
 
 
 def objectives(b):
+    b = b.few()
     print('| bits | f | f2 | rel | kl | rel, columns | kl, columns | rel, rotation | kl, rotation | f, gptq | rel, gptq, rotation | default |')
     print('|---|---|---|---|---|---|---|---|---|---|---|---|')
     for bits in (2.75, 3.25, 3.75, 4.25, 5.0):
@@ -197,7 +217,7 @@ def arguments(description, windows):
 
 def main():
     parser = arguments(__doc__, 64)
-    parts = {f.__name__: f for f in (headline, sizes, calibration, sinq, budgets, fits, objectives)}
+    parts = {f.__name__: f for f in (headline, calibration, sinq, budgets, fits, sizes, objectives, uniform)}
     parser.add_argument('--parts', type=lambda names: names.split(','), default=list(parts))
     parser.add_argument('--quick', action='store_true')
     o = parser.parse_args()
