@@ -21,6 +21,7 @@
 #include "pipeline/calibrated_fit.h"
 #include "pipeline/calibration_text.h"
 #include "pipeline/probe_results.h"
+#include "schemes/family.h"
 
 namespace mxq {
 
@@ -77,15 +78,6 @@ class ProbeCache {
   std::filesystem::path path_;
 };
 
-double squared_difference(const std::vector<float>& a, const std::vector<float>& b) {
-  double sum = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    const double difference = static_cast<double>(a[i]) - b[i];
-    sum += difference * difference;
-  }
-  return sum;
-}
-
 std::vector<float> read_weights(const ModelSource& model, const SourceTensor& tensor) {
   std::vector<float> weights(static_cast<size_t>(tensor.elements()));
   model.read(tensor, weights.data());
@@ -101,11 +93,10 @@ struct FittedProbe {
 
 FittedProbe fit_alone(const ModelSource& model, const SourceTensor& tensor, const SensitivityOptions& options) {
   const auto weights = read_weights(model, tensor);
-  FittedProbe probe{
-      quantize_matrix({weights.data(), tensor.rows(), tensor.cols()}, options.probe, tabled(options.quantize)), 0};
-  std::vector<float> probed(weights.size());
-  dequantize_matrix(probe.matrix.view(), probed.data());
-  probe.squared_error = squared_difference(weights, probed);
+  const MatrixView matrix{weights.data(), tensor.rows(), tensor.cols()};
+  FittedProbe probe{quantize_matrix(matrix, options.probe, tabled(options.quantize)), 0};
+  const double fnorm = squared_error_norm(matrix, probe.matrix.view());
+  probe.squared_error = fnorm * fnorm;
   return probe;
 }
 
@@ -206,7 +197,8 @@ SensitivityReport measure_sensitivity(const std::filesystem::path& path, ErrorTa
     std::map<std::string, FittedProbe> fitted;
     // What awq does is folded into other tensors: it is probed as rtn.
     if (!calibration.empty() && options.quantize.fit != Fit::awq) {
-      fitted = fit_to_inputs(*model, decoder, spread(calibration, kTokensPerInput * widest), missing, options, progress);
+      fitted =
+          fit_to_inputs(*model, decoder, spread(calibration, kTokensPerInput * widest), missing, options, progress);
     }
     std::vector<Probe> probes;
     std::map<std::string, double> errors;

@@ -15,6 +15,8 @@
 namespace mxq {
 
 class FeedbackFactor;
+class SharedNormalization;
+struct NormalizedMatrix;
 namespace gptq {
 class GroupCoding;
 }
@@ -46,8 +48,9 @@ class SchemeFamily {
   virtual void dequantize_rows(const QuantizedView& matrix, int64_t first_row, int64_t rows, float* out) const = 0;
 
   /// See measure_matrix(), which has checked everything. Here: one scheme after another, quantized and back.
+  /// `normalization` is the matrix's, by options.normalize.
   virtual std::vector<double> measure(MatrixView matrix, std::span<const Scheme> schemes,
-                                      const QuantizeOptions& options) const;
+                                      const QuantizeOptions& options, SharedNormalization& normalization) const;
 
   /// Whether matrices can be coded with error feedback (schemes/gptq/): on axis 1, with codes in the part `codes`, rows
   /// of layout.code_row_bytes(). Others are quantized from the weights alone where the fit is gptq.
@@ -72,5 +75,8 @@ const SchemeFamily& family_of(std::string_view name);
 
 /// ||W - Q||_F, summed row by row.
 double squared_error_norm(MatrixView matrix, const QuantizedView& quantized);
+/// That of what quantize_matrix() makes of it, normalized already.
+double quantized_error_norm(MatrixView matrix, const NormalizedMatrix& normalized, const Scheme& scheme,
+                            const QuantizeOptions& options);
 
 }  // namespace mxq

@@ -39,6 +39,15 @@ NormalizedMatrix normalize_matrix(MatrixView matrix, Normalize normalize, int64_
   return result;
 }
 
+const NormalizedMatrix& SharedNormalization::of(int64_t group) {
+  if (!made_ || (normalize_ == Normalize::sinq && group != group_)) {
+    made_.reset();
+    made_ = normalize_matrix(matrix_, normalize_, group);
+    group_ = group;
+  }
+  return *made_;
+}
+
 bool lies_on_grid(int64_t rows, int64_t cols, const RowReader& read_row, const Scheme& scheme,
                   const QuantizeOptions& options) {
   if (options.axis != 1 || options.normalize == Normalize::none || options.normalize == Normalize::sinq) return false;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "mxq/quantized_matrix.h"
@@ -21,6 +22,21 @@ struct NormalizedMatrix {
 };
 /// `group`: of the scheme; Normalize::sinq alone looks at it.
 NormalizedMatrix normalize_matrix(MatrixView matrix, Normalize normalize, int64_t group);
+
+/// The same, made once for all schemes that are tried on a matrix.
+class SharedNormalization {
+ public:
+  SharedNormalization(MatrixView matrix, Normalize normalize) : matrix_(matrix), normalize_(normalize) {}
+
+  /// normalize_matrix() for a scheme of this group; until it is asked for another.
+  const NormalizedMatrix& of(int64_t group);
+
+ private:
+  MatrixView matrix_;
+  Normalize normalize_;
+  std::optional<NormalizedMatrix> made_;
+  int64_t group_ = 0;  // for which
+};
 
 /// Whether weights have been quantized before, in such a way that the scheme holds them nearly as they are: no
 /// normalization can be better then, and any would move them off the grid. The family tells by some of the

@@ -9,6 +9,7 @@
 
 #include "base/bitpack.h"
 #include "base/parallel.h"
+#include "kernels/weight_rows.h"
 #include "mxq/error.h"
 #include "schemes/family.h"
 #include "schemes/gptq/group_coding.h"
@@ -31,6 +32,13 @@ template <typename Bytes, typename Matrix>
 Bytes find_part(Matrix& matrix, std::string_view name) {
   const size_t index = part_index(matrix.layout, name);
   return index < matrix.parts.size() ? Bytes(matrix.parts[index]) : Bytes();
+}
+
+QuantizedMatrix quantize_normalized(const NormalizedMatrix& normalized, const Scheme& scheme,
+                                    const QuantizeOptions& options) {
+  QuantizedMatrix out = normalized_output(normalized, scheme, options);
+  if (normalized.view.size() > 0) family_of(scheme.family).quantize(normalized.view, options, out);
+  return out;
 }
 
 }  // namespace
@@ -91,15 +99,11 @@ QuantizedView QuantizedMatrix::view() const {
 
 QuantizedMatrix quantize_matrix(MatrixView matrix, const Scheme& scheme, const QuantizeOptions& options) {
   constexpr const char* kOperation = "quantize matrix";
-  const SchemeFamily& family = family_of(scheme.family);
-  family.check(scheme, options.axis, options.metadata, kOperation);
+  family_of(scheme.family).check(scheme, options.axis, options.metadata, kOperation);
   check_weight_only(options.fit, kOperation);
   check_shape(matrix.rows, matrix.cols, kOperation);
   check_finite(matrix, kOperation);
-  const NormalizedMatrix normalized = normalize_matrix(matrix, scheme, options);
-  QuantizedMatrix out = normalized_output(normalized, scheme, options);
-  if (matrix.size() > 0) family.quantize(normalized.view, options, out);
-  return out;
+  return quantize_normalized(normalize_matrix(matrix, scheme, options), scheme, options);
 }
 
 void dequantize_matrix(const QuantizedView& matrix, float* out) {
@@ -144,20 +148,24 @@ std::vector<double> measure_matrix(MatrixView matrix, std::span<const Scheme> sc
   check_finite(matrix, kOperation);
   std::vector<double> norms(schemes.size(), 0.0);
   if (matrix.size() == 0) return norms;
+  SharedNormalization normalization(matrix, options.normalize);
   for (const auto& [name, which] : by_family) {
     std::vector<Scheme> own;
     for (const size_t i : which) own.push_back(schemes[i]);
-    const auto measured = family_of(name).measure(matrix, own, options);
+    const auto measured = family_of(name).measure(matrix, own, options, normalization);
     for (size_t i = 0; i < which.size(); ++i) norms[which[i]] = measured[i];
   }
   return norms;
 }
 
 std::vector<double> SchemeFamily::measure(MatrixView matrix, std::span<const Scheme> schemes,
-                                          const QuantizeOptions& options) const {
+                                          const QuantizeOptions& options, SharedNormalization& normalization) const {
   std::vector<double> norms;
   for (const Scheme& scheme : schemes) {
-    norms.push_back(squared_error_norm(matrix, quantize_matrix(matrix, scheme, options).view()));
+    // What lies on a grid is not normalized; elsewhere normalizing is what takes the time.
+    const bool as_it_is = lies_on_grid(matrix, scheme, options);
+    norms.push_back(as_it_is ? quantized_error_norm(matrix, normalize_matrix(matrix, scheme, options), scheme, options)
+                             : quantized_error_norm(matrix, normalization.of(scheme.group), scheme, options));
   }
   return norms;
 }
@@ -175,17 +183,23 @@ bool SchemeFamily::holds_as_they_are(MatrixView, const Scheme&, const QuantizeOp
 double squared_error_norm(MatrixView matrix, const QuantizedView& quantized) {
   // Summed row by row, then over the rows in order, so that threads make no difference.
   constexpr int64_t kRows = 64;
+  const int64_t cols = matrix.cols;
   std::vector<double> sums(static_cast<size_t>(matrix.rows), 0.0);
   parallel_for((matrix.rows + kRows - 1) / kRows, [&](int64_t chunk) {
     const int64_t first = chunk * kRows, rows = std::min(kRows, matrix.rows - first);
-    std::vector<float> back(static_cast<size_t>(rows * matrix.cols));
+    std::vector<float> back(static_cast<size_t>(rows * cols));
     dequantize_rows(quantized, first, rows, back.data());
-    for (int64_t i = 0; i < rows * matrix.cols; ++i) {
-      const double error = double{matrix.data[first * matrix.cols + i]} - back[static_cast<size_t>(i)];
-      sums[static_cast<size_t>(first + i / matrix.cols)] += error * error;
+    for (int64_t r = 0; r < rows; ++r) {
+      sums[static_cast<size_t>(first + r)] =
+          squared_distance(matrix.data + (first + r) * cols, back.data() + r * cols, cols);
     }
   });
   return std::sqrt(std::accumulate(sums.begin(), sums.end(), 0.0));
+}
+
+double quantized_error_norm(MatrixView matrix, const NormalizedMatrix& normalized, const Scheme& scheme,
+                            const QuantizeOptions& options) {
+  return squared_error_norm(matrix, quantize_normalized(normalized, scheme, options).view());
 }
 
 }  // namespace mxq

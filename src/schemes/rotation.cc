@@ -2,25 +2,9 @@
 
 #include <cmath>
 
+#include "kernels/weight_rows.h"
+
 namespace mxq {
-
-namespace {
-
-/// The sums and differences of a block, in place; not normalised.
-void walsh_rotation(float* x, int64_t n) {
-  for (int64_t half = 1; half < n; half *= 2) {
-    for (int64_t first = 0; first < n; first += 2 * half) {
-      float *a = x + first, *b = a + half;
-      for (int64_t i = 0; i < half; ++i) {
-        const float sum = a[i] + b[i], difference = a[i] - b[i];
-        a[i] = sum;
-        b[i] = difference;
-      }
-    }
-  }
-}
-
-}  // namespace
 
 Rotation::Rotation(int64_t cols) : cols_(cols), block_(cols & -cols), signs_(static_cast<size_t>(cols)) {
   const float per_root = cols > 0 ? 1 / std::sqrt(static_cast<float>(block_)) : 0;
@@ -36,11 +20,11 @@ Rotation::Rotation(int64_t cols) : cols_(cols), block_(cols & -cols), signs_(sta
 
 void Rotation::apply(float* row) const {
   for (int64_t k = 0; k < cols_; ++k) row[k] *= signs_[static_cast<size_t>(k)];
-  for (int64_t first = 0; first < cols_; first += block_) walsh_rotation(row + first, block_);
+  for (int64_t first = 0; first < cols_; first += block_) walsh_hadamard(row + first, block_);
 }
 
 void Rotation::undo(float* row) const {
-  for (int64_t first = 0; first < cols_; first += block_) walsh_rotation(row + first, block_);
+  for (int64_t first = 0; first < cols_; first += block_) walsh_hadamard(row + first, block_);
   for (int64_t k = 0; k < cols_; ++k) row[k] *= signs_[static_cast<size_t>(k)];
 }
 

@@ -6,7 +6,8 @@ namespace mxq {
 
 namespace {
 
-constexpr Named<Fit> kFits[] = {{"rtn", Fit::rtn}, {"hqq", Fit::hqq}, {"mse", Fit::mse}, {"gptq", Fit::gptq}, {"awq", Fit::awq}};
+constexpr Named<Fit> kFits[] = {
+    {"rtn", Fit::rtn}, {"hqq", Fit::hqq}, {"mse", Fit::mse}, {"gptq", Fit::gptq}, {"awq", Fit::awq}};
 constexpr Named<Metadata> kMetadata[] = {{"q8", Metadata::q8}, {"f16", Metadata::f16}, {"f32", Metadata::f32}};
 constexpr Named<Normalize> kNormalize[] = {{"none", Normalize::none},
                                            {"columns", Normalize::columns},

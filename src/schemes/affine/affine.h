@@ -26,8 +26,8 @@ class AffineFamily : public SchemeFamily {
   void quantize(MatrixView matrix, const QuantizeOptions& options, QuantizedMatrix& out) const override;
   void dequantize_rows(const QuantizedView& matrix, int64_t first_row, int64_t rows, float* out) const override;
   /// All widths of a group size at once.
-  std::vector<double> measure(MatrixView matrix, std::span<const Scheme> schemes,
-                              const QuantizeOptions& options) const override;
+  std::vector<double> measure(MatrixView matrix, std::span<const Scheme> schemes, const QuantizeOptions& options,
+                              SharedNormalization& normalization) const override;
   bool takes_feedback() const override { return true; }
   bool takes_fit(Fit) const override { return true; }
   std::unique_ptr<gptq::GroupCoding> group_coding(MatrixView matrix, const FeedbackFactor& factor,

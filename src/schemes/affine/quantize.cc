@@ -67,14 +67,6 @@ double scaled_squared_error(const Block& block, const Grouping& grouping, int bi
   return sum;
 }
 
-/// ||W - Q||_F of a matrix whose rows were rotated: the errors of a row's blocks mix where that is undone.
-double rotated_error(MatrixView matrix, const NormalizedMatrix& normalized, const Scheme& scheme,
-                     const QuantizeOptions& options) {
-  QuantizedMatrix quantized = normalized_output(normalized, scheme, options);
-  affine_family().quantize(normalized.view, options, quantized);
-  return squared_error_norm(matrix, quantized.view());
-}
-
 /// ||W - Q||_F where each column counts on its own: all widths of a group size are fitted at once.
 void measure_columns(MatrixView matrix, const NormalizedMatrix& normalized, std::span<const Scheme> schemes,
                      const std::vector<size_t>& which_schemes, const QuantizeOptions& options,
@@ -138,24 +130,22 @@ void AffineFamily::quantize(MatrixView matrix, const QuantizeOptions& options, Q
 }
 
 std::vector<double> AffineFamily::measure(MatrixView matrix, std::span<const Scheme> schemes,
-                                          const QuantizeOptions& options) const {
+                                          const QuantizeOptions& options, SharedNormalization& normalization) const {
   std::vector<double> norms(schemes.size(), 0.0);
-  const bool sinq = options.normalize == Normalize::sinq;  // which differs from group size to group size
   const NormalizedMatrix as_it_is{{}, {}, matrix};
-  NormalizedMatrix normalized = sinq ? as_it_is : normalize_matrix(matrix, options.normalize, 0);
   std::map<int, std::vector<size_t>> by_group, on_grid;  // group size -> indices of schemes
   for (size_t i = 0; i < schemes.size(); ++i) {
     if (lies_on_grid(matrix, schemes[i], options)) {
       on_grid[schemes[i].group].push_back(i);
-    } else if (normalized.rotated) {
-      norms[i] = rotated_error(matrix, normalized, schemes[i], options);
+    } else if (options.normalize == Normalize::rotation) {
+      // The errors of a row's blocks mix where the rotation is undone.
+      norms[i] = quantized_error_norm(matrix, normalization.of(schemes[i].group), schemes[i], options);
     } else {
       by_group[schemes[i].group].push_back(i);
     }
   }
   for (const auto& [group, which] : by_group) {
-    if (sinq) normalized = normalize_matrix(matrix, options.normalize, group);
-    measure_columns(matrix, normalized, schemes, which, options, norms);
+    measure_columns(matrix, normalization.of(group), schemes, which, options, norms);
   }
   for (const auto& [group, which] : on_grid) measure_columns(matrix, as_it_is, schemes, which, options, norms);
   return norms;

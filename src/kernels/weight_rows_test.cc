@@ -1,0 +1,64 @@
+// Every instruction set of this machine against the scalar reference, and that against the definitions in fp64.
+#include "kernels/weight_rows.h"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "simd_targets.h"
+
+namespace mxq {
+namespace {
+
+class WeightRows : public EverySimdTarget {
+ protected:
+  static constexpr unsigned kSeed = 91;
+
+  std::vector<float> random(int64_t n) {
+    std::normal_distribution<float> normal;
+    std::vector<float> values(static_cast<size_t>(n));
+    for (float& x : values) x = normal(random_);
+    return values;
+  }
+
+  std::mt19937 random_{kSeed};
+};
+
+TEST_P(WeightRows, WalshHadamard) {
+  for (int64_t n = 1; n <= 1024; n *= 2) {
+    SCOPED_TRACE(testing::Message() << n << " elements, seed " << kSeed);
+    const auto x = random(n);
+    auto turned = x, expected = x;
+    walsh_hadamard(turned.data(), n);
+    ref::walsh_hadamard(expected.data(), n);
+    ASSERT_EQ(turned, expected);
+    for (int64_t i = 0; i < n; ++i) {
+      double sum = 0;
+      for (int64_t j = 0; j < n; ++j) {
+        sum += (std::popcount(static_cast<uint64_t>(i & j)) % 2 != 0 ? -1.0 : 1.0) * x[static_cast<size_t>(j)];
+      }
+      ASSERT_NEAR(turned[static_cast<size_t>(i)], sum, 1e-5 * std::sqrt(static_cast<double>(n))) << i;
+    }
+  }
+  walsh_hadamard(nullptr, 0);
+}
+
+TEST_P(WeightRows, SquaredDistance) {
+  for (const int64_t n : {0, 1, 7, 8, 9, 64, 100, 576, 1531}) {
+    SCOPED_TRACE(testing::Message() << n << " elements, seed " << kSeed);
+    const auto a = random(n), b = random(n);
+    const double found = squared_distance(a.data(), b.data(), n);
+    EXPECT_EQ(found, ref::squared_distance(a.data(), b.data(), n));
+    double sum = 0;
+    for (size_t i = 0; i < a.size(); ++i) sum += (double{a[i]} - b[i]) * (double{a[i]} - b[i]);
+    EXPECT_NEAR(found, sum, 1e-13 * sum);
+  }
+}
+
+MXQ_FOR_EVERY_SIMD_TARGET(WeightRows);
+
+}  // namespace
+}  // namespace mxq
