@@ -23,7 +23,7 @@ struct SensitivityOptions {
   /// What each matrix is turned into, alone, to see what that costs; with the fit that will be used.
   Scheme probe{3, 64};
   QuantizeOptions quantize;
-  /// On a part of which probes are fitted (docs/algorithms.md): all of them to the inputs that the model has as it is.
+  /// On which probes are fitted: all of them to the inputs that the model has as it is.
   Calibration calibration;
   /// Of the forward pass; gradients are fp32. nullopt: best_compute().
   std::optional<Compute> compute;

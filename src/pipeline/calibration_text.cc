@@ -119,14 +119,4 @@ CalibrationText calibration_text(const ModelSource& model, Decoder& decoder, con
   return {TokenSequences(end_of_probes, all.end()), TokenSequences(all.begin(), end_of_probes), health, {}};
 }
 
-TokenSequences spread(const TokenSequences& sequences, int64_t tokens) {
-  const int64_t all = std::ssize(sequences);
-  if (all == 0) return {};
-  const int64_t length = std::max<int64_t>(1, std::ssize(sequences.front()));
-  const int64_t count = std::min(all, (tokens + length - 1) / length);
-  TokenSequences few;
-  for (int64_t i = 0; i < count; ++i) few.push_back(sequences[static_cast<size_t>(i * all / count)]);
-  return few;
-}
-
 }  // namespace mxq

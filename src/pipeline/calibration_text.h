@@ -38,8 +38,4 @@ struct CalibrationText {
 CalibrationText calibration_text(const ModelSource& model, Decoder& decoder, const Calibration& calibration,
                                  const std::filesystem::path& cache, Progress& progress);
 
-/// As few sequences, spread evenly over all, as hold at least `tokens` tokens if all are as long as the first; all of
-/// them where they hold less.
-TokenSequences spread(const TokenSequences& sequences, int64_t tokens);
-
 }  // namespace mxq

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
 #include <iterator>
 #include <map>
@@ -28,11 +27,7 @@ namespace mxq {
 namespace {
 
 /// Raised whenever probes give other numbers than before.
-constexpr int kSensitivityVersion = 8;
-
-/// Probes are fitted to so many tokens of the calibration's text for each input of the widest matrix: a third of it
-/// for SmolLM2-135M, where all of it makes plans that are no better (docs/decisions/0007).
-constexpr int64_t kTokensPerInput = 4;
+constexpr int kSensitivityVersion = 7;
 
 /// What one model's probes gave so far.
 class ProbeCache {
@@ -179,13 +174,11 @@ SensitivityReport measure_sensitivity(const std::filesystem::path& path, ErrorTa
   const auto &text = texts.probes, &calibration = texts.sequences;
   ProbeCache cache(*model, options, compute, text, calibration);
   std::vector<const SourceTensor*> missing;
-  int64_t widest = 0;
   for (const MatrixErrors& matrix : table.matrices) {
     const SourceTensor* tensor = model->find(matrix.name + ".weight");
     if (tensor == nullptr) {
       throw Error(ErrorCode::usage, "measure sensitivity", fmt::format("no matrix '{}' in the model", matrix.name));
     }
-    widest = std::max(widest, tensor->cols());
     if (!cache.results.contains(matrix.name)) missing.push_back(tensor);
   }
   SensitivityReport report;
@@ -197,8 +190,7 @@ SensitivityReport measure_sensitivity(const std::filesystem::path& path, ErrorTa
     std::map<std::string, FittedProbe> fitted;
     // What awq does is folded into other tensors: it is probed as rtn.
     if (!calibration.empty() && options.quantize.fit != Fit::awq) {
-      fitted =
-          fit_to_inputs(*model, decoder, spread(calibration, kTokensPerInput * widest), missing, options, progress);
+      fitted = fit_to_inputs(*model, decoder, calibration, missing, options, progress);
     }
     std::vector<Probe> probes;
     std::map<std::string, double> errors;
