@@ -5,8 +5,9 @@
 
 A plan draws each matrix's scheme at random, around a level that differs from plan to plan. Predicted: the objective kl, the
 sum of sensitivity * F^2 (`mxq measure --sensitivity METHOD...`). Measured: `mxq eval --against MODEL` on windows of 512
-tokens of FILE, which no plan has seen. Prints each plan's two figures, the median of |predicted - measured| / measured
-where the measured one is below 0.5, and R^2 of ln predicted against ln measured.
+tokens of FILE, which no plan has seen, and `--self`: on what the model samples afresh, which is what is predicted. Prints
+each plan's figures, and for both texts the median of |predicted - measured| / measured where the measured one is below 0.5,
+and R^2 of ln predicted against ln measured.
 """
 import argparse, csv, json, math, pathlib, random, statistics, subprocess, sys, tempfile
 
@@ -48,8 +49,11 @@ def main():
     parser.add_argument('mxq'); parser.add_argument('model')
     parser.add_argument('--text', required=True); parser.add_argument('--plans', type=int, default=40)
     parser.add_argument('--windows', type=int, default=64); parser.add_argument('--seed', type=int, default=1)
-    parser.add_argument('--out', type=pathlib.Path); parser.add_argument('method', nargs='*')
-    o = parser.parse_args()
+    parser.add_argument('--out', type=pathlib.Path)
+    # argparse takes what is behind -- for arguments of its own where others with a dash come before.
+    own, method = sys.argv[1:], []
+    if '--' in own: own, method = own[:own.index('--')], own[own.index('--') + 1:]
+    o = parser.parse_args(own)
     rng = random.Random(o.seed)
     rows = []
     if o.out and o.out.exists():
@@ -57,8 +61,8 @@ def main():
         if any((r['windows'], r['seed']) != (o.windows, o.seed) for r in rows): rows = []
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        run(o.mxq, 'measure', o.model, '--sensitivity', '-o', folder / 'errors.csv', '--quiet', *o.method)
-        template = json.loads(run(o.mxq, 'plan', o.model, '--bits', '4', '--json', '--quiet', *o.method))
+        run(o.mxq, 'measure', o.model, '--sensitivity', '-o', folder / 'errors.csv', '--quiet', *method)
+        template = json.loads(run(o.mxq, 'plan', o.model, '--bits', '4', '--json', '--quiet', *method))
         errors, sensitivity = read_table(folder / 'errors.csv')
         for number in range(o.plans):
             schemes = random_plan(errors, rng)
@@ -70,15 +74,18 @@ def main():
             run(o.mxq, 'quantize', o.model, '--plan', folder / 'plan.json', '-o', folder / 'out', '--overwrite', '--quiet')
             measured = json.loads(run(*evaluation(o.mxq, folder / 'out', o.model, o.text, o.windows, folder / 'base.logits')))
             predicted = sum(sensitivity[n] * errors[n][s][2] ** 2 for n, s in schemes.items())
-            rows.append({'predicted': predicted, 'measured': measured['kl']['mean'], 'bytes': template['bytes'], 'schemes': schemes,
-                         'windows': o.windows, 'seed': o.seed})
-            print(f'{number + 1:3} predicted {predicted:.4f} measured {rows[-1]["measured"]:.4f}', flush=True)
+            own = json.loads(run(o.mxq, 'eval', folder / 'out', '--against', o.model, '--self', '--compute', 'auto', '--json', '--quiet'))
+            rows.append({'predicted': predicted, 'measured': measured['kl']['mean'], 'own_text': own['kl']['mean'],
+                         'bytes': template['bytes'], 'schemes': schemes, 'windows': o.windows, 'seed': o.seed})
+            print(f'{number + 1:3} predicted {predicted:.4f} measured {rows[-1]["measured"]:.4f}, on its own text {rows[-1]["own_text"]:.4f}',
+                  flush=True)
             if o.out: o.out.write_text(json.dumps(rows))
-    below = [r for r in rows if r['measured'] < 0.5]
-    print(f'{len(rows)} random plans, KL {min(r["measured"] for r in rows):.3f} to {max(r["measured"] for r in rows):.3f}: '
-          f'R^2 of ln KL {r_squared([math.log(r["predicted"]) for r in rows], [math.log(r["measured"]) for r in rows]):.4f}; '
-          f'median |predicted - measured| / measured of the {len(below)} below 0.5: '
-          f'{statistics.median(abs(r["predicted"] - r["measured"]) / r["measured"] for r in below):.3f}')
+    for key, text in (('measured', 'FILE'), ('own_text', 'the model\'s own text')):
+        below = [r for r in rows if r[key] < 0.5]
+        print(f'{len(rows)} random plans on {text}, KL {min(r[key] for r in rows):.3f} to {max(r[key] for r in rows):.3f}: R^2 of ln KL '
+              f'{r_squared([math.log(r["predicted"]) for r in rows], [math.log(r[key]) for r in rows]):.4f}; median '
+              f'|predicted - measured| / measured of the {len(below)} below 0.5: '
+              f'{statistics.median(abs(r["predicted"] - r[key]) / r[key] for r in below):.3f}')
 
 
 if __name__ == '__main__':

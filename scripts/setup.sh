@@ -115,7 +115,7 @@ fi
 if [[ $gptqmodel_wanted && ! -f build/gptq-venv/.installed-7.7.0 ]]; then
   echo "setup: installing gptqmodel 7.7.0 and PyTorch into build/gptq-venv"
   python3 -m venv build/gptq-venv
-  build/gptq-venv/bin/pip install -q --disable-pip-version-check -U pip setuptools wheel ninja torch==2.13.0
+  build/gptq-venv/bin/pip install -q --disable-pip-version-check -U pip setuptools wheel ninja torch
   BUILD_CUDA_EXT=0 build/gptq-venv/bin/pip install -q --disable-pip-version-check --no-build-isolation gptqmodel==7.7.0
   touch build/gptq-venv/.installed-7.7.0
 fi
