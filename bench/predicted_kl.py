@@ -51,9 +51,9 @@ def main():
     parser.add_argument('--windows', type=int, default=64); parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--out', type=pathlib.Path)
     # argparse takes what is behind -- for arguments of its own where others with a dash come before.
-    own, method = sys.argv[1:], []
-    if '--' in own: own, method = own[:own.index('--')], own[own.index('--') + 1:]
-    o = parser.parse_args(own)
+    arguments, method = sys.argv[1:], []
+    if '--' in arguments: arguments, method = arguments[:arguments.index('--')], arguments[arguments.index('--') + 1:]
+    o = parser.parse_args(arguments)
     rng = random.Random(o.seed)
     rows = []
     if o.out and o.out.exists():

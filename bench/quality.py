@@ -191,7 +191,7 @@ def sinq(b):
     if not python.exists() or not (b.o.model / 'config.json').exists():
         return print('skipped: needs scripts/setup.sh --sinq and a Hugging Face folder')
     for scheme, target in (('b4g64', 0.62), ('b3g64', 0.42)):
-        key = f'sinq {scheme} @{b.o.windows}'
+        key = f'sinq {scheme} @{b.windows}'
         if key not in b.rows:
             out = b.folder / 'sinq'
             subprocess.run([python, pathlib.Path(__file__).with_name('sinq_peer.py'), b.o.model, out, '--bits', scheme[1]],

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "random_floats.h"
 #include "simd_targets.h"
 
 namespace mxq {
@@ -16,12 +17,7 @@ namespace {
 
 class Rows : public EverySimdTarget {
  protected:
-  std::vector<float> random_row(int64_t n, float spread) {
-    std::normal_distribution<float> normal(0, spread);
-    std::vector<float> row(static_cast<size_t>(n));
-    for (float& x : row) x = normal(random_);
-    return row;
-  }
+  std::vector<float> random_row(int64_t n, float spread) { return normal_floats(random_, n, spread); }
   std::mt19937 random_{11};
 };
 

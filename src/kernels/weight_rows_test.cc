@@ -8,6 +8,7 @@
 #include <random>
 #include <vector>
 
+#include "random_floats.h"
 #include "simd_targets.h"
 
 namespace mxq {
@@ -17,12 +18,7 @@ class WeightRows : public EverySimdTarget {
  protected:
   static constexpr unsigned kSeed = 91;
 
-  std::vector<float> random(int64_t n) {
-    std::normal_distribution<float> normal;
-    std::vector<float> values(static_cast<size_t>(n));
-    for (float& x : values) x = normal(random_);
-    return values;
-  }
+  std::vector<float> random(int64_t n) { return normal_floats(random_, n); }
 
   std::mt19937 random_{kSeed};
 };

@@ -69,7 +69,11 @@ bool lies_on_grid(MatrixView matrix, const Scheme& scheme, const QuantizeOptions
 }
 
 NormalizedMatrix normalize_matrix(MatrixView matrix, const Scheme& scheme, const QuantizeOptions& options) {
-  if (!lies_on_grid(matrix, scheme, options)) return normalize_matrix(matrix, options.normalize, scheme.group);
+  return lies_on_grid(matrix, scheme, options) ? left_as_it_is(matrix)
+                                               : normalize_matrix(matrix, options.normalize, scheme.group);
+}
+
+NormalizedMatrix left_as_it_is(MatrixView matrix) {
   NormalizedMatrix result;
   result.view = matrix;
   result.scales.assign(static_cast<size_t>(matrix.cols), 1.0f);

@@ -51,6 +51,9 @@ bool lies_on_grid(int64_t rows, int64_t cols, const RowReader& read_row, const S
 /// scheme, whatever the weights).
 NormalizedMatrix normalize_matrix(MatrixView matrix, const Scheme& scheme, const QuantizeOptions& options);
 
+/// What that is for weights on the grid.
+NormalizedMatrix left_as_it_is(MatrixView matrix);
+
 /// What it is quantized into: zeroed, but for the scales of its columns.
 QuantizedMatrix normalized_output(const NormalizedMatrix& normalized, const Scheme& scheme,
                                   const QuantizeOptions& options);

@@ -162,10 +162,9 @@ std::vector<double> SchemeFamily::measure(MatrixView matrix, std::span<const Sch
                                           const QuantizeOptions& options, SharedNormalization& normalization) const {
   std::vector<double> norms;
   for (const Scheme& scheme : schemes) {
-    // What lies on a grid is not normalized; elsewhere normalizing is what takes the time.
-    const bool as_it_is = lies_on_grid(matrix, scheme, options);
-    norms.push_back(as_it_is ? quantized_error_norm(matrix, normalize_matrix(matrix, scheme, options), scheme, options)
-                             : quantized_error_norm(matrix, normalization.of(scheme.group), scheme, options));
+    norms.push_back(lies_on_grid(matrix, scheme, options)
+                        ? quantized_error_norm(matrix, left_as_it_is(matrix), scheme, options)
+                        : quantized_error_norm(matrix, normalization.of(scheme.group), scheme, options));
   }
   return norms;
 }

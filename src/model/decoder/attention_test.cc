@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "random_floats.h"
+
 namespace mxq {
 namespace {
 
@@ -20,12 +22,7 @@ struct Case {
 
 class Attention : public testing::TestWithParam<Case> {
  protected:
-  std::vector<float> random(int64_t n) {
-    std::normal_distribution<float> normal;
-    std::vector<float> out(static_cast<size_t>(n));
-    for (float& x : out) x = normal(random_);
-    return out;
-  }
+  std::vector<float> random(int64_t n) { return normal_floats(random_, n); }
 
   std::mt19937 random_{kSeed};
 };

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "model/decoder/tiny_model.h"
+#include "random_floats.h"
 #include "temporary_folder.h"
 
 namespace mxq {
@@ -33,12 +34,7 @@ class LayerGradients : public testing::TestWithParam<std::string> {
     sequences_ = {{std::span(ids_).first(first)}, {std::span(ids_).subspan(first)}};
   }
 
-  Values random(size_t n) {
-    std::normal_distribution<float> normal;
-    Values out(n);
-    for (float& x : out) x = normal(random_);
-    return out;
-  }
+  Values random(size_t n) { return normal_floats(random_, static_cast<int64_t>(n)); }
 
   /// sum(outer * output of the layer).
   double value(int64_t layer, Values residual, const Values& outer) {

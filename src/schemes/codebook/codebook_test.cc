@@ -12,6 +12,7 @@
 #include "base/half.h"
 #include "base/parallel.h"
 #include "expect_error.h"
+#include "random_floats.h"
 #include "schemes/codebook/lloyd_max.h"
 #include "schemes/test_parts.h"
 
@@ -22,10 +23,7 @@ constexpr unsigned kSeed = 31;
 
 std::vector<float> gaussian(int64_t size, float sigma = 0.02f) {
   std::mt19937 random(kSeed);
-  std::normal_distribution<float> normal(0, sigma);
-  std::vector<float> w(static_cast<size_t>(size));
-  for (float& x : w) x = normal(random);
-  return w;
+  return normal_floats(random, size, sigma);
 }
 
 Scheme gauss(int bits, int group) {
