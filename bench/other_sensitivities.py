@@ -5,9 +5,9 @@
 
 MODEL: a Hugging Face folder that ties its output matrix to the embedding. Each way replaces the column `sensitivity` of
 `mxq measure --sensitivity`; then `mxq plan --errors`, `mxq quantize --plan`, `mxq eval` on the text and windows of quality.py.
-Texts are sampled from MODEL, 2 x 384 tokens: from BOS and EOS at temperature 1 ("ends"), or like those of mxq's own probes, from
-random tokens at 0.7 and 1.3 ("any").
-  mxq            `mxq measure --sensitivity`: gradients, windows of 16, 6 draws on 4 x 384 tokens
+Texts are sampled from MODEL, 2 x 384 tokens: from BOS and EOS ("ends"), or like those of mxq's own probes, from random tokens and
+without the unlikeliest of each step, the last 5 % together ("any").
+  mxq            `mxq measure --sensitivity`: gradients, windows of 16, 8 stratified draws on 4 x 384 tokens
   exact          probes: KL of the model with one matrix at b3g64, over F^2, by a forward pass from its layer on, for each matrix
   fisher D       diagonal of the Gauss-Newton matrix, meaned over a matrix: D draws of a label y_t ~ p and a sign e_t a token, gradient
                  G of sum e_t log p(y_t), alpha = ||G||^2 / (2 T weights). By linear algebra: the gradient at the last hidden
@@ -36,6 +36,7 @@ WINDOWS = {'window 1': 1, 'window 4': 4, 'window 16': 16, 'window 64': 64, 'wind
 FISHER = [('ends', 1, 'fisher'), ('ends', 4, 'fisher'), ('ends', 16, 'fisher'), ('any', 16, 'fisher'), ('any', 16, 'inputs'),
           *(('any', 16, way) for way in WINDOWS), ('any', 4, 'window 16')]
 CHUNK = 64  # of tokens, whose logits are in memory
+TOP_P = 0.95
 
 
 def seconds():
@@ -106,13 +107,13 @@ class OtherSensitivities(Bench):
             rng, config = torch.Generator().manual_seed(seed), self.model.config
             begin = torch.tensor([[config.bos_token_id], [config.eos_token_id]])
             if kind == 'any': begin = torch.randint(config.vocab_size, (2, 1), generator=rng)
-            temperature = torch.tensor([[0.7], [1.3]] if kind == 'any' else [[1.0], [1.0]])
             ids, cache = begin, None
             while ids.shape[1] < length:
                 step = self.model(ids[:, -1:], past_key_values=cache, use_cache=True)
                 cache = step.past_key_values
-                drawn = torch.multinomial((step.logits[:, -1] / temperature).softmax(-1), 1, generator=rng)
-                ids = torch.cat([ids, drawn], 1)
+                p, order = step.logits[:, -1].softmax(-1).sort(descending=True)
+                if kind == 'any': p[p.cumsum(-1) - p >= TOP_P] = 0
+                ids = torch.cat([ids, order.gather(1, torch.multinomial(p, 1, generator=rng))], 1)
             self.texts[kind, seed] = ids
         return self.texts[kind, seed]
 

@@ -34,6 +34,11 @@ DATA = ['--fit', 'mse', '--normalize', 'none']
 PLAIN = ['--schemes', 'paper', *DATA]
 
 
+def few_windows(windows):
+    """Of those on which mxq's own ways are compared with each other."""
+    return max(1, windows // 4)
+
+
 class OutOfReach(Exception): pass
 
 
@@ -62,9 +67,9 @@ class Bench:
                                     self.folder / f'base-{self.windows}.logits'))
 
     def few(self):
-        """The same on a quarter of the windows."""
+        """The same on few_windows()."""
         other = copy.copy(self)
-        other.windows = max(1, self.o.windows // 4)
+        other.windows = few_windows(self.o.windows)
         return other
 
     def row(self, *flags):

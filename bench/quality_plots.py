@@ -13,6 +13,8 @@ matplotlib.use('svg')
 import matplotlib.pyplot as plt
 import matplotlib.ticker
 
+from quality import few_windows
+
 plt.rcParams.update({'svg.hashsalt': 'mxq', 'font.size': 10, 'axes.grid': True, 'grid.alpha': 0.3, 'figure.figsize': (7, 4.6),
                      'axes.spines.top': False, 'axes.spines.right': False, 'svg.fonttype': 'none'})
 
@@ -106,10 +108,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('out', type=pathlib.Path)
     for name in ('results', 'plans', 'errors'): parser.add_argument('--' + name, type=pathlib.Path)
-    parser.add_argument('--windows', type=int, default=64, help='of the rows that are drawn')
+    parser.add_argument('--windows', type=int, default=64, help='that quality.py was given')
     o = parser.parse_args()
     o.out.mkdir(parents=True, exist_ok=True)
-    if o.results: frontier(o.results, o.out / 'frontier.svg', o.windows)
+    if o.results: frontier(o.results, o.out / 'frontier.svg', few_windows(o.windows))
     if o.plans: predicted(o.plans, o.out / 'predicted.svg')
     if o.errors: sensitivity(o.errors, o.out / 'sensitivity.svg')
 

@@ -19,7 +19,7 @@ if [[ ! ${PARTS:-} ]]; then
   "$python" bench/texts.py "$MXQ_SHARED/data/wikitext-2/test-joined.txt" "$out"
   "$python" bench/predicted_kl.py "$mxq" "$model" --text "$out/scored.txt" --windows "$windows" --out "$out/plans.json"
   "$mxq" measure "$model" --sensitivity -o "$out/errors.csv"
-  "$python" bench/quality_plots.py docs/quality --windows "$((windows / 4))" --results "$out/results.json" --plans "$out/plans.json" \
+  "$python" bench/quality_plots.py docs/quality --windows "$windows" --results "$out/results.json" --plans "$out/plans.json" \
     --errors "$out/errors.csv"
   "$python" bench/authors_ranking.py "$mxq"
 fi

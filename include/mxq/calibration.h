@@ -1,9 +1,7 @@
 // Text on which a fit looks at a model's activations.
 #pragma once
 
-#include <array>
 #include <cstdint>
-#include <iterator>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -14,14 +12,11 @@
 
 namespace mxq {
 
-/// Temperatures of the sequences that sensitivities are measured on, one each, as factors: what a model says at 1 alone
-/// is less like other texts (docs/decisions/0006).
-inline constexpr std::array kProbeTemperatures{0.7, 1.3, 0.7, 1.3};
-inline constexpr int64_t kProbeSequences = std::ssize(kProbeTemperatures);
-/// SelfText::temperature_factors of them.
-inline std::vector<double> probe_temperature_factors() {
-  return {kProbeTemperatures.begin(), kProbeTemperatures.end()};
-}
+/// Sequences that sensitivities are measured on.
+inline constexpr int64_t kProbeSequences = 4;
+/// Sampling::top_p of a model's own text that matrices are fitted to and probed on: without the unlikeliest tokens, which
+/// take it off into what nobody writes, it is more like others' (docs/decisions/0014).
+inline constexpr double kTextTopP = 0.95;
 
 struct Calibration {
   enum class Text {
@@ -36,7 +31,7 @@ struct Calibration {
   /// before these, so that sensitivities are not measured on what the probes were fitted to.
   int64_t sequences = 48;
   int64_t tokens = 384;
-  Sampling sampling;  // of self
+  Sampling sampling{.top_p = kTextTopP};  // of self
   /// Of Fit::gptq: share of the mean of the second moments' diagonal that is added to it; more where they are not
   /// positive definite with it.
   double damping = 0.01;

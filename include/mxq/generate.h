@@ -32,8 +32,6 @@ struct SelfText {
   int64_t sequences = 8;
   int64_t tokens = 256;
   Sampling sampling;
-  /// By which the temperature of the first sequences is multiplied; that of the others stays as it is.
-  std::vector<double> temperature_factors = {};
 };
 
 struct GenerateOptions {

@@ -18,8 +18,7 @@ namespace mxq {
 
 struct SensitivityOptions {
   /// The model's own text, on which its outputs are compared.
-  SelfText text{
-      .sequences = kProbeSequences, .tokens = 384, .sampling = {}, .temperature_factors = probe_temperature_factors()};
+  SelfText text{.sequences = kProbeSequences, .tokens = 384, .sampling = {.top_p = kTextTopP}};
   /// What each matrix is turned into, alone, to see what that costs; with the fit that will be used.
   Scheme probe{3, 64};
   QuantizeOptions quantize;

@@ -258,12 +258,9 @@ AllocateOptions PlanOptions::allocate() const {
 }
 
 SelfText SampleTextOptions::text() const {
-  SelfText text{.sequences = kProbeSequences,
-                .tokens = (tokens + kProbeSequences - 1) / kProbeSequences,
-                .sampling = {},
-                .temperature_factors = probe_temperature_factors()};
-  text.sampling.seed = seed;
-  return text;
+  return {.sequences = kProbeSequences,
+          .tokens = (tokens + kProbeSequences - 1) / kProbeSequences,
+          .sampling = {.top_p = kTextTopP, .seed = seed}};
 }
 
 void add_sample_text(CLI::App& command, SampleTextOptions& text) {

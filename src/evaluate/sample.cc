@@ -173,9 +173,7 @@ std::vector<std::vector<int32_t>> sample_sequences(Decoder& decoder, const std::
     const auto at = static_cast<size_t>(i);
     all.push_back(prompts[at % prompts.size()]);
     longest = std::max(longest, std::ssize(all.back()) + text.tokens);
-    Sampling sampling = text.sampling;
-    if (at < text.temperature_factors.size()) sampling.temperature *= text.temperature_factors[at];
-    samplers.emplace_back(sampling, at);
+    samplers.emplace_back(text.sampling, at);
   }
   const int64_t together = std::max<int64_t>(1, kCacheBytes / (longest * decoder.cache_bytes_per_token()));
   progress.begin("sample", text.sequences * text.tokens);

@@ -159,23 +159,6 @@ TEST_F(SelfTexts, AtTemperatureZeroEachTokenIsTheLikeliest) {
   }
 }
 
-TEST_F(SelfTexts, TemperatureFactorsAreThoseOfTheFirstSequences) {
-  Decoder decoder(*model_, {Compute::f32, true});
-  SelfText text{.sequences = 3, .tokens = 6, .sampling = {.temperature = 0.5, .seed = 3}};
-  const auto half = sample_sequences(decoder, {{1}, {2}}, text, silent_);
-  text.sampling.temperature = 1;
-  text.temperature_factors = {0.5, 0};
-  const auto factored = sample_sequences(decoder, {{1}, {2}}, text, silent_);
-  text.temperature_factors.clear();
-  const auto one = sample_sequences(decoder, {{1}, {2}}, text, silent_);
-  text.sampling.temperature = 0;
-  const auto greedy = sample_sequences(decoder, {{1}, {2}}, text, silent_);
-  EXPECT_EQ(factored[0], half[0]);
-  EXPECT_EQ(factored[1], greedy[1]);
-  EXPECT_EQ(factored[2], one[2]);
-  EXPECT_NE(half[0], one[0]);
-}
-
 TEST_F(SelfTexts, PromptsOfAnyLengthAreGoneOnWith) {
   Decoder decoder(*model_, {Compute::f32, true});
   const SelfText text{.sequences = 2, .tokens = 4, .sampling = {.temperature = 0}};

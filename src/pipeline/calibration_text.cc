@@ -25,9 +25,8 @@ std::filesystem::path sample_path(const ModelSource& model, Compute compute, con
                                   const std::filesystem::path& cache) {
   ContentHash hash;
   model.hash_all(hash);
-  hash.add(fmt::format("{} {} {} {} {} {} {} v{}", text.sequences, text.tokens, text.sampling.temperature,
-                       fmt::join(text.temperature_factors, ","), text.sampling.top_p, text.sampling.seed,
-                       compute_name(compute), kSampleVersion));
+  hash.add(fmt::format("{} {} {} {} {} {} v{}", text.sequences, text.tokens, text.sampling.temperature,
+                       text.sampling.top_p, text.sampling.seed, compute_name(compute), kSampleVersion));
   return cache / "samples" / (hash.hex() + ".json");
 }
 
@@ -62,7 +61,6 @@ SelfSequences sample_healthy(const ModelSource& model, Decoder& decoder, const S
   };
   SelfSequences result{sample(text), {text.sequences, 0, 0}};
   SelfText again = text;
-  auto factors = text.temperature_factors;
   for (int attempt = 0;; ++attempt) {
     std::vector<size_t> bad;
     for (size_t i = 0; i < result.sequences.size(); ++i) {
@@ -73,12 +71,6 @@ SelfSequences sample_healthy(const ModelSource& model, Decoder& decoder, const S
     if (attempt == 0) result.health.drawn_anew = result.health.degenerate;
     again.sequences = result.health.degenerate;
     again.sampling.seed += 0x9e3779b97f4a7c15;  // far from what users pick
-    // Low temperatures are what repeats itself: each attempt is halfway nearer to the others'.
-    again.temperature_factors.clear();
-    for (const size_t i : bad) {
-      if (i < factors.size()) factors[i] = (1 + factors[i]) / 2;
-      again.temperature_factors.push_back(i < factors.size() ? factors[i] : 1);
-    }
     auto fresh = sample(again);
     for (size_t i = 0; i < bad.size(); ++i) result.sequences[bad[i]] = std::move(fresh[i]);
   }
@@ -112,8 +104,7 @@ CalibrationText calibration_text(const ModelSource& model, Decoder& decoder, con
                                  const std::filesystem::path& cache, Progress& progress) {
   if (calibration.text == Calibration::Text::none) return {};
   if (calibration.text == Calibration::Text::file) return file_text(model, calibration);
-  const SelfText text{kProbeSequences + calibration.sequences, calibration.tokens, calibration.sampling,
-                      probe_temperature_factors()};
+  const SelfText text{kProbeSequences + calibration.sequences, calibration.tokens, calibration.sampling};
   auto [all, health] = self_sequences(model, decoder, text, cache, progress);
   const auto end_of_probes = all.begin() + kProbeSequences;
   return {TokenSequences(end_of_probes, all.end()), TokenSequences(all.begin(), end_of_probes), health, {}};

@@ -136,8 +136,7 @@ CalibrationText texts_of(const ModelSource& model, Decoder& decoder, const Sensi
   auto text = calibration_text(model, decoder, calibration, options.cache, progress);
   const SelfText& wanted = options.text;
   const bool same = wanted.sequences == kProbeSequences && wanted.tokens == calibration.tokens &&
-                    wanted.sampling == calibration.sampling &&
-                    wanted.temperature_factors == probe_temperature_factors();
+                    wanted.sampling == calibration.sampling;
   if (text.probes.empty() || !same) {
     auto own = self_sequences(model, decoder, wanted, options.cache, progress);
     text.probes = std::move(own.sequences);
