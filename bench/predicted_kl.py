@@ -62,6 +62,7 @@ def main():
         if any((r['windows'], r['seed']) != (o.windows, o.seed) for r in rows): rows = []
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
+        logits = o.out.parent if o.out else folder
         run(o.mxq, 'measure', o.model, '--sensitivity', '-o', folder / 'errors.csv', '--quiet', *method)
         template = json.loads(run(o.mxq, 'plan', o.model, '--bits', '4', '--json', '--quiet', *method))
         errors, sensitivity = read_table(folder / 'errors.csv')
@@ -77,7 +78,7 @@ def main():
             template['bytes'] = sum(m['bytes'] for m in template['matrices'].values())
             (folder / 'plan.json').write_text(json.dumps(template))
             run(o.mxq, 'quantize', o.model, '--plan', folder / 'plan.json', '-o', folder / 'out', '--overwrite', '--quiet')
-            measured = json.loads(run(*evaluation(o.mxq, folder / 'out', o.model, o.text, o.windows, folder / 'base.logits')))
+            measured = json.loads(run(*evaluation(o.mxq, folder / 'out', o.model, o.text, o.windows, logits)))
             rows.append({'predicted': predicted, 'measured': measured['kl']['mean'], 'bytes': template['bytes'],
                          'schemes': schemes, 'windows': o.windows, 'seed': o.seed})
             shown = f'{number + 1:3} predicted {predicted:.4f} measured {rows[-1]["measured"]:.4f}'

@@ -6,7 +6,8 @@
 
 Every row is a checkpoint that is written and evaluated: `mxq quantize MODEL FLAGS`, `mxq eval --against MODEL` on windows of
 512 tokens of FILE (default: WikiText-2's test text from 62 to 85 % of it; degrid.py's copy was distilled on the first 60 %).
-Rows that are in --out already are not made again. Then prints the tables and the targets that they meet or miss.
+Rows that are in --out already are not made again, nor the model's own logits beside it (100 MB a window). Then prints the
+tables and the targets that they meet or miss.
   headline     default (kl, gptq on the model's own text, rotation) and uniform hqq, mse, gptq at b4g64, b3g64, b3g32
   calibration  gptq on the model's own text against as many tokens of WikiText-2 that are not scored
   sinq         the sinq package, uniform (scripts/setup.sh --sinq), against the default at the same nominal bits
@@ -42,9 +43,9 @@ def few_windows(windows):
 class OutOfReach(Exception): pass
 
 
-def evaluation(mxq, checkpoint, model, text, windows, base_logits):
-    """The command: on windows of 512 tokens; the model itself, whose logits take 100 MB a window, runs only the first time."""
-    return [mxq, 'eval', checkpoint, '--against', model, '--base-logits', base_logits, '--text', text, '--window', 512, '--stride',
+def evaluation(mxq, checkpoint, model, text, windows, folder):
+    """The command: on windows of 512 tokens; the model itself, whose logits the folder keeps, runs only the first time."""
+    return [mxq, 'eval', checkpoint, '--against', model, '--base-logits', folder / f'base-{windows}.logits', '--text', text, '--window', 512, '--stride',
             512, '--tokens', 512 * windows, '--compute', 'auto', '--json', '--quiet']
 
 
@@ -64,7 +65,7 @@ class Bench:
 
     def evaluate(self, checkpoint):
         return self.run(*evaluation(self.o.mxq, checkpoint, self.o.model, self.folder / 'scored.txt', self.windows,
-                                    self.folder / f'base-{self.windows}.logits'))
+                                    self.o.out.parent if self.o.out else self.folder))
 
     def few(self):
         """The same on few_windows()."""

@@ -12,11 +12,10 @@
 
 namespace mxq {
 
-/// Sequences that sensitivities are measured on.
+/// Sequences that sensitivities are measured on, and Sampling::top_p of them: without the unlikeliest tokens, which
+/// take a model off into what nobody writes, its text is more like others' (docs/decisions/0014).
 inline constexpr int64_t kProbeSequences = 4;
-/// Sampling::top_p of a model's own text that matrices are fitted to and probed on: without the unlikeliest tokens, which
-/// take it off into what nobody writes, it is more like others' (docs/decisions/0014).
-inline constexpr double kTextTopP = 0.95;
+inline constexpr double kProbeTopP = 0.95;
 
 struct Calibration {
   enum class Text {
@@ -31,7 +30,7 @@ struct Calibration {
   /// before these, so that sensitivities are not measured on what the probes were fitted to.
   int64_t sequences = 48;
   int64_t tokens = 384;
-  Sampling sampling{.top_p = kTextTopP};  // of self
+  Sampling sampling;  // of self
   /// Of Fit::gptq: share of the mean of the second moments' diagonal that is added to it; more where they are not
   /// positive definite with it.
   double damping = 0.01;

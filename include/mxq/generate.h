@@ -32,6 +32,8 @@ struct SelfText {
   int64_t sequences = 8;
   int64_t tokens = 256;
   Sampling sampling;
+  /// Of the first sequences, one each, instead of sampling.top_p.
+  std::vector<double> first_top_p = {};
 };
 
 struct GenerateOptions {

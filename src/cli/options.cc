@@ -80,7 +80,7 @@ Calibration MethodOptions::calibrate(const SampleTextOptions& sample_text) const
   if (result.text == Calibration::Text::self) result.tokens = sample_text.text().tokens;
   result.tokens = std::min(result.tokens, calibration_tokens);
   result.sequences = (calibration_tokens + result.tokens - 1) / result.tokens;
-  result.sampling = sample_text.text().sampling;
+  result.sampling.seed = sample_text.seed;
   result.damping = damping;
   result.order = parse_column_order(column_order);
   result.zero_point = parse_zero_point(zero_point);
@@ -260,7 +260,7 @@ AllocateOptions PlanOptions::allocate() const {
 SelfText SampleTextOptions::text() const {
   return {.sequences = kProbeSequences,
           .tokens = (tokens + kProbeSequences - 1) / kProbeSequences,
-          .sampling = {.top_p = kTextTopP, .seed = seed}};
+          .sampling = {.top_p = kProbeTopP, .seed = seed}};
 }
 
 void add_sample_text(CLI::App& command, SampleTextOptions& text) {

@@ -73,8 +73,12 @@ int32_t Sampler::pick(float* logits, int64_t n) {
     }
     return static_cast<int32_t>(std::max_element(p, p + n) - p);  // rounding; as good as never
   }
-  order_.resize(static_cast<size_t>(n));
-  std::iota(order_.begin(), order_.end(), 0);
+  // The likeliest that reach top_p are all among these: the others together hold less than what may be left out.
+  const double least = (1 - sampling_.top_p) / (2.0 * static_cast<double>(n));
+  order_.clear();
+  for (int64_t i = 0; i < n; ++i) {
+    if (p[i] >= least) order_.push_back(static_cast<int32_t>(i));
+  }
   const auto likelier = [p](int32_t a, int32_t b) { return p[a] != p[b] ? p[a] > p[b] : a < b; };
   // Mostly a few tokens hold the probability: more are sorted only where the ones so far do not.
   double sum = 0;
@@ -173,7 +177,9 @@ std::vector<std::vector<int32_t>> sample_sequences(Decoder& decoder, const std::
     const auto at = static_cast<size_t>(i);
     all.push_back(prompts[at % prompts.size()]);
     longest = std::max(longest, std::ssize(all.back()) + text.tokens);
-    samplers.emplace_back(text.sampling, at);
+    Sampling sampling = text.sampling;
+    if (at < text.first_top_p.size()) sampling.top_p = text.first_top_p[at];
+    samplers.emplace_back(sampling, at);
   }
   const int64_t together = std::max<int64_t>(1, kCacheBytes / (longest * decoder.cache_bytes_per_token()));
   progress.begin("sample", text.sequences * text.tokens);

@@ -159,6 +159,23 @@ TEST_F(SelfTexts, AtTemperatureZeroEachTokenIsTheLikeliest) {
   }
 }
 
+TEST_F(SelfTexts, FirstSequencesHaveATopPOfTheirOwn) {
+  Decoder decoder(*model_, {Compute::f32, true});
+  SelfText text{.sequences = 3, .tokens = 6, .sampling = {.top_p = 0.5, .seed = 3}};
+  const auto half = sample_sequences(decoder, {{1}, {2}}, text, silent_);
+  text.sampling.top_p = 1;
+  text.first_top_p = {0.5, 1e-9};
+  const auto first = sample_sequences(decoder, {{1}, {2}}, text, silent_);
+  text.first_top_p.clear();
+  const auto one = sample_sequences(decoder, {{1}, {2}}, text, silent_);
+  text.sampling.temperature = 0;
+  const auto greedy = sample_sequences(decoder, {{1}, {2}}, text, silent_);
+  EXPECT_EQ(first[0], half[0]);
+  EXPECT_EQ(first[1], greedy[1]);
+  EXPECT_EQ(first[2], one[2]);
+  EXPECT_NE(half[0], one[0]);
+}
+
 TEST_F(SelfTexts, PromptsOfAnyLengthAreGoneOnWith) {
   Decoder decoder(*model_, {Compute::f32, true});
   const SelfText text{.sequences = 2, .tokens = 4, .sampling = {.temperature = 0}};

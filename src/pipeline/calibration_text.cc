@@ -25,8 +25,9 @@ std::filesystem::path sample_path(const ModelSource& model, Compute compute, con
                                   const std::filesystem::path& cache) {
   ContentHash hash;
   model.hash_all(hash);
-  hash.add(fmt::format("{} {} {} {} {} {} v{}", text.sequences, text.tokens, text.sampling.temperature,
-                       text.sampling.top_p, text.sampling.seed, compute_name(compute), kSampleVersion));
+  hash.add(fmt::format("{} {} {} {} {} {} {} v{}", text.sequences, text.tokens, text.sampling.temperature,
+                       text.sampling.top_p, fmt::join(text.first_top_p, ","), text.sampling.seed, compute_name(compute),
+                       kSampleVersion));
   return cache / "samples" / (hash.hex() + ".json");
 }
 
@@ -71,6 +72,10 @@ SelfSequences sample_healthy(const ModelSource& model, Decoder& decoder, const S
     if (attempt == 0) result.health.drawn_anew = result.health.degenerate;
     again.sequences = result.health.degenerate;
     again.sampling.seed += 0x9e3779b97f4a7c15;  // far from what users pick
+    again.first_top_p.clear();
+    for (const size_t i : bad) {
+      if (i < text.first_top_p.size()) again.first_top_p.push_back(text.first_top_p[i]);
+    }
     auto fresh = sample(again);
     for (size_t i = 0; i < bad.size(); ++i) result.sequences[bad[i]] = std::move(fresh[i]);
   }
@@ -104,7 +109,8 @@ CalibrationText calibration_text(const ModelSource& model, Decoder& decoder, con
                                  const std::filesystem::path& cache, Progress& progress) {
   if (calibration.text == Calibration::Text::none) return {};
   if (calibration.text == Calibration::Text::file) return file_text(model, calibration);
-  const SelfText text{kProbeSequences + calibration.sequences, calibration.tokens, calibration.sampling};
+  const SelfText text{kProbeSequences + calibration.sequences, calibration.tokens, calibration.sampling,
+                      std::vector<double>(kProbeSequences, kProbeTopP)};
   auto [all, health] = self_sequences(model, decoder, text, cache, progress);
   const auto end_of_probes = all.begin() + kProbeSequences;
   return {TokenSequences(end_of_probes, all.end()), TokenSequences(all.begin(), end_of_probes), health, {}};

@@ -73,44 +73,21 @@ CalibrationText text_of(const ModelSource& model, Decoder& decoder, const Calibr
   return calibration_text(model, decoder, calibration, options.cache, progress);
 }
 
-/// A loaded model, the text that it is calibrated on, and what quantizes it.
-struct Calibrated {
-  Calibrated(const ModelSource& model, const PlanFile& file,
-             const std::unordered_map<const SourceTensor*, Scheme>& schemes, const WriteOptions& options,
-             Progress& progress)
-      : decoder(model, {best_compute(), false}),
-        text(text_of(model, decoder, file.calibration, options, progress)),
-        quantizer(model, decoder, text.sequences, schemes, file.quantize, file.calibration) {}
-
-  /// Tells texts apart: a file may change between two runs.
-  std::string key() const { return nlohmann::json(text.sequences).dump(); }
-
-  Decoder decoder;
-  CalibrationText text;
-  CalibratedQuantizer quantizer;
-};
-
 /// What AWQ makes of a model: another one that computes the same, and its matrices, quantized.
 struct Folded {
-  Folded(const ModelSource& model, const PlanFile& file, const WriteOptions& options, Progress& progress) {
-    Decoder decoder(model, {best_compute(), false});
-    const auto text = text_of(model, decoder, file.calibration, options, progress);
+  Folded(const ModelSource& model, Decoder& decoder, const TokenSequences& text,
+         const std::unordered_map<const SourceTensor*, Scheme>& planned, const QuantizeOptions& options) {
     std::unordered_map<std::string, Scheme> schemes;
-    for (const auto& [tensor, scheme] : match_plan(model, file)) {
+    for (const auto& [tensor, scheme] : planned) {
       if (tensor->matrix->in_layer()) schemes.emplace(tensor->name, scheme);
     }
-    AwqFit fit = fit_awq(model, decoder, text.sequences, schemes, file.quantize);
+    AwqFit fit = fit_awq(model, decoder, text, schemes, options);
     source.emplace(model, std::move(fit.folds));
     matrices = std::move(fit.matrices);
-    health = text.health;
-    note = text.note;
-    key = nlohmann::json(text.sequences).dump();
   }
 
   std::optional<FoldedSource> source;
   std::unordered_map<std::string, QuantizedMatrix> matrices;
-  SampleHealth health;
-  std::string note, key;
 };
 
 /// As a CalibratedQuantizer hands them out; shards of safetensors come in the order of names, 10 before 2.
@@ -137,17 +114,28 @@ WriteReport quantize_model(const std::filesystem::path& path, const std::filesys
   const Stopwatch watch;
   const auto opened = open_model(path);
   check_calibration(file.calibration, file.quantize);
+  const ModelSource* model = opened.get();
+  auto schemes = match_plan(*model, file);
+  std::optional<Decoder> decoder;
+  CalibrationText text;
+  if (file.calibration.text != Calibration::Text::none) {
+    decoder.emplace(*model, RunOptions{best_compute(), false});
+    text = text_of(*model, *decoder, file.calibration, options, or_silent(progress));
+  }
   std::optional<Folded> folded;
-  if (file.quantize.fit == Fit::awq) folded.emplace(*opened, file, options, or_silent(progress));
-  const ModelSource* model = folded ? &*folded->source : opened.get();
-  const auto schemes = match_plan(*model, file);
+  if (file.quantize.fit == Fit::awq) {
+    folded.emplace(*model, *decoder, text.sequences, schemes, file.quantize);
+    decoder.reset();
+    model = &*folded->source;
+    schemes = match_plan(*model, file);
+  }
   std::vector<const SourceTensor*> matrices;
   for (const auto& tensor : model->tensors()) {
     if (schemes.contains(&tensor)) matrices.push_back(&tensor);
   }
-  std::optional<Calibrated> calibrated;
-  if (file.calibration.text != Calibration::Text::none && !folded) {
-    calibrated.emplace(*model, file, schemes, options, or_silent(progress));
+  std::optional<CalibratedQuantizer> calibrated;
+  if (decoder) {
+    calibrated.emplace(*model, *decoder, text.sequences, schemes, file.quantize, file.calibration);
     sort_by_layer(matrices);
   }
 
@@ -178,7 +166,7 @@ WriteReport quantize_model(const std::filesystem::path& path, const std::filesys
     const auto read_row = [&](int64_t row, float* to) { model->read_rows(*tensor, row, 1, to); };
     layout.rotated &= !lies_on_grid(layout.rows, layout.cols, read_row, scheme, file.quantize);
     contents.tensors.push_back(quantized_output(tensor->matrix_name(), layout, [&, tensor, scheme] {
-      if (calibrated) return calibrated->quantizer.take(*tensor);
+      if (calibrated) return calibrated->take(*tensor);
       if (folded) {
         if (auto found = folded->matrices.extract(tensor->name)) return std::move(found.mapped());
       }
@@ -199,21 +187,13 @@ WriteReport quantize_model(const std::filesystem::path& path, const std::filesys
   contents.files = {{"config.json", set_quantization_config(model->config_json(), config, "config.json")},
                     {kPlanName, write_plan(stored)}};
   contents.key = fmt::format("quantize {} {} {}", MXQ_VERSION, options.max_shard_bytes, write_plan(stored));
-  if (calibrated) contents.key += calibrated->key();
-  if (folded) contents.key += folded->key;
+  // A file of text may change between two runs.
+  if (!text.sequences.empty()) contents.key += nlohmann::json(text.sequences).dump();
   auto report = write_model_folder(*model, contents, out, options, progress);
   report.matrix_bytes = matrix_bytes;
-  std::vector<std::string> notes;
-  if (folded) {
-    report.sample = folded->health;
-    notes = {folded->note};
-  }
-  if (calibrated) {
-    report.sample = calibrated->text.health;
-    notes = {calibrated->text.note, calibrated->quantizer.damping_note()};
-  }
-  for (auto& note : notes) {
-    if (!note.empty()) report.notes.push_back(std::move(note));
+  report.sample = text.health;
+  for (auto& note : {text.note, calibrated ? calibrated->damping_note() : std::string()}) {
+    if (!note.empty()) report.notes.push_back(note);
   }
   report.seconds = watch.seconds();
   return report;

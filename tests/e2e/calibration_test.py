@@ -34,7 +34,7 @@ class Calibrated(MxqTest):
         options = ("--bits", "3.25", "--normalize", "columns", *SELF)
         plan, tensors = self.quantize("one", *options, "--threads", 1)
         self.assertEqual(plan["calibration"], {"text": "self", "sequences": 8, "tokens": 64, "temperature": 1.0,
-                                               "top_p": 0.95, "seed": 0, "damping": 0.01, "zero_point": "real",
+                                               "top_p": 1.0, "seed": 0, "damping": 0.01, "zero_point": "real",
                                                "column_order": "left"})
         self.assertEqual(plan["quantize"]["fit"], "gptq")
         for name, more in (("cached", ()), ("anew", ("--no-cache",))):
