@@ -36,7 +36,7 @@ PLAIN = ['--schemes', 'paper', *DATA]
 
 
 def few_windows(windows):
-    """Of those on which mxq's own ways are compared with each other."""
+    """How many of them mxq's own ways are compared with each other on."""
     return max(1, windows // 4)
 
 
@@ -45,8 +45,9 @@ class OutOfReach(Exception): pass
 
 def evaluation(mxq, checkpoint, model, text, windows, folder):
     """The command: on windows of 512 tokens; the model itself, whose logits the folder keeps, runs only the first time."""
-    return [mxq, 'eval', checkpoint, '--against', model, '--base-logits', folder / f'base-{windows}.logits', '--text', text, '--window', 512, '--stride',
-            512, '--tokens', 512 * windows, '--compute', 'auto', '--json', '--quiet']
+    logits = folder / f'{pathlib.Path(model).name}-{windows}.logits'
+    return [mxq, 'eval', checkpoint, '--against', model, '--base-logits', logits, '--text', text, '--window', 512, '--stride', 512,
+            '--tokens', 512 * windows, '--compute', 'auto', '--json', '--quiet']
 
 
 class Bench:
