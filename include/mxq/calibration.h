@@ -16,6 +16,11 @@ namespace mxq {
 /// take a model off into what nobody writes, its text is more like others' (docs/decisions/0014).
 inline constexpr int64_t kProbeSequences = 4;
 inline constexpr double kProbeTopP = 0.95;
+/// That text, of so many tokens a sequence, whatever the top_p of `sampling`.
+inline SelfText probe_text(int64_t tokens, Sampling sampling = {}) {
+  sampling.top_p = kProbeTopP;
+  return {.sequences = kProbeSequences, .tokens = tokens, .sampling = sampling};
+}
 
 struct Calibration {
   enum class Text {

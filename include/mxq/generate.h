@@ -34,6 +34,8 @@ struct SelfText {
   Sampling sampling;
   /// Of the first sequences, one each, instead of sampling.top_p.
   std::vector<double> first_top_p = {};
+
+  friend bool operator==(const SelfText&, const SelfText&) = default;
 };
 
 struct GenerateOptions {

@@ -18,7 +18,7 @@ namespace mxq {
 
 struct SensitivityOptions {
   /// The model's own text, on which its outputs are compared.
-  SelfText text{.sequences = kProbeSequences, .tokens = 384, .sampling = {.top_p = kProbeTopP}};
+  SelfText text = probe_text(384);
   /// What each matrix is turned into, alone, to see what that costs; with the fit that will be used.
   Scheme probe{3, 64};
   QuantizeOptions quantize;

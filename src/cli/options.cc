@@ -258,9 +258,7 @@ AllocateOptions PlanOptions::allocate() const {
 }
 
 SelfText SampleTextOptions::text() const {
-  return {.sequences = kProbeSequences,
-          .tokens = (tokens + kProbeSequences - 1) / kProbeSequences,
-          .sampling = {.top_p = kProbeTopP, .seed = seed}};
+  return probe_text((tokens + kProbeSequences - 1) / kProbeSequences, {.seed = seed});
 }
 
 void add_sample_text(CLI::App& command, SampleTextOptions& text) {

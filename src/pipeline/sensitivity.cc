@@ -135,11 +135,7 @@ CalibrationText texts_of(const ModelSource& model, Decoder& decoder, const Sensi
   const Calibration& calibration = options.calibration;
   auto text = calibration_text(model, decoder, calibration, options.cache, progress);
   const SelfText& wanted = options.text;
-  Sampling probes = calibration.sampling;
-  probes.top_p = kProbeTopP;
-  const bool same =
-      wanted.sequences == kProbeSequences && wanted.tokens == calibration.tokens && wanted.sampling == probes;
-  if (text.probes.empty() || !same) {
+  if (text.probes.empty() || wanted != probe_text(calibration.tokens, calibration.sampling)) {
     auto own = self_sequences(model, decoder, wanted, options.cache, progress);
     text.probes = std::move(own.sequences);
     text.health.sequences += own.health.sequences;
