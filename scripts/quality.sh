@@ -17,7 +17,7 @@ scripts/degridded_model.sh "$mxq"
 "$python" bench/quality.py "$mxq" "$model" --windows "$windows" --out "$out/results.json" ${PARTS:+--parts "$PARTS"}
 if [[ ! ${PARTS:-} ]]; then
   "$python" bench/texts.py "$MXQ_SHARED/data/wikitext-2/test-joined.txt" "$out"
-  "$python" bench/predicted_kl.py "$mxq" "$model" --text "$out/scored.txt" --windows "$windows" --out "$out/plans.json"
+  "$python" bench/predicted_kl.py "$mxq" "$model" --text "$out/scored.txt" --windows "$windows" --out "$out/plans.json" -- --fit mse
   "$mxq" measure "$model" --sensitivity -o "$out/errors.csv"
   "$python" bench/quality_plots.py docs/quality --windows "$windows" --results "$out/results.json" --plans "$out/plans.json" \
     --errors "$out/errors.csv"
