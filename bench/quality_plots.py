@@ -56,7 +56,7 @@ def frontier(results, path, drawn):
     for key, row in json.loads(results.read_text()).items():
         flags, windows = key.rsplit(' @', 1)
         if int(windows) == drawn and 'bits' in row and (name := series_of(flags)): lines.setdefault(name, {})[row['bits']] = row['kl']
-    figure, axes = plt.subplots()
+    figure, axes = plt.subplots(figsize=(9, 4.8))
     for name, (color, marker, line) in STYLE.items():
         # Of uniform schemes the lower envelope: nobody takes b3g32 where b4g128 is as small and better.
         points, best = [], math.inf
@@ -65,7 +65,7 @@ def frontier(results, path, drawn):
         if points: axes.plot(*zip(*points), color=color, marker=marker, linestyle=line, markersize=5, label=name)
     axes.set(yscale='log', xlabel='bits a weight, all metadata counted', ylabel='KL divergence to the original, nats a token',
              title='SmolLM2-135M on WikiText-2')
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc='upper left', bbox_to_anchor=(1, 1))
     save(figure, path)
 
 
