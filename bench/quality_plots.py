@@ -15,7 +15,7 @@ import matplotlib.ticker
 
 from quality import few_windows
 
-plt.rcParams.update({'svg.hashsalt': 'mxq', 'font.size': 10, 'axes.grid': True, 'grid.alpha': 0.3, 'figure.figsize': (7, 4.6),
+plt.rcParams.update({'svg.hashsalt': 'mxq', 'font.size': 10, 'axes.grid': True, 'grid.alpha': 0.3,
                      'axes.spines.top': False, 'axes.spines.right': False, 'svg.fonttype': 'none'})
 
 
