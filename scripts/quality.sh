@@ -16,6 +16,10 @@ mkdir -p "$out"
 scripts/degridded_model.sh "$mxq"
 "$python" bench/quality.py "$mxq" "$model" --windows "$windows" --out "$out/results.json" ${PARTS:+--parts "$PARTS"}
 if [[ ! ${PARTS:-} ]]; then
+  # The published file, whose weights lie on a grid.
+  gguf=build/models/SmolLM2-135M-Instruct.Q4_1.gguf
+  few=$((windows < 4 ? 1 : windows / 4))
+  "$python" bench/quality.py "$mxq" "$gguf" --windows "$few" --out "$out/gguf.json" --parts headline
   "$python" bench/texts.py "$MXQ_SHARED/data/wikitext-2/test-joined.txt" "$out"
   "$python" bench/predicted_kl.py "$mxq" "$model" --text "$out/scored.txt" --windows "$windows" --out "$out/plans.json" -- --fit mse
   "$mxq" measure "$model" --sensitivity -o "$out/errors.csv"
