@@ -35,7 +35,7 @@ class MxqTest(unittest.TestCase):
 
     def run_mxq(self, *arguments, **options):
         return subprocess.run([MXQ, *map(str, arguments)], capture_output=True, text=True, env=self.environment,
-                              timeout=900, **options)
+                              timeout=3600 if SANITIZED else 900, **options)
 
     def mxq(self, *arguments):
         """Runs it, expects success, returns standard output."""
