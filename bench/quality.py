@@ -2,7 +2,7 @@
 """What is lost at which size: KL divergence of mixed and uniform checkpoints, of every fit, on text that no plan has seen.
 
   quality.py MXQ MODEL [--text FILE] [--out results.json] [--parts headline,calibration,sinq,budgets,fits,sizes,objectives,uniform]
-             [--windows 64] [--quick]
+             [--windows 64] [--few] [--quick]
 
 Every row is a checkpoint that is written and evaluated: `mxq quantize MODEL FLAGS`, `mxq eval --against MODEL` on windows of
 512 tokens of FILE (default: WikiText-2's test text from 62 to 85 % of it; degrid.py's copy was distilled on the first 60 %).
@@ -17,7 +17,7 @@ What compares our own ways with each other, and the picture of the frontier, is 
   sizes        default at sizes of all weight files: the embedding planned too, or left as it is
   objectives   f, f2, rel and kl with mse and with gptq, at 5 budgets
   uniform      every fit with one scheme for all, over all b2, b3, b4 schemes, and the default at 12 budgets
---quick: 8 windows, headline only.
+--few: everything on that quarter. --quick: 8 windows, headline only.
 """
 import argparse, copy, json, os, pathlib, shutil, statistics, subprocess, sys, tempfile
 
@@ -229,8 +229,9 @@ def main():
     parser = arguments(__doc__, 64)
     parts = {f.__name__: f for f in (headline, calibration, sinq, budgets, fits, sizes, objectives, uniform)}
     parser.add_argument('--parts', type=lambda names: names.split(','), default=list(parts))
-    parser.add_argument('--quick', action='store_true')
+    parser.add_argument('--few', action='store_true'); parser.add_argument('--quick', action='store_true')
     o = parser.parse_args()
+    if o.few: o.windows = few_windows(o.windows)
     if o.quick: o.parts, o.windows = ['headline'], 8
     bench = Bench(o)
     for name in o.parts:
