@@ -72,11 +72,10 @@ void TileAddFeedback(const float* errors, int n, const float* coefficients, int6
   }
 }
 
-/// code(w, lane, stored) gives codes as signed integers; what a reader makes of them goes to `stored`.
-template <typename Code>
+/// store(w, column) codes the weights w and gives what a reader makes of the codes.
+template <typename Store>
 HWY_INLINE void FeedBack(float* tile, const float* weights, int n, const float* coefficients, int64_t stride,
-                         uint8_t* codes, float* errors, size_t l, const Code& code) {
-  const hn::Rebind<uint8_t, D> du;
+                         float* errors, size_t l, const Store& store) {
   for (int begin = 0; begin < n; begin += kColumns) {
     // The errors of the columns before these, of which none is open any more; then these among themselves.
     const int end = HWY_MIN(begin + kColumns, n), done = end - begin == kColumns ? begin : 0;
@@ -85,9 +84,7 @@ HWY_INLINE void FeedBack(float* tile, const float* weights, int n, const float* 
       float* HWY_RESTRICT at = tile + j * kTileLanes + l;
       const V w = add_to_column(errors, done, j, coefficients + j * stride, hn::Load(d, at), l);
       hn::Store(w, d, at);
-      V stored;
-      hn::StoreU(hn::DemoteTo(du, code(w, stored)), du, codes + j * kTileLanes + l);
-      hn::Store(hn::Sub(hn::Load(d, weights + j * kTileLanes + l), stored), d, errors + j * kTileLanes + l);
+      hn::Store(hn::Sub(hn::Load(d, weights + j * kTileLanes + l), store(w, j)), d, errors + j * kTileLanes + l);
     }
   }
 }
@@ -95,32 +92,40 @@ HWY_INLINE void FeedBack(float* tile, const float* weights, int n, const float* 
 void TileFeedback(float* tile, const float* weights, int n, int max_code, const float* coefficients, int64_t stride,
                   const FeedbackGrid& grid, uint8_t* codes, float* errors) {
   const hn::RebindToSigned<D> di;
+  const hn::Rebind<uint8_t, D> du;
   const V top = hn::Set(d, static_cast<float>(max_code)), magic = hn::Set(d, 12582912.0f);
   for (size_t l = 0; l < kTileLanes; l += hn::Lanes(d)) {
     const V scale = hn::LoadU(d, grid.scale + l), inverse_scale = hn::LoadU(d, grid.inverse_scale + l);
     const V zero = hn::LoadU(d, grid.zero + l);
-    FeedBack(tile, weights, n, coefficients, stride, codes, errors, l, [&](V w, V& stored) HWY_ATTR {
+    FeedBack(tile, weights, n, coefficients, stride, errors, l, [&](V w, int j) HWY_ATTR {
       const V t = hn::Add(hn::Mul(w, inverse_scale), zero);
       const V q = hn::Sub(hn::Add(hn::Min(hn::Max(t, hn::Zero(d)), top), magic), magic);
-      stored = hn::Mul(hn::Sub(q, zero), scale);
-      return hn::ConvertTo(di, q);
+      hn::StoreU(hn::DemoteTo(du, hn::ConvertTo(di, q)), du, codes + j * kTileLanes + l);
+      return hn::Mul(hn::Sub(q, zero), scale);
     });
   }
 }
 
 void TileLevelFeedback(float* tile, const float* weights, int n, const TileLevels& levels, const float* coefficients,
                        int64_t stride, const FeedbackGrid& grid, uint8_t* codes, float* errors) {
+  const hn::Rebind<uint8_t, D> du;
   with_table_size(levels.count, [&](auto size) HWY_ATTR {
     const LevelTable<decltype(size)::value> table(levels);
     for (size_t l = 0; l < kTileLanes; l += hn::Lanes(d)) {
       const V scale = hn::LoadU(d, grid.scale + l), inverse_scale = hn::LoadU(d, grid.inverse_scale + l);
-      FeedBack(tile, weights, n, coefficients, stride, codes, errors, l, [&](V w, V& stored) HWY_ATTR {
+      FeedBack(tile, weights, n, coefficients, stride, errors, l, [&](V w, int j) HWY_ATTR {
         const V t = hn::Mul(w, inverse_scale);
-        stored = hn::Mul(table.nearest(t), scale);
-        return table.code(t);
+        hn::StoreU(hn::DemoteTo(du, table.code(t)), du, codes + j * kTileLanes + l);
+        return hn::Mul(table.nearest(t), scale);
       });
     }
   });
+}
+
+void TileUpdate(float* tile, const float* weights, int n, const float* coefficients, int64_t stride, float* errors) {
+  for (size_t l = 0; l < kTileLanes; l += hn::Lanes(d)) {
+    FeedBack(tile, weights, n, coefficients, stride, errors, l, [](V w, int) HWY_ATTR { return w; });
+  }
 }
 
 }  // namespace
@@ -132,6 +137,7 @@ namespace mxq {
 
 HWY_EXPORT(TileFeedback);
 HWY_EXPORT(TileLevelFeedback);
+HWY_EXPORT(TileUpdate);
 HWY_EXPORT(TileAddFeedback);
 
 void tile_feedback(float* tile, const float* weights, int n, int max_code, const float* coefficients, int64_t stride,
@@ -143,6 +149,9 @@ void tile_level_feedback(float* tile, const float* weights, int n, const TileLev
                          int64_t stride, const FeedbackGrid& grid, uint8_t* codes, float* errors) {
   HWY_DYNAMIC_DISPATCH(TileLevelFeedback)
   (tile, weights, n, levels, coefficients, stride, grid, codes, errors);
+}
+void tile_update(float* tile, const float* weights, int n, const float* coefficients, int64_t stride, float* errors) {
+  HWY_DYNAMIC_DISPATCH(TileUpdate)(tile, weights, n, coefficients, stride, errors);
 }
 void tile_add_feedback(const float* errors, int n, const float* coefficients, int64_t stride, int columns,
                        float* tile) {

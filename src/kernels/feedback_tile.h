@@ -27,6 +27,10 @@ struct FeedbackGrid {
   void tile_level_feedback(float* tile, const float* weights, int n, const TileLevels& levels,                       \
                            const float* coefficients, int64_t stride, const FeedbackGrid& grid, uint8_t* codes,      \
                            float* errors);                                                                           \
+  /* The same were each column coded as itself: tile becomes the weights as GPTQ has updated them when it comes to   \
+     column 0, which is what a grid of theirs must fit. */                                                           \
+  void tile_update(float* tile, const float* weights, int n, const float* coefficients, int64_t stride,              \
+                   float* errors);                                                                                   \
   /* tile[j] += sum over i < n of errors[i] * coefficients[j * stride + i], j < columns. */                          \
   void tile_add_feedback(const float* errors, int n, const float* coefficients, int64_t stride, int columns,         \
                          float* tile);

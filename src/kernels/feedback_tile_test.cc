@@ -82,6 +82,13 @@ TEST_P(FeedbackTile, EqualsTheReference) {
         }
       }
 
+      fill(tile, 0.03f);
+      tile2 = tile;
+      tile_update(tile.data, weights.data, n, coefficients.data(), kStride, errors.data);
+      ref::tile_update(tile2.data, weights.data, n, coefficients.data(), kStride, errors2.data);
+      ASSERT_TRUE(std::equal(errors.data, errors.data + n * kTileLanes, errors2.data));
+      ASSERT_TRUE(std::equal(tile.data, tile.data + 256 * kTileLanes, tile2.data));
+
       for (const int columns : {0, 1, 7, 8, 23, 256}) {
         fill(tile, 1.0f);
         tile2 = tile;
@@ -122,6 +129,29 @@ TEST_P(FeedbackTile, LossesOfColumnsGoToThoseAfterThem) {
       }
       const double t = std::clamp(w * 2 + 3.5, 0.0, 7.0);
       ASSERT_LE(std::fabs(codes[j * kTileLanes + l] - t), 0.5 + 1e-4) << "lane " << l << " column " << j << " seed 77";
+    }
+  }
+}
+
+/// What a column lacks to its updated weight goes to those after it, as if that were its code.
+TEST_P(FeedbackTile, UpdatesAreThoseOfColumnsThatLoseNothing) {
+  constexpr int n = 40;
+  std::vector<float> coefficients(n * n);
+  std::normal_distribution<float> normal(0, 0.1f);
+  for (float& c : coefficients) c = normal(random_);
+  Tile weights, tile, errors;
+  fill(weights, 1.0f);
+  fill(tile, 1.0f);
+  const Tile start = tile;
+  tile_update(tile.data, weights.data, n, coefficients.data(), n, errors.data);
+  for (int l = 0; l < kTileLanes; ++l) {
+    double updated[n];
+    for (int j = 0; j < n; ++j) {
+      updated[j] = start.data[j * kTileLanes + l];
+      for (int i = 0; i < j; ++i) {
+        updated[j] += (weights.data[i * kTileLanes + l] - updated[i]) * coefficients[j * n + i];
+      }
+      ASSERT_NEAR(tile.data[j * kTileLanes + l], updated[j], 1e-4) << "lane " << l << " column " << j << " seed 77";
     }
   }
 }

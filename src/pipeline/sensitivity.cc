@@ -27,7 +27,7 @@ namespace mxq {
 namespace {
 
 /// Raised whenever probes give other numbers than before.
-constexpr int kSensitivityVersion = 7;
+constexpr int kSensitivityVersion = 8;
 
 /// What one model's probes gave so far.
 class ProbeCache {

@@ -48,6 +48,7 @@ class RowCoder {
         feedback_(allocate_floats(block_ * lanes_)),
         weights_(allocate_floats(block_ * kTileLanes)),
         tile_(allocate_floats(block_ * kTileLanes)),
+        updated_(allocate_floats(group_ * kTileLanes)),
         tile_errors_(allocate_floats(block_ * kTileLanes)),
         tile_codes_(static_cast<size_t>(group_ * kTileLanes)),
         codes_(static_cast<size_t>((end - begin) * matrix.cols)),
@@ -81,10 +82,13 @@ class RowCoder {
     for (int64_t at = 0; at < n; at += piece) {
       const int64_t size = std::min(piece, n - at), column = first + at;
       float* tile = tile_.get() + at * kTileLanes;
-      settle(column, static_cast<int>(size), tile, lane);
+      const float* weights = weights_.get() + at * kTileLanes;
       float* errors = tile_errors_.get() + at * kTileLanes;
       const float* coefficients = factor_.coefficients() + column * cols + column;
-      groups_->code(tile, weights_.get() + at * kTileLanes, static_cast<int>(size), coefficients, cols, codes, errors);
+      std::memcpy(updated_.get(), tile, static_cast<size_t>(size * kTileLanes) * sizeof(float));
+      tile_update(updated_.get(), weights, static_cast<int>(size), coefficients, cols, errors);
+      settle(column, static_cast<int>(size), updated_.get(), lane);
+      groups_->code(tile, weights, static_cast<int>(size), coefficients, cols, codes, errors);
       const int64_t rest = n - at - size;
       tile_add_feedback(errors, static_cast<int>(size), coefficients + size * cols, cols, static_cast<int>(rest),
                         tile + size * kTileLanes);
@@ -113,12 +117,12 @@ class RowCoder {
     }
   }
 
-  /// The groups of n weights in `tile`.
-  void settle(int64_t column, int n, const float* tile, int64_t lane) {
+  /// The groups of n weights, from the weights as updated.
+  void settle(int64_t column, int n, const float* updated, int64_t lane) {
     int64_t groups[kTileLanes];
     for (int l = 0; l < kTileLanes; ++l) groups[l] = row(lane + l) * per_row_ + factor_.order()[column] / group_;
     const auto lanes = static_cast<int>(std::min<int64_t>(kTileLanes, end_ - begin_ - lane));
-    groups_->settle(tile, factor_.pivots().data() + column, n, groups, lanes);
+    groups_->settle(updated, factor_.pivots().data() + column, n, groups, lanes);
   }
 
   void keep(int64_t column, int64_t n, int64_t lane, const float* errors, const uint8_t* codes) {
@@ -136,7 +140,7 @@ class RowCoder {
   int64_t begin_, end_, lanes_;
   int bits_;
   int64_t group_, per_row_, block_;
-  AlignedFloats errors_, feedback_, weights_, tile_, tile_errors_;
+  AlignedFloats errors_, feedback_, weights_, tile_, updated_, tile_errors_;
   std::vector<uint8_t> tile_codes_, codes_;
   std::unique_ptr<gptq::GroupCoder> groups_;
   const QuantizedLayout& layout_;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <numeric>
 #include <random>
@@ -118,13 +119,15 @@ class Paper {
     u_ = upper_cholesky(inverse(h, n), n);
   }
 
-  /// The codes on the grids that `read` has.
-  std::vector<int> codes(const Matrix& m, const Read& read, int bits) const {
+  /// The codes on the grids that `read` has. visit: w as updated before the i-th column in order is coded.
+  using Visit = std::function<void(int64_t row, int64_t i, const std::vector<double>& w)>;
+  std::vector<int> codes(const Matrix& m, const Read& read, int bits, const Visit& visit = nullptr) const {
     std::vector<int> codes(static_cast<size_t>(m.rows * n_));
     for (int64_t r = 0; r < m.rows; ++r) {
       std::vector<double> w(static_cast<size_t>(n_));
       for (int64_t i = 0; i < n_; ++i) w[i] = m.data[r * n_ + order_[i]];
       for (int64_t i = 0; i < n_; ++i) {
+        if (visit) visit(r, i, w);
         const int64_t at = r * n_ + order_[i];
         codes[at] = nearest_code(w[i], read.scale[at], read.zero[at], bits);
         const double error = (w[i] - (codes[at] - read.zero[at]) * read.scale[at]) / u_[i * n_ + i];
@@ -207,6 +210,40 @@ TEST(Gptq, CodesAreThoseOfThePaper) {
         }
         EXPECT_GE(rows_equal, scheme.bits == 8 ? rows / 2 : rows * 9 / 10);
       }
+    }
+  }
+}
+
+/// quant.py of the paper's code: the range of a group's weights as they are when its first column is coded, so with all
+/// updates that coded columns have made to them, and none for the group's own.
+TEST(Gptq, GridsFitTheUpdatedWeights) {
+  const Scheme scheme{3, 64};
+  const int64_t rows = 24, cols = 330;
+  std::mt19937 random(kSeed);
+  const Matrix m = gaussian(rows, cols, random);
+  const auto h = correlated(cols, 2 * cols, random);
+  for (const bool symmetric : {false, true}) {
+    for (const bool reorder : {false, true}) {
+      GptqOptions gptq{.damping = 0.01, .ordered_groups = reorder ? scheme.group : 0};
+      gptq.grid = symmetric ? GptqOptions::Grid::symmetric : GptqOptions::Grid::range;
+      const auto q = quantize_matrix_gptq(m.view(), h, scheme, {Fit::gptq, 1, Metadata::f32}, gptq);
+      const Read read = read_back(q);
+      const FeedbackFactor factor(h, cols, gptq);
+      const auto order = factor.order();
+      int64_t groups = 0, same = 0;
+      Paper(h, cols, order).codes(m, read, scheme.bits, [&](int64_t r, int64_t i, const std::vector<double>& w) {
+        if (i % scheme.group != 0) return;
+        const auto begin = w.begin() + i, end = w.begin() + std::min(cols, i + scheme.group);
+        double low = std::min(0.0, *std::min_element(begin, end)), high = std::max(0.0, *std::max_element(begin, end));
+        if (symmetric) low = -(high = std::max(high, -low));
+        const double scale = (high - low) / 7, zero = symmetric ? 4 : std::nearbyint(-low / scale);
+        const int64_t at = r * cols + order[static_cast<size_t>(i)];
+        ++groups;
+        same += std::fabs(read.scale[at] - scale) < 1e-4 * scale && read.zero[at] == zero;
+      });
+      // A code on the edge between two may go either way, and then changes what comes after it in its row.
+      EXPECT_EQ(groups, rows * 6);
+      EXPECT_GE(same, groups * 9 / 10) << "symmetric " << symmetric << " reordered " << reorder << " seed " << kSeed;
     }
   }
 }
