@@ -28,8 +28,8 @@ def plain_loop(model):
         from transformers import AutoModelForCausalLM
     except ImportError:
         return print("skipped: no PyTorch and transformers (scripts/setup.sh --peers)", file=sys.stderr)
-    torch.set_num_threads(os.cpu_count())
-    folder, name = os.path.split(os.path.abspath(model))
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    folder, name = (model, None) if os.path.isdir(model) else os.path.split(os.path.abspath(model))
     plain = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32).eval()
     ids = torch.randint(plain.config.vocab_size, (2, 384), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
