@@ -47,7 +47,7 @@ bench: setup-model               ## side by side with the real packages; prints 
 	cmake --build build/release
 	scripts/bench.sh build/release
 
-results: build                   ## docs/results.md and docs/img, from examples/results.toml (an hour on two cores)
+results: build                   ## docs/results.md and docs/img, from examples/results.toml (an hour on two cores with AMX, three without AVX-512)
 	scripts/setup.sh --peers --report
 	scripts/results.sh $(BUILD)/mxq
 
