@@ -122,8 +122,8 @@ class ResultStore {
   ~ResultStore();
   ResultStore(ResultStore&&) noexcept;
 
-  /// In the order in which they were queued, without superseded ones unless `all`. What a killed process left running
-  /// is queued.
+  /// In the order in which they were queued last (their spec's), without superseded ones unless `all`. What a killed
+  /// process left running is queued.
   std::vector<StoredRun> runs(bool all = false) const;
   /// nullopt where it is not there. What a killed process left running is queued.
   std::optional<RunState> state(const std::string& id) const;

@@ -64,6 +64,15 @@ TEST_F(Store, KeepsWhatIsDone) {
   EXPECT_EQ(status.queued, 1);
 }
 
+TEST_F(Store, RunsAreInTheOrderOfTheirLatestSpec) {
+  StoreConnection store(path_, Access::create);
+  for (const char* id : {"a", "b", "c"}) store.enqueue(id, run(id));
+  for (const char* id : {"c", "d", "a"}) store.enqueue(id, run(id));  // b is of another spec
+  std::string order;
+  for (const auto& run : ResultStore::open(path_).runs()) order += run.method;
+  EXPECT_EQ(order, "bcda");
+}
+
 TEST_F(Store, LaterContentTakesTheNamesOfEarlier) {
   StoreConnection store(path_, Access::create);
   const WorkerFolder folder(store.work_folder());
