@@ -46,6 +46,7 @@ TEST_F(Store, KeepsWhatIsDone) {
     ASSERT_TRUE(store.claim("b", worker));
     EXPECT_TRUE(store.fail("b", worker, "step: why", "all of it"));
     store.enqueue("a", run("renamed"));
+    for (const char* id : {"b", "c"}) store.enqueue(id, run(id));
   }
   const auto store = ResultStore::open(path_);
   const auto runs = store.runs();
