@@ -2,8 +2,8 @@
 """gptq_peer.py MXQ MODEL CALIBRATION TEXT [--windows 64] [--schemes b4g128,b3g128] [--repeats 1]: `--fit autogptq` against the gptqmodel
 package on a CPU, with its defaults (symmetric, columns by activation within groups that stay where they are, damping 0.01).
 
-Both are calibrated on the same sequences; the package's checkpoint is unpacked here, and mxq eval scores both, and round to nearest.
-With repeats, each is calibrated on a part of its own of CALIBRATION, for a perplexity of a model that lost much is chance to some percent;
+Both are calibrated on the same sequences, in fp32; the package's checkpoint is unpacked here, and mxq eval scores both, and round to
+nearest. With repeats, each is calibrated on a part of its own of CALIBRATION, for a perplexity of a model that lost much is chance to some percent;
 the ratio's mean is judged with its standard error. Exits 1 where ours is more than 1 % above the package's (plus that error), or not below
 round to nearest. MODEL: a Hugging Face folder. Skipped with a message where gptqmodel is absent. It patches what it runs in: run it by a
 Python of its own (scripts/setup.sh --gptqmodel; build/gptq-venv).
@@ -70,9 +70,11 @@ def unpack_checkpoint(source, model, out, bits):
 
 
 def package(model, ids, bits, group, folder):
-    spare = len(ids) - TOKENS
-    sequences = [ids[spare * i // (SEQUENCES - 1):][:TOKENS] for i in range(SEQUENCES)]
-    quantizer = GPTQModel.load(str(model), QuantizeConfig(bits=bits, group_size=group, damp_percent=0.01), device="cpu")
+    spare, count = len(ids) - TOKENS, min(SEQUENCES, len(ids) // TOKENS)  # as mxq picks them
+    sequences = [ids[spare * i // (count - 1):][:TOKENS] for i in range(count)]
+    # The package would take the model's bf16, which costs a CPU without AMX ten times as long.
+    config = QuantizeConfig(bits=bits, group_size=group, damp_percent=0.01)
+    quantizer = GPTQModel.load(str(model), config, device="cpu", dtype=torch.float32)
     start = time.perf_counter()
     quantizer.quantize([{"input_ids": s, "attention_mask": [1] * TOKENS} for s in sequences], batch_size=1)
     seconds = time.perf_counter() - start
@@ -110,8 +112,9 @@ def main():
                     return found
 
                 quantize = [a.mxq, "quantize", a.model, "--uniform", scheme, "-o", folder / "model", "--quiet", "--json"]
-                run(*quantize, "--fit", "rtn", "--metadata", "f16")
-                nearest = perplexity()
+                if number == 0:
+                    run(*quantize, "--fit", "rtn", "--metadata", "f16")
+                    nearest = perplexity()
                 start = time.perf_counter()
                 run(*quantize, "--fit", "autogptq", "--calibration", folder / "calibration.txt", "--calibration-tokens", SEQUENCES * TOKENS)
                 ours_seconds = time.perf_counter() - start

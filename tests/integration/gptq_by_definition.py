@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+"""gptq_by_definition.py MXQ MODEL CALIBRATION [--scheme b3g128] [--layers 1]: `--fit autogptq` against the paper's algorithm as a plain
+loop in PyTorch (fp64), on what transformers feeds the first layers: matrix after matrix, each on inputs that those before it give.
+
+Perplexities of two implementations differ by chance (gptq_peer.py); this does not. Exits 1 where a matrix's output error is more than
+0.5 % off the loop's, or more than a tenth of its weights. MODEL: a Hugging Face folder.
+"""
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+SEQUENCES, TOKENS, DAMPING = 48, 384, 0.01
+# What shares an input is coded together.
+INPUTS = (("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), ("self_attn.o_proj",), ("mlp.gate_proj", "mlp.up_proj"), ("mlp.down_proj",))
+
+
+class Stop(Exception):
+    pass
+
+
+def column_order(diagonal, group):
+    """Whole groups by their largest second moment, within each by falling second moment; a short last group stays the last."""
+    groups = [g[torch.argsort(diagonal[g], descending=True, stable=True)] for g in torch.arange(len(diagonal)).split(group)]
+    short = [groups.pop()] if len(groups[-1]) < group else []
+    largest = torch.stack([diagonal[g[0]] for g in groups])
+    return torch.cat([groups[i] for i in torch.argsort(largest, descending=True, stable=True)] + short)
+
+
+def gptq(weights, moments, bits, group):
+    """Frantar et al., algorithm 1, a column at a time; symmetric grids of fp16 scales from the weights as updated (AutoGPTQ)."""
+    order = column_order(moments.diagonal(), group)
+    w, h = weights.double()[:, order], moments[order][:, order].clone()
+    h.diagonal().add_(DAMPING * h.diagonal().mean())
+    u = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(h)), upper=True)
+    top, q = 2**bits - 1, torch.zeros_like(w)
+    for i in range(w.shape[1]):
+        if i % group == 0: scale = (2 * w[:, i:i + group].abs().amax(1) / top).half().double()
+        q[:, i] = ((w[:, i] / scale).round() + (top + 1) / 2).clamp(0, top).sub((top + 1) / 2) * scale
+        w[:, i:] -= ((w[:, i] - q[:, i]) / u[i, i])[:, None] * u[i, i:]
+    return q[:, torch.argsort(order)]
+
+
+def second_moments(model, layer, module, sequences):
+    """Of the inputs of `module`, fp64."""
+    sums = []
+
+    def gather(_, inputs, __):
+        x = inputs[0].reshape(-1, inputs[0].shape[-1]).double()
+        sums.append(x.T @ x)
+
+    def stop(*_):
+        raise Stop
+
+    hooks = [module.register_forward_hook(gather), layer.register_forward_hook(stop)]
+    for some in sequences.split(8):
+        try: model.model(some)
+        except Stop: pass
+    for hook in hooks: hook.remove()
+    return sum(sums)
+
+
+def run(*command):
+    # fp32 where the processor has bf16 products too: the loop knows nothing of their rounding.
+    fp32 = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run([str(x) for x in command], capture_output=True, text=True, env=fp32)
+    if done.returncode: sys.exit(done.stderr)
+    return done.stdout
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("mxq", "model", "calibration"): parser.add_argument(name, type=pathlib.Path)
+    parser.add_argument("--scheme", default="b3g128"); parser.add_argument("--layers", type=int, default=1)
+    a = parser.parse_args()
+    bits, group = map(int, a.scheme[1:].split("g"))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = pathlib.Path(temporary)
+        run(a.mxq, "quantize", a.model, "--uniform", a.scheme, "--fit", "autogptq", "--calibration", a.calibration, "--calibration-tokens",
+            SEQUENCES * TOKENS, "--quiet", "-o", folder / "quantized")
+        run(a.mxq, "dequantize", folder / "quantized", "--quiet", "-o", folder / "plain")
+        ours = load_file(folder / "plain" / "model.safetensors")
+    ids = json.loads(run(a.mxq, "tokenize", a.model, "--text", a.calibration, "--json"))["ids"]
+    count, spare = min(SEQUENCES, len(ids) // TOKENS), len(ids) - TOKENS  # as mxq picks them
+    sequences = torch.tensor([ids[spare * i // (count - 1):][:TOKENS] for i in range(count)])
+    model = AutoModelForCausalLM.from_pretrained(a.model, dtype=torch.float32).eval()
+    failed = False
+    print("| matrix | output error of the loop | mxq / the loop | weights alike, % |\n|---|---|---|---|")
+    for number in range(a.layers):
+        layer = model.model.layers[number]
+        for names in INPUTS:
+            moments = second_moments(model, layer, layer.get_submodule(names[0]), sequences)
+            for name in names:
+                linear = layer.get_submodule(name)
+                w = linear.weight.double()
+                by_definition, q = gptq(w, moments, bits, group), ours[f"model.layers.{number}.{name}.weight"].double()
+                error = lambda x: (((w - x) @ moments) * (w - x)).sum() / ((w @ moments) * w).sum()
+                ratio = (error(q) / error(by_definition)).item()
+                alike = ((q - by_definition).abs() < 2e-3 * w.abs().max()).double().mean().item()
+                print(f"| {number}.{name} | {error(by_definition).item():.6f} | {ratio:.4f} | {100 * alike:.1f} |", flush=True)
+                failed |= abs(ratio - 1) > 0.005 or alike < 0.9
+                linear.weight.data = q.float()  # what comes after sees ours
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    with torch.inference_mode(): main()
