@@ -119,7 +119,8 @@ void StoreConnection::enqueue(const std::string& id, const ExperimentRun& run, s
             "INSERT INTO runs(id, sequence, model, method, config, source, state, version, estimate) "
             "VALUES(?, (SELECT coalesce(max(sequence), 0) + 1 FROM runs), ?, ?, ?, 'mxq', 'queued', ?, ?) "
             "ON CONFLICT(id) DO UPDATE SET sequence = excluded.sequence, model = excluded.model, "
-            "method = excluded.method, config = excluded.config, superseded = 0, estimate = coalesce(excluded.estimate, estimate)")
+            "method = excluded.method, config = excluded.config, superseded = 0, "
+            "estimate = coalesce(excluded.estimate, estimate)")
       .bind(id)
       .bind(run.model)
       .bind(run.method)

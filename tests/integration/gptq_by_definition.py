@@ -6,10 +6,7 @@ Perplexities of two implementations differ by chance (gptq_peer.py); this does n
 0.5 % off the loop's, or more than a tenth of its weights. MODEL: a Hugging Face folder.
 """
 import argparse
-import json
-import os
 import pathlib
-import subprocess
 import sys
 import tempfile
 
@@ -17,7 +14,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-SEQUENCES, TOKENS, DAMPING = 48, 384, 0.01
+from gptq_calibration import SEQUENCES, TOKENS, run, sequences
+
+DAMPING = 0.01
 # What shares an input is coded together.
 INPUTS = (("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), ("self_attn.o_proj",), ("mlp.gate_proj", "mlp.up_proj"), ("mlp.down_proj",))
 
@@ -48,31 +47,23 @@ def gptq(weights, moments, bits, group):
     return q[:, torch.argsort(order)]
 
 
-def second_moments(model, layer, module, sequences):
+def second_moments(model, layer, module, inputs):
     """Of the inputs of `module`, fp64."""
     sums = []
 
-    def gather(_, inputs, __):
-        x = inputs[0].reshape(-1, inputs[0].shape[-1]).double()
+    def gather(_, given, __):
+        x = given[0].reshape(-1, given[0].shape[-1]).double()
         sums.append(x.T @ x)
 
     def stop(*_):
         raise Stop
 
     hooks = [module.register_forward_hook(gather), layer.register_forward_hook(stop)]
-    for some in sequences.split(8):
+    for some in inputs.split(8):
         try: model.model(some)
         except Stop: pass
     for hook in hooks: hook.remove()
     return sum(sums)
-
-
-def run(*command):
-    # fp32 where the processor has bf16 products too: the loop knows nothing of their rounding.
-    fp32 = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
-    done = subprocess.run([str(x) for x in command], capture_output=True, text=True, env=fp32)
-    if done.returncode: sys.exit(done.stderr)
-    return done.stdout
 
 
 def main():
@@ -87,16 +78,14 @@ def main():
             SEQUENCES * TOKENS, "--quiet", "-o", folder / "quantized")
         run(a.mxq, "dequantize", folder / "quantized", "--quiet", "-o", folder / "plain")
         ours = load_file(folder / "plain" / "model.safetensors")
-    ids = json.loads(run(a.mxq, "tokenize", a.model, "--text", a.calibration, "--json"))["ids"]
-    count, spare = min(SEQUENCES, len(ids) // TOKENS), len(ids) - TOKENS  # as mxq picks them
-    sequences = torch.tensor([ids[spare * i // (count - 1):][:TOKENS] for i in range(count)])
+    inputs = torch.tensor(sequences(a.mxq, a.model, a.calibration))
     model = AutoModelForCausalLM.from_pretrained(a.model, dtype=torch.float32).eval()
     failed = False
     print("| matrix | output error of the loop | mxq / the loop | weights alike, % |\n|---|---|---|---|")
     for number in range(a.layers):
         layer = model.model.layers[number]
         for names in INPUTS:
-            moments = second_moments(model, layer, layer.get_submodule(names[0]), sequences)
+            moments = second_moments(model, layer, layer.get_submodule(names[0]), inputs)
             for name in names:
                 linear = layer.get_submodule(name)
                 w = linear.weight.double()

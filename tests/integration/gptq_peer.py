@@ -15,10 +15,11 @@ import os
 import pathlib
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
+
+from gptq_calibration import SEQUENCES, TOKENS, run, sequences
 
 os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")  # of two cores it makes one worker, and wants two
 report = os.dup(1)
@@ -37,15 +38,6 @@ try:
 except ImportError as absent:
     say(f"skipped: {absent} (scripts/setup.sh --gptqmodel installs it)")
     sys.exit(0)
-
-SEQUENCES, TOKENS = 48, 384
-
-
-def run(*command):
-    done = subprocess.run([str(x) for x in command], capture_output=True, text=True)
-    if done.returncode: sys.exit(done.stderr)
-    return done.stdout
-
 
 def unpacked(words, bits):
     """Columns of dense LSB-first streams, [words, n] int32 -> [values, n]."""
@@ -69,14 +61,12 @@ def unpack_checkpoint(source, model, out, bits):
         if file.suffix == ".json" and "index" not in file.name: shutil.copy(file, out)
 
 
-def package(model, ids, bits, group, folder):
-    spare, count = len(ids) - TOKENS, min(SEQUENCES, len(ids) // TOKENS)  # as mxq picks them
-    sequences = [ids[spare * i // (count - 1):][:TOKENS] for i in range(count)]
+def package(model, inputs, bits, group, folder):
     # The package would take the model's bf16, which costs a CPU without AMX ten times as long.
     config = QuantizeConfig(bits=bits, group_size=group, damp_percent=0.01)
     quantizer = GPTQModel.load(str(model), config, device="cpu", dtype=torch.float32)
     start = time.perf_counter()
-    quantizer.quantize([{"input_ids": s, "attention_mask": [1] * TOKENS} for s in sequences], batch_size=1)
+    quantizer.quantize([{"input_ids": s, "attention_mask": [1] * TOKENS} for s in inputs], batch_size=1)
     seconds = time.perf_counter() - start
     quantizer.save(str(folder / "package"))
     unpack_checkpoint(folder / "package", model, folder / "model", bits)
@@ -103,7 +93,6 @@ def main():
             with tempfile.TemporaryDirectory() as temporary:
                 folder = pathlib.Path(temporary)
                 (folder / "calibration.txt").write_text(part)
-                ids = json.loads(run(a.mxq, "tokenize", a.model, "--text", folder / "calibration.txt", "--json"))["ids"]
 
                 def perplexity():
                     command = [a.mxq, "eval", folder / "model", "--text", a.text, "--window", 512, "--stride", 512, "--tokens", 512 * a.windows]
@@ -119,7 +108,7 @@ def main():
                 run(*quantize, "--fit", "autogptq", "--calibration", folder / "calibration.txt", "--calibration-tokens", SEQUENCES * TOKENS)
                 ours_seconds = time.perf_counter() - start
                 ours = perplexity()
-                seconds = package(a.model, ids, bits, group, folder)
+                seconds = package(a.model, sequences(a.mxq, a.model, folder / "calibration.txt"), bits, group, folder)
                 peer = perplexity()
             logs.append(math.log(ours / peer))
             failed |= not ours < nearest
