@@ -2,7 +2,7 @@
 PRESET ?= release
 BUILD := build/$(PRESET)
 
-.PHONY: demo test build setup setup-gptqmodel test-integration test-asan test-tsan fuzz bench results quality install format clean
+.PHONY: demo test build setup setup-gptqmodel test-integration test-asan test-tsan fuzz bench results quality gptq-pairs install format clean
 
 demo: build setup-model          ## fit SmolLM2-135M into 3.25 bits a weight and show what came out
 	scripts/demo.sh $(BUILD)/mxq
@@ -54,6 +54,10 @@ results: build                   ## docs/results.md and docs/img, from examples/
 quality: build                   ## the figures of docs/quality.md and its pictures (some hours; WINDOWS=16 PARTS=headline for a part)
 	scripts/setup.sh --peers --report --sinq
 	scripts/quality.sh $(BUILD)/mxq
+
+gptq-pairs: build setup-gptqmodel ## GPTQ as published against the gptqmodel package at 3 bits, 24 pairs (an hour; SCHEME=b4g128, PAIRS=4)
+	scripts/setup.sh --peers
+	scripts/gptq_pairs.sh $(BUILD)/mxq
 
 install: build
 	cmake --install $(BUILD)

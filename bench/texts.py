@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """The parts of a text that models are scored on and calibrated with: neither was distilled on by degrid.py, which takes the first 60 %.
 
-  texts.py FILE FOLDER    writes FOLDER/scored.txt (62 to 85 % of FILE) and FOLDER/calibration.txt (the rest)
+  texts.py FILE FOLDER    writes FOLDER/scored.txt (62 to 85 % of FILE), FOLDER/calibration.txt (the rest) and FOLDER/unscored.txt (the rest
+                          and the first 60 %, for whoever calibrates many times)
 """
 import pathlib, sys
 
@@ -11,6 +12,7 @@ def split(source, folder):
     begin, end = (text.index('\n\n', int(len(text) * share)) + 2 for share in (0.62, 0.85))
     (folder / 'scored.txt').write_text(text[begin:end], encoding='utf-8')
     (folder / 'calibration.txt').write_text(text[end:], encoding='utf-8')
+    (folder / 'unscored.txt').write_text(text[:text.index('\n\n', int(len(text) * 0.6))] + text[end:], encoding='utf-8')
 
 
 if __name__ == '__main__':

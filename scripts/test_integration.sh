@@ -44,7 +44,7 @@ if [[ -d $MXQ_SHARED/data ]]; then
   if [[ -x build/gptq-venv/bin/python ]]; then
     check "GPTQ as published: perplexity of gptqmodel" \
       env CUDA_VISIBLE_DEVICES= build/gptq-venv/bin/python tests/integration/gptq_peer.py "$MXQ_BIN" "$peer/model" "$peer/calibration.txt" "$peer/text.txt" \
-      --schemes b4g128  # at b3g128 one pair is chance to 3 %
+      --scheme b4g128  # at b3g128 one pair is chance to 3 %: scripts/gptq_pairs.sh
   else
     skip "GPTQ as published: gptqmodel" "not installed (make setup-gptqmodel)"
   fi

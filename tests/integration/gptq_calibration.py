@@ -15,8 +15,8 @@ def run(*command):
     return done.stdout
 
 
-def sequences(mxq, model, text):
-    """Token ids, as mxq picks them from the file `text` with `--calibration-tokens` SEQUENCES * TOKENS."""
+def sequences(mxq, model, text, most=SEQUENCES):
+    """Token ids, as mxq picks them from the file `text` with `--calibration-tokens` most * TOKENS."""
     ids = json.loads(run(mxq, "tokenize", model, "--text", text, "--json"))["ids"]
-    count, spare = min(SEQUENCES, len(ids) // TOKENS), len(ids) - TOKENS
+    count, spare = min(most, len(ids) // TOKENS), len(ids) - TOKENS
     return [ids[spare * i // (count - 1):][:TOKENS] for i in range(count)]

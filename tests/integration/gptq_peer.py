@@ -1,46 +1,35 @@
 #!/usr/bin/env python3
-"""gptq_peer.py MXQ MODEL CALIBRATION TEXT [--windows 64] [--schemes b4g128,b3g128] [--repeats 1]: `--fit autogptq` against the gptqmodel
-package on a CPU, with its defaults (symmetric, columns by activation within groups that stay where they are, damping 0.01).
+"""gptq_peer.py MXQ MODEL CALIBRATION TEXT [--scheme b4g128] [--sequences 48] [--pairs 1] [--jobs 1] [--windows 64]
+
+`--fit autogptq` against the gptqmodel package on a CPU, with its defaults (symmetric, columns by activation within groups that stay where
+they are, damping 0.01).
 
 Both are calibrated on the same sequences, in fp32; the package's checkpoint is unpacked here, and mxq eval scores both, and round to
-nearest. With repeats, each is calibrated on a part of its own of CALIBRATION, for a perplexity of a model that lost much is chance to some percent;
-the ratio's mean is judged with its standard error. Exits 1 where ours is more than 1 % above the package's (plus that error), or not below
-round to nearest. MODEL: a Hugging Face folder. Skipped with a message where gptqmodel is absent. It patches what it runs in: run it by a
-Python of its own (scripts/setup.sh --gptqmodel; build/gptq-venv).
+nearest. Each pair is calibrated on a part of its own of CALIBRATION, for a perplexity of a model that lost much is chance to some percent;
+the ratio's mean is judged with its standard error. Exits 1 where it is more than 1 % (plus that error) above 1, or a perplexity of ours not
+below that of round to nearest. --jobs: pairs at a time, which share the processor. MODEL: a Hugging Face folder. Skipped with a message where
+gptqmodel is absent. That patches what it runs in: run this by a Python of its own (scripts/setup.sh --gptqmodel; build/gptq-venv).
 """
 import argparse
+import concurrent.futures
+import importlib.util
 import json
 import math
 import os
 import pathlib
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 
 from gptq_calibration import SEQUENCES, TOKENS, run, sequences
 
-os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")  # of two cores it makes one worker, and wants two
-report = os.dup(1)
-os.dup2(2, 1)  # the package talks on standard output
-
-
-def say(line):
-    os.write(report, (line + "\n").encode())
-
-
-try:
-    import numpy as np
-    import torch
-    from gptqmodel import GPTQModel, QuantizeConfig
-    from safetensors.torch import load_file, save_file
-except ImportError as absent:
-    say(f"skipped: {absent} (scripts/setup.sh --gptqmodel installs it)")
-    sys.exit(0)
 
 def unpacked(words, bits):
     """Columns of dense LSB-first streams, [words, n] int32 -> [values, n]."""
+    import numpy as np
     streams = np.unpackbits(words.numpy().T.copy().view(np.uint8), axis=1, bitorder="little")
     count = streams.shape[1] // bits
     return (streams[:, :count * bits].reshape(words.shape[1], count, bits) << np.arange(bits)).sum(2).T
@@ -48,6 +37,9 @@ def unpacked(words, bits):
 
 def unpack_checkpoint(source, model, out, bits):
     """The checkpoint `source` as a plain model, with the other files of `model`."""
+    import numpy as np
+    import torch
+    from safetensors.torch import load_file, save_file
     tensors, plain = load_file(source / "model.safetensors"), {}
     for name in [key.removesuffix(".qweight") for key in tensors if key.endswith(".qweight")]:
         codes = unpacked(tensors.pop(name + ".qweight"), bits)
@@ -62,6 +54,10 @@ def unpack_checkpoint(source, model, out, bits):
 
 
 def package(model, inputs, bits, group, folder):
+    """Seconds of the package for folder/model."""
+    os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")  # of two cores it makes one worker, and wants two
+    import torch
+    from gptqmodel import GPTQModel, QuantizeConfig
     # The package would take the model's bf16, which costs a CPU without AMX ten times as long.
     config = QuantizeConfig(bits=bits, group_size=group, damp_percent=0.01)
     quantizer = GPTQModel.load(str(model), config, device="cpu", dtype=torch.float32)
@@ -73,50 +69,79 @@ def package(model, inputs, bits, group, folder):
     return seconds
 
 
+def quantize(a, folder, *options):
+    """Seconds of mxq for folder/model."""
+    start = time.perf_counter()
+    run(a.mxq, "quantize", a.model, "--uniform", a.scheme, "-o", folder / "model", "--quiet", *options)
+    return time.perf_counter() - start
+
+
+def perplexity(a, folder):
+    """Of folder/model, which goes."""
+    command = [a.mxq, "eval", folder / "model", "--text", a.text, "--window", 512, "--stride", 512, "--tokens", 512 * a.windows]
+    found = json.loads(run(*command, "--json", "--quiet"))["perplexity"]
+    shutil.rmtree(folder / "model")
+    return found
+
+
+def pair(a, number):
+    bits, group = map(int, a.scheme[1:].split("g"))
+    text, found = a.calibration.read_text(), {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = pathlib.Path(temporary)
+        os.chdir(folder)  # the package leaves logs where it runs
+        calibration = folder / "calibration.txt"
+        calibration.write_text(text[len(text) * number // a.pairs:len(text) * (number + 1) // a.pairs])
+        fit = ["--fit", "autogptq", "--calibration", calibration, "--calibration-tokens", a.sequences * TOKENS]
+        found["mxq seconds"], found["mxq"] = quantize(a, folder, *fit), perplexity(a, folder)
+        inputs = sequences(a.mxq, a.model, calibration, a.sequences)
+        found["peer seconds"], found["peer"] = package(a.model, inputs, bits, group, folder), perplexity(a, folder)
+        os.chdir("/")
+    return found
+
+
+def in_a_process(a, number):
+    share = os.environ | {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // a.jobs))}
+    command = [sys.executable, __file__, *sys.argv[1:], "--pair", str(number)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=share)
+    if done.returncode: raise RuntimeError(done.stderr[-4000:])
+    return json.loads(done.stdout)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("mxq", "model", "calibration", "text"): parser.add_argument(name, type=pathlib.Path)
-    parser.add_argument("--windows", type=int, default=64); parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--schemes", default="b4g128,b3g128")
+    parser.add_argument("--scheme", default="b4g128"); parser.add_argument("--sequences", type=int, default=SEQUENCES)
+    parser.add_argument("--pairs", type=int, default=1); parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--windows", type=int, default=64); parser.add_argument("--pair", type=int, help="print this one's figures as JSON")
     a = parser.parse_args()
-    a.mxq, a.model, a.text = a.mxq.resolve(), a.model.resolve(), a.text.resolve()
-    text = a.calibration.read_text()
-    logs_folder = tempfile.TemporaryDirectory()
-    os.chdir(logs_folder.name)  # the package leaves logs where it runs
-    parts = [text[len(text) * i // a.repeats:len(text) * (i + 1) // a.repeats] for i in range(a.repeats)]
-    say("| scheme | part | round to nearest | gptqmodel | mxq | mxq / gptqmodel | seconds, gptqmodel | seconds, mxq |\n|---|---|---|---|---|---|---|---|")
-    failed = False
-    for scheme in a.schemes.split(","):
-        bits, group = map(int, scheme[1:].split("g"))
-        logs = []
-        for number, part in enumerate(parts):
-            with tempfile.TemporaryDirectory() as temporary:
-                folder = pathlib.Path(temporary)
-                (folder / "calibration.txt").write_text(part)
-
-                def perplexity():
-                    command = [a.mxq, "eval", folder / "model", "--text", a.text, "--window", 512, "--stride", 512, "--tokens", 512 * a.windows]
-                    found = json.loads(run(*command, "--json", "--quiet"))["perplexity"]
-                    shutil.rmtree(folder / "model")
-                    return found
-
-                quantize = [a.mxq, "quantize", a.model, "--uniform", scheme, "-o", folder / "model", "--quiet", "--json"]
-                if number == 0:
-                    run(*quantize, "--fit", "rtn", "--metadata", "f16")
-                    nearest = perplexity()
-                start = time.perf_counter()
-                run(*quantize, "--fit", "autogptq", "--calibration", folder / "calibration.txt", "--calibration-tokens", SEQUENCES * TOKENS)
-                ours_seconds = time.perf_counter() - start
-                ours = perplexity()
-                seconds = package(a.model, sequences(a.mxq, a.model, folder / "calibration.txt"), bits, group, folder)
-                peer = perplexity()
+    a.mxq, a.model, a.calibration, a.text = (path.resolve() for path in (a.mxq, a.model, a.calibration, a.text))
+    if not importlib.util.find_spec("gptqmodel"):
+        print("skipped: no gptqmodel (scripts/setup.sh --gptqmodel installs it)")
+        return
+    if a.pair is not None:
+        report = os.dup(1)
+        os.dup2(2, 1)  # the package talks on standard output
+        os.write(report, json.dumps(pair(a, a.pair)).encode())
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = pathlib.Path(temporary)
+        quantize(a, folder, "--fit", "rtn", "--metadata", "f16")
+        nearest = perplexity(a, folder)
+    print(f"{a.scheme}, {a.sequences} sequences of {TOKENS} tokens; round to nearest: {nearest:.3f}\n\n"
+          "| pair | gptqmodel | mxq | mxq / gptqmodel | seconds, gptqmodel | seconds, mxq |\n|---|---|---|---|---|---|", flush=True)
+    logs, failed = [], False
+    with concurrent.futures.ThreadPoolExecutor(a.jobs) as pool:
+        for number, found in enumerate(pool.map(lambda n: in_a_process(a, n), range(a.pairs))):
+            ours, peer = found["mxq"], found["peer"]
             logs.append(math.log(ours / peer))
             failed |= not ours < nearest
-            say(f"| {scheme} | {number + 1} | {nearest:.3f} | {peer:.3f} | {ours:.3f} | {ours / peer:.4f} | {seconds:.0f} | {ours_seconds:.0f} |")
-        error = statistics.stdev(logs) / math.sqrt(len(logs)) if len(logs) > 1 else 0
-        mean = statistics.mean(logs)
-        say(f"| {scheme} | mean | | | | {math.exp(mean):.4f} +- {error:.4f} | | |")
-        failed |= mean - error > math.log(1.01)
+            print(f"| {number + 1} | {peer:.3f} | {ours:.3f} | {ours / peer:.4f} | {found['peer seconds']:.0f} | {found['mxq seconds']:.0f} |",
+                  flush=True)
+    error = statistics.stdev(logs) / math.sqrt(len(logs)) if len(logs) > 1 else 0
+    mean = statistics.mean(logs)
+    print(f"| mean | | | {math.exp(mean):.4f} +- {error:.4f} | | |")
+    failed |= mean - error > math.log(1.01)
     sys.exit(failed)
 
 
