@@ -55,7 +55,7 @@ quality: build                   ## the figures of docs/quality.md and its pictu
 	scripts/setup.sh --peers --report --sinq
 	scripts/quality.sh $(BUILD)/mxq
 
-gptq-pairs: build setup-gptqmodel ## GPTQ as published against the gptqmodel package at 3 bits, 24 pairs (an hour; SCHEME=b4g128, PAIRS=4)
+gptq-pairs: build setup-gptqmodel ## GPTQ as published against the gptqmodel package at 3 bits, 24 pairs (75 minutes; SCHEME=b4g128, PAIRS=4)
 	scripts/setup.sh --peers
 	scripts/gptq_pairs.sh $(BUILD)/mxq
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # gptq_pairs.sh MXQ: perplexity of `--fit autogptq` over gptqmodel's on the de-gridded SmolLM2-135M, SCHEME (b3g128), calibrated on PAIRS (24)
-# parts of WikiText-2 that are not scored (one pair says little at 3 bits). Two at a time: an hour on two cores with AVX2.
+# parts of WikiText-2 that are not scored (one pair says little at 3 bits). Two at a time: 75 minutes on two cores with AVX2.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mxq=$1
