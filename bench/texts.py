@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""The parts of a text that models are scored on and calibrated with: neither was distilled on by degrid.py, which takes the first 60 %.
+"""The parts of a text that models are scored on and calibrated with.
 
-  texts.py FILE FOLDER    writes FOLDER/scored.txt (62 to 85 % of FILE), FOLDER/calibration.txt (the rest) and FOLDER/unscored.txt (the rest
-                          and the first 60 %, for whoever calibrates many times)
+  texts.py FILE FOLDER    writes FOLDER/scored.txt (62 to 85 % of FILE), FOLDER/calibration.txt (85 to 100 %), which degrid.py did not distil
+                          on, and FOLDER/unscored.txt (that and the first 60 %, which it did, for whoever calibrates many times)
 """
 import pathlib, sys
 

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 mxq=$1
 shared=${MXQ_SHARED:-$PWD/../shared}
-export CUDA_VISIBLE_DEVICES='' OMP_WAIT_POLICY=passive
+export OMP_WAIT_POLICY=passive
 out=build/gptq-pairs
 
 scripts/degridded_model.sh "$mxq"

@@ -43,8 +43,11 @@ if [[ -d $MXQ_SHARED/data ]]; then
     "$python" tests/integration/gptq_by_definition.py "$MXQ_BIN" "$peer/model" "$peer/calibration.txt"
   if [[ -x build/gptq-venv/bin/python ]]; then
     check "GPTQ as published: perplexity of gptqmodel" \
-      env CUDA_VISIBLE_DEVICES= build/gptq-venv/bin/python tests/integration/gptq_peer.py "$MXQ_BIN" "$peer/model" "$peer/calibration.txt" "$peer/text.txt" \
-      --scheme b4g128  # at b3g128 one pair is chance to 3 %: scripts/gptq_pairs.sh
+      build/gptq-venv/bin/python tests/integration/gptq_peer.py "$MXQ_BIN" "$peer/model" "$peer/calibration.txt" "$peer/text.txt" \
+      --scheme b4g128 --sequences 24 --pairs 4 --jobs 2 --windows 32 --keep "$peer/package"  # at b3g128 it takes more: scripts/gptq_pairs.sh
+    check "gptqmodel: the same loop" \
+      "$python" tests/integration/gptq_by_definition.py "$MXQ_BIN" "$peer/model" "$peer/package/calibration.txt" --scheme b4g128 --sequences 24 \
+      --package "$peer/package"
   else
     skip "GPTQ as published: gptqmodel" "not installed (make setup-gptqmodel)"
   fi

@@ -1,4 +1,4 @@
-"""What the comparisons of `--fit autogptq` share: mxq in fp32, and the sequences that it calibrates on."""
+"""What the comparisons of `--fit autogptq` share: mxq in fp32, its command, and the sequences that it calibrates on."""
 import json
 import os
 import subprocess
@@ -13,6 +13,17 @@ def run(*command):
     done = subprocess.run([str(x) for x in command], capture_output=True, text=True, env=fp32)
     if done.returncode: sys.exit(done.stderr)
     return done.stdout
+
+
+def bits_and_group(scheme):
+    """Of "b3g128"."""
+    return map(int, scheme[1:].split("g"))
+
+
+def quantize(mxq, model, scheme, text, out, most=SEQUENCES):
+    """`model` in `out` by GPTQ as published, calibrated on sequences(mxq, model, text, most)."""
+    run(mxq, "quantize", model, "--uniform", scheme, "--fit", "autogptq", "--calibration", text, "--calibration-tokens", most * TOKENS,
+        "-o", out, "--quiet")
 
 
 def sequences(mxq, model, text, most=SEQUENCES):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""gptq_peer.py MXQ MODEL CALIBRATION TEXT [--scheme b4g128] [--sequences 48] [--pairs 1] [--jobs 1] [--windows 64]
+"""gptq_peer.py MXQ MODEL CALIBRATION TEXT [--scheme b4g128] [--sequences 48] [--pairs 1] [--jobs 1] [--windows 64] [--keep FOLDER]
 
 `--fit autogptq` against the gptqmodel package on a CPU, with its defaults (symmetric, columns by activation within groups that stay where
 they are, damping 0.01).
@@ -7,8 +7,9 @@ they are, damping 0.01).
 Both are calibrated on the same sequences, in fp32; the package's checkpoint is unpacked here, and mxq eval scores both, and round to
 nearest. Each pair is calibrated on a part of its own of CALIBRATION, for a perplexity of a model that lost much is chance to some percent;
 the ratio's mean is judged with its standard error. Exits 1 where it is more than 1 % (plus that error) above 1, or a perplexity of ours not
-below that of round to nearest. --jobs: pairs at a time, which share the processor. MODEL: a Hugging Face folder. Skipped with a message where
-gptqmodel is absent. That patches what it runs in: run this by a Python of its own (scripts/setup.sh --gptqmodel; build/gptq-venv).
+below that of round to nearest. --jobs: pairs at a time, which share the processor. --keep: leaves the last pair's weights of the package and
+calibration.txt in FOLDER, for gptq_by_definition.py. MODEL: a Hugging Face folder. Skipped with a message where gptqmodel is absent. That
+patches what it runs in: run this by a Python of its own (scripts/setup.sh --gptqmodel; build/gptq-venv).
 """
 import argparse
 import concurrent.futures
@@ -24,7 +25,7 @@ import sys
 import tempfile
 import time
 
-from gptq_calibration import SEQUENCES, TOKENS, run, sequences
+from gptq_calibration import SEQUENCES, TOKENS, bits_and_group, quantize, run, sequences
 
 
 def unpacked(words, bits):
@@ -69,13 +70,6 @@ def package(model, inputs, bits, group, folder):
     return seconds
 
 
-def quantize(a, folder, *options):
-    """Seconds of mxq for folder/model."""
-    start = time.perf_counter()
-    run(a.mxq, "quantize", a.model, "--uniform", a.scheme, "-o", folder / "model", "--quiet", *options)
-    return time.perf_counter() - start
-
-
 def perplexity(a, folder):
     """Of folder/model, which goes."""
     command = [a.mxq, "eval", folder / "model", "--text", a.text, "--window", 512, "--stride", 512, "--tokens", 512 * a.windows]
@@ -85,25 +79,32 @@ def perplexity(a, folder):
 
 
 def pair(a, number):
-    bits, group = map(int, a.scheme[1:].split("g"))
-    text, found = a.calibration.read_text(), {}
+    bits, group = bits_and_group(a.scheme)
+    text, found = a.calibration.read_bytes().decode(), {}  # line ends as they are
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
         os.chdir(folder)  # the package leaves logs where it runs
         calibration = folder / "calibration.txt"
-        calibration.write_text(text[len(text) * number // a.pairs:len(text) * (number + 1) // a.pairs])
-        fit = ["--fit", "autogptq", "--calibration", calibration, "--calibration-tokens", a.sequences * TOKENS]
-        found["mxq seconds"], found["mxq"] = quantize(a, folder, *fit), perplexity(a, folder)
+        calibration.write_bytes(text[len(text) * number // a.pairs:len(text) * (number + 1) // a.pairs].encode())
+        start = time.perf_counter()
+        quantize(a.mxq, a.model, a.scheme, calibration, folder / "model", a.sequences)
+        found["mxq seconds"] = time.perf_counter() - start
+        found["mxq"] = perplexity(a, folder)
         inputs = sequences(a.mxq, a.model, calibration, a.sequences)
-        found["peer seconds"], found["peer"] = package(a.model, inputs, bits, group, folder), perplexity(a, folder)
+        found["peer seconds"] = package(a.model, inputs, bits, group, folder)
+        if a.keep and number == a.pairs - 1:
+            shutil.copytree(folder / "model", a.keep, dirs_exist_ok=True)
+            shutil.copy(calibration, a.keep)
+        found["peer"] = perplexity(a, folder)
         os.chdir("/")
     return found
 
 
 def in_a_process(a, number):
-    share = os.environ | {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // a.jobs))}
+    threads = max(1, len(os.sched_getaffinity(0)) // a.jobs)
+    share = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, __file__, *sys.argv[1:], "--pair", str(number)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=share)
+    done = subprocess.run(command, capture_output=True, text=True, env=share)
     if done.returncode: raise RuntimeError(done.stderr[-4000:])
     return json.loads(done.stdout)
 
@@ -114,8 +115,9 @@ def main():
     parser.add_argument("--scheme", default="b4g128"); parser.add_argument("--sequences", type=int, default=SEQUENCES)
     parser.add_argument("--pairs", type=int, default=1); parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--windows", type=int, default=64); parser.add_argument("--pair", type=int, help="print this one's figures as JSON")
+    parser.add_argument("--keep", type=pathlib.Path)
     a = parser.parse_args()
-    a.mxq, a.model, a.calibration, a.text = (path.resolve() for path in (a.mxq, a.model, a.calibration, a.text))
+    a.mxq, a.model, a.calibration, a.text, a.keep = (path and path.resolve() for path in (a.mxq, a.model, a.calibration, a.text, a.keep))
     if not importlib.util.find_spec("gptqmodel"):
         print("skipped: no gptqmodel (scripts/setup.sh --gptqmodel installs it)")
         return
@@ -126,7 +128,7 @@ def main():
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
-        quantize(a, folder, "--fit", "rtn", "--metadata", "f16")
+        run(a.mxq, "quantize", a.model, "--uniform", a.scheme, "--fit", "rtn", "--metadata", "f16", "-o", folder / "model", "--quiet")
         nearest = perplexity(a, folder)
     print(f"{a.scheme}, {a.sequences} sequences of {TOKENS} tokens; round to nearest: {nearest:.3f}\n\n"
           "| pair | gptqmodel | mxq | mxq / gptqmodel | seconds, gptqmodel | seconds, mxq |\n|---|---|---|---|---|---|", flush=True)
