@@ -42,11 +42,12 @@ if [[ -d $MXQ_SHARED/data ]]; then
   check "GPTQ as published: a plain loop over the paper's algorithm" \
     "$python" tests/integration/gptq_by_definition.py "$MXQ_BIN" "$peer/model" "$peer/calibration.txt"
   if [[ -x build/gptq-venv/bin/python ]]; then
+    calibrated=(--scheme b4g128 --sequences 24)  # at b3g128 it takes more pairs: scripts/gptq_pairs.sh
     check "GPTQ as published: perplexity of gptqmodel" \
       build/gptq-venv/bin/python tests/integration/gptq_peer.py "$MXQ_BIN" "$peer/model" "$peer/calibration.txt" "$peer/text.txt" \
-      --scheme b4g128 --sequences 24 --pairs 4 --jobs 2 --windows 32 --keep "$peer/package"  # at b3g128 it takes more: scripts/gptq_pairs.sh
+      "${calibrated[@]}" --pairs 4 --jobs 2 --windows 32 --keep "$peer/package"
     check "gptqmodel: the same loop" \
-      "$python" tests/integration/gptq_by_definition.py "$MXQ_BIN" "$peer/model" "$peer/package/calibration.txt" --scheme b4g128 --sequences 24 \
+      "$python" tests/integration/gptq_by_definition.py "$MXQ_BIN" "$peer/model" "$peer/package/calibration.txt" "${calibrated[@]}" \
       --package "$peer/package"
   else
     skip "GPTQ as published: gptqmodel" "not installed (make setup-gptqmodel)"

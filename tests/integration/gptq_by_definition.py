@@ -78,16 +78,17 @@ def main():
     parser.add_argument("--sequences", type=int, default=SEQUENCES); parser.add_argument("--package", type=pathlib.Path)
     a = parser.parse_args()
     bits, group = bits_and_group(a.scheme)
+    judged, most_off, least_alike = ("gptqmodel", 0.02, 0.8) if a.package else ("mxq", 0.005, 0.9)
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
         if not a.package:
             quantize(a.mxq, a.model, a.scheme, a.calibration, folder / "quantized", a.sequences)
             run(a.mxq, "dequantize", folder / "quantized", "--quiet", "-o", folder / "plain")
-        judged = load_file((a.package or folder / "plain") / "model.safetensors")
+        weights = load_file((a.package or folder / "plain") / "model.safetensors")
     inputs = torch.tensor(sequences(a.mxq, a.model, a.calibration, a.sequences))
     model = AutoModelForCausalLM.from_pretrained(a.model, dtype=torch.float32).eval()
     failed = False
-    print(f"| matrix | output error of the loop | {'gptqmodel' if a.package else 'mxq'} / the loop | weights alike, % |\n|---|---|---|---|")
+    print(f"| matrix | output error of the loop | {judged} / the loop | weights alike, % |\n|---|---|---|---|")
     for number in range(a.layers):
         layer = model.model.layers[number]
         for names in INPUTS:
@@ -95,12 +96,12 @@ def main():
             for name in names:
                 linear = layer.get_submodule(name)
                 w = linear.weight.double()
-                by_definition, q = gptq(w, moments, bits, group, not a.package), judged[f"model.layers.{number}.{name}.weight"].double()
+                by_definition, q = gptq(w, moments, bits, group, not a.package), weights[f"model.layers.{number}.{name}.weight"].double()
                 error = lambda x: (((w - x) @ moments) * (w - x)).sum() / ((w @ moments) * w).sum()
                 ratio = (error(q) / error(by_definition)).item()
                 alike = ((q - by_definition).abs() < 2e-3 * w.abs().max()).double().mean().item()
                 print(f"| {number}.{name} | {error(by_definition).item():.6f} | {ratio:.4f} | {100 * alike:.1f} |", flush=True)
-                failed |= abs(ratio - 1) > (0.02 if a.package else 0.005) or alike < (0.8 if a.package else 0.9)
+                failed |= abs(ratio - 1) > most_off or alike < least_alike
                 linear.weight.data = q.float()  # what comes after sees the judged ones
     sys.exit(failed)
 
