@@ -1,6 +1,8 @@
 # Everyday commands. CMake does the building; this file only saves typing.
 PRESET ?= release
 BUILD := build/$(PRESET)
+# Every target configures the folder alike, so that they work in any order; they differ in what they build.
+configure = cmake --preset $(PRESET) -DMXQ_TESTS=ON $(CMAKE_FLAGS)
 
 .PHONY: demo test build setup setup-gptqmodel test-integration test-asan test-tsan fuzz bench results quality gptq-pairs install format clean
 
@@ -9,13 +11,13 @@ demo: build setup-model          ## fit SmolLM2-135M into 3.25 bits a weight and
 
 test: setup-model                ## set-up, build, all tests
 	scripts/setup.sh --report
-	cmake --preset $(PRESET) $(CMAKE_FLAGS)
+	$(configure)
 	cmake --build $(BUILD)
 	scripts/run_tests.sh $(BUILD)
 
 build: setup                     ## leaves the program at build/release/mxq
-	cmake --preset $(PRESET) -DMXQ_TESTS=OFF $(CMAKE_FLAGS)
-	cmake --build $(BUILD)
+	$(configure)
+	cmake --build $(BUILD) --target mxq_cli
 
 setup:
 	scripts/setup.sh
@@ -26,7 +28,7 @@ setup-model: setup
 setup-gptqmodel: setup           ## so that test-integration compares GPTQ with the gptqmodel package (some GB)
 	scripts/setup.sh --gptqmodel
 
-test-integration: test           ## against transformers, tokenizers, safetensors, gguf (installs PyTorch in build/venv)
+test-integration: test           ## against transformers, tokenizers, safetensors, gguf (installs PyTorch in build/venv); WITHOUT=gptqmodel leaves that out
 	scripts/setup.sh --peers --browser
 	scripts/test_integration.sh $(BUILD)
 
@@ -43,9 +45,9 @@ fuzz:                            ## every parser, SECONDS_EACH each (default 300
 
 bench: setup-model               ## side by side with the real packages; prints ratios (builds llama.cpp the first time)
 	scripts/setup.sh --peers --llama
-	cmake --preset release -DMXQ_BENCH=ON $(CMAKE_FLAGS)
-	cmake --build build/release
-	scripts/bench.sh build/release
+	$(configure)
+	cmake --build $(BUILD) --target mxq_cli bench_solver bench_fit
+	scripts/bench.sh $(BUILD)
 
 results: build                   ## docs/results.md and docs/img, from examples/results.toml (an hour on two cores with AMX, three without AVX-512)
 	scripts/setup.sh --peers --report

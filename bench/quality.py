@@ -199,7 +199,7 @@ def calibration(b):
 def sinq(b):
     python = pathlib.Path(__file__).resolve().parents[1] / 'build/sinq-venv/bin/python'
     if not python.exists() or not (b.o.model / 'config.json').exists():
-        return print('skipped: needs scripts/setup.sh --sinq and a Hugging Face folder')
+        sys.exit('part sinq: needs scripts/setup.sh --sinq and a Hugging Face folder; --parts leaves it out')
     for scheme, target in (('b4g64', 0.62), ('b3g64', 0.42)):
         key = f'sinq {scheme} @{b.windows}'
         if key not in b.rows:

@@ -23,11 +23,8 @@ MATRICES = 210
 
 def plain_loop(model):
     """Seconds, from three of the forward passes."""
-    try:
-        import torch
-        from transformers import AutoModelForCausalLM
-    except ImportError:
-        return print("skipped: no PyTorch and transformers (scripts/setup.sh --peers)", file=sys.stderr)
+    import torch
+    from transformers import AutoModelForCausalLM
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     folder, name = (model, None) if os.path.isdir(model) else os.path.split(os.path.abspath(model))
     plain = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32).eval()

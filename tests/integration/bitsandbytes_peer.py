@@ -3,20 +3,16 @@
 
 Ten matrices, ordinary and adversarial, are quantized by `MXQ quantize --uniform` and by bitsandbytes.functional; codes,
 absmax, nested absmax and offset must be equal bit for bit, with and without double quantization, and what comes back must
-equal what the package gives back. Skipped with a message where the package is absent.
+equal what the package gives back.
 """
 import pathlib
 import subprocess
 import sys
 import tempfile
 
-try:
-    import torch
-    import bitsandbytes
-    from bitsandbytes import functional
-except ImportError as absent:
-    print(f"skipped: {absent} (scripts/setup.sh --peers installs it)")
-    sys.exit(0)
+import bitsandbytes
+import torch
+from bitsandbytes import functional
 from safetensors.torch import load_file, save_file
 
 SEED = 17

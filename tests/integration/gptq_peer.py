@@ -8,12 +8,11 @@ Both are calibrated on the same sequences, in fp32; the package's checkpoint is 
 nearest. Each pair is calibrated on a part of its own of CALIBRATION, for a perplexity of a model that lost much is chance to some percent;
 the ratio's mean is judged with its standard error. Exits 1 where it is more than 1 % (plus that error) above 1, or a perplexity of ours not
 below that of round to nearest. --jobs: pairs at a time, which share the processor. --keep: leaves the last pair's weights of the package and
-calibration.txt in FOLDER, for gptq_by_definition.py. MODEL: a Hugging Face folder. Skipped with a message where gptqmodel is absent. That
-patches what it runs in: run this by a Python of its own (scripts/setup.sh --gptqmodel; build/gptq-venv).
+calibration.txt in FOLDER, for gptq_by_definition.py. MODEL: a Hugging Face folder. The
+package patches the Python that it runs in: run this by one of its own (scripts/setup.sh --gptqmodel; build/gptq-venv).
 """
 import argparse
 import concurrent.futures
-import importlib.util
 import json
 import math
 import os
@@ -118,9 +117,6 @@ def main():
     parser.add_argument("--keep", type=pathlib.Path)
     a = parser.parse_args()
     a.mxq, a.model, a.calibration, a.text, a.keep = (path and path.resolve() for path in (a.mxq, a.model, a.calibration, a.text, a.keep))
-    if not importlib.util.find_spec("gptqmodel"):
-        print("skipped: no gptqmodel (scripts/setup.sh --gptqmodel installs it)")
-        return
     if a.pair is not None:
         report = os.dup(1)
         os.dup2(2, 1)  # the package talks on standard output
