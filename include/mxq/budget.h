@@ -2,11 +2,11 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <string>
 
 #include "mxq/allocate.h"
 #include "mxq/matrix_selection.h"
+#include "mxq/model.h"
 #include "mxq/scheme.h"
 
 namespace mxq {
@@ -38,7 +38,7 @@ struct ModelBytes {
 };
 /// `planned` as in MeasureOptions. Fit::awq folds scales into norms and matrices, which are then stored in fp32. Reads
 /// no weights.
-ModelBytes model_bytes(const std::filesystem::path& model, const MatrixSelection& planned = {}, Fit fit = Fit::mse);
+ModelBytes model_bytes(const Model& model, const MatrixSelection& planned = {}, Fit fit = Fit::mse);
 
 /// Bytes left for the matrices. Throws Error(infeasible) naming the smallest reachable size and its parts where a size
 /// or vram budget is below it, Error(unsupported) for vram where the model has no config.

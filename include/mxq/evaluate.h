@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "mxq/generate.h"
+#include "mxq/model.h"
 #include "mxq/progress.h"
 #include "mxq/run_options.h"
 
@@ -55,11 +56,11 @@ struct Perplexity {
 
 /// Throws Error(usage) for a text too short for a window, or a window or stride that makes no sense, and whatever
 /// reading the model, its tokenizer (mxq/tokenizer.h) and running it throw.
-Perplexity measure_perplexity(const std::filesystem::path& model, const std::string& text,
-                              const PerplexityOptions& options = {}, Progress* progress = nullptr);
+Perplexity measure_perplexity(const Model& model, const std::string& text, const PerplexityOptions& options = {},
+                              Progress* progress = nullptr);
 
 /// On the model's own text, every token of it counting.
-Perplexity measure_perplexity(const std::filesystem::path& model, const SelfText& text, const RunOptions& run = {},
+Perplexity measure_perplexity(const Model& model, const SelfText& text, const RunOptions& run = {},
                               Progress* progress = nullptr);
 
 /// How far a model's predictions are from a base model's on the same tokens; a mean and its standard error over the
@@ -82,11 +83,11 @@ struct Comparison {
 /// Error(usage) where the two have not the same tokens. `base_logits` names a file for the base's logits, tokens that
 /// count x vocabulary x 4 bytes: where it is there the base is not run, nor loaded; where it is not it is made. Of
 /// another model, text, window or compute it is an Error(usage), not whole an Error(invalid_file).
-Comparison compare_models(const std::filesystem::path& model, const std::filesystem::path& base,
-                          const std::string& text, const PerplexityOptions& options = {}, Progress* progress = nullptr,
+Comparison compare_models(const Model& model, const Model& base, const std::string& text,
+                          const PerplexityOptions& options = {}, Progress* progress = nullptr,
                           const std::filesystem::path& base_logits = {});
 /// On the base's own text: no data is needed.
-Comparison compare_models(const std::filesystem::path& model, const std::filesystem::path& base, const SelfText& text,
-                          const RunOptions& run = {}, Progress* progress = nullptr);
+Comparison compare_models(const Model& model, const Model& base, const SelfText& text, const RunOptions& run = {},
+                          Progress* progress = nullptr, const std::filesystem::path& base_logits = {});
 
 }  // namespace mxq

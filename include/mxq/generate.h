@@ -2,12 +2,12 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "mxq/model.h"
 #include "mxq/progress.h"
 #include "mxq/run_options.h"
 
@@ -55,7 +55,7 @@ struct Generation {
 /// Continues `prompt` (special tokens in it count as such; empty: BOS or EOS stands for it). `on_text` gets the text as
 /// it comes, in whole characters. Throws Error(usage) for options out of range, and whatever reading the model, its
 /// tokenizer and running it throw.
-Generation generate(const std::filesystem::path& model, const std::string& prompt, const GenerateOptions& options = {},
+Generation generate(const Model& model, const std::string& prompt, const GenerateOptions& options = {},
                     const std::function<void(std::string_view)>& on_text = {}, Progress* progress = nullptr);
 
 }  // namespace mxq

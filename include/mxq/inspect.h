@@ -3,10 +3,10 @@
 
 #include <array>
 #include <cstdint>
-#include <filesystem>
 #include <string>
 #include <vector>
 
+#include "mxq/model.h"
 #include "mxq/progress.h"
 
 namespace mxq {
@@ -28,6 +28,6 @@ struct ModelReport {
   std::vector<MatrixFacts> matrices;
 };
 
-ModelReport inspect_model(const std::filesystem::path& model, Progress* progress = nullptr);
+ModelReport inspect_model(const Model& model, Progress* progress = nullptr);
 
 }  // namespace mxq

@@ -7,6 +7,7 @@
 
 #include "mxq/error_table.h"
 #include "mxq/matrix_selection.h"
+#include "mxq/model.h"
 #include "mxq/progress.h"
 #include "mxq/scheme.h"
 
@@ -30,10 +31,9 @@ struct Measurement {
   double seconds = 0;
 };
 
-/// Streams the model from disk, one matrix in memory at a time. `model` is whatever docs/models.md lists.
+/// Streams the model from disk, one matrix in memory at a time.
 /// Throws Error(not_finite) naming tensor and index for a weight that is not a number, Error(not_found) where the
 /// model has no matrix to quantize.
-Measurement measure_model(const std::filesystem::path& model, const MeasureOptions& options,
-                          Progress* progress = nullptr);
+Measurement measure_model(const Model& model, const MeasureOptions& options, Progress* progress = nullptr);
 
 }  // namespace mxq

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "mxq/model.h"
 #include "mxq/plan_file.h"
 #include "mxq/progress.h"
 #include "mxq/tensor.h"
@@ -20,8 +21,6 @@ struct WriteOptions {
   bool overwrite = false;
   /// Where text that a model samples for its calibration is remembered; empty: nowhere.
   std::filesystem::path cache;
-  /// What it has sampled already for the plan's calibration; empty: it does so when it is needed.
-  SampledText sampled;
 };
 
 /// Throws Error(usage) where `out` exists and is not to be overwritten: what quantize_model() says too, but after the
@@ -39,11 +38,11 @@ struct WriteReport {
 /// Writes the mxq checkpoint `out` (docs/checkpoint.md). All or nothing: the folder appears under its name when it is
 /// complete; after a kill, the same call goes on from the last finished shard; after an error nothing is left.
 /// Throws Error(usage) when the plan does not fit the model or `out` exists.
-WriteReport quantize_model(const std::filesystem::path& model, const std::filesystem::path& out, const PlanFile& plan,
+WriteReport quantize_model(const Model& model, const std::filesystem::path& out, const PlanFile& plan,
                            const WriteOptions& options = {}, Progress* progress = nullptr);
 
 /// Writes any model that mxq reads as plain HF safetensors of one dtype (f32, f16 or bf16). As atomic as above.
-WriteReport dequantize_model(const std::filesystem::path& model, const std::filesystem::path& out, DType dtype,
+WriteReport dequantize_model(const Model& model, const std::filesystem::path& out, DType dtype,
                              const WriteOptions& options = {}, Progress* progress = nullptr);
 
 /// What a model's tensors take as they are stored, and how many weights they hold.
@@ -51,6 +50,6 @@ struct WeightBytes {
   int64_t stored = 0;
   int64_t weights = 0;
 };
-WeightBytes weight_bytes(const std::filesystem::path& model);
+WeightBytes weight_bytes(const Model& model);
 
 }  // namespace mxq

@@ -21,6 +21,8 @@ struct RunOptions {
   /// Keep the weights as the model's files hold them (packed codes, blocks, halves) and turn a few million at a time
   /// into what products take: slower, and memory stays near the size of the files.
   bool packed = false;
+
+  friend bool operator==(const RunOptions&, const RunOptions&) = default;
 };
 
 }  // namespace mxq

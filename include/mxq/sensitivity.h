@@ -10,6 +10,7 @@
 #include "mxq/calibration.h"
 #include "mxq/error_table.h"
 #include "mxq/generate.h"
+#include "mxq/model.h"
 #include "mxq/progress.h"
 #include "mxq/run_options.h"
 #include "mxq/scheme.h"
@@ -33,16 +34,11 @@ struct SensitivityOptions {
 struct SensitivityReport {
   int64_t probes = 0, from_cache = 0;
   SampleHealth sample;
-  /// Of a calibration on the model's own text, so that what quantizes need not sample it again (WriteOptions::sampled).
-  SampledText sampled;
   /// Matrices whose probe, or what the model makes of it, is not a number: their sensitivity is unknown, and taken as
   /// the largest. The probe's scheme and those of as large an error are no longer in their rows of the table.
   std::vector<std::string> not_finite;
   double seconds = 0;
 };
-
-/// Why the model cannot be run, as one line; nullopt where it can.
-std::optional<std::string> why_not_runnable(const std::filesystem::path& model);
 
 /// Sets MatrixErrors::sensitivity of all matrices of the table, which measure_model() made of this model:
 /// KL(model || only this matrix probed) / ||W - Q||_F^2, in nats a token (HIGGS, arXiv 2411.17525: the divergence is
@@ -50,7 +46,7 @@ std::optional<std::string> why_not_runnable(const std::filesystem::path& model);
 /// fits ||W - Q||_F^2 is that of the same scheme by mse without calibration, which is what measure_model() tables: only
 /// ratios between schemes count. A matrix that the probe does not change gets the largest sensitivity of all. Throws
 /// what opening, sampling and running the model throw.
-SensitivityReport measure_sensitivity(const std::filesystem::path& model, ErrorTable& table,
-                                      const SensitivityOptions& options = {}, Progress* progress = nullptr);
+SensitivityReport measure_sensitivity(const Model& model, ErrorTable& table, const SensitivityOptions& options = {},
+                                      Progress* progress = nullptr);
 
 }  // namespace mxq

@@ -10,6 +10,7 @@
 
 #include "mxq/allocate.h"
 #include "mxq/evaluate.h"
+#include "mxq/model.h"
 #include "mxq/plan_file.h"
 #include "mxq/progress.h"
 #include "mxq/quantize_model.h"
@@ -46,7 +47,7 @@ struct TrialReport {
 
 /// Writes each plan's checkpoint beside `out`, and keeps under its name the one of least loss. Throws what
 /// quantize_model() and compare_models() throw; nothing is left then.
-TrialReport quantize_best(const std::filesystem::path& model, const std::filesystem::path& out,
+TrialReport quantize_best(const Model& model, const std::filesystem::path& out,
                           std::span<const PlanFile> plans, const TrialOptions& options, const WriteOptions& write,
                           Progress* progress = nullptr);
 
@@ -54,7 +55,7 @@ TrialReport quantize_best(const std::filesystem::path& model, const std::filesys
 /// predicted loss, then some more around it, corrected by what was measured. `method` says how to quantize; its plan
 /// does not count. Throws Error(infeasible) naming the least loss that was measured where even the largest plan loses
 /// more, and as above.
-TrialReport quantize_within_loss(const std::filesystem::path& model, const std::filesystem::path& out,
+TrialReport quantize_within_loss(const Model& model, const std::filesystem::path& out,
                                  const ErrorTable& table, const AllocateOptions& allocate, const PlanFile& method,
                                  double max_loss, const TrialOptions& options, const WriteOptions& write,
                                  Progress* progress = nullptr);

@@ -77,19 +77,21 @@ struct Result {
 Result evaluate_text(Options options, Progress* progress) {
   options.perplexity.recipe = parse_recipe(options.recipe);
   const std::string text = read_text(options.text);
-  warn_of_long_context(options.model, window_of(options.perplexity));
-  if (options.against.empty()) return {measure_perplexity(options.model, text, options.perplexity, progress), {}};
+  const Model model(options.model);
+  warn_of_long_context(model, window_of(options.perplexity));
+  if (options.against.empty()) return {measure_perplexity(model, text, options.perplexity, progress), {}};
   const auto comparison =
-      compare_models(options.model, options.against, text, options.perplexity, progress, options.base_logits);
+      compare_models(model, options.against, text, options.perplexity, progress, options.base_logits);
   return {comparison.model, comparison};
 }
 
 Result evaluate_self(Options options, Progress* progress) {
   if (options.perplexity.max_tokens != 0) options.self_text.tokens = options.perplexity.max_tokens;
-  warn_of_long_context(options.model, options.self_text.tokens);
+  const Model model(options.model);
+  warn_of_long_context(model, options.self_text.tokens);
   const RunOptions& run = options.perplexity.run;
-  if (options.against.empty()) return {measure_perplexity(options.model, options.self_text, run, progress), {}};
-  const auto comparison = compare_models(options.model, options.against, options.self_text, run, progress);
+  if (options.against.empty()) return {measure_perplexity(model, options.self_text, run, progress), {}};
+  const auto comparison = compare_models(model, options.against, options.self_text, run, progress);
   return {comparison.model, comparison};
 }
 

@@ -20,13 +20,14 @@ struct Options {
 
 void run(const Options& options, const CommonOptions& common) {
   const std::string prompt = options.prompt_file.empty() ? options.prompt : read_text(options.prompt_file);
-  warn_of_long_context(options.model, options.generate.max_tokens);
+  const Model model(options.model);
+  warn_of_long_context(model, options.generate.max_tokens);
   const auto show = [&](std::string_view text) {
     if (common.json) return;
     fmt::print("{}", text);
     std::fflush(stdout);
   };
-  const auto result = generate(options.model, prompt, options.generate, show, common.progress().get());
+  const auto result = generate(model, prompt, options.generate, show, common.progress().get());
   const auto tokens = static_cast<double>(result.ids.size());
   // The first token comes with the prompt.
   const double speed = result.seconds > 0 ? (tokens - 1) / result.seconds : 0;

@@ -29,12 +29,13 @@ void add_measure(CLI::App& app, const CommonOptions& common) {
   add_method(*command, options->method);
   command->callback([options, &common] {
     const std::string objective{objective_name(options->sensitivity ? Objective::kl : Objective::rel)};
-    const MethodChoice choice = choose_method(options->model, options->method, objective);
+    const Model model(options->model);
+    const MethodChoice choice = choose_method(model, options->method, objective);
     choice.check();
-    auto result = measure_model(options->model, choice.method.measure(), common.progress().get());
+    auto result = measure_model(model, choice.method.measure(), common.progress().get());
     if (options->sensitivity) {
       result.seconds +=
-          measure_sensitivities(options->model, options->sample_text, choice.method, result.table, common).seconds;
+          measure_sensitivities(model, options->sample_text, choice.method, result.table, common).seconds;
     }
     const MethodOptions& method = choice.method;
     result.table.method = {method.fit, method.normalize, fmt::format("{}", method.axis), method.metadata};

@@ -173,7 +173,7 @@ std::vector<CLI::Option*> add_sampling(CLI::App& command, Sampling& sampling) {
           ->capture_default_str()};
 }
 
-void warn_of_long_context(const std::string& model, int64_t tokens) {
+void warn_of_long_context(const Model& model, int64_t tokens) {
   const int64_t longest = model_bytes(model).max_context;
   if (longest > 0 && tokens > longest) {
     spdlog::warn("{} tokens at a time are beyond the {} that the model was made for", tokens, longest);

@@ -12,6 +12,7 @@
 #include "mxq/calibration.h"
 #include "mxq/generate.h"
 #include "mxq/measure.h"
+#include "mxq/model.h"
 #include "mxq/progress.h"
 #include "mxq/run_options.h"
 
@@ -74,7 +75,7 @@ void add_run(CLI::App& command, RunOptions& run);
 std::vector<CLI::Option*> add_sampling(CLI::App& command, Sampling& sampling);
 
 /// Warns where `tokens` are beyond what the model was made for.
-void warn_of_long_context(const std::string& model, int64_t tokens);
+void warn_of_long_context(const Model& model, int64_t tokens);
 
 /// --bits, --size, --vram with --context and --reserve: exactly one of the three.
 struct BudgetOptions {

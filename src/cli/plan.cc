@@ -29,7 +29,7 @@ void write_frontier(const ErrorTable& table, const Options& options, const Alloc
 
 Problem problem_of_table(const ErrorTable& table, const std::optional<Budget>& budget, const PlanOptions& plan,
                          Objective objective) {
-  Problem problem{plan.allocate(), 0, {}};
+  Problem problem{plan.allocate(), 0};
   problem.options.objective = objective;
   if (!budget) return problem;
   if (budget->kind == Budget::Kind::size || budget->kind == Budget::Kind::vram) {
@@ -54,12 +54,13 @@ void run(const Options& options, const CommonOptions& common) {
   Problem problem;
   MethodChoice choice;
   if (options.errors.empty()) {
-    choice = choose_method(options.model, options.method, options.plan.objective, options.budget.all_bytes());
+    const Model model(options.model);
+    choice = choose_method(model, options.method, options.plan.objective, options.budget.all_bytes());
     choice.check();  // likewise
     choice.method.calibrate(options.plan.sample_text);
-    auto measured = measure_model(options.model, choice.method.measure(), common.progress().get());
+    auto measured = measure_model(model, choice.method.measure(), common.progress().get());
     table = std::move(measured.table);
-    problem = prepare_problem(options.model, budget, options.plan, choice, table, common, measured.seconds);
+    problem = prepare_problem(model, budget, options.plan, choice, table, common, measured.seconds);
   } else {
     table = read_error_table(read_file(options.errors), options.errors);
     choice = choose_method(table, options.method, options.plan.objective);

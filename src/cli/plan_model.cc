@@ -78,7 +78,7 @@ void MethodChoice::check() const {
   throw Error(ErrorCode::unsupported, "--objective kl", "a model that cannot be run: " + not_runnable, "rel, f2, f");
 }
 
-MethodChoice choose_method(const std::string& model, const MethodOptions& method, const std::string& objective,
+MethodChoice choose_method(const Model& model, const MethodOptions& method, const std::string& objective,
                            bool all_bytes) {
   MethodChoice choice;
   choice.method = method;
@@ -86,7 +86,7 @@ MethodChoice choose_method(const std::string& model, const MethodOptions& method
   if (!objective.empty()) choice.objective = parse_objective(objective);
   bool runnable = choice.objective == Objective::kl;
   if (runnable) {
-    const auto reason = why_not_runnable(model);
+    const auto& reason = model.why_not_runnable();
     runnable = !reason;
     if (reason) {
       choice.not_runnable = *reason;
@@ -122,7 +122,7 @@ void warn_of_degenerate_text(const SampleHealth& sample) {
   }
 }
 
-SensitivityReport measure_sensitivities(const std::string& model, const SampleTextOptions& text,
+SensitivityReport measure_sensitivities(const Model& model, const SampleTextOptions& text,
                                         const MethodOptions& method, ErrorTable& table, const CommonOptions& common) {
   SensitivityOptions options;
   options.text = text.text();
@@ -145,9 +145,9 @@ SensitivityReport measure_sensitivities(const std::string& model, const SampleTe
   return report;
 }
 
-Problem prepare_problem(const std::string& model, const std::optional<Budget>& budget, const PlanOptions& plan,
+Problem prepare_problem(const Model& model, const std::optional<Budget>& budget, const PlanOptions& plan,
                         const MethodChoice& choice, ErrorTable& table, const CommonOptions& common, double& seconds) {
-  Problem problem{plan.allocate(), 0, {}};
+  Problem problem{plan.allocate(), 0};
   AllocateOptions& options = problem.options;
   options.objective = choice.objective;
   if (budget) {
@@ -161,9 +161,7 @@ Problem prepare_problem(const std::string& model, const std::optional<Budget>& b
   if (options.objective != Objective::kl) {
     choice.warn();
   } else {
-    auto report = measure_sensitivities(model, plan.sample_text, choice.method, table, common);
-    seconds += report.seconds;
-    problem.sampled = std::move(report.sampled);
+    seconds += measure_sensitivities(model, plan.sample_text, choice.method, table, common).seconds;
   }
   return problem;
 }

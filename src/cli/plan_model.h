@@ -27,7 +27,7 @@ struct MethodChoice {
 /// Where the model can be run: objective kl, fit gptq. Elsewhere, or where another objective is asked for: fit mse, and
 /// objective rel. Column scales with gptq and mse. Embedding and output matrix are planned where the budget counts
 /// `all_bytes`: but for axis 0, where a row takes reading all groups.
-MethodChoice choose_method(const std::string& model, const MethodOptions& method, const std::string& objective,
+MethodChoice choose_method(const Model& model, const MethodOptions& method, const std::string& objective,
                            bool all_bytes = false);
 /// For an error table instead of a model: kl where it has sensitivities, and what it was measured with; of a table that
 /// does not say, gptq where it has sensitivities, and column scales where its bytes have them. Throws Error(usage) for
@@ -38,18 +38,17 @@ MethodChoice choose_method(const ErrorTable& table, const MethodOptions& method,
 void warn_of_degenerate_text(const SampleHealth& sample);
 
 /// Sets the table's sensitivities, and says what it takes before it begins.
-SensitivityReport measure_sensitivities(const std::string& model, const SampleTextOptions& text,
+SensitivityReport measure_sensitivities(const Model& model, const SampleTextOptions& text,
                                         const MethodOptions& method, ErrorTable& table, const CommonOptions& common);
 
 struct Problem {
   AllocateOptions options;
   int64_t budget_bytes = 0;
-  SampledText sampled{};  // SensitivityReport::sampled
 };
 
 /// Measures sensitivities, adding to `seconds`, where the objective needs them; a budget that cannot be reached fails
 /// before that.
-Problem prepare_problem(const std::string& model, const std::optional<Budget>& budget, const PlanOptions& plan,
+Problem prepare_problem(const Model& model, const std::optional<Budget>& budget, const PlanOptions& plan,
                         const MethodChoice& choice, ErrorTable& table, const CommonOptions& common, double& seconds);
 
 }  // namespace mxq::cli

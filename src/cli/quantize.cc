@@ -112,14 +112,14 @@ void print_trials(const TrialReport& report, Objective objective) {
 }
 
 /// Whether the plan or the best uniform one is better, by trial.
-Result verify(const Options& options, const PlanFile& plan, const ErrorTable& table,
+Result verify(const Model& model, const Options& options, const PlanFile& plan, const ErrorTable& table,
               const AllocateOptions& allocate_options, const TrialOptions& trial, const WriteOptions& write,
               const CommonOptions& common) {
   std::vector<PlanFile> plans{plan};
   if (plan.plan.best_uniform) {
     plans.push_back(uniform_plan(table, plan.plan.best_uniform->scheme, plan, allocate_options));
   }
-  const auto report = quantize_best(options.model, options.output, plans, trial, write, common.progress().get());
+  const auto report = quantize_best(model, options.output, plans, trial, write, common.progress().get());
   if (!common.json) {
     print_trials(report, plan.plan.objective);
     if (plans.size() == 1) {
@@ -134,19 +134,19 @@ Result verify(const Options& options, const PlanFile& plan, const ErrorTable& ta
 }
 
 /// The plan as it was written to a file.
-Result carry_out(const Options& options, const WriteOptions& write, const CommonOptions& common) {
+Result carry_out(const Model& model, const Options& options, const WriteOptions& write, const CommonOptions& common) {
   const PlanFile plan = read_plan(read_file(options.plan_path), options.plan_path);
-  return {plan, quantize_model(options.model, options.output, plan, write, common.progress().get()), {}};
+  return {plan, quantize_model(model, options.output, plan, write, common.progress().get()), {}};
 }
 
 /// One scheme for all.
-Result quantize_uniform(const Options& options, const WriteOptions& write, const CommonOptions& common,
-                        Seconds& seconds) {
+Result quantize_uniform(const Model& model, const Options& options, const WriteOptions& write,
+                        const CommonOptions& common, Seconds& seconds) {
   const Scheme scheme = parse_scheme(options.uniform);
   MethodOptions method = options.method;
   // Families that error feedback cannot code are what others publish: as they do it.
   if (method.fit.empty() && !fit_applies(scheme, Fit::gptq)) method.fit = fit_name(Fit::rtn);
-  const MethodChoice choice = choose_method(options.model, method, "kl");
+  const MethodChoice choice = choose_method(model, method, "kl");
   if (const Fit fit = parse_fit(choice.method.fit); !fit_applies(scheme, fit)) {
     throw Error(ErrorCode::usage, "--uniform " + options.uniform, fmt::format("--fit {}", choice.method.fit),
                 fmt::format("rtn or mse: {} has codes of its own way", scheme.family));
@@ -158,16 +158,17 @@ Result quantize_uniform(const Options& options, const WriteOptions& write, const
   PlanFile file;
   file.quantize = measure.quantize;
   file.calibration = choice.method.calibrate(options.plan.sample_text);
-  const auto measured = measure_model(options.model, measure, common.progress().get());
+  const auto measured = measure_model(model, measure, common.progress().get());
   choice.warn();
   file.plan = allocate(measured.table, reachable_bytes(measured.table, allocate_options).smallest, allocate_options);
   seconds = {measured.seconds, file.plan.seconds, 0};
   if (!common.json) print_plan(file.plan, measured.table);
-  return {file, quantize_model(options.model, options.output, file, write, common.progress().get()), {}};
+  return {file, quantize_model(model, options.output, file, write, common.progress().get()), {}};
 }
 
 /// Planned for a budget of bytes or of loss.
-Result quantize_planned(const Options& options, WriteOptions write, const CommonOptions& common, Seconds& seconds) {
+Result quantize_planned(const Model& model, const Options& options, const WriteOptions& write,
+                        const CommonOptions& common, Seconds& seconds) {
   const bool by_loss = !options.max_loss.empty();
   const auto budget = by_loss ? std::nullopt : std::optional(options.budget.budget());
   const double max_loss = by_loss ? parse_max_loss(options.max_loss) : 0;
@@ -175,7 +176,7 @@ Result quantize_planned(const Options& options, WriteOptions write, const Common
   options.plan.allocate();
   const TrialOptions trial = trial_options(options);
   const MethodChoice choice =
-      choose_method(options.model, options.method, options.plan.objective, by_loss || options.budget.all_bytes());
+      choose_method(model, options.method, options.plan.objective, by_loss || options.budget.all_bytes());
   choice.check();
   if (by_loss && choice.objective != Objective::kl) {
     throw Error(ErrorCode::usage, "--max-loss",
@@ -184,7 +185,7 @@ Result quantize_planned(const Options& options, WriteOptions write, const Common
                 "the objective kl, which predicts losses");
   }
   if (options.verify) {
-    if (const auto reason = why_not_runnable(options.model)) {
+    if (const auto& reason = model.why_not_runnable()) {
       throw Error(ErrorCode::usage, "--verify", "a model that cannot be run: " + *reason,
                   "models that can be: trials run them");
     }
@@ -192,13 +193,12 @@ Result quantize_planned(const Options& options, WriteOptions write, const Common
   PlanFile file;
   file.quantize = choice.method.measure().quantize;
   file.calibration = choice.method.calibrate(options.plan.sample_text);
-  auto measured = measure_model(options.model, choice.method.measure(), common.progress().get());
+  auto measured = measure_model(model, choice.method.measure(), common.progress().get());
   seconds.measure = measured.seconds;
-  Problem problem =
-      prepare_problem(options.model, budget, options.plan, choice, measured.table, common, seconds.measure);
-  write.sampled = std::move(problem.sampled);
+  const Problem problem =
+      prepare_problem(model, budget, options.plan, choice, measured.table, common, seconds.measure);
   if (by_loss) {
-    const auto report = quantize_within_loss(options.model, options.output, measured.table, problem.options, file,
+    const auto report = quantize_within_loss(model, options.output, measured.table, problem.options, file,
                                              max_loss, trial, write, common.progress().get());
     const PlanFile& kept = report.trials[report.kept].plan;
     if (!common.json) {
@@ -210,11 +210,11 @@ Result quantize_planned(const Options& options, WriteOptions write, const Common
   file.plan = allocate(measured.table, problem.budget_bytes, problem.options);
   seconds.plan = file.plan.seconds;
   if (!common.json) print_plan(file.plan, measured.table);
-  if (options.verify) return verify(options, file, measured.table, problem.options, trial, write, common);
-  return {file, quantize_model(options.model, options.output, file, write, common.progress().get()), {}};
+  if (options.verify) return verify(model, options, file, measured.table, problem.options, trial, write, common);
+  return {file, quantize_model(model, options.output, file, write, common.progress().get()), {}};
 }
 
-Result quantize(const Options& options, const CommonOptions& common, Seconds& seconds) {
+Result quantize(const Model& model, const Options& options, const CommonOptions& common, Seconds& seconds) {
   const int sources =
       !options.plan_path.empty() + !options.uniform.empty() + options.budget.given() + !options.max_loss.empty();
   if (sources != 1) {
@@ -230,9 +230,9 @@ Result quantize(const Options& options, const CommonOptions& common, Seconds& se
   }
   WriteOptions write = options.write;
   write.cache = options.method.cache();
-  if (!options.plan_path.empty()) return carry_out(options, write, common);
-  if (!options.uniform.empty()) return quantize_uniform(options, write, common, seconds);
-  return quantize_planned(options, write, common, seconds);
+  if (!options.plan_path.empty()) return carry_out(model, options, write, common);
+  if (!options.uniform.empty()) return quantize_uniform(model, options, write, common, seconds);
+  return quantize_planned(model, options, write, common, seconds);
 }
 
 void print_json(const Result& result, const Seconds& seconds) {
@@ -251,12 +251,13 @@ void print_json(const Result& result, const Seconds& seconds) {
   fmt::print("{}\n", json.dump(2));
 }
 
-void print_summary(const Options& options, const PlanFile& file, const WriteReport& report, const Seconds& seconds) {
+void print_summary(const Model& model, const Options& options, const PlanFile& file, const WriteReport& report,
+                   const Seconds& seconds) {
   int64_t after = 0;
   for (const auto& [name, size] : report.files) {
     if (name.ends_with(".safetensors")) after += size;
   }
-  const WeightBytes before = weight_bytes(options.model);
+  const WeightBytes before = weight_bytes(model);
   const double weights = 8 * static_cast<double>(file.plan.bytes) / file.plan.bits_per_parameter;
   const auto half = static_cast<int64_t>(2 * weights);
   fmt::print("matrices   {}; {} in fp16, so {:.2f} x smaller\n", format_size(report.matrix_bytes), format_size(half),
@@ -269,8 +270,9 @@ void print_summary(const Options& options, const PlanFile& file, const WriteRepo
 
 void run(const Options& options, const CommonOptions& common) {
   check_output(options.output, options.write);
+  const Model model(options.model);
   Seconds seconds;
-  const Result result = quantize(options, common, seconds);
+  const Result result = quantize(model, options, common, seconds);
   seconds.quantize = result.report.seconds;
   for (const auto& note : result.report.notes) spdlog::warn("{}", note);
   // Where sensitivities were measured, that has been said.
@@ -278,7 +280,7 @@ void run(const Options& options, const CommonOptions& common) {
   if (common.json) {
     print_json(result, seconds);
   } else {
-    print_summary(options, result.plan, result.report, seconds);
+    print_summary(model, options, result.plan, result.report, seconds);
   }
 }
 

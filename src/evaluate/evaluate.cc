@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <memory>
 #include <optional>
 #include <span>
 #include <utility>
@@ -16,6 +15,7 @@
 #include "evaluate/sample.h"
 #include "evaluate/score.h"
 #include "evaluate/windows.h"
+#include "model/model_state.h"
 #include "model/model_tokenizer.h"
 #include "mxq/error.h"
 #include "mxq/tokenizer.h"
@@ -52,43 +52,28 @@ int64_t stored_bytes(const ModelSource& model) {
 }
 
 /// A model that may come without tokenizer, as one that is compared with its original does.
-std::unique_ptr<Tokenizer> tokenizer_if_any(const ModelSource& model) {
+const Tokenizer* tokenizer_if_any(const Model& model) {
   try {
-    return open_model_tokenizer(model);
+    return &model.state().tokenizer();
   } catch (const Error& error) {
     if (error.code() != ErrorCode::not_found) throw;
     return nullptr;
   }
 }
 
-std::unique_ptr<Decoder> load(const ModelSource& model, const RunOptions& run, Progress& progress) {
-  progress.begin("load", 1);
-  auto decoder = std::make_unique<Decoder>(model, run);
-  progress.end();
-  return decoder;
-}
-
-void require_same_tokens(const ModelSource& model, const ModelSource& base, bool same) {
-  if (same && vocabulary(model) == vocabulary(base)) return;
+void require_same_tokens(const Model& model, const Model& base, bool same) {
+  const int64_t words = vocabulary(model.state().source()), base_words = vocabulary(base.state().source());
+  if (same && words == base_words) return;
   throw Error(ErrorCode::usage, "compare " + model.path().string() + " with " + base.path().string(),
-              same ? fmt::format("vocabularies of {} and {} tokens", vocabulary(model), vocabulary(base))
+              same ? fmt::format("vocabularies of {} and {} tokens", words, base_words)
                    : "their tokenizers make different tokens of the text",
               "two models with the same tokens");
 }
 
-Comparison compare_on(const ModelSource& model, const ModelSource& base, const BaseLogits& logits,
-                      const Windows& windows, const RunOptions& run, int64_t batch_tokens, Progress& progress) {
-  const auto decoder = load(model, run, progress);
-  Comparison result = compare(*decoder, logits, windows, batch_tokens, progress);
-  result.model.weight_bytes = stored_bytes(model);
-  result.base.weight_bytes = stored_bytes(base);
-  return result;
-}
-
-LogitFileKey key_of(const ModelSource& base, const Windows& windows, Compute compute) {
+LogitFileKey key_of(const Model& base, const Windows& windows, Compute compute) {
   ContentHash hash;
-  base.hash_all(hash);
-  LogitFileKey key{"", 0, vocabulary(base)};
+  hash.add(base.content_id());
+  LogitFileKey key{"", 0, vocabulary(base.state().source())};
   hash.add(compute_name(compute));
   for (const Window& window : windows.windows) {
     hash.add(std::as_bytes(std::span(window.ids)));
@@ -97,6 +82,41 @@ LogitFileKey key_of(const ModelSource& base, const Windows& windows, Compute com
   }
   key.hash = hash.hex();
   return key;
+}
+
+/// On windows that are cut already. Both models are in memory, but where `base_logits` names a file that holds what the
+/// base says.
+Comparison compare_on(const Model& model, const Model& base, const Windows& windows, const RunOptions& run,
+                      int64_t batch_tokens, Progress& progress, const fs::path& base_logits) {
+  const auto compare_with = [&](const BaseLogits& logits) {
+    Decoder& decoder = model.state().decoder(run, progress);
+    Comparison result = compare(decoder, logits, windows, batch_tokens, progress);
+    result.model.weight_bytes = stored_bytes(model.state().source());
+    result.base.weight_bytes = stored_bytes(base.state().source());
+    return result;
+  };
+  if (base_logits.empty()) return compare_with({.decoder = &base.state().decoder(run, progress)});
+  const LogitFileKey key = key_of(base, windows, run.compute);
+  if (fs::exists(base_logits)) {
+    base.state().unload();
+    const LogitFile file(base_logits, key);
+    return compare_with({.file = &file});
+  }
+  LogitFileWriter writer(base_logits, key);
+  Comparison result = compare_with({.decoder = &base.state().decoder(run, progress), .keep = &writer});
+  writer.commit();
+  return result;
+}
+
+/// The text that a model samples to be scored on, remembered by the model.
+Windows self_windows(const Model& model, const SelfText& text, const RunOptions& run, Progress& progress) {
+  Model::State& state = model.state();
+  const auto prompts = end_token_prompts(state.source(), state.tokenizer());
+  auto& sampled = state.sampled[fmt::format("scored {} {}", compute_name(run.compute), describe(text))];
+  if (sampled.sequences.empty()) {
+    sampled.sequences = sample_sequences(state.decoder(run, progress), prompts, text, progress);
+  }
+  return whole_sequences(sampled.sequences);
 }
 
 }  // namespace
@@ -108,69 +128,43 @@ Recipe parse_recipe(std::string_view name) {
   return parse_named(kRecipes, "recipe", name);
 }
 
-Perplexity measure_perplexity(const fs::path& path, const std::string& text, const PerplexityOptions& options,
+Perplexity measure_perplexity(const Model& model, const std::string& text, const PerplexityOptions& options,
                               Progress* progress_or_null) {
   Progress& progress = or_silent(progress_or_null);
-  const auto model = open_model(path);
-  const auto tokenizer = open_model_tokenizer(*model);
-  const Windows windows = cut(*tokenizer, encode(*tokenizer, text, options.recipe), options);
-  const auto decoder = load(*model, options.run, progress);
-  Perplexity result = perplexity_of(*decoder, windows, batch_of(options), progress);
-  result.weight_bytes = stored_bytes(*model);
+  const Tokenizer& tokenizer = model.state().tokenizer();
+  const Windows windows = cut(tokenizer, encode(tokenizer, text, options.recipe), options);
+  Decoder& decoder = model.state().decoder(options.run, progress);
+  Perplexity result = perplexity_of(decoder, windows, batch_of(options), progress);
+  result.weight_bytes = stored_bytes(model.state().source());
   return result;
 }
 
-Perplexity measure_perplexity(const fs::path& path, const SelfText& text, const RunOptions& run,
+Perplexity measure_perplexity(const Model& model, const SelfText& text, const RunOptions& run,
                               Progress* progress_or_null) {
   Progress& progress = or_silent(progress_or_null);
-  const auto model = open_model(path);
-  const auto prompts = end_token_prompts(*model, *open_model_tokenizer(*model));
-  const auto decoder = load(*model, run, progress);
-  const Windows windows = whole_sequences(sample_sequences(*decoder, prompts, text, progress));
-  Perplexity result = perplexity_of(*decoder, windows, kDefaultBatch, progress);
-  result.weight_bytes = stored_bytes(*model);
+  const Windows windows = self_windows(model, text, run, progress);
+  Perplexity result = perplexity_of(model.state().decoder(run, progress), windows, kDefaultBatch, progress);
+  result.weight_bytes = stored_bytes(model.state().source());
   return result;
 }
 
-Comparison compare_models(const fs::path& path, const fs::path& base_path, const std::string& text,
+Comparison compare_models(const Model& model, const Model& base, const std::string& text,
                           const PerplexityOptions& options, Progress* progress_or_null, const fs::path& base_logits) {
   Progress& progress = or_silent(progress_or_null);
-  const auto model = open_model(path), base = open_model(base_path);
-  const auto tokenizer = open_model_tokenizer(*base);
-  require_same_tokens(*model, *base, true);
-  const auto ids = encode(*tokenizer, text, options.recipe);
-  if (const auto own = tokenizer_if_any(*model)) {
-    require_same_tokens(*model, *base, encode(*own, text, options.recipe) == ids);
+  const Tokenizer& tokenizer = base.state().tokenizer();
+  require_same_tokens(model, base, true);
+  const auto ids = encode(tokenizer, text, options.recipe);
+  if (const Tokenizer* own = tokenizer_if_any(model)) {
+    require_same_tokens(model, base, encode(*own, text, options.recipe) == ids);
   }
-  const Windows windows = cut(*tokenizer, ids, options);
-  const auto compare_with = [&](const BaseLogits& logits) {
-    return compare_on(*model, *base, logits, windows, options.run, batch_of(options), progress);
-  };
-  if (base_logits.empty()) {
-    const auto decoder = load(*base, options.run, progress);
-    return compare_with({.decoder = decoder.get()});
-  }
-  const LogitFileKey key = key_of(*base, windows, options.run.compute);
-  if (fs::exists(base_logits)) {
-    const LogitFile file(base_logits, key);
-    return compare_with({.file = &file});
-  }
-  LogitFileWriter writer(base_logits, key);
-  const auto decoder = load(*base, options.run, progress);
-  Comparison result = compare_with({.decoder = decoder.get(), .keep = &writer});
-  writer.commit();
-  return result;
+  return compare_on(model, base, cut(tokenizer, ids, options), options.run, batch_of(options), progress, base_logits);
 }
 
-Comparison compare_models(const fs::path& path, const fs::path& base_path, const SelfText& text, const RunOptions& run,
-                          Progress* progress_or_null) {
+Comparison compare_models(const Model& model, const Model& base, const SelfText& text, const RunOptions& run,
+                          Progress* progress_or_null, const fs::path& base_logits) {
   Progress& progress = or_silent(progress_or_null);
-  const auto model = open_model(path), base = open_model(base_path);
-  require_same_tokens(*model, *base, true);
-  const auto prompts = end_token_prompts(*base, *open_model_tokenizer(*base));
-  const auto decoder = load(*base, run, progress);
-  const Windows windows = whole_sequences(sample_sequences(*decoder, prompts, text, progress));
-  return compare_on(*model, *base, {.decoder = decoder.get()}, windows, run, kDefaultBatch, progress);
+  require_same_tokens(model, base, true);
+  return compare_on(model, base, self_windows(base, text, run, progress), run, kDefaultBatch, progress, base_logits);
 }
 
 }  // namespace mxq

@@ -6,8 +6,7 @@
 
 #include "base/stopwatch.h"
 #include "evaluate/sample.h"
-#include "model/decoder/decoder.h"
-#include "model/model_tokenizer.h"
+#include "model/model_state.h"
 #include "mxq/error.h"
 
 namespace mxq {
@@ -59,25 +58,22 @@ class TextStream {
 
 }  // namespace
 
-Generation generate(const std::filesystem::path& path, const std::string& prompt, const GenerateOptions& options,
+Generation generate(const Model& model, const std::string& prompt, const GenerateOptions& options,
                     const std::function<void(std::string_view)>& on_text, Progress* progress_or_null) {
   if (options.max_tokens < 1) {
     throw Error(ErrorCode::usage, "generate text", fmt::format("{} tokens", options.max_tokens), "at least 1");
   }
   Sampler sampler(options.sampling, 0);
-  const auto model = open_model(path);
-  const auto tokenizer = open_model_tokenizer(*model);
-  std::vector<int32_t> ids = tokenizer->encode(prompt);
-  if (ids.empty()) ids = end_token_prompts(*model, *tokenizer).front();
-  const auto ends = end_tokens(*model, *tokenizer);
-  Progress& progress = or_silent(progress_or_null);
-  progress.begin("load", 1);
-  Decoder decoder(*model, options.run);
-  progress.end();
+  const ModelSource& source = model.state().source();
+  const Tokenizer& tokenizer = model.state().tokenizer();
+  std::vector<int32_t> ids = tokenizer.encode(prompt);
+  if (ids.empty()) ids = end_token_prompts(source, tokenizer).front();
+  const auto ends = end_tokens(source, tokenizer);
+  Decoder& decoder = model.state().decoder(options.run, or_silent(progress_or_null));
 
   Generation result;
   result.prompt_tokens = static_cast<int64_t>(ids.size());
-  TextStream stream(*tokenizer, ids);
+  TextStream stream(tokenizer, ids);
   const auto send = [&](const std::string& text) {
     result.text += text;
     if (on_text && !text.empty()) on_text(text);

@@ -165,6 +165,11 @@ bool is_degenerate(std::span<const int32_t> ids) {
   return 2 * distinct.size() < runs;
 }
 
+std::string describe(const SelfText& text) {
+  return fmt::format("{} {} {} {} {} {}", text.sequences, text.tokens, text.sampling.temperature, text.sampling.top_p,
+                     fmt::join(text.first_top_p, ","), text.sampling.seed);
+}
+
 std::vector<std::vector<int32_t>> sample_sequences(Decoder& decoder, const std::vector<std::vector<int32_t>>& prompts,
                                                    const SelfText& text, Progress& progress) {
   if (text.sequences < 1 || text.tokens < 1) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <random>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "model/decoder/decoder.h"
@@ -42,6 +43,9 @@ bool is_degenerate(std::span<const int32_t> ids);
 /// What sequences are to begin with: a token drawn evenly from the vocabulary, by the text's seed, behind BOS where
 /// texts of this model begin with it. One prompt a sequence (LLM-QAT, arXiv 2305.17888, begins its texts like that).
 std::vector<std::vector<int32_t>> random_prompts(const Tokenizer& tokenizer, int64_t vocab_size, const SelfText& text);
+
+/// All that the sequences of one model depend on, as a line that tells texts apart.
+std::string describe(const SelfText& text);
 
 /// SelfText's sequences; they begin with the prompts in turn and are longer than those by text.tokens. As many at a
 /// time as have 1 GiB of keys and values together. Progress: phase "sample" in tokens. Throws Error(usage) for options

@@ -7,7 +7,7 @@
 #include <optional>
 
 #include "format/safetensors_writer.h"
-#include "model/model_source.h"
+#include "model/model_state.h"
 #include "mxq/error.h"
 #include "mxq/scheme.h"
 #include "mxq/text.h"
@@ -49,11 +49,11 @@ Budget parse_bits_budget(const std::string& text) {
   return budget;
 }
 
-ModelBytes model_bytes(const std::filesystem::path& path, const MatrixSelection& planned, Fit fit) {
-  const auto opened = open_model(path);
+ModelBytes model_bytes(const Model& opened, const MatrixSelection& planned, Fit fit) {
+  const ModelSource& plain = opened.state().source();
   std::optional<FoldedSource> folded;
-  if (fit == Fit::awq) folded.emplace(*opened, awq_places(*opened));
-  const ModelSource& model = folded ? *folded : *opened;
+  if (fit == Fit::awq) folded.emplace(plain, awq_places(plain));
+  const ModelSource& model = folded ? *folded : plain;
   const auto matrices = select_matrices(model, planned);
   ModelBytes bytes;
   for (const auto& kept : kept_tensors(model, matrices)) {

@@ -9,7 +9,6 @@
 
 #include "base/content_hash.h"
 #include "evaluate/sample.h"
-#include "model/model_tokenizer.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
 #include "pipeline/cache_file.h"
@@ -21,19 +20,17 @@ namespace {
 /// Raised whenever the same options sample other text than before.
 constexpr int kSampleVersion = 3;
 
-std::filesystem::path sample_path(const ModelSource& model, Compute compute, const SelfText& text,
+std::filesystem::path sample_path(Model::State& model, Compute compute, const SelfText& text,
                                   const std::filesystem::path& cache) {
   ContentHash hash;
-  model.hash_all(hash);
-  hash.add(fmt::format("{} {} {} {} {} {} {} v{}", text.sequences, text.tokens, text.sampling.temperature,
-                       text.sampling.top_p, fmt::join(text.first_top_p, ","), text.sampling.seed, compute_name(compute),
-                       kSampleVersion));
+  hash.add(model.content_id());
+  hash.add(fmt::format("{} {} v{}", describe(text), compute_name(compute), kSampleVersion));
   return cache / "samples" / (hash.hex() + ".json");
 }
 
-CalibrationText file_text(const ModelSource& model, const Calibration& calibration) {
-  const auto tokenizer = open_model_tokenizer(model);
-  const auto ids = tokenizer->encode(read_text(calibration.file), {.add_bos = false, .parse_special = true});
+CalibrationText file_text(Model::State& model, const Calibration& calibration) {
+  const Tokenizer& tokenizer = model.tokenizer();
+  const auto ids = tokenizer.encode(read_text(calibration.file), {.add_bos = false, .parse_special = true});
   const auto all = static_cast<int64_t>(ids.size());
   const int64_t count = std::min(calibration.sequences, all / calibration.tokens);
   if (count == 0) {
@@ -48,19 +45,18 @@ CalibrationText file_text(const ModelSource& model, const Calibration& calibrati
   for (int64_t i = 0; i < count; ++i) {
     const int64_t spare = all - calibration.tokens, begin = count == 1 ? 0 : spare * i / (count - 1);
     auto& sequence = text.sequences.emplace_back();
-    if (tokenizer->adds_bos() && tokenizer->bos()) sequence.push_back(*tokenizer->bos());
+    if (tokenizer.adds_bos() && tokenizer.bos()) sequence.push_back(*tokenizer.bos());
     sequence.insert(sequence.end(), ids.begin() + begin, ids.begin() + begin + calibration.tokens);
   }
   return text;
 }
 
-SelfSequences sample_healthy(const ModelSource& model, Decoder& decoder, const SelfText& text, Progress& progress) {
+SampledText sample_healthy(Model::State& model, Decoder& decoder, const SelfText& text, Progress& progress) {
   constexpr int kAttempts = 3;
-  const auto tokenizer = open_model_tokenizer(model);
   const auto sample = [&](const SelfText& wanted) {
-    return sample_sequences(decoder, random_prompts(*tokenizer, decoder.vocab_size(), wanted), wanted, progress);
+    return sample_sequences(decoder, random_prompts(model.tokenizer(), decoder.vocab_size(), wanted), wanted, progress);
   };
-  SelfSequences result{sample(text), {text.sequences, 0, 0}};
+  SampledText result{sample(text), {text.sequences, 0, 0}};
   SelfText again = text;
   for (int attempt = 0;; ++attempt) {
     std::vector<size_t> bad;
@@ -83,35 +79,37 @@ SelfSequences sample_healthy(const ModelSource& model, Decoder& decoder, const S
 
 }  // namespace
 
-SelfSequences self_sequences(const ModelSource& model, Decoder& decoder, const SelfText& text,
-                             const std::filesystem::path& cache, Progress& progress) {
+const SampledText& self_sequences(Model::State& model, Decoder& decoder, const SelfText& text,
+                                  const std::filesystem::path& cache, Progress& progress) {
+  SampledText& remembered = model.sampled[fmt::format("own {} {}", compute_name(decoder.compute()), describe(text))];
+  if (!remembered.sequences.empty()) return remembered;
   std::filesystem::path path;
   if (!cache.empty()) {
     path = sample_path(model, decoder.compute(), text, cache);
     if (const auto json = load_cache_file(path)) {
       try {
-        SelfSequences known{json->at("sequences"), {text.sequences, json->at("drawn_anew"), json->at("degenerate")}};
-        if (std::ssize(known.sequences) == text.sequences) return known;
+        SampledText known{json->at("sequences"), {text.sequences, json->at("drawn_anew"), json->at("degenerate")}};
+        if (std::ssize(known.sequences) == text.sequences) return remembered = std::move(known);
       } catch (const nlohmann::json::exception&) {
       }
     }
   }
-  SelfSequences result = sample_healthy(model, decoder, text, progress);
+  SampledText result = sample_healthy(model, decoder, text, progress);
   if (!path.empty()) {
     store_cache_file(path, {{"sequences", result.sequences},
                             {"drawn_anew", result.health.drawn_anew},
                             {"degenerate", result.health.degenerate}});
   }
-  return result;
+  return remembered = std::move(result);
 }
 
-CalibrationText calibration_text(const ModelSource& model, Decoder& decoder, const Calibration& calibration,
+CalibrationText calibration_text(Model::State& model, Decoder& decoder, const Calibration& calibration,
                                  const std::filesystem::path& cache, Progress& progress) {
   if (calibration.text == Calibration::Text::none) return {};
   if (calibration.text == Calibration::Text::file) return file_text(model, calibration);
   const SelfText text{kProbeSequences + calibration.sequences, calibration.tokens, calibration.sampling,
                       std::vector<double>(kProbeSequences, kProbeTopP)};
-  auto [all, health] = self_sequences(model, decoder, text, cache, progress);
+  const auto& [all, health] = self_sequences(model, decoder, text, cache, progress);
   const auto end_of_probes = all.begin() + kProbeSequences;
   return {TokenSequences(end_of_probes, all.end()), TokenSequences(all.begin(), end_of_probes), health, {}};
 }

@@ -6,8 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "model/decoder/decoder.h"
-#include "model/model_source.h"
+#include "model/model_state.h"
 #include "mxq/calibration.h"
 #include "mxq/generate.h"
 #include "mxq/progress.h"
@@ -17,14 +16,10 @@ namespace mxq {
 using TokenSequences = std::vector<std::vector<int32_t>>;
 
 /// What the model samples. A sequence that repeats itself (is_degenerate()) is drawn anew with another seed, three
-/// times at most, unless the temperature is 0. Remembered in `cache` by content; empty: nowhere. Throws what
-/// sample_sequences() throws.
-struct SelfSequences {
-  TokenSequences sequences;
-  SampleHealth health;
-};
-SelfSequences self_sequences(const ModelSource& model, Decoder& decoder, const SelfText& text,
-                             const std::filesystem::path& cache, Progress& progress);
+/// times at most, unless the temperature is 0. Remembered by the model, and in `cache` by content; empty: nowhere. Throws
+/// what sample_sequences() throws.
+const SampledText& self_sequences(Model::State& model, Decoder& decoder, const SelfText& text,
+                                  const std::filesystem::path& cache, Progress& progress);
 
 struct CalibrationText {
   TokenSequences sequences;
@@ -35,7 +30,7 @@ struct CalibrationText {
 
 /// The text of a calibration; nothing of none. Throws as above and, for a file, what reading and tokenizing it throw,
 /// Error(usage) where it is shorter than a sequence.
-CalibrationText calibration_text(const ModelSource& model, Decoder& decoder, const Calibration& calibration,
+CalibrationText calibration_text(Model::State& model, Decoder& decoder, const Calibration& calibration,
                                  const std::filesystem::path& cache, Progress& progress);
 
 }  // namespace mxq

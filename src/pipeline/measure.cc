@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/stopwatch.h"
-#include "model/model_source.h"
+#include "model/model_state.h"
 #include "mxq/error.h"
 #include "mxq/quantized_matrix.h"
 #include "pipeline/measure_cache.h"
@@ -15,11 +15,10 @@ namespace mxq {
 namespace {
 
 /// Errors of all `schemes` on one matrix, from the cache as far as it has them. Sets `complete` where no work was left.
-CachedMatrix measure_one(const ModelSource& model, const SourceTensor& tensor, const MeasureOptions& options,
+CachedMatrix measure_one(Model::State& state, const SourceTensor& tensor, const MeasureOptions& options,
                          const MeasureCache& cache, std::vector<float>& buffer, bool& complete) {
-  ContentHash hash;
-  model.hash(tensor, hash);
-  const std::string key = MeasureCache::key(hash, tensor.rows(), tensor.cols(), options.quantize);
+  const ModelSource& model = state.source();
+  const std::string key = MeasureCache::key(state.tensor_id(tensor), tensor.rows(), tensor.cols(), options.quantize);
   auto known = cache.find(key);
   std::vector<Scheme> missing;
   for (const auto& scheme : options.schemes) {
@@ -50,12 +49,12 @@ QuantizeOptions tabled(const QuantizeOptions& options) {
   return result;
 }
 
-Measurement measure_model(const std::filesystem::path& path, const MeasureOptions& given, Progress* progress) {
+Measurement measure_model(const Model& opened, const MeasureOptions& given, Progress* progress) {
   const Stopwatch watch;
   MeasureOptions options = given;
   options.quantize = tabled(given.quantize);
-  const auto model = open_model(path);
-  const auto matrices = select_matrices(*model, options.matrices);
+  const ModelSource& model = opened.state().source();
+  const auto matrices = select_matrices(model, options.matrices);
   const MeasureCache cache(options.cache);
   Progress& bar = or_silent(progress);
   int64_t weights = 0, done = 0;
@@ -66,7 +65,7 @@ Measurement measure_model(const std::filesystem::path& path, const MeasureOption
   bar.begin("measure", weights);
   for (const auto* tensor : matrices) {
     bool complete = false;
-    const CachedMatrix measured = measure_one(*model, *tensor, options, cache, buffer, complete);
+    const CachedMatrix measured = measure_one(opened.state(), *tensor, options, cache, buffer, complete);
     result.matrices_from_cache += complete;
     MatrixErrors row;
     row.name = tensor->matrix_name();
@@ -84,7 +83,7 @@ Measurement measure_model(const std::filesystem::path& path, const MeasureOption
     }
     done += row.params;
     result.table.matrices.push_back(std::move(row));
-    model->done(*tensor);
+    model.done(*tensor);
     bar.update(done);
   }
   bar.end();

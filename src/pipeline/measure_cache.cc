@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "base/content_hash.h"
 #include "pipeline/cache_file.h"
 
 namespace mxq {
@@ -19,8 +20,9 @@ MeasureCache::MeasureCache(std::filesystem::path folder) : folder_(std::move(fol
   if (!folder_.empty()) folder_ /= "measure";
 }
 
-std::string MeasureCache::key(ContentHash& hash, int64_t rows, int64_t cols, const QuantizeOptions& options) {
-  hash.add(fmt::format("{}x{} {} axis{} {} {} v{}", rows, cols, fit_name(options.fit), options.axis,
+std::string MeasureCache::key(const std::string& id, int64_t rows, int64_t cols, const QuantizeOptions& options) {
+  ContentHash hash;
+  hash.add(fmt::format("{} {}x{} {} axis{} {} {} v{}", id, rows, cols, fit_name(options.fit), options.axis,
                        metadata_name(options.metadata), normalize_name(options.normalize), kMeasureVersion));
   return hash.hex();
 }

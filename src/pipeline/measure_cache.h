@@ -6,7 +6,6 @@
 #include <optional>
 #include <string>
 
-#include "base/content_hash.h"
 #include "mxq/scheme.h"
 
 namespace mxq {
@@ -25,8 +24,8 @@ class MeasureCache {
   /// An empty path remembers nothing.
   explicit MeasureCache(std::filesystem::path folder);
 
-  /// Key of a matrix; `hash` has been given the matrix's stored bytes.
-  static std::string key(ContentHash& hash, int64_t rows, int64_t cols, const QuantizeOptions& options);
+  /// Key of a matrix; `id` tells its stored bytes.
+  static std::string key(const std::string& id, int64_t rows, int64_t cols, const QuantizeOptions& options);
 
   std::optional<CachedMatrix> find(const std::string& key) const;
   /// Failures to write are ignored: the cache only saves time.

@@ -12,7 +12,7 @@
 #include "base/staged_folder.h"
 #include "base/stopwatch.h"
 #include "format/hf_config.h"
-#include "model/model_source.h"
+#include "model/model_state.h"
 #include "mxq/error.h"
 #include "mxq/measure.h"
 #include "mxq/quantized_matrix.h"
@@ -66,13 +66,6 @@ QuantizedMatrix quantize_tensor(const ModelSource& model, const SourceTensor& te
   return quantized;
 }
 
-CalibrationText text_of(const ModelSource& model, Decoder& decoder, const Calibration& calibration,
-                        const WriteOptions& options, Progress& progress) {
-  const auto& [sequences, health] = options.sampled;
-  if (calibration.text == Calibration::Text::self && !sequences.empty()) return {sequences, {}, health, {}};
-  return calibration_text(model, decoder, calibration, options.cache, progress);
-}
-
 /// What AWQ makes of a model: another one that computes the same, and its matrices, quantized.
 struct Folded {
   Folded(const ModelSource& model, Decoder& decoder, const TokenSequences& text,
@@ -109,18 +102,20 @@ void check_output(const std::filesystem::path& out, const WriteOptions& options)
   if (!options.overwrite) require_absent(out);
 }
 
-WriteReport quantize_model(const std::filesystem::path& path, const std::filesystem::path& out, const PlanFile& file,
+WriteReport quantize_model(const Model& opened, const std::filesystem::path& out, const PlanFile& file,
                            const WriteOptions& options, Progress* progress) {
   const Stopwatch watch;
-  const auto opened = open_model(path);
   check_calibration(file.calibration, file.quantize);
-  const ModelSource* model = opened.get();
+  Model::State& state = opened.state();
+  const ModelSource* model = &state.source();
   auto schemes = match_plan(*model, file);
-  std::optional<Decoder> decoder;
+  std::unique_ptr<Decoder> decoder;
   CalibrationText text;
-  if (file.calibration.text != Calibration::Text::none) {
-    decoder.emplace(*model, RunOptions{best_compute(), false});
-    text = text_of(*model, *decoder, file.calibration, options, or_silent(progress));
+  if (file.calibration.text == Calibration::Text::none) {
+    state.unload();
+  } else {
+    decoder = state.take_decoder({best_compute(), false}, or_silent(progress));
+    text = calibration_text(state, *decoder, file.calibration, options.cache, or_silent(progress));
   }
   std::optional<Folded> folded;
   if (file.quantize.fit == Fit::awq) {
@@ -199,27 +194,27 @@ WriteReport quantize_model(const std::filesystem::path& path, const std::filesys
   return report;
 }
 
-WriteReport dequantize_model(const std::filesystem::path& path, const std::filesystem::path& out, DType dtype,
+WriteReport dequantize_model(const Model& opened, const std::filesystem::path& out, DType dtype,
                              const WriteOptions& options, Progress* progress) {
   const Stopwatch watch;
-  const auto model = open_model(path);
+  const ModelSource& model = opened.state().source();
   FolderContents contents;
-  for (const auto& tensor : model->tensors()) contents.tensors.push_back(plain_output(*model, tensor, dtype));
-  if (model->config()) {  // a .safetensors file alone stays without
-    const std::string config = set_quantization_config(model->config_json(), std::nullopt, "config.json");
+  for (const auto& tensor : model.tensors()) contents.tensors.push_back(plain_output(model, tensor, dtype));
+  if (model.config()) {  // a .safetensors file alone stays without
+    const std::string config = set_quantization_config(model.config_json(), std::nullopt, "config.json");
     contents.files = {{"config.json", set_torch_dtype(config, torch_dtype(dtype), "config.json")}};
   }
   contents.key = fmt::format("dequantize {} {} {}", MXQ_VERSION, options.max_shard_bytes, dtype_name(dtype));
-  auto report = write_model_folder(*model, contents, out, options, progress);
+  auto report = write_model_folder(model, contents, out, options, progress);
   report.seconds = watch.seconds();
   return report;
 }
 
-WeightBytes weight_bytes(const std::filesystem::path& path) {
-  const auto model = open_model(path);
+WeightBytes weight_bytes(const Model& opened) {
+  const ModelSource& model = opened.state().source();
   WeightBytes bytes;
-  for (const auto& tensor : model->tensors()) {
-    bytes.stored += model->stored_bytes(tensor);
+  for (const auto& tensor : model.tensors()) {
+    bytes.stored += model.stored_bytes(tensor);
     bytes.weights += tensor.elements();
   }
   return bytes;

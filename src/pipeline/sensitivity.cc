@@ -11,7 +11,7 @@
 #include "base/content_hash.h"
 #include "base/stopwatch.h"
 #include "evaluate/sensitivity.h"
-#include "model/model_tokenizer.h"
+#include "model/model_state.h"
 #include "mxq/error.h"
 #include "mxq/measure.h"
 #include "mxq/quantized_matrix.h"
@@ -32,11 +32,11 @@ constexpr int kSensitivityVersion = 8;
 /// What one model's probes gave so far.
 class ProbeCache {
  public:
-  ProbeCache(const ModelSource& model, const SensitivityOptions& options, Compute compute, const TokenSequences& text,
+  ProbeCache(Model::State& model, const SensitivityOptions& options, Compute compute, const TokenSequences& text,
              const TokenSequences& calibration) {
     if (options.cache.empty()) return;
     ContentHash hash;
-    model.hash_all(hash);
+    hash.add(model.content_id());
     hash.add(fmt::format("{} {} {} {} {} {} {} {} {} {} {} v{}", nlohmann::json(text).dump(), options.probe.name(),
                          fit_name(options.quantize.fit), options.quantize.axis,
                          metadata_name(options.quantize.metadata), normalize_name(options.quantize.normalize),
@@ -130,14 +130,13 @@ std::map<std::string, FittedProbe> fit_to_inputs(const ModelSource& model, Decod
 }
 
 /// The text that sensitivities are measured on, and the calibration's: sampled at once where both are the model's own.
-CalibrationText texts_of(const ModelSource& model, Decoder& decoder, const SensitivityOptions& options,
-                         Progress& progress) {
+CalibrationText texts_of(Model::State& model, Decoder& decoder, const SensitivityOptions& options, Progress& progress) {
   const Calibration& calibration = options.calibration;
   auto text = calibration_text(model, decoder, calibration, options.cache, progress);
   const SelfText& wanted = options.text;
   if (text.probes.empty() || wanted != probe_text(calibration.tokens, calibration.sampling)) {
-    auto own = self_sequences(model, decoder, wanted, options.cache, progress);
-    text.probes = std::move(own.sequences);
+    const SampledText& own = self_sequences(model, decoder, wanted, options.cache, progress);
+    text.probes = own.sequences;
     text.health.sequences += own.health.sequences;
     text.health.drawn_anew += own.health.drawn_anew;
     text.health.degenerate += own.health.degenerate;
@@ -147,32 +146,22 @@ CalibrationText texts_of(const ModelSource& model, Decoder& decoder, const Sensi
 
 }  // namespace
 
-std::optional<std::string> why_not_runnable(const std::filesystem::path& path) {
-  try {
-    const auto model = open_model(path);
-    const Decoder decoder(*model, {Compute::f32, true});  // packed: no matrix is read
-    open_model_tokenizer(*model);
-    return {};
-  } catch (const Error& error) {
-    return error.what();
-  }
-}
-
-SensitivityReport measure_sensitivity(const std::filesystem::path& path, ErrorTable& table,
-                                      const SensitivityOptions& options, Progress* progress_or_null) {
+SensitivityReport measure_sensitivity(const Model& opened, ErrorTable& table, const SensitivityOptions& options,
+                                      Progress* progress_or_null) {
   const Stopwatch watch;
   Progress& progress = or_silent(progress_or_null);
-  const auto model = open_model(path);
-  open_model_tokenizer(*model);  // what is missing is said before the model is loaded
+  Model::State& state = opened.state();
+  const ModelSource& model = state.source();
+  state.tokenizer();  // what is missing is said before the model is loaded
   check_calibration(options.calibration, options.quantize);
   const Compute compute = options.compute.value_or(best_compute());
-  Decoder decoder(*model, {compute, false});
-  const auto texts = texts_of(*model, decoder, options, progress);
+  Decoder& decoder = state.decoder({compute, false}, progress);
+  const auto texts = texts_of(state, decoder, options, progress);
   const auto &text = texts.probes, &calibration = texts.sequences;
-  ProbeCache cache(*model, options, compute, text, calibration);
+  ProbeCache cache(state, options, compute, text, calibration);
   std::vector<const SourceTensor*> missing;
   for (const MatrixErrors& matrix : table.matrices) {
-    const SourceTensor* tensor = model->find(matrix.name + ".weight");
+    const SourceTensor* tensor = model.find(matrix.name + ".weight");
     if (tensor == nullptr) {
       throw Error(ErrorCode::usage, "measure sensitivity", fmt::format("no matrix '{}' in the model", matrix.name));
     }
@@ -180,14 +169,13 @@ SensitivityReport measure_sensitivity(const std::filesystem::path& path, ErrorTa
   }
   SensitivityReport report;
   report.sample = texts.health;
-  if (options.calibration.text == Calibration::Text::self) report.sampled = {calibration, texts.health};
   report.probes = std::ssize(table.matrices);
   report.from_cache = report.probes - std::ssize(missing);
   if (!missing.empty()) {
     std::map<std::string, FittedProbe> fitted;
     // What awq does is folded into other tensors: it is probed as rtn.
     if (!calibration.empty() && options.quantize.fit != Fit::awq) {
-      fitted = fit_to_inputs(*model, decoder, calibration, missing, options, progress);
+      fitted = fit_to_inputs(model, decoder, calibration, missing, options, progress);
     }
     std::vector<Probe> probes;
     std::map<std::string, double> errors;
@@ -196,7 +184,7 @@ SensitivityReport measure_sensitivity(const std::filesystem::path& path, ErrorTa
                           const std::string name = tensor->matrix_name();
                           auto ready = fitted.extract(name);
                           const FittedProbe probe =
-                              ready ? std::move(ready.mapped()) : fit_alone(*model, *tensor, options);
+                              ready ? std::move(ready.mapped()) : fit_alone(model, *tensor, options);
                           errors[name] = probe.squared_error;
                           std::vector<float> weights(static_cast<size_t>(tensor->elements()));
                           dequantize_matrix(probe.matrix.view(), weights.data());

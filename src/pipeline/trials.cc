@@ -8,6 +8,8 @@
 
 #include "base/staged_folder.h"
 #include "base/stopwatch.h"
+#include "model/model_state.h"
+#include "model/model_tokenizer.h"
 #include "mxq/error.h"
 #include "mxq/text.h"
 
@@ -27,12 +29,13 @@ constexpr double kAim = 0.98;
 /// Checkpoints beside `out`; what is not kept is removed.
 class Trials {
  public:
-  Trials(const fs::path& model, const fs::path& out, const TrialOptions& options, const WriteOptions& write,
+  Trials(const Model& model, const fs::path& out, const TrialOptions& options, const WriteOptions& write,
          Progress* progress)
-      : model_(model), out_(out), options_(options), write_(write), progress_(progress) {
+      : base_(model), out_(out), options_(options), write_(write), progress_(progress) {
     check_output(out, write);
     write_.overwrite = true;
     remove_all();  // what a killed run left
+    if (room_for_logits()) logits_ = sibling(out_, "trial.logits");
   }
   ~Trials() { remove_all(); }
   Trials(const Trials&) = delete;
@@ -40,14 +43,14 @@ class Trials {
 
   const Trial& run(const PlanFile& plan) {
     const fs::path folder = this->folder(report_.trials.size());
-    written_.push_back(quantize_model(model_, folder, plan, write_, progress_));
+    written_.push_back(quantize_model(base_, folder, plan, write_, progress_));
     Trial trial{plan, {}, 0};
     try {
       if (options_.text) {
-        trial.comparison = compare_models(folder, model_, *options_.text, options_.perplexity, progress_);
+        trial.comparison = compare_models(folder, base_, *options_.text, options_.perplexity, progress_, logits_);
         trial.loss = trial.comparison.kl.ln_ppl_ratio;
       } else {
-        trial.comparison = compare_models(folder, model_, options_.self, options_.perplexity.run, progress_);
+        trial.comparison = compare_models(folder, base_, options_.self, options_.perplexity.run, progress_, logits_);
         trial.loss = trial.comparison.kl.mean;
       }
     } catch (const Error& error) {
@@ -70,11 +73,21 @@ class Trials {
   const std::vector<Trial>& trials() const { return report_.trials; }
 
  private:
+  /// The model itself is run once, where the disk has room for twice what it says.
+  bool room_for_logits() const {
+    const int64_t tokens = options_.text ? options_.perplexity.max_tokens : options_.self.sequences * options_.self.tokens;
+    std::error_code unknown;
+    const auto space = fs::space(fs::absolute(out_).parent_path(), unknown);
+    const auto bytes = static_cast<double>(tokens) * static_cast<double>(vocabulary(base_.state().source())) * sizeof(float);
+    return !unknown && tokens > 0 && 2 * bytes <= static_cast<double>(space.available);
+  }
+
   fs::path folder(size_t number) const { return sibling(out_, fmt::format("trial{}", number)); }
 
   /// What there is of trials, a killed one's last included.
   void remove_all() const {
     std::error_code ignored;
+    fs::remove(sibling(out_, "trial.logits"), ignored);
     for (size_t i = 0;; ++i) {
       const fs::path done = folder(i), begun = sibling(done, "partial");
       const bool found = fs::exists(done, ignored) || fs::exists(begun, ignored);
@@ -84,7 +97,8 @@ class Trials {
     }
   }
 
-  fs::path model_, out_;
+  Model base_;
+  fs::path out_, logits_;  // the base's logits; empty: it is run for each trial
   const TrialOptions& options_;
   WriteOptions write_;
   Progress* progress_;
@@ -108,7 +122,7 @@ double parse_max_loss(std::string_view text) {
   return std::log1p(percent ? *value / 100 : *value);
 }
 
-TrialReport quantize_best(const fs::path& model, const fs::path& out, std::span<const PlanFile> plans,
+TrialReport quantize_best(const Model& model, const fs::path& out, std::span<const PlanFile> plans,
                           const TrialOptions& options, const WriteOptions& write, Progress* progress) {
   if (plans.empty()) throw Error(ErrorCode::usage, "try plans", "none", "at least one");
   Trials trials(model, out, options, write, progress);
@@ -122,7 +136,7 @@ TrialReport quantize_best(const fs::path& model, const fs::path& out, std::span<
   return trials.keep(static_cast<size_t>(best - all.begin()), write.overwrite);
 }
 
-TrialReport quantize_within_loss(const fs::path& model, const fs::path& out, const ErrorTable& table,
+TrialReport quantize_within_loss(const Model& model, const fs::path& out, const ErrorTable& table,
                                  const AllocateOptions& allocate_options, const PlanFile& method, double max_loss,
                                  const TrialOptions& options, const WriteOptions& write, Progress* progress) {
   if (!(max_loss > 0)) throw Error(ErrorCode::usage, "max loss", fmt::format("{}", max_loss), "above 0");

@@ -1,0 +1,40 @@
+// A model that is opened once and shared by the jobs that work on it.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace mxq {
+
+/// A handle: copies share what is behind it. Opening reads headers only; the tokenizer, the content id, the loaded
+/// weights and the text that the model has sampled are made when a job first asks for them, and at most once. A job
+/// that takes a model also takes a path, and opens the model for itself then: pass one Model to several jobs so that
+/// files are opened, hashed, loaded and sampled from once. One thread at a time may use a model.
+class Model {
+ public:
+  /// Opens whatever docs/models.md lists. Throws Error(not_found) where nothing is there, Error(unsupported) for what
+  /// mxq cannot read, Error(invalid_file) for broken files.
+  Model(const std::filesystem::path& path);  // NOLINT: a path stands for the model in every job
+  Model(const std::string& path) : Model(std::filesystem::path(path)) {}
+  Model(const char* path) : Model(std::filesystem::path(path)) {}
+
+  const std::filesystem::path& path() const;
+  /// Hugging Face's model_type ("llama"); empty for a .safetensors file alone.
+  std::string architecture() const;
+  /// 32 hexadecimal digits that tell contents apart: of all tensors and the configuration. Reads every byte the first
+  /// time.
+  const std::string& content_id() const;
+  /// Why the model cannot be run, as one line; nullopt where it can.
+  const std::optional<std::string>& why_not_runnable() const;
+
+  /// What the library's jobs work on.
+  class State;
+  State& state() const { return *state_; }
+
+ private:
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace mxq

@@ -1,0 +1,91 @@
+#include "mxq/model.h"
+
+#include <utility>
+
+#include "base/content_hash.h"
+#include "model/model_state.h"
+#include "model/model_tokenizer.h"
+#include "mxq/error.h"
+
+namespace mxq {
+
+Model::Model(const std::filesystem::path& path) : state_(std::make_shared<State>(path)) {}
+
+const std::filesystem::path& Model::path() const {
+  return state_->source().path();
+}
+
+std::string Model::architecture() const {
+  return state_->source().architecture();
+}
+
+const std::string& Model::content_id() const {
+  return state_->content_id();
+}
+
+const std::optional<std::string>& Model::why_not_runnable() const {
+  return state_->why_not_runnable();
+}
+
+Model::State::State(const std::filesystem::path& path) : source_(open_model(path)) {
+  tensor_ids_.resize(source_->tensors().size());
+}
+
+const Tokenizer& Model::State::tokenizer() {
+  if (!tokenizer_) tokenizer_ = open_model_tokenizer(*source_);
+  return *tokenizer_;
+}
+
+const std::string& Model::State::tensor_id(const SourceTensor& tensor) {
+  std::string& id = tensor_ids_.at(tensor.index);
+  if (id.empty()) {
+    ContentHash hash;
+    source_->hash(tensor, hash);
+    id = hash.hex();
+  }
+  return id;
+}
+
+const std::string& Model::State::content_id() {
+  if (content_id_.empty()) {
+    ContentHash hash;
+    for (const SourceTensor& tensor : source_->tensors()) {
+      hash.add(tensor.name);
+      hash.add(tensor_id(tensor));
+    }
+    hash.add(source_->config_json());
+    content_id_ = hash.hex();
+  }
+  return content_id_;
+}
+
+const std::optional<std::string>& Model::State::why_not_runnable() {
+  if (!why_not_runnable_) {
+    try {
+      const Decoder decoder(*source_, {Compute::f32, true});  // packed: no matrix is read
+      tokenizer();
+      why_not_runnable_.emplace();
+    } catch (const Error& error) {
+      why_not_runnable_.emplace(error.what());
+    }
+  }
+  return *why_not_runnable_;
+}
+
+Decoder& Model::State::decoder(const RunOptions& run, Progress& progress) {
+  if (!decoder_ || run != loaded_) {
+    decoder_.reset();  // never two of them in memory
+    progress.begin("load", 1);
+    decoder_ = std::make_unique<Decoder>(*source_, run);
+    progress.end();
+    loaded_ = run;
+  }
+  return *decoder_;
+}
+
+std::unique_ptr<Decoder> Model::State::take_decoder(const RunOptions& run, Progress& progress) {
+  decoder(run, progress);
+  return std::move(decoder_);
+}
+
+}  // namespace mxq

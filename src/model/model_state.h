@@ -1,0 +1,53 @@
+// What a Model holds: each part made when it is first asked for, and at most once.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/decoder/decoder.h"
+#include "model/model_source.h"
+#include "mxq/calibration.h"
+#include "mxq/model.h"
+#include "mxq/progress.h"
+#include "mxq/tokenizer.h"
+
+namespace mxq {
+
+class Model::State {
+ public:
+  explicit State(const std::filesystem::path& path);
+
+  const ModelSource& source() const { return *source_; }
+  /// Throws what open_model_tokenizer() throws, each time.
+  const Tokenizer& tokenizer();
+  /// Of one tensor's values: what a cache of results on it is keyed by.
+  const std::string& tensor_id(const SourceTensor& tensor);
+  const std::string& content_id();
+  const std::optional<std::string>& why_not_runnable();
+
+  /// The model, loaded; one at a time is kept, and another way to run it loads it again. Whoever asks leaves its
+  /// matrices as they are. Progress: phase "load". Throws what Decoder() throws.
+  Decoder& decoder(const RunOptions& run, Progress& progress);
+  /// The same for those who change its matrices: the next who asks loads it again.
+  std::unique_ptr<Decoder> take_decoder(const RunOptions& run, Progress& progress);
+  /// Before work that needs the memory and not the loaded model.
+  void unload() { decoder_.reset(); }
+
+  /// Text that the model has sampled, by what it was sampled with.
+  std::map<std::string, SampledText> sampled;
+
+ private:
+  std::unique_ptr<ModelSource> source_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::vector<std::string> tensor_ids_;
+  std::string content_id_;
+  std::optional<std::optional<std::string>> why_not_runnable_;
+  std::unique_ptr<Decoder> decoder_;
+  RunOptions loaded_;  // how decoder_ runs
+};
+
+}  // namespace mxq
