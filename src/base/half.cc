@@ -1,5 +1,6 @@
 #include "base/half.h"
 
+#include <algorithm>
 #include <bit>
 
 namespace mxq {
@@ -28,6 +29,13 @@ uint16_t f16_from_f32(float value) {
   }
   const uint32_t odd = (magnitude >> 13) & 1u;
   return sign | static_cast<uint16_t>((magnitude - 0x38000000u + 0xfffu + odd) >> 13);
+}
+
+uint16_t f16_at_least(float value) {
+  constexpr uint16_t kLargest = 0x7bff;  // 65504
+  uint16_t bits = f16_from_f32(std::min(value, f32_from_f16(kLargest)));
+  if (f32_from_f16(bits) < value && bits < kLargest) ++bits;
+  return bits;
 }
 
 float f32_from_bf16(uint16_t bits) {

@@ -11,7 +11,7 @@
 #include "mxq/calibration.h"
 #include "mxq/quantized_matrix.h"
 #include "pipeline/calibration_text.h"
-#include "schemes/gptq/gptq.h"
+#include "schemes/feedback/gptq.h"
 
 namespace mxq {
 

@@ -21,7 +21,7 @@
 #include "pipeline/calibrated_fit.h"
 #include "pipeline/checkpoint_writer.h"
 #include "pipeline/statistics.h"
-#include "schemes/normalize.h"
+#include "schemes/normalize/normalize.h"
 #include "schemes/stored_matrix.h"
 
 namespace mxq {

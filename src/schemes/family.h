@@ -17,7 +17,7 @@ namespace mxq {
 class FeedbackFactor;
 class SharedNormalization;
 struct NormalizedMatrix;
-namespace gptq {
+namespace feedback {
 class GroupCoding;
 }
 
@@ -52,16 +52,22 @@ class SchemeFamily {
   virtual std::vector<double> measure(MatrixView matrix, std::span<const Scheme> schemes,
                                       const QuantizeOptions& options, SharedNormalization& normalization) const;
 
-  /// Whether matrices can be coded with error feedback (schemes/gptq/): on axis 1, with codes in the part `codes`, rows
-  /// of layout.code_row_bytes(). Others are quantized from the weights alone where the fit is gptq.
+  /// Whether matrices can be coded with error feedback (schemes/feedback/), on axis 1. Others are quantized from the
+  /// weights alone where the fit is gptq.
   virtual bool takes_feedback() const { return false; }
   /// Whether the fit has a say in what the family makes of a matrix: rtn and mse are what a family does by itself.
   virtual bool takes_fit(Fit fit) const {
     return fit == Fit::rtn || fit == Fit::mse || (fit == Fit::gptq && takes_feedback());
   }
-  /// For a matrix that is coded into `out`, whose scheme and kind of metadata have been checked. See group_coding.h.
-  virtual std::unique_ptr<gptq::GroupCoding> group_coding(MatrixView matrix, const FeedbackFactor& factor,
-                                                          QuantizedMatrix& out) const;
+  /// Fills the parts of `out`, which are zeroed, but for column_scales, with codes that lose least of the outputs whose
+  /// inputs `factor` knows. Scheme, axis and metadata have been checked, the weights are finite, the matrix is not
+  /// empty. Deterministic whatever the thread count. Here: column by column (code_by_columns() of feedback/columns.h)
+  /// with what group_coding() says; a family that codes several columns together has a way of its own.
+  virtual void code_matrix(MatrixView matrix, const FeedbackFactor& factor, QuantizedMatrix& out) const;
+  /// Of families that are coded column by column, with codes in the part `codes`, rows of layout.code_row_bytes(): what
+  /// is done with each group. See feedback/group_coding.h.
+  virtual std::unique_ptr<feedback::GroupCoding> group_coding(MatrixView matrix, const FeedbackFactor& factor,
+                                                              QuantizedMatrix& out) const;
 
   /// Whether the scheme holds these weights nearly as they are: see lies_on_grid() of normalize.h.
   virtual bool holds_as_they_are(MatrixView sample, const Scheme& scheme, const QuantizeOptions& options) const;

@@ -12,8 +12,8 @@
 #include "kernels/weight_rows.h"
 #include "mxq/error.h"
 #include "schemes/family.h"
-#include "schemes/gptq/group_coding.h"
-#include "schemes/normalize.h"
+#include "schemes/feedback/columns.h"
+#include "schemes/normalize/normalize.h"
 #include "schemes/validate.h"
 
 namespace mxq {
@@ -169,7 +169,11 @@ std::vector<double> SchemeFamily::measure(MatrixView matrix, std::span<const Sch
   return norms;
 }
 
-std::unique_ptr<gptq::GroupCoding> SchemeFamily::group_coding(MatrixView, const FeedbackFactor&,
+void SchemeFamily::code_matrix(MatrixView matrix, const FeedbackFactor& factor, QuantizedMatrix& out) const {
+  feedback::code_by_columns(matrix, factor, *group_coding(matrix, factor, out), out);
+}
+
+std::unique_ptr<feedback::GroupCoding> SchemeFamily::group_coding(MatrixView, const FeedbackFactor&,
                                                               QuantizedMatrix& out) const {
   throw Error(ErrorCode::unsupported, "code with feedback", fmt::format("scheme {}", out.layout.scheme.name()),
               "families that take it");

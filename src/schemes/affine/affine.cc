@@ -8,7 +8,7 @@
 #include "mxq/error.h"
 #include "schemes/affine/fit_matrix.h"
 #include "schemes/affine/metadata.h"
-#include "schemes/gptq/affine_coding.h"
+#include "schemes/affine/feedback_coding.h"
 #include "schemes/part_bytes.h"
 
 namespace mxq {
@@ -58,9 +58,9 @@ std::vector<PartSpec> AffineFamily::parts(const QuantizedLayout& layout) const {
   return {{"codes", DType::u8, padded}, {"scales", dtype, groups}, {"zeros", dtype, groups}};
 }
 
-std::unique_ptr<gptq::GroupCoding> AffineFamily::group_coding(MatrixView matrix, const FeedbackFactor& factor,
+std::unique_ptr<feedback::GroupCoding> AffineFamily::group_coding(MatrixView matrix, const FeedbackFactor& factor,
                                                               QuantizedMatrix& out) const {
-  return gptq::affine_coding(matrix, factor, out);
+  return affine_coding(matrix, factor, out);
 }
 
 bool AffineFamily::holds_as_they_are(MatrixView sample, const Scheme& scheme, const QuantizeOptions& options) const {

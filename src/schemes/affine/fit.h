@@ -1,9 +1,11 @@
 // Scale and zero of every group of a block, before they are stored.
 #pragma once
 
-#include "schemes/affine/blocks.h"
+#include "schemes/groups/blocks.h"
 
 namespace mxq::affine {
+
+using namespace groups;
 
 /// Per-group results (see Block for the order of the entries).
 struct FittedBlock {

@@ -42,12 +42,6 @@ double squared_rounding(const Block& block, const StoredBlock& stored) {
   return sum;
 }
 
-uint16_t half_at_least(float value) {
-  uint16_t bits = f16_from_f32(std::min(value, kLargestHalf));
-  if (f32_from_f16(bits) < value && bits < 0x7bffu) ++bits;
-  return bits;
-}
-
 namespace {
 
 float inverse_or_zero(float scale) {
@@ -94,8 +88,8 @@ void snap(const Block& block, int max_code, Fit fit, const BoundedBlock& bounded
     scale = std::max(scale, bounded.scale[slot]);
     offset = std::max(offset, std::fabs(bounded.center[slot]) * inverse_or_zero(bounded.scale[slot]));
   }
-  out.scale_step = half_at_least(scale / 255.0f);
-  out.zero_step = half_at_least(offset / 127.0f);
+  out.scale_step = f16_at_least(scale / 255.0f);
+  out.zero_step = f16_at_least(offset / 127.0f);
   MetadataSteps steps;
   std::fill_n(steps.scale, kTileLanes, f32_from_f16(out.scale_step));
   std::fill_n(steps.zero, kTileLanes, f32_from_f16(out.zero_step));

@@ -33,7 +33,4 @@ double squared_error(const Block& block, int bits, const StoredBlock& stored);
 /// What that would be of weights that lie anywhere between the steps: step^2 / 12 each.
 double squared_rounding(const Block& block, const StoredBlock& stored);
 
-/// The smallest fp16 that is not below `value` (the largest finite one at most).
-uint16_t half_at_least(float value);
-
 }  // namespace mxq::affine

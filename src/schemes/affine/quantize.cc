@@ -12,7 +12,7 @@
 #include "schemes/affine/fit_matrix.h"
 #include "schemes/affine/metadata.h"
 #include "schemes/affine/output.h"
-#include "schemes/normalize.h"
+#include "schemes/normalize/normalize.h"
 
 namespace mxq::affine {
 

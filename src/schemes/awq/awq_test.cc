@@ -7,7 +7,7 @@
 #include <cmath>
 
 #include "expect_error.h"
-#include "schemes/gptq/test_matrices.h"
+#include "schemes/feedback/test_matrices.h"
 
 namespace mxq {
 namespace {

@@ -12,7 +12,6 @@
 #include "kernels/dequantize.h"
 #include "mxq/error.h"
 #include "schemes/codebook/coding.h"
-#include "schemes/codebook/lloyd_max.h"
 #include "schemes/codebook/scales.h"
 #include "schemes/part_bytes.h"
 
@@ -66,7 +65,7 @@ void CodebookFamily::quantize(MatrixView matrix, const QuantizeOptions&, Quantiz
   const auto codes = out.part("codes");
   parallel_for((matrix.rows + kTileLanes - 1) / kTileLanes, [&](int64_t sixteen) {
     const int64_t first = sixteen * kTileLanes, lanes = std::min<int64_t>(kTileLanes, matrix.rows - first);
-    const auto tile = affine::allocate_floats(size * kTileLanes);
+    const auto tile = groups::allocate_floats(size * kTileLanes);
     std::vector<uint8_t> found(static_cast<size_t>(size * kTileLanes)), rows(static_cast<size_t>(lanes * cols));
     for (int64_t k = 0; k < cols; k += size) {
       const int64_t n = std::min(size, cols - k);
@@ -90,7 +89,7 @@ void CodebookFamily::quantize(MatrixView matrix, const QuantizeOptions&, Quantiz
   });
 }
 
-std::unique_ptr<gptq::GroupCoding> CodebookFamily::group_coding(MatrixView matrix, const FeedbackFactor&,
+std::unique_ptr<feedback::GroupCoding> CodebookFamily::group_coding(MatrixView matrix, const FeedbackFactor&,
                                                                 QuantizedMatrix& out) const {
   return codebook_coding(matrix, write_levels(matrix, out), out);
 }
@@ -117,8 +116,8 @@ void CodebookFamily::dequantize_rows(const QuantizedView& matrix, int64_t first_
     for (int64_t i = 0; i < int64_t{1} << layout.scheme.bits; ++i)
       table[i] = f32_from_f16(get_value<uint16_t>(stored, i));
   } else {
-    const auto& levels = lloyd_max_levels(layout.scheme.bits);
-    std::copy(levels.begin(), levels.end(), table.begin());
+    const std::vector<float> own = levels({}, layout.scheme);
+    std::copy(own.begin(), own.end(), table.begin());
   }
   const auto scale_of = [&](int64_t j) {
     switch (layout.metadata) {

@@ -29,14 +29,15 @@ class CodebookFamily : public SchemeFamily {
   void quantize(MatrixView matrix, const QuantizeOptions& options, QuantizedMatrix& out) const override;
   void dequantize_rows(const QuantizedView& matrix, int64_t first_row, int64_t rows, float* out) const override;
   bool takes_feedback() const override { return true; }
-  std::unique_ptr<gptq::GroupCoding> group_coding(MatrixView matrix, const FeedbackFactor& factor,
+  std::unique_ptr<feedback::GroupCoding> group_coding(MatrixView matrix, const FeedbackFactor& factor,
                                                   QuantizedMatrix& out) const override;
 
  protected:
   /// Literals: "gaussian", and "gauss" of gauss3g64.
   CodebookFamily(std::string_view name, std::string_view prefix, bool stores_levels);
 
-  /// The 2^bits levels for a matrix, ascending; exact in fp16 where they are stored. Not empty, finite.
+  /// The 2^bits levels for a matrix, ascending; exact in fp16 where they are stored. Not empty, finite. Levels that are
+  /// not stored depend on the scheme alone: reading asks for them with an empty matrix.
   virtual std::vector<float> levels(MatrixView matrix, const Scheme& scheme) const = 0;
 
  private:

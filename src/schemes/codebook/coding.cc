@@ -7,10 +7,10 @@ namespace mxq::codebook {
 
 namespace {
 
-/// As errors of other columns come on top of the weights; that of the affine schemes (gptq/grids.cc).
+/// As errors of other columns come on top of the weights; that of the affine schemes (affine/grids.cc).
 constexpr float kHeadroom = 2.0f;
 
-class Coder : public gptq::GroupCoder {
+class Coder : public feedback::GroupCoder {
  public:
   Coder(const TileLevels& levels, int64_t group, const StoredScales& scales)
       : levels_(levels), fitter_(levels, group), scales_(scales) {}
@@ -38,14 +38,14 @@ class Coder : public gptq::GroupCoder {
   float scale_[kTileLanes], inverse_scale_[kTileLanes];
 };
 
-class Coding : public gptq::GroupCoding {
+class Coding : public feedback::GroupCoding {
  public:
   Coding(MatrixView matrix, std::span<const float> levels, QuantizedMatrix& out)
       : levels_(tile_levels(levels)), group_(out.layout.scheme.group), scales_(out) {
     scales_.settle_steps(matrix, levels_, fit_scales(matrix, group_, levels_), kHeadroom);
   }
 
-  std::unique_ptr<gptq::GroupCoder> coder() const override { return std::make_unique<Coder>(levels_, group_, scales_); }
+  std::unique_ptr<feedback::GroupCoder> coder() const override { return std::make_unique<Coder>(levels_, group_, scales_); }
 
  private:
   TileLevels levels_;
@@ -55,7 +55,7 @@ class Coding : public gptq::GroupCoding {
 
 }  // namespace
 
-std::unique_ptr<gptq::GroupCoding> codebook_coding(MatrixView matrix, std::span<const float> levels,
+std::unique_ptr<feedback::GroupCoding> codebook_coding(MatrixView matrix, std::span<const float> levels,
                                                    QuantizedMatrix& out) {
   return std::make_unique<Coding>(matrix, levels, out);
 }

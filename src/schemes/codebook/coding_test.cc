@@ -10,8 +10,8 @@
 #include "base/parallel.h"
 #include "expect_error.h"
 #include "schemes/codebook/lloyd_max.h"
-#include "schemes/gptq/gptq.h"
-#include "schemes/gptq/test_matrices.h"
+#include "schemes/feedback/gptq.h"
+#include "schemes/feedback/test_matrices.h"
 
 namespace mxq {
 namespace {

@@ -27,32 +27,32 @@ float as_float(double value) {
 
 /// body(block, its data loaded) for the matrix's blocks of kGroupsPerStep groups, in parallel.
 template <typename Body>
-void for_blocks(MatrixView matrix, const affine::Grouping& grouping, const Body& body) {
+void for_blocks(MatrixView matrix, const groups::Grouping& grouping, const Body& body) {
   parallel_for(grouping.blocks(), [&](int64_t index) {
-    affine::Block block;
-    const auto data = affine::allocate_floats(affine::plan_block(grouping, index, block));
+    groups::Block block;
+    const auto data = groups::allocate_floats(groups::plan_block(grouping, index, block));
     block.data = data.get();
-    affine::load_block(matrix, grouping, block);
+    groups::load_block(matrix, grouping, block);
     body(block);
   });
 }
 
 /// What the largest of a block's scales asks for, or where that dwarfs the others a smaller limit, to which larger
 /// scales are cut, if the block's error falls.
-uint16_t choose_step(const affine::Block& block, std::span<const float> scales, ScaleFitter& fitter) {
+uint16_t choose_step(const groups::Block& block, std::span<const float> scales, ScaleFitter& fitter) {
   const float largest = *std::max_element(scales.begin(), scales.end());
   std::vector<float> sorted(scales.begin(), scales.end());
   std::nth_element(sorted.begin(), sorted.begin() + static_cast<int64_t>(sorted.size() / 2), sorted.end());
   const float median = sorted[sorted.size() / 2];
-  uint16_t best = affine::half_at_least(largest / 255);
+  uint16_t best = f16_at_least(largest / 255);
   if (largest <= kOutlier * median) return best;
   double least = std::numeric_limits<double>::infinity();
   for (float limit = largest; limit >= std::max(median, kSmallestCodebookScale); limit *= 0.5f) {
-    const uint16_t half = affine::half_at_least(limit / 255);
+    const uint16_t half = f16_at_least(limit / 255);
     const float step = f32_from_f16(half);
     double sum = 0;
     for (int t = 0; t < block.tile_count; ++t) {
-      const affine::Tile& tile = block.tiles[t];
+      const groups::Tile& tile = block.tiles[t];
       float stored[kTileLanes] = {};
       for (int l = 0; l < tile.lanes; ++l) {
         stored[l] = step * std::min(std::nearbyint(scales[tile.group[l]] / step), 255.0f);
@@ -81,7 +81,7 @@ TileLevels tile_levels(std::span<const float> levels) {
 }
 
 ScaleFitter::ScaleFitter(const TileLevels& levels, int64_t group)
-    : levels_(levels), tile_(affine::allocate_floats(group * kTileLanes)) {}
+    : levels_(levels), tile_(groups::allocate_floats(group * kTileLanes)) {}
 
 void ScaleFitter::load(const float* tile, const float* weights, int n) {
   weights_ = weights;
@@ -166,13 +166,13 @@ StoredScales::StoredScales(QuantizedMatrix& out)
 void StoredScales::settle_steps(MatrixView matrix, const TileLevels& levels, std::span<const float> scales,
                                 float headroom) {
   if (metadata_ != Metadata::q8) return;
-  const affine::Grouping grouping(matrix.rows, matrix.cols, group_, 1);
+  const groups::Grouping grouping(matrix.rows, matrix.cols, group_, 1);
   steps_.resize(static_cast<size_t>(grouping.blocks()));
-  for_blocks(matrix, grouping, [&](const affine::Block& block) {
+  for_blocks(matrix, grouping, [&](const groups::Block& block) {
     ScaleFitter fitter(levels, group_);
     const auto own = scales.subspan(static_cast<size_t>(block.first_group), static_cast<size_t>(block.groups));
     const float step = f32_from_f16(choose_step(block, own, fitter));
-    const uint16_t half = headroom == 1 ? f16_from_f32(step) : affine::half_at_least(headroom * step);
+    const uint16_t half = headroom == 1 ? f16_from_f32(step) : f16_at_least(headroom * step);
     put_value(scale_steps_, block.index, half);
     steps_[static_cast<size_t>(block.index)] = f32_from_f16(half);
   });
@@ -195,12 +195,12 @@ float StoredScales::store(int64_t group, float scale) const {
 }
 
 std::vector<float> fit_scales(MatrixView matrix, int group, const TileLevels& levels) {
-  const affine::Grouping grouping(matrix.rows, matrix.cols, group, 1);
+  const groups::Grouping grouping(matrix.rows, matrix.cols, group, 1);
   std::vector<float> scales(static_cast<size_t>(grouping.groups()));
-  for_blocks(matrix, grouping, [&](const affine::Block& block) {
+  for_blocks(matrix, grouping, [&](const groups::Block& block) {
     ScaleFitter fitter(levels, group);
     for (int t = 0; t < block.tile_count; ++t) {
-      const affine::Tile& tile = block.tiles[t];
+      const groups::Tile& tile = block.tiles[t];
       float found[kTileLanes];
       fitter.load(block.tile_data(t), nullptr, tile.n);
       fitter.fit(found);

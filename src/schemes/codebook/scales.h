@@ -6,7 +6,7 @@
 
 #include "kernels/level_tile.h"
 #include "mxq/quantized_matrix.h"
-#include "schemes/affine/blocks.h"
+#include "schemes/groups/blocks.h"
 
 namespace mxq::codebook {
 
@@ -31,7 +31,7 @@ class ScaleFitter {
 
  private:
   const TileLevels& levels_;
-  affine::AlignedFloats tile_;  // each lane over its root mean square
+  groups::AlignedFloats tile_;  // each lane over its root mean square
   double rms_[kTileLanes], squares_[kTileLanes];
   const float* weights_ = nullptr;
   int n_ = 0;

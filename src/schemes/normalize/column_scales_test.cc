@@ -1,5 +1,5 @@
 // Column scales against the definition, and what quantizing with them must keep.
-#include "schemes/column_scales.h"
+#include "schemes/normalize/column_scales.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -13,7 +13,7 @@
 #include "base/parallel.h"
 #include "mxq/error.h"
 #include "mxq/quantized_matrix.h"
-#include "schemes/normalize.h"
+#include "schemes/normalize/normalize.h"
 #include "schemes/test_parts.h"
 
 namespace mxq {

@@ -1,4 +1,4 @@
-#include "schemes/column_scales.h"
+#include "schemes/normalize/column_scales.h"
 
 #include <fmt/format.h>
 

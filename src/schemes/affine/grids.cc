@@ -1,4 +1,4 @@
-#include "schemes/gptq/grids.h"
+#include "schemes/affine/grids.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,9 +8,7 @@
 #include "base/parallel.h"
 #include "schemes/affine/output.h"
 
-namespace mxq::gptq {
-
-using namespace affine;
+namespace mxq::affine {
 
 namespace {
 
@@ -132,8 +130,8 @@ class StepChooser {
   /// Weighted squared error of the block's groups on the grid of these limits.
   double error(const Limits& limits) {
     MetadataSteps steps;
-    std::fill_n(steps.scale, kTileLanes, f32_from_f16(half_at_least(limits.scale / 255)));
-    std::fill_n(steps.zero, kTileLanes, f32_from_f16(half_at_least(limits.offset / 127)));
+    std::fill_n(steps.scale, kTileLanes, f32_from_f16(f16_at_least(limits.scale / 255)));
+    std::fill_n(steps.zero, kTileLanes, f32_from_f16(f16_at_least(limits.offset / 127)));
     double sum = 0;
     for (int64_t g = 0; g < per_row_; ++g) {
       const int64_t rows_end = (end_ - 1 - g + per_row_) / per_row_;
@@ -253,8 +251,8 @@ Grids fix_grids(MatrixView matrix, const FeedbackFactor& factor, const Grouping&
     for (int64_t b = task * kBlocksPerTask; b < end; ++b) {
       const Limits limits = chooser->choose(b);
       StoredBlock stored;
-      stored.scale_step = half_at_least(headroom * limits.scale / 255);
-      stored.zero_step = half_at_least(limits.offset / 127);
+      stored.scale_step = f16_at_least(headroom * limits.scale / 255);
+      stored.zero_step = f16_at_least(limits.offset / 127);
       write_steps(b, stored, parts);
       grids.scale_steps[b] = f32_from_f16(stored.scale_step);
       grids.zero_steps[b] = f32_from_f16(stored.zero_step);
@@ -263,4 +261,4 @@ Grids fix_grids(MatrixView matrix, const FeedbackFactor& factor, const Grouping&
   return grids;
 }
 
-}  // namespace mxq::gptq
+}  // namespace mxq::affine

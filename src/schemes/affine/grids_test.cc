@@ -1,5 +1,5 @@
 // The grids of GPTQ as published: from a group's range, with an integer zero.
-#include "schemes/gptq/grids.h"
+#include "schemes/affine/grids.h"
 
 #include <gtest/gtest.h>
 
@@ -7,8 +7,8 @@
 #include <cmath>
 #include <cstring>
 
-#include "schemes/gptq/gptq.h"
-#include "schemes/gptq/test_matrices.h"
+#include "schemes/feedback/gptq.h"
+#include "schemes/feedback/test_matrices.h"
 
 namespace mxq {
 namespace {

@@ -4,11 +4,11 @@
 #include <vector>
 
 #include "mxq/quantized_matrix.h"
-#include "schemes/affine/blocks.h"
+#include "schemes/groups/blocks.h"
 #include "schemes/affine/metadata.h"
-#include "schemes/gptq/factor.h"
+#include "schemes/feedback/factor.h"
 
-namespace mxq::gptq {
+namespace mxq::affine {
 
 /// q8: of each kGroupsPerStep groups.
 struct Grids {
@@ -26,8 +26,8 @@ class GroupFitter {
   /// floats. stored() has each lane's.
   void store(const float* tile, const float* weights, int n, const MetadataSteps& steps);
 
-  affine::FittedBlock& fitted() { return fitted_; }
-  const affine::StoredBlock& stored() const { return stored_; }
+  FittedBlock& fitted() { return fitted_; }
+  const StoredBlock& stored() const { return stored_; }
   /// q8: weighted squared error of each lane.
   const float* errors() const { return errors_; }
 
@@ -38,14 +38,14 @@ class GroupFitter {
   int bits_;
   Metadata metadata_;
   GptqOptions::Grid grid_;
-  affine::Block block_;
-  affine::FittedBlock fitted_;
-  affine::StoredBlock stored_;
+  Block block_;
+  FittedBlock fitted_;
+  StoredBlock stored_;
   alignas(64) float errors_[kTileLanes];
 };
 
 /// Fits the matrix as it is, for the steps of q8. What is settled goes to `out` too.
-Grids fix_grids(MatrixView matrix, const FeedbackFactor& factor, const affine::Grouping& grouping,
+Grids fix_grids(MatrixView matrix, const FeedbackFactor& factor, const Grouping& grouping,
                 QuantizedMatrix& out);
 
-}  // namespace mxq::gptq
+}  // namespace mxq::affine

@@ -1,11 +1,11 @@
-#include "schemes/sinq_scales.h"
+#include "schemes/normalize/sinq_scales.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "base/parallel.h"
-#include "schemes/column_scales.h"
+#include "schemes/normalize/column_scales.h"
 
 namespace mxq {
 

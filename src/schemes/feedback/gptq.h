@@ -7,7 +7,7 @@
 #include <span>
 
 #include "mxq/quantized_matrix.h"
-#include "schemes/gptq/factor.h"
+#include "schemes/feedback/factor.h"
 
 namespace mxq {
 

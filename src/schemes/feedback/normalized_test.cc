@@ -10,9 +10,9 @@
 #include "base/half.h"
 #include "expect_error.h"
 #include "mxq/error.h"
-#include "schemes/gptq/gptq.h"
-#include "schemes/gptq/test_matrices.h"
-#include "schemes/rotation.h"
+#include "schemes/feedback/gptq.h"
+#include "schemes/feedback/test_matrices.h"
+#include "schemes/normalize/rotation.h"
 
 namespace mxq {
 namespace {

@@ -9,7 +9,7 @@
 #include "mxq/scheme.h"
 #include "mxq/tensor.h"
 
-namespace mxq::affine {
+namespace mxq::groups {
 
 /// The groups of one matrix. Group numbers are those of the stored metadata: axis 1 row after row, axis 0 by column
 /// of the [group, groups] matrix.
@@ -71,4 +71,4 @@ inline AlignedFloats allocate_floats(int64_t n) {
   return hwy::AllocateAligned<float>(static_cast<size_t>(n));
 }
 
-}  // namespace mxq::affine
+}  // namespace mxq::groups

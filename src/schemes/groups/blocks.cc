@@ -1,8 +1,8 @@
-#include "schemes/affine/blocks.h"
+#include "schemes/groups/blocks.h"
 
 #include <algorithm>
 
-namespace mxq::affine {
+namespace mxq::groups {
 
 Grouping::Grouping(int64_t rows_, int64_t cols_, int group_, int axis_)
     : rows(rows_), cols(cols_), group(group_), axis(axis_) {
@@ -69,4 +69,4 @@ void load_block(MatrixView matrix, const Grouping& grouping, Block& block) {
   }
 }
 
-}  // namespace mxq::affine
+}  // namespace mxq::groups

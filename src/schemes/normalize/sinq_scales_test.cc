@@ -1,5 +1,5 @@
 // SINQ's column scales against what the sinq package (0.2.0, sinkhorn_log) gives.
-#include "schemes/sinq_scales.h"
+#include "schemes/normalize/sinq_scales.h"
 
 #include <gtest/gtest.h>
 

@@ -5,7 +5,7 @@
 
 #include "kernels/matmul.h"
 #include "mxq/error.h"
-#include "schemes/gptq/gptq.h"
+#include "schemes/feedback/gptq.h"
 
 namespace mxq {
 

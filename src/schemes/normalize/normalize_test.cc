@@ -1,5 +1,5 @@
 // Weights that lie on a scheme's grid are told from those that do not, and left as they are.
-#include "schemes/normalize.h"
+#include "schemes/normalize/normalize.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 #include <random>
 
 #include "mxq/quantized_matrix.h"
-#include "schemes/gptq/gptq.h"
+#include "schemes/feedback/gptq.h"
 
 namespace mxq {
 namespace {

@@ -1,4 +1,4 @@
-#include "schemes/gptq/factor.h"
+#include "schemes/feedback/factor.h"
 
 #include <fmt/format.h>
 
@@ -9,7 +9,7 @@
 #include "base/parallel.h"
 #include "kernels/matmul.h"
 #include "mxq/error.h"
-#include "schemes/rotation.h"
+#include "schemes/normalize/rotation.h"
 
 namespace mxq {
 
@@ -136,7 +136,7 @@ FeedbackFactor::FeedbackFactor(std::span<const float> second_moments, int64_t co
   for (int64_t c = 0; c < cols; ++c) mean += std::fabs(diagonal(c)) / static_cast<double>(cols);
   if (mean == 0) mean = 1;
 
-  data_ = affine::allocate_floats(cols * cols);
+  data_ = groups::allocate_floats(cols * cols);
   pivots_.resize(static_cast<size_t>(cols));
   damping_ = options.damping;
   for (int tries = 0;; ++tries) {
@@ -172,7 +172,7 @@ FeedbackFactor FeedbackFactor::scaled(std::span<const float> t) const {
   result.damping_ = damping_;
   result.order_ = order_;
   result.pivots_ = pivots_;
-  result.data_ = affine::allocate_floats(cols_ * cols_);
+  result.data_ = groups::allocate_floats(cols_ * cols_);
   // With T = diag(t): T M D M^T T = (T M T^-1) (T D T) (T M T^-1)^T.
   std::vector<float> s(t.size());
   for (int64_t i = 0; i < cols_; ++i) s[i] = t[order_[i]];
@@ -236,7 +236,7 @@ void FeedbackFactor::fill(std::span<const float> second_moments, double mean) {
 // R takes the place of H's upper triangle; M, transposed, goes to the lower one.
 bool FeedbackFactor::factor() {
   float* a = data_.get();
-  const affine::AlignedFloats sums = affine::allocate_floats(cols_ * kBlock);
+  const groups::AlignedFloats sums = groups::allocate_floats(cols_ * kBlock);
   const auto block = std::make_unique<DiagonalBlock>();
   std::vector<float> inverse(kBlock * kBlock);
   const int64_t blocks = (cols_ + kBlock - 1) / kBlock;

@@ -4,13 +4,13 @@
 #include <memory>
 
 #include "mxq/quantized_matrix.h"
-#include "schemes/gptq/factor.h"
-#include "schemes/gptq/group_coding.h"
+#include "schemes/feedback/factor.h"
+#include "schemes/feedback/group_coding.h"
 
-namespace mxq::gptq {
+namespace mxq::affine {
 
 /// Steps of q8 with room above what the weights as they are ask for; then each group's scale and zero on their grid, as
 /// factor.grid() says. `out` must outlive it.
-std::unique_ptr<GroupCoding> affine_coding(MatrixView matrix, const FeedbackFactor& factor, QuantizedMatrix& out);
+std::unique_ptr<feedback::GroupCoding> affine_coding(MatrixView matrix, const FeedbackFactor& factor, QuantizedMatrix& out);
 
-}  // namespace mxq::gptq
+}  // namespace mxq::affine

@@ -1,5 +1,5 @@
 // GPTQ against the paper's formula in fp64, column by column, and in the cases where it comes to something known.
-#include "schemes/gptq/gptq.h"
+#include "schemes/feedback/gptq.h"
 
 #include <gtest/gtest.h>
 
@@ -17,7 +17,7 @@
 #include "expect_error.h"
 #include "mxq/error.h"
 #include "mxq/runtime.h"
-#include "schemes/gptq/test_matrices.h"
+#include "schemes/feedback/test_matrices.h"
 
 namespace mxq {
 namespace {

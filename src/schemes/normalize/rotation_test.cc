@@ -1,5 +1,5 @@
 // The rotation against its definition: signs by an independent generator, entries of a Hadamard matrix by parity.
-#include "schemes/rotation.h"
+#include "schemes/normalize/rotation.h"
 
 #include <gtest/gtest.h>
 

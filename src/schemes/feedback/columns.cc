@@ -1,29 +1,19 @@
-#include "schemes/gptq/gptq.h"
-
-#include <fmt/format.h>
+#include "schemes/feedback/columns.h"
 
 #include <algorithm>
 #include <cstring>
 #include <memory>
-#include <string_view>
 #include <vector>
 
 #include "base/bitpack.h"
 #include "kernels/feedback_tile.h"
 #include "kernels/matmul.h"
-#include "mxq/error.h"
-#include "schemes/family.h"
-#include "schemes/gptq/group_coding.h"
-#include "schemes/normalize.h"
-#include "schemes/validate.h"
 
-namespace mxq {
+namespace mxq::feedback {
 
 namespace {
 
-using namespace affine;
-
-constexpr const char* kOperation = "quantize matrix by GPTQ";
+using namespace groups;
 
 /// Columns between two products with all errors so far, and rows that a task does from end to end.
 constexpr int64_t kBlockColumns = 128;
@@ -33,7 +23,7 @@ constexpr int64_t kLeastRows = 32, kMostRows = 96;
 /// [cols, lanes], so that one product per block of columns gives what they add to it.
 class RowCoder {
  public:
-  RowCoder(MatrixView matrix, const FeedbackFactor& factor, const gptq::GroupCoding& coding, int64_t begin, int64_t end,
+  RowCoder(MatrixView matrix, const FeedbackFactor& factor, const GroupCoding& coding, int64_t begin, int64_t end,
            QuantizedMatrix& out)
       : matrix_(matrix),
         factor_(factor),
@@ -142,86 +132,19 @@ class RowCoder {
   int64_t group_, per_row_, block_;
   AlignedFloats errors_, feedback_, weights_, tile_, updated_, tile_errors_;
   std::vector<uint8_t> tile_codes_, codes_;
-  std::unique_ptr<gptq::GroupCoder> groups_;
+  std::unique_ptr<GroupCoder> groups_;
   const QuantizedLayout& layout_;
   std::span<std::byte> out_;
 };
 
-void code_rows(MatrixView matrix, const FeedbackFactor& factor, QuantizedMatrix& out) {
-  const auto coding = family_of(out.layout.scheme.family).group_coding(matrix, factor, out);
+}  // namespace
+
+void code_by_columns(MatrixView matrix, const FeedbackFactor& factor, const GroupCoding& coding, QuantizedMatrix& out) {
   // By rows alone, so that the number of threads changes no product.
   const int64_t sixteenth = (matrix.rows / 16 + kTileLanes - 1) / kTileLanes * kTileLanes;
   for_row_chunks(matrix.rows, std::clamp(sixteenth, kLeastRows, kMostRows), [&](int64_t begin, int64_t end) {
-    if (begin < end) RowCoder(matrix, factor, *coding, begin, end, out).run();
+    if (begin < end) RowCoder(matrix, factor, coding, begin, end, out).run();
   });
 }
 
-void check_options(MatrixView matrix, const Scheme& scheme, const QuantizeOptions& options) {
-  const SchemeFamily& family = family_of(scheme.family);
-  if (!family.takes_feedback()) {
-    std::vector<std::string_view> known;
-    for (const SchemeFamily* f : all_families()) {
-      if (f->takes_feedback()) known.push_back(f->name());
-    }
-    throw Error(ErrorCode::unsupported, kOperation, fmt::format("scheme {}", scheme.name()),
-                fmt::format("schemes of {}", fmt::join(known, ", ")));
-  }
-  family.check(scheme, options.axis, options.metadata, kOperation);
-  check_shape(matrix.rows, matrix.cols, kOperation);
-  if (options.axis != 1) {
-    throw Error(ErrorCode::unsupported, kOperation, fmt::format("axis {}", options.axis), "1");
-  }
-  if (options.fit != Fit::gptq && options.fit != Fit::mse) {
-    throw Error(ErrorCode::unsupported, kOperation, fmt::format("fit {}", fit_name(options.fit)), "gptq, mse");
-  }
-}
-
-}  // namespace
-
-QuantizedMatrix quantize_matrix_gptq(MatrixView matrix, const FeedbackFactor& factor, const Scheme& scheme,
-                                     const QuantizeOptions& options, double* damping) {
-  check_options(matrix, scheme, options);
-  check_finite(matrix, kOperation);
-  if (damping != nullptr) *damping = factor.damping();
-  if (factor.cols() != matrix.cols) {
-    throw Error(ErrorCode::usage, kOperation,
-                fmt::format("second moments of {} columns for {}", factor.cols(), matrix.cols), "the same");
-  }
-  if (factor.ordered_groups() != 0 && factor.ordered_groups() != scheme.group) {
-    throw Error(ErrorCode::usage, kOperation, fmt::format("columns in order by groups of {}", factor.ordered_groups()),
-                fmt::format("groups of {} for {}", scheme.group, scheme.name()));
-  }
-  if (lies_on_grid(matrix, scheme, options)) {
-    QuantizeOptions nearest = options;  // what is lost is the metadata's rounding alone: nothing to feed back
-    nearest.fit = Fit::mse;
-    return quantize_matrix(matrix, scheme, nearest);
-  }
-  const NormalizedMatrix normalized = normalize_matrix(matrix, options.normalize, scheme.group);
-  QuantizedMatrix out = normalized_output(normalized, scheme, options);
-  if (matrix.size() == 0) return out;
-  switch (options.normalize) {
-    case Normalize::none:
-      code_rows(matrix, factor, out);
-      break;
-    case Normalize::columns:
-    case Normalize::sinq:
-      code_rows(normalized.view, factor.scaled(normalized.scales), out);
-      break;
-    case Normalize::rotation: {
-      const FeedbackFactor rotated = factor.rotated(normalized.scales);
-      if (damping != nullptr) *damping += rotated.damping();
-      code_rows(normalized.view, rotated, out);
-      break;
-    }
-  }
-  return out;
-}
-
-QuantizedMatrix quantize_matrix_gptq(MatrixView matrix, std::span<const float> second_moments, const Scheme& scheme,
-                                     const QuantizeOptions& options, const GptqOptions& gptq) {
-  check_options(matrix, scheme, options);
-  check_finite(matrix, kOperation);
-  return quantize_matrix_gptq(matrix, FeedbackFactor(second_moments, matrix.cols, gptq), scheme, options);
-}
-
-}  // namespace mxq
+}  // namespace mxq::feedback

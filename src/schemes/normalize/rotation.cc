@@ -1,4 +1,4 @@
-#include "schemes/rotation.h"
+#include "schemes/normalize/rotation.h"
 
 #include <cmath>
 

@@ -1,4 +1,4 @@
-#include "schemes/normalize.h"
+#include "schemes/normalize/normalize.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,10 +7,10 @@
 
 #include "base/half.h"
 #include "base/parallel.h"
-#include "schemes/column_scales.h"
+#include "schemes/normalize/column_scales.h"
 #include "schemes/family.h"
-#include "schemes/rotation.h"
-#include "schemes/sinq_scales.h"
+#include "schemes/normalize/rotation.h"
+#include "schemes/normalize/sinq_scales.h"
 
 namespace mxq {
 

@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "schemes/affine/blocks.h"
+#include "schemes/groups/blocks.h"
 
 namespace mxq {
 
@@ -71,7 +71,7 @@ class FeedbackFactor {
   GptqOptions::Grid grid_ = GptqOptions::Grid::least_squares;
   double damping_ = 0;
   std::vector<int32_t> order_;
-  affine::AlignedFloats data_;
+  groups::AlignedFloats data_;
   std::vector<float> pivots_;
 };
 

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <memory>
 
-namespace mxq::gptq {
+namespace mxq::feedback {
 
 /// Codes groups on one thread, 16 at a time, a lane each (tiles: kernels/affine_tile.h).
 class GroupCoder {
@@ -28,4 +28,4 @@ class GroupCoding {
   virtual std::unique_ptr<GroupCoder> coder() const = 0;
 };
 
-}  // namespace mxq::gptq
+}  // namespace mxq::feedback

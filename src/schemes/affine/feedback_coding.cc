@@ -1,14 +1,14 @@
-#include "schemes/gptq/affine_coding.h"
+#include "schemes/affine/feedback_coding.h"
 
 #include "kernels/feedback_tile.h"
 #include "schemes/affine/output.h"
-#include "schemes/gptq/grids.h"
+#include "schemes/affine/grids.h"
 
-namespace mxq::gptq {
+namespace mxq::affine {
 
 namespace {
 
-class AffineCoder : public GroupCoder {
+class AffineCoder : public feedback::GroupCoder {
  public:
   AffineCoder(const Grids& grids, GptqOptions::Grid grid, QuantizedMatrix& out)
       : grids_(grids),
@@ -38,18 +38,20 @@ class AffineCoder : public GroupCoder {
   const Grids& grids_;
   int max_code_;
   GroupFitter fitter_;
-  affine::Output out_;
+  Output out_;
 };
 
-class AffineCoding : public GroupCoding {
+class AffineCoding : public feedback::GroupCoding {
  public:
   AffineCoding(MatrixView matrix, const FeedbackFactor& factor, QuantizedMatrix& out)
       : grids_(fix_grids(matrix, factor,
-                         affine::Grouping(matrix.rows, matrix.cols, out.layout.scheme.group, out.layout.axis), out)),
+                         Grouping(matrix.rows, matrix.cols, out.layout.scheme.group, out.layout.axis), out)),
         grid_(factor.grid()),
         out_(out) {}
 
-  std::unique_ptr<GroupCoder> coder() const override { return std::make_unique<AffineCoder>(grids_, grid_, out_); }
+  std::unique_ptr<feedback::GroupCoder> coder() const override {
+    return std::make_unique<AffineCoder>(grids_, grid_, out_);
+  }
 
  private:
   Grids grids_;
@@ -59,8 +61,8 @@ class AffineCoding : public GroupCoding {
 
 }  // namespace
 
-std::unique_ptr<GroupCoding> affine_coding(MatrixView matrix, const FeedbackFactor& factor, QuantizedMatrix& out) {
+std::unique_ptr<feedback::GroupCoding> affine_coding(MatrixView matrix, const FeedbackFactor& factor, QuantizedMatrix& out) {
   return std::make_unique<AffineCoding>(matrix, factor, out);
 }
 
-}  // namespace mxq::gptq
+}  // namespace mxq::affine
