@@ -9,7 +9,8 @@
 
 namespace mxq {
 
-/// Threads of every later parallel loop; n <= 0: all cores, the default. Results never depend on it.
+/// Threads of every later parallel loop; n <= 0: all cores that the process may use (affinity, control group), the
+/// default. Results never depend on it.
 void set_threads(int n);
 int threads();
 

@@ -8,6 +8,8 @@
 #include <limits>
 #include <mutex>
 
+#include "base/control_group.h"
+
 namespace mxq {
 
 namespace {
@@ -17,12 +19,12 @@ constexpr int64_t kPieces = 16;  // of work for each thread
 
 void set_threads(int n) {
   g_threads = n > 0 ? n : 0;
-  omp_set_num_threads(threads());  // of oneDNN's loops
 }
 
 int threads() {
   const int n = g_threads;
-  return n > 0 ? n : omp_get_num_procs();
+  static const int cores = std::max(1, std::min(omp_get_num_procs(), control_group_cores("/").value_or(1 << 20)));
+  return n > 0 ? n : cores;
 }
 
 void parallel_for(int64_t n, const std::function<void(int64_t)>& body) {

@@ -79,7 +79,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  mxq::cli::limit_spinning(argv);
+  mxq::cli::settle_threads(argv);
   try {
     return run(argc, argv);
   } catch (const mxq::Error& e) {

@@ -38,6 +38,8 @@ T field(const Json& object, const char* key, const std::string& where, const std
   bool right = false;
   if constexpr (std::is_same_v<T, std::string>) {
     right = found->is_string();
+  } else if constexpr (std::is_same_v<T, bool>) {
+    right = found->is_boolean();
   } else {
     right = found->is_number_integer();
   }
@@ -116,8 +118,8 @@ std::optional<QuantizationConfig> get_quantization_config(const std::string& con
     matrix.scheme = field<std::string>(entry, "scheme", name, source);
     matrix.rows = field<int64_t>(entry, "rows", name, source);
     matrix.cols = field<int64_t>(entry, "cols", name, source);
-    matrix.column_scales = entry.value("column_scales", Json()) == true;
-    matrix.rotated = entry.value("rotated", Json()) == true;
+    if (entry.contains("column_scales")) matrix.column_scales = field<bool>(entry, "column_scales", name, source);
+    if (entry.contains("rotated")) matrix.rotated = field<bool>(entry, "rotated", name, source);
     if (entry.contains("axis")) matrix.axis = axis_field(entry, name, source);
     if (entry.contains("metadata")) matrix.metadata = field<std::string>(entry, "metadata", name, source);
     if (matrix.rows < 0 || matrix.cols < 0 || matrix.rows > kMaxExtent || matrix.cols > kMaxExtent ||

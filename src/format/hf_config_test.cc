@@ -74,6 +74,8 @@ TEST(HfConfig, ErrorsNameTheField) {
   const std::string matrix = "/quantization_config/matrices/model.embed_tokens";
   refused(changed(matrix.c_str(), 1), "'model.embed_tokens' is not an object");
   refused(changed((matrix + "/scheme").c_str(), 1), "model.embed_tokens: 'scheme' is 1");
+  refused(changed((matrix + "/rotated").c_str(), "yes"), "model.embed_tokens: 'rotated' is \"yes\"");
+  refused(changed((matrix + "/column_scales").c_str(), 1), "model.embed_tokens: 'column_scales' is 1");
   refused(changed((matrix + "/axis").c_str(), 7), "model.embed_tokens: axis 7");
   refused(changed((matrix + "/rows").c_str(), -1), "model.embed_tokens: -1 x 64");
   refused(changed((matrix + "/rows").c_str(), int64_t{1} << 40), "at most 2^50 weights");

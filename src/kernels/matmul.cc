@@ -22,9 +22,83 @@ namespace {
               fmt::format("{} x {} x {} (oneDNN status {})", m, n, k, static_cast<int>(status)));
 }
 
+/// What oneDNN would take from the environment, said before it looks there: results and output are mxq's own.
+void settle_library() {
+  static const bool settled = [] {
+    dnnl_set_max_cpu_isa(dnnl_cpu_isa_all);
+    dnnl_set_default_fpmath_mode(dnnl_fpmath_mode_strict);
+    dnnl_set_verbose(0);
+    return true;
+  }();
+  (void)settled;
+}
+
 const dnnl::engine& engine() {
-  static const dnnl::engine cpu(dnnl::engine::kind::cpu, 0);
+  static const dnnl::engine cpu = [] {
+    settle_library();
+    return dnnl::engine(dnnl::engine::kind::cpu, 0);
+  }();
   return cpu;
+}
+
+/// While it lives, what the calling thread asks oneDNN for runs on so many threads. oneDNN divides a product by the
+/// number of threads that it will ask OpenMP for, and leaves parts of the result unwritten where it gets fewer
+/// (OMP_THREAD_LIMIT, OMP_DYNAMIC, ...). One thread is always got. More are got where OpenMP may not adjust the number
+/// and none of its limits is below it, which is seen to here.
+class OpenMpThreads {
+ public:
+  explicit OpenMpThreads(int wanted) : threads_(omp_get_max_threads()), dynamic_(omp_get_dynamic()) {
+    if (wanted > 1 && (omp_in_parallel() || omp_get_max_active_levels() < 1)) wanted = 1;
+    wanted = std::min(wanted, omp_get_thread_limit());
+    omp_set_dynamic(0);
+    omp_set_num_threads(wanted);
+    obtained_ = wanted;
+  }
+  ~OpenMpThreads() {
+    omp_set_num_threads(threads_);
+    omp_set_dynamic(dynamic_);
+  }
+  OpenMpThreads(const OpenMpThreads&) = delete;
+  OpenMpThreads& operator=(const OpenMpThreads&) = delete;
+
+  int obtained() const { return obtained_; }
+
+ private:
+  int threads_, dynamic_, obtained_ = 1;
+};
+
+/// Products are cut into blocks of the result, by their shape alone, and each block is one thread's: no bit depends on
+/// how many threads there are. Blocks of so many rows and columns are large enough that packing operands anew for each
+/// is little beside multiplying them, and several for each core.
+constexpr int64_t kBlockRows = 192, kBlockCols = 512, kLeastCols = 64, kEnoughBlocks = 32;
+/// Multiplications that are not worth a second thread.
+constexpr double kSmallProduct = 1 << 17;
+/// Rows of a bf16 product with weights that are too few to share out.
+constexpr int64_t kFewRows = 2 * kBlockRows;
+
+/// Calls product(row, rows, col, cols) for all blocks of an m x n result, in parallel, each with one thread for oneDNN.
+template <typename BlockProduct>
+void by_blocks(int64_t m, int64_t n, int64_t k, int64_t block_rows, int64_t block_cols, const BlockProduct& product) {
+  if (m == 0 || n == 0) return;
+  settle_library();
+  if (static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) <= kSmallProduct) {
+    block_rows = m;
+    block_cols = n;
+  }
+  const int64_t down = (m + block_rows - 1) / block_rows, across = (n + block_cols - 1) / block_cols;
+  parallel_for(down * across, [&](int64_t i) {
+    const OpenMpThreads one(1);
+    // Neighbours have the same rows.
+    const int64_t row = i / across * block_rows, col = i % across * block_cols;
+    product(row, std::min(block_rows, m - row), col, std::min(block_cols, n - col));
+  });
+}
+
+/// Columns of blocks of an m x n result in fp32: fewer where there are few rows to share out.
+int64_t block_columns(int64_t m, int64_t n) {
+  const int64_t wanted = (kEnoughBlocks * kBlockRows + m - 1) / std::max<int64_t>(m, 1);
+  const int64_t cols = (n + wanted - 1) / std::max<int64_t>(wanted, 1);
+  return std::clamp((cols + kLeastCols - 1) / kLeastCols * kLeastCols, kLeastCols, kBlockCols);
 }
 
 using dnnl::memory;
@@ -48,12 +122,12 @@ enum class Order { transposed, plain, blocked };
 
 /// The product of this shape. A thread keeps those that it has made: oneDNN's own cache costs several microseconds a
 /// look, which small products feel.
-const Product& bf16_product(int64_t m, int64_t n, int64_t k, Order order, const memory::desc& b) {
+const Product& bf16_product(int64_t m, int64_t n, int64_t k, Order order, const memory::desc& b, int threads) {
   constexpr size_t most = 512;
   using Shape = std::array<int64_t, 5>;
   static thread_local std::map<Shape, Product> made;
-  // oneDNN divides the work when it makes a product, so one made in a parallel loop is another.
-  const Shape shape{m, n, k, static_cast<int64_t>(order), omp_in_parallel() ? 1 : omp_get_max_threads()};
+  // oneDNN divides the work when it makes a product.
+  const Shape shape{m, n, k, static_cast<int64_t>(order), threads};
   if (const auto found = made.find(shape); found != made.end()) return found->second;
   if (made.size() >= most) made.clear();
   const auto description = describe_bf16(m, n, k, b);
@@ -72,11 +146,13 @@ void execute(const Product& product, const uint16_t* a, const memory& b, float* 
 }
 
 void multiply_bf16(int64_t m, int64_t n, int64_t k, Order order, const uint16_t* a, const uint16_t* b, float* c) {
-  if (m == 0 || n == 0) return;
   try {
     const auto tag = order == Order::transposed ? memory::format_tag::ba : memory::format_tag::ab;
-    const Product& product = bf16_product(m, n, k, order, bf16_weights(n, k, tag));
-    execute(product, a, memory(product.b, engine(), const_cast<uint16_t*>(b)), c);
+    // Whole rows: oneDNN's AMX kernel writes dense results only.
+    by_blocks(m, n, k, kBlockRows, n, [&](int64_t row, int64_t rows, int64_t, int64_t) {
+      const Product& product = bf16_product(rows, n, k, order, bf16_weights(n, k, tag), 1);
+      execute(product, a + row * k, memory(product.b, engine(), const_cast<uint16_t*>(b)), c + row * n);
+    });
   } catch (const dnnl::error& e) {
     fail(m, n, k, e.status);
   }
@@ -86,14 +162,20 @@ void multiply_bf16(int64_t m, int64_t n, int64_t k, Order order, const uint16_t*
 
 void matmul_transposed(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb,
                        float* c, int64_t ldc) {
-  const auto status = dnnl_sgemm('N', 'T', m, n, k, 1, a, lda, b, ldb, 0, c, ldc);
-  if (status != dnnl_success) fail(m, n, k, status);
+  by_blocks(m, n, k, kBlockRows, block_columns(m, n), [&](int64_t row, int64_t rows, int64_t col, int64_t cols) {
+    const auto status =
+        dnnl_sgemm('N', 'T', rows, cols, k, 1, a + row * lda, lda, b + col * ldb, ldb, 0, c + row * ldc + col, ldc);
+    if (status != dnnl_success) fail(rows, cols, k, status);
+  });
 }
 
 void matmul(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float* c,
             int64_t ldc) {
-  const auto status = dnnl_sgemm('N', 'N', m, n, k, 1, a, lda, b, ldb, 0, c, ldc);
-  if (status != dnnl_success) fail(m, n, k, status);
+  by_blocks(m, n, k, kBlockRows, block_columns(m, n), [&](int64_t row, int64_t rows, int64_t col, int64_t cols) {
+    const auto status =
+        dnnl_sgemm('N', 'N', rows, cols, k, 1, a + row * lda, lda, b + col, ldb, 0, c + row * ldc + col, ldc);
+    if (status != dnnl_success) fail(rows, cols, k, status);
+  });
 }
 
 void matmul_transposed(int64_t m, int64_t n, int64_t k, const uint16_t* a, const uint16_t* b, float* c, int64_t ldc) {
@@ -116,6 +198,7 @@ struct Bf16Weights::State {
 Bf16Weights::Bf16Weights(int64_t n, int64_t k, const uint16_t* b) : state_(std::make_unique<State>()) {
   constexpr int64_t rows = 1024;  // the order does not depend on the rows of a
   try {
+    const OpenMpThreads one(1);
     const memory plain(bf16_weights(n, k, memory::format_tag::ba), engine(), const_cast<uint16_t*>(b));
     const auto best = describe_bf16(rows, n, k, bf16_weights(n, k, memory::format_tag::any)).weights_desc();
     *state_ = {n, k, memory(best, engine())};
@@ -132,9 +215,19 @@ Bf16Weights::Bf16Weights(Bf16Weights&&) noexcept = default;
 Bf16Weights& Bf16Weights::operator=(Bf16Weights&&) noexcept = default;
 
 void Bf16Weights::multiply(int64_t m, const uint16_t* a, float* c) const {
-  if (m == 0) return;
+  const int64_t n = state_->n, k = state_->k;
+  const auto part = [&](int64_t row, int64_t rows, int threads) {
+    execute(bf16_product(rows, n, k, Order::blocked, state_->weights.get_desc(), threads), a + row * k, state_->weights,
+            c + row * n);
+  };
   try {
-    execute(bf16_product(m, state_->n, state_->k, Order::blocked, state_->weights.get_desc()), a, state_->weights, c);
+    if (m < kFewRows) {
+      // The blocks of the weights are oneDNN's own, so that oneDNN must share them out.
+      const OpenMpThreads team(threads());
+      if (m > 0) part(0, m, team.obtained());
+    } else {
+      by_blocks(m, n, k, kBlockRows, n, [&](int64_t row, int64_t rows, int64_t, int64_t) { part(row, rows, 1); });
+    }
   } catch (const dnnl::error& e) {
     fail(m, state_->n, state_->k, e.status);
   }
@@ -155,6 +248,7 @@ std::string_view compute_name(Compute compute) {
 bool bf16_matmul_supported() {
   static const bool supported = [] {
     try {
+      const OpenMpThreads one(1);
       const auto product = describe_bf16(16, 16, 16, bf16_weights(16, 16, memory::format_tag::ba));
       return product.impl_info_str() != std::string("ref:any");
     } catch (const dnnl::error&) {

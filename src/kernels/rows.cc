@@ -275,9 +275,11 @@ RowDivergence Divergence(const float* base, const float* other, int64_t n) {
 }
 
 void SiluMultiply(float* gate, const float* up, int64_t n) {
-  const V one = hn::Set(d, 1.0f);
-  transform(gate, up, n, gate,
-            [one](V g, V u) { return hn::Mul(hn::Div(g, hn::Add(one, hn::Exp(d, hn::Neg(g)))), u); });
+  // hn::Exp is good up to 104, where it is infinite, and gives anything at all above.
+  const V one = hn::Set(d, 1.0f), most = hn::Set(d, 104.0f);
+  transform(gate, up, n, gate, [one, most](V g, V u) {
+    return hn::Mul(hn::Div(g, hn::Add(one, hn::Exp(d, hn::Min(hn::Neg(g), most)))), u);
+  });
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // Limits of control groups, from trees like those that Linux shows.
-#include "base/memory_limit.h"
+#include "base/control_group.h"
 
 #include <gtest/gtest.h>
 
@@ -42,6 +42,28 @@ TEST_F(ControlGroup, Version1InAContainer) {
   file("proc/self/cgroup", "3:cpu,cpuacct:/docker/abc\n2:memory:/docker/abc");
   file("sys/fs/cgroup/memory/memory.limit_in_bytes", "4000000");
   EXPECT_EQ(limit(), 4000000) << "the container sees its own group at the top";
+}
+
+TEST_F(ControlGroup, CoresOfVersion2AreRoundedUp) {
+  EXPECT_EQ(control_group_cores(folder_.path()), std::nullopt);
+  file("proc/self/cgroup", "0::/user/session");
+  file("sys/fs/cgroup/user/session/cpu.max", "max 100000");
+  EXPECT_EQ(control_group_cores(folder_.path()), std::nullopt);
+  file("sys/fs/cgroup/user/cpu.max", "250000 100000");
+  EXPECT_EQ(control_group_cores(folder_.path()), 3);
+  file("sys/fs/cgroup/user/session/cpu.max", "10000 100000");
+  EXPECT_EQ(control_group_cores(folder_.path()), 1);
+  file("sys/fs/cgroup/user/session/cpu.max", "nonsense");
+  EXPECT_EQ(control_group_cores(folder_.path()), 3);
+}
+
+TEST_F(ControlGroup, CoresOfVersion1) {
+  file("proc/self/cgroup", "3:cpu,cpuacct:/docker/abc\n2:memory:/docker/abc");
+  file("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1");
+  file("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000");
+  EXPECT_EQ(control_group_cores(folder_.path()), std::nullopt);
+  file("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "200000");
+  EXPECT_EQ(control_group_cores(folder_.path()), 2);
 }
 
 TEST_F(ControlGroup, TheMachinesMemoryIsTheMost) {
