@@ -18,6 +18,7 @@
 #include "evaluate/windows.h"
 #include "model/model_tokenizer.h"
 #include "mxq/error.h"
+#include "mxq/output.h"
 #include "mxq/tokenizer.h"
 
 namespace mxq {
@@ -135,6 +136,8 @@ Perplexity measure_perplexity(const fs::path& path, const SelfText& text, const 
 Comparison compare_models(const fs::path& path, const fs::path& base_path, const std::string& text,
                           const PerplexityOptions& options, Progress* progress_or_null, const fs::path& base_logits) {
   Progress& progress = or_silent(progress_or_null);
+  std::optional<OutputFile> kept;
+  if (!base_logits.empty()) kept.emplace(base_logits, kLogitFile, InputPaths{{"the model", path}, {"the base", base_path}});
   const auto model = open_model(path), base = open_model(base_path);
   const auto tokenizer = open_model_tokenizer(*base);
   require_same_tokens(*model, *base, true);
@@ -146,7 +149,7 @@ Comparison compare_models(const fs::path& path, const fs::path& base_path, const
   const auto compare_with = [&](const BaseLogits& logits) {
     return compare_on(*model, *base, logits, windows, options.run, batch_of(options), progress);
   };
-  if (base_logits.empty()) {
+  if (!kept) {
     const auto decoder = load(*base, options.run, progress);
     return compare_with({.decoder = decoder.get()});
   }
@@ -155,7 +158,7 @@ Comparison compare_models(const fs::path& path, const fs::path& base_path, const
     const LogitFile file(base_logits, key);
     return compare_with({.file = &file});
   }
-  LogitFileWriter writer(base_logits, key);
+  LogitFileWriter writer(*kept, key);
   const auto decoder = load(*base, options.run, progress);
   Comparison result = compare_with({.decoder = decoder.get(), .keep = &writer});
   writer.commit();

@@ -8,6 +8,7 @@
 
 #include "base/staged_folder.h"
 #include "base/stopwatch.h"
+#include "base/written_files.h"
 #include "mxq/error.h"
 #include "mxq/text.h"
 
@@ -29,9 +30,13 @@ class Trials {
  public:
   Trials(const fs::path& model, const fs::path& out, const TrialOptions& options, const WriteOptions& write,
          Progress* progress)
-      : model_(model), out_(out), options_(options), write_(write), progress_(progress) {
-    check_output(out, write);
+      : model_(model),
+        out_(out, write.overwrite, inputs_of(model, write)),
+        options_(options),
+        write_(write),
+        progress_(progress) {
     write_.overwrite = true;
+    require_own();
     remove_all();  // what a killed run left
   }
   ~Trials() { remove_all(); }
@@ -59,8 +64,8 @@ class Trials {
     return report_.trials.back();
   }
 
-  TrialReport keep(size_t number, bool overwrite) {
-    replace_folder(folder(number), out_, overwrite);
+  TrialReport keep(size_t number) {
+    replace_folder(folder(number), out_);
     report_.kept = number;
     report_.written = written_[number];
     report_.seconds = watch_.seconds();
@@ -70,21 +75,38 @@ class Trials {
   const std::vector<Trial>& trials() const { return report_.trials; }
 
  private:
-  fs::path folder(size_t number) const { return sibling(out_, fmt::format("trial{}", number)); }
+  static InputPaths inputs_of(const fs::path& model, const WriteOptions& write) {
+    InputPaths inputs{{"the model", model}};
+    inputs.insert(inputs.end(), write.inputs.begin(), write.inputs.end());
+    return inputs;
+  }
 
-  /// What there is of trials, a killed one's last included.
-  void remove_all() const {
+  fs::path folder(size_t number) const { return sibling(out_.path(), fmt::format("trial{}", number)); }
+
+  /// The folders that there are of trials, a killed one's last included.
+  std::vector<fs::path> folders() const {
+    std::vector<fs::path> found;
     std::error_code ignored;
     for (size_t i = 0;; ++i) {
-      const fs::path done = folder(i), begun = sibling(done, "partial");
-      const bool found = fs::exists(done, ignored) || fs::exists(begun, ignored);
-      if (!found && i >= report_.trials.size()) return;
-      fs::remove_all(done, ignored);
-      fs::remove_all(begun, ignored);
+      const size_t before = found.size();
+      for (const fs::path& path : {folder(i), sibling(folder(i), "partial")}) {
+        if (fs::exists(fs::symlink_status(path, ignored))) found.push_back(path);
+      }
+      if (found.size() == before && i >= report_.trials.size()) return found;
     }
   }
 
-  fs::path model_, out_;
+  /// Throws Error(usage) where one of them is not ours.
+  void require_own() const {
+    for (const fs::path& path : folders()) OutputFolder(path, true, {});
+  }
+
+  void remove_all() const {
+    for (const fs::path& path : folders()) remove_written(path);
+  }
+
+  fs::path model_;
+  OutputFolder out_;
   const TrialOptions& options_;
   WriteOptions write_;
   Progress* progress_;
@@ -119,7 +141,7 @@ TrialReport quantize_best(const fs::path& model, const fs::path& out, std::span<
   if (!std::isfinite(best->loss)) {
     throw Error(ErrorCode::not_finite, "try plans", fmt::format("NaN or infinity from all {} models", all.size()));
   }
-  return trials.keep(static_cast<size_t>(best - all.begin()), write.overwrite);
+  return trials.keep(static_cast<size_t>(best - all.begin()));
 }
 
 TrialReport quantize_within_loss(const fs::path& model, const fs::path& out, const ErrorTable& table,
@@ -166,7 +188,7 @@ TrialReport quantize_within_loss(const fs::path& model, const fs::path& out, con
     while (!kept && tried(file.plan)) file.plan = plan_of(aim *= kAim);
     if (tried(file.plan)) break;
   }
-  return trials.keep(*kept, write.overwrite);
+  return trials.keep(*kept);
 }
 
 }  // namespace mxq
