@@ -271,7 +271,8 @@ void run(Options& options, const CommonOptions& common) {
   options.write.inputs = options.method.inputs(options.model);
   options.write.inputs.push_back({"the plan", options.plan_path});
   options.write.inputs.push_back({"the text", options.text});
-  check_output(options.model, options.output, options.write);
+  const bool trials = options.verify || !options.max_loss.empty();
+  (trials ? check_trial_output : check_output)(options.model, options.output, options.write);
   Seconds seconds;
   const Result result = quantize(options, common, seconds);
   seconds.quantize = result.report.seconds;

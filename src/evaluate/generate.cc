@@ -57,6 +57,23 @@ class TextStream {
   size_t sent_;
 };
 
+/// So many tokens of a prompt at a time: activations take little memory, and progress is seen.
+constexpr size_t kPromptPiece = 512;
+
+/// Puts a prompt into the cache but for its last piece, which is returned.
+std::span<const int32_t> read_ahead(Decoder& decoder, std::span<const int32_t> ids, KvCache& cache,
+                                    Progress& progress) {
+  progress.begin("prompt", static_cast<int64_t>(ids.size()));
+  while (ids.size() > kPromptPiece) {
+    const Sequence sequence{ids.first(kPromptPiece), &cache};
+    decoder.hidden(std::span(&sequence, 1));
+    ids = ids.subspan(kPromptPiece);
+    progress.update(cache.length);
+  }
+  progress.end();
+  return ids;
+}
+
 }  // namespace
 
 Generation generate(const std::filesystem::path& path, const std::string& prompt, const GenerateOptions& options,
@@ -84,8 +101,8 @@ Generation generate(const std::filesystem::path& path, const std::string& prompt
   };
   KvCache cache;
   std::vector<float> logits(static_cast<size_t>(decoder.vocab_size()));
-  std::span<const int32_t> next = ids;
   Stopwatch watch;
+  std::span<const int32_t> next = read_ahead(decoder, ids, cache, progress);
   while (true) {
     const Sequence sequence{next, &cache};
     const auto hidden = decoder.hidden(std::span(&sequence, 1));

@@ -25,18 +25,48 @@ constexpr size_t kMostTrials = 6;
 /// Aimed at after a trial that lost too much.
 constexpr double kAim = 0.98;
 
+InputPaths inputs_of(const fs::path& model, const WriteOptions& write) {
+  InputPaths inputs{{"the model", model}};
+  inputs.insert(inputs.end(), write.inputs.begin(), write.inputs.end());
+  return inputs;
+}
+
+fs::path trial_folder(const OutputFolder& out, size_t number) {
+  return sibling(out.path(), fmt::format("trial{}", number));
+}
+
+/// The folders that there are of trials, a killed one's last included; of `count` trials at least.
+std::vector<fs::path> trial_folders(const OutputFolder& out, size_t count) {
+  std::vector<fs::path> found;
+  std::error_code ignored;
+  for (size_t i = 0;; ++i) {
+    const size_t before = found.size();
+    const fs::path done = trial_folder(out, i);
+    for (const fs::path& path : {done, sibling(done, "partial")}) {
+      if (fs::exists(fs::symlink_status(path, ignored))) found.push_back(path);
+    }
+    if (found.size() == before && i >= count) return found;
+  }
+}
+
+/// `out`, where trials may be made beside it.
+OutputFolder checked(const fs::path& model, const fs::path& out, const WriteOptions& write) {
+  OutputFolder folder(out, write.overwrite, inputs_of(model, write));
+  for (const fs::path& path : trial_folders(folder, 0)) OutputFolder(path, true, {});
+  return folder;
+}
+
 /// Checkpoints beside `out`; what is not kept is removed.
 class Trials {
  public:
   Trials(const fs::path& model, const fs::path& out, const TrialOptions& options, const WriteOptions& write,
          Progress* progress)
       : model_(model),
-        out_(out, write.overwrite, inputs_of(model, write)),
+        out_(checked(model, out, write)),
         options_(options),
         write_(write),
         progress_(progress) {
     write_.overwrite = true;
-    require_own();
     remove_all();  // what a killed run left
   }
   ~Trials() { remove_all(); }
@@ -75,34 +105,10 @@ class Trials {
   const std::vector<Trial>& trials() const { return report_.trials; }
 
  private:
-  static InputPaths inputs_of(const fs::path& model, const WriteOptions& write) {
-    InputPaths inputs{{"the model", model}};
-    inputs.insert(inputs.end(), write.inputs.begin(), write.inputs.end());
-    return inputs;
-  }
-
-  fs::path folder(size_t number) const { return sibling(out_.path(), fmt::format("trial{}", number)); }
-
-  /// The folders that there are of trials, a killed one's last included.
-  std::vector<fs::path> folders() const {
-    std::vector<fs::path> found;
-    std::error_code ignored;
-    for (size_t i = 0;; ++i) {
-      const size_t before = found.size();
-      for (const fs::path& path : {folder(i), sibling(folder(i), "partial")}) {
-        if (fs::exists(fs::symlink_status(path, ignored))) found.push_back(path);
-      }
-      if (found.size() == before && i >= report_.trials.size()) return found;
-    }
-  }
-
-  /// Throws Error(usage) where one of them is not ours.
-  void require_own() const {
-    for (const fs::path& path : folders()) OutputFolder(path, true, {});
-  }
+  fs::path folder(size_t number) const { return trial_folder(out_, number); }
 
   void remove_all() const {
-    for (const fs::path& path : folders()) remove_written(path);
+    for (const fs::path& path : trial_folders(out_, report_.trials.size())) remove_written(path);
   }
 
   fs::path model_;
@@ -120,6 +126,10 @@ bool loss_is_used(double loss, double max_loss) {
 }
 
 }  // namespace
+
+void check_trial_output(const fs::path& model, const fs::path& out, const WriteOptions& write) {
+  checked(model, out, write);
+}
 
 double parse_max_loss(std::string_view text) {
   const bool percent = text.ends_with('%');
