@@ -132,6 +132,9 @@ void OutputFile::check() const {
   refuse_inputs(operation, place_of(path_), inputs_);
   if (const auto what = special_file(path_); !what.empty()) refuse(fmt::format("it is {}", what));
   std::error_code ignored;
+  if (const fs::path folder = path_.parent_path(); !folder.empty() && !fs::is_directory(folder, ignored)) {
+    throw Error(ErrorCode::not_found, operation, fmt::format("'{}' is no folder", folder.string()), "a folder that is there");
+  }
   if (!fs::exists(path_, ignored)) return;
   if (!begins_with(path_, kind_.beginning)) refuse("the file is there, and mxq did not write it as " + std::string(kind_.name));
 }

@@ -143,6 +143,21 @@ TEST_F(Output, OnlyAFolderThatMxqWroteIsReplacedAndOnlyWhole) {
   refused(folder_ / "file", "it is no folder");
 }
 
+TEST_F(Output, LargeFilesAreKnownByPiecesOfThem) {
+  const fs::path out = folder_ / "out";
+  std::string weights((3 << 20) + 17, 'w');
+  make(out, weights);
+  make(out, weights);
+  for (const size_t at : {size_t{0}, weights.size() - 1}) {
+    std::string changed = weights;
+    changed[at] = 'x';
+    put("out/weights", changed);
+    refused(out, "its 'weights' is no longer as mxq wrote it");
+  }
+  put("out/weights", std::string(weights.size(), 'x'));
+  refused(out, "its 'weights' is no longer as mxq wrote it");
+}
+
 TEST_F(Output, DamagedListsMakeNothingOurs) {
   const fs::path out = folder_ / "out";
   make(out);
@@ -252,6 +267,7 @@ TEST_F(Output, FilesReplaceTheirOwnKindOnly) {
   file_refused(folder_ / "d", "it is a folder");
   file_refused(folder_ / "d/", "it is no name of a file");
   file_refused("", "it is no name of a file");
+  EXPECT_THROW(OutputFile(folder_ / "none" / "t.csv", kKind, model()), Error) << "before the work, not after it";
   file_refused("/dev/null", "it is a device");
   file_refused("/dev/stdout", "it is a link");
   ASSERT_EQ(::mkfifo((folder_ / "pipe").c_str(), 0600), 0);

@@ -28,13 +28,23 @@ constexpr std::string_view kFirstLine = "mxq files 1";
 constexpr std::string_view kKey = "key ";
 /// Larger lists are none of ours.
 constexpr uintmax_t kMostBytes = uintmax_t{64} << 20;
-/// Of files up to so many bytes the contents are compared too: what people edit.
-constexpr int64_t kHashedBytes = int64_t{1} << 20;
+/// Of larger files only pieces are hashed, so many of so many bytes, evenly apart: whoever trains or converts weights
+/// changes all of them.
+constexpr size_t kHashedBytes = size_t{1} << 20, kPieces = 256, kPieceBytes = 4096;
 
 std::string hash_of(const fs::path& path) {
   const MappedFile file(path);
+  const auto bytes = file.bytes();
   ContentHash hash;
-  hash.add(file.bytes());
+  if (bytes.size() <= kHashedBytes) {
+    hash.add(bytes);
+  } else {
+    const size_t last = bytes.size() - kPieceBytes;
+    for (size_t i = 0; i < kPieces; ++i) {
+      const size_t at = last / (kPieces - 1) * i + last % (kPieces - 1) * i / (kPieces - 1);
+      hash.add(bytes.subspan(at, kPieceBytes));
+    }
+  }
   return hash.hex();
 }
 
@@ -133,7 +143,7 @@ void finish_written_files(const fs::path& folder) {
     const std::string name = path.filename().string();
     if (name == kWrittenFilesName) continue;
     const auto bytes = static_cast<int64_t>(fs::file_size(path));
-    text += fmt::format("{} {} {}\n", bytes, bytes <= kHashedBytes ? hash_of(path) : "-", name);
+    text += fmt::format("{} {} {}\n", bytes, hash_of(path), name);
   }
   write_file(folder / kWrittenFilesName, text);
 }

@@ -14,7 +14,8 @@ namespace mxq {
 inline constexpr std::string_view kWrittenFilesName = ".mxq-files";
 
 /// The first line is "mxq files 1". Of a folder in the making the second is "key KEY", then come the names of what has
-/// been begun; of a finished one a line a file: bytes, hash (or "-" for large files) and name, separated by blanks.
+/// been begun; of a finished one a line a file: bytes, hash (of large files: of pieces of it; "-": not known) and name,
+/// separated by blanks.
 struct WrittenFiles {
   struct File {
     int64_t bytes = -1;  // -1: begun

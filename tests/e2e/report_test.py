@@ -15,7 +15,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from support import SHARED, SOURCE, MxqTest, floats, read_safetensors, small_text_model
+from support import MXQ, SHARED, SOURCE, MxqTest, floats, read_safetensors, small_text_model
 
 sys.path.insert(0, str(SOURCE / "python"))
 from mxq.report.chart import evenly, log_ticks  # noqa: E402
@@ -412,6 +412,11 @@ class Report(MxqTest):
         for own in (store, self.folder / "spec.toml"):
             self.refuses("report", store, "-o", self.folder / "new", "--introduction", self.folder / "spec.toml", "--markdown", own, *figures,
                          says=own.name)
+        for redirection in (">/dev/full", ">&-"):
+            line = f"'{MXQ}' report '{store}' -o '{out}' --formats none {redirection}"
+            done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=self.environment)
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertRegex(done.stderr, r"\Amxq: error: write standard output: .*\n\Z")
         self.refuses("report", store, "-o", self.folder / "new", "--formats", "svg", "--only", "(([a-z0-9-]+)+)+!", says="takes too long")
 
     def test_without_what_draws(self):

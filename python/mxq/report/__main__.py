@@ -125,7 +125,11 @@ def main(chosen):
     if chosen.markdown:
         introduction = chosen.introduction.read_text(encoding="utf-8") if chosen.introduction else "# Results"
         output.write_whole(chosen.markdown, (markdown(results, introduction) + output.MARKDOWN_END).encode())
-    print(f"{summary}: {chosen.output / 'index.html'}, {len(text.encode()) / 2**20:.1f} MiB")
+    try:
+        print(f"{summary}: {chosen.output / 'index.html'}, {len(text.encode()) / 2**20:.1f} MiB", flush=True)
+    except OSError as e:
+        sys.stdout = None  # or Python tries again, and ends with a status of its own
+        raise ReportError(f"write standard output: {e.strerror}") from e
 
 
 if __name__ == "__main__":
