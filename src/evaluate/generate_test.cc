@@ -30,7 +30,7 @@ TEST_F(Generate, GreedyTokensOfTransformers) {
 // Long prompts are read piece by piece: as if at once.
 TEST_F(Generate, LongPrompts) {
   const auto tokenizer = open_tokenizer(model_->path());
-  const std::string prompt = tokenizer->decode(first(1300));
+  const std::string prompt = tokenizer->decode(first(600));
   const auto ids = tokenizer->encode(prompt);
   Decoder decoder(*model_, {});
   const auto hidden = decoder.hidden(std::span<const int32_t>(ids));
