@@ -44,8 +44,8 @@ struct TrialReport {
   double seconds = 0;
 };
 
-/// Throws Error(usage) where trials for `out` cannot be made: what the two below say too, but after the work that led to
-/// their plans.
+/// Throws Error(usage) where trials for `out` cannot be made: what the two below say too, but after the work that led
+/// to their plans.
 void check_trial_output(const std::filesystem::path& model, const std::filesystem::path& out,
                         const WriteOptions& write);
 

@@ -90,7 +90,9 @@ std::optional<std::string> conflict(const fs::path& out, const InputPath& input)
     const auto id = identity(entry);
     if (!id || fs::is_directory(entry, ignored)) continue;
     if (target == id) return say("is a file of");
-    if (fs::is_symlink(entry, ignored) && contains(upwards(real(entry).parent_path()), target)) return say("holds files of");
+    if (fs::is_symlink(entry, ignored) && contains(upwards(real(entry).parent_path()), target)) {
+      return say("holds files of");
+    }
     read.push_back(*id);
   }
   if (!target || !fs::is_directory(out, ignored)) return {};
@@ -126,17 +128,20 @@ OutputFile::OutputFile(fs::path path, const FileKind& kind, InputPaths inputs)
 void OutputFile::check() const {
   const std::string operation = "write " + path_.string();
   const auto refuse = [&](const std::string& given) {
-    throw Error(ErrorCode::usage, operation, given, "a name that is new, or " + std::string(kind_.name) + " that mxq wrote");
+    throw Error(ErrorCode::usage, operation, given, fmt::format("a name that is new, or {} that mxq wrote", kind_.name));
   };
   if (path_.empty() || !path_.has_filename()) refuse("it is no name of a file");
   refuse_inputs(operation, place_of(path_), inputs_);
   if (const auto what = special_file(path_); !what.empty()) refuse(fmt::format("it is {}", what));
   std::error_code ignored;
   if (const fs::path folder = path_.parent_path(); !folder.empty() && !fs::is_directory(folder, ignored)) {
-    throw Error(ErrorCode::not_found, operation, fmt::format("'{}' is no folder", folder.string()), "a folder that is there");
+    throw Error(ErrorCode::not_found, operation, fmt::format("'{}' is no folder", folder.string()),
+                "a folder that is there");
   }
   if (!fs::exists(path_, ignored)) return;
-  if (!begins_with(path_, kind_.beginning)) refuse("the file is there, and mxq did not write it as " + std::string(kind_.name));
+  if (!begins_with(path_, kind_.beginning)) {
+    refuse(fmt::format("the file is there, and mxq did not write it as {}", kind_.name));
+  }
 }
 
 void OutputFile::write(std::string_view text) const {
@@ -173,7 +178,9 @@ void OutputFolder::check() const {
   if (fs::is_symlink(status)) refuse("it is a link, which is not replaced");
   if (!overwrite_) refuse("it exists", "another name, or --overwrite");
   if (!fs::is_directory(status)) refuse("it is no folder, and only a folder that mxq wrote is replaced");
-  if (const auto why = why_not_written(path_)) refuse(*why + "; only what mxq wrote is replaced, and nothing beside it");
+  if (const auto why = why_not_written(path_)) {
+    refuse(*why + "; only what mxq wrote is replaced, and nothing beside it");
+  }
 }
 
 }  // namespace mxq

@@ -157,7 +157,9 @@ std::optional<std::string> why_not_written(const fs::path& folder) {
       const std::string name = path.filename().string();
       // Killed before its list was there.
       if (!written && is_temporary_of(name, std::string(kWrittenFilesName))) continue;
-      if (!written) return fmt::format("it has no list of what mxq wrote ({}), and holds '{}'", kWrittenFilesName, name);
+      if (!written) {
+        return fmt::format("it has no list of what mxq wrote ({}), and holds '{}'", kWrittenFilesName, name);
+      }
       if (auto why = why_not_written(path, name, *written)) return why;
     }
     return {};

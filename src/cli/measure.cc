@@ -30,7 +30,9 @@ void add_measure(CLI::App& app, const CommonOptions& common) {
   add_method(*command, options->method);
   command->callback([options, &common] {
     std::optional<OutputFile> output;
-    if (!options->output.empty()) output.emplace(options->output, kErrorTableFile, options->method.inputs(options->model));
+    if (!options->output.empty()) {
+      output.emplace(options->output, kErrorTableFile, options->method.inputs(options->model));
+    }
     const std::string objective{objective_name(options->sensitivity ? Objective::kl : Objective::rel)};
     const MethodChoice choice = choose_method(options->model, options->method, objective);
     choice.check();

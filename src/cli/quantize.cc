@@ -307,7 +307,8 @@ void add_quantize(CLI::App& app, const CommonOptions& common) {
       ->add_option("--text", options->text,
                    "what --max-loss and --verify measure on (default: text that the model samples)")
       ->type_name("FILE");
-  command->add_flag("--overwrite", options->write.overwrite, "replace OUT, where mxq wrote it and it holds nothing else");
+  command->add_flag("--overwrite", options->write.overwrite,
+                    "replace OUT, where mxq wrote it and it holds nothing else");
   command->add_option("--shard-bytes", options->write.max_shard_bytes, "largest weight file")
       ->type_name("BYTES")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 50))

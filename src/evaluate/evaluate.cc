@@ -137,7 +137,9 @@ Comparison compare_models(const fs::path& path, const fs::path& base_path, const
                           const PerplexityOptions& options, Progress* progress_or_null, const fs::path& base_logits) {
   Progress& progress = or_silent(progress_or_null);
   std::optional<OutputFile> kept;
-  if (!base_logits.empty()) kept.emplace(base_logits, kLogitFile, InputPaths{{"the model", path}, {"the base", base_path}});
+  if (!base_logits.empty()) {
+    kept.emplace(base_logits, kLogitFile, InputPaths{{"the model", path}, {"the base", base_path}});
+  }
   const auto model = open_model(path), base = open_model(base_path);
   const auto tokenizer = open_model_tokenizer(*base);
   require_same_tokens(*model, *base, true);
