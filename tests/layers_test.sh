@@ -34,6 +34,11 @@ for folder in src/*/; do
     failures=1
   done < <(grep -rnE '^ *#include "[a-z_]+/' --include='*.cc' --include='*.h' "$folder")
 done
+# What a user names as an output goes through OutputFile or OutputFolder (include/mxq/output.h), in every command.
+while IFS=: read -r file line _; do
+  echo "$file:$line: commands write through OutputFile and OutputFolder only"
+  failures=1
+done < <(grep -rnE '\b(write_file|AtomicFile|std::ofstream|fopen|remove_all)\b' --include='*.cc' --include='*.h' src/cli)
 # Public headers stand alone.
 while IFS=: read -r file line include; do
   [[ $include == *'"mxq/'* ]] && continue

@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "mxq/output.h"
+
 namespace mxq {
 
 struct SchemeCost {
@@ -52,6 +54,10 @@ bool has_sensitivities(const ErrorTable& table);
 /// missing column, a cell that is not a number, a negative or non-finite value, a (matrix, scheme) given twice, rows of
 /// different methods, or matrices with no scheme at all. `source` names the input in errors.
 ErrorTable read_error_table(std::string_view csv, const std::string& source);
+/// How write_error_table() begins; the authors' tables, which have fewer columns, do not.
+inline constexpr FileKind kErrorTableFile{
+    "an error table",
+    "layer,module,nbit1,gsize1,nbit2,gsize2,fnorm,memmb,params,kurtosis,norm,matrix,rows,cols,scheme,bytes"};
 std::string write_error_table(const ErrorTable& table);
 
 }  // namespace mxq

@@ -8,6 +8,7 @@
 
 #include "mxq/generate.h"
 #include "mxq/model.h"
+#include "mxq/output.h"
 #include "mxq/progress.h"
 #include "mxq/run_options.h"
 
@@ -79,10 +80,14 @@ struct Comparison {
   Divergence kl;
 };
 
+/// What --base-logits keeps.
+inline constexpr FileKind kLogitFile{"a file of logits", "MXQLOGIT"};
+
 /// Runs both on the same windows, cut by the base's tokenizer. Both models are in memory. Throws as above, and
 /// Error(usage) where the two have not the same tokens. `base_logits` names a file for the base's logits, tokens that
 /// count x vocabulary x 4 bytes: where it is there the base is not run, nor loaded; where it is not it is made. Of
-/// another model, text, window or compute it is an Error(usage), not whole an Error(invalid_file).
+/// another model, text, window or compute it is an Error(usage), as is what OutputFile refuses; not whole it is an
+/// Error(invalid_file).
 Comparison compare_models(const Model& model, const Model& base, const std::string& text,
                           const PerplexityOptions& options = {}, Progress* progress = nullptr,
                           const std::filesystem::path& base_logits = {});

@@ -11,9 +11,16 @@
 #include <string_view>
 #include <vector>
 
+#include "mxq/output.h"
 #include "mxq/progress.h"
 
 namespace mxq {
+
+/// What an experiment's results are kept in, and what ResultStore::export_csv() gives.
+inline constexpr FileKind kStoreFile{"a store", {"SQLite format 3\0", 16}};
+inline constexpr FileKind kResultsFile{"results",
+                                       "model,algo,config,bpp,attempt,ppl_wikitext,ppl_c4,load_mem_allot,"
+                                       "model_storage_size,quant_duration,param_count,source,id,version,"};
 
 /// One result to be: a model, what is done to it, and what is looked at then.
 struct ExperimentRun {

@@ -5,6 +5,7 @@
 
 #include "mxq/allocate.h"
 #include "mxq/calibration.h"
+#include "mxq/output.h"
 #include "mxq/scheme.h"
 
 namespace mxq {
@@ -14,6 +15,9 @@ struct PlanFile {
   QuantizeOptions quantize;
   Calibration calibration;
 };
+
+/// How write_plan() begins.
+inline constexpr FileKind kPlanFile{"a plan", "{\n  \"objective\": {\n"};
 
 /// The fields of docs/plan.md.
 std::string write_plan(const PlanFile& file);

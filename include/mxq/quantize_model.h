@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "mxq/model.h"
+#include "mxq/output.h"
 #include "mxq/plan_file.h"
 #include "mxq/progress.h"
 #include "mxq/tensor.h"
@@ -17,15 +18,17 @@ namespace mxq {
 struct WriteOptions {
   /// Shards are cut before they grow past this (a single larger tensor gets a shard of its own).
   int64_t max_shard_bytes = 5'000'000'000;
-  /// Replace an existing folder instead of refusing.
+  /// Replace an existing folder that mxq wrote, and that holds nothing else, instead of refusing.
   bool overwrite = false;
+  /// What the caller reads besides the model: an output never takes its place.
+  InputPaths inputs;
   /// Where text that a model samples for its calibration is remembered; empty: nowhere.
   std::filesystem::path cache;
 };
 
-/// Throws Error(usage) where `out` exists and is not to be overwritten: what quantize_model() says too, but after the
-/// work that led to its plan.
-void check_output(const std::filesystem::path& out, const WriteOptions& options);
+/// Throws Error(usage) where `out` cannot be made of `model` (OutputFolder): what quantize_model() says too, but after
+/// the work that led to its plan.
+void check_output(const std::filesystem::path& model, const std::filesystem::path& out, const WriteOptions& options);
 
 struct WriteReport {
   std::map<std::string, int64_t> files;  // file name -> bytes
@@ -37,7 +40,7 @@ struct WriteReport {
 
 /// Writes the mxq checkpoint `out` (docs/checkpoint.md). All or nothing: the folder appears under its name when it is
 /// complete; after a kill, the same call goes on from the last finished shard; after an error nothing is left.
-/// Throws Error(usage) when the plan does not fit the model or `out` exists.
+/// Throws Error(usage) when the plan does not fit the model, and for an `out` that OutputFolder refuses.
 WriteReport quantize_model(const Model& model, const std::filesystem::path& out, const PlanFile& plan,
                            const WriteOptions& options = {}, Progress* progress = nullptr);
 

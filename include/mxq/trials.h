@@ -45,6 +45,11 @@ struct TrialReport {
   double seconds = 0;
 };
 
+/// Throws Error(usage) where trials for `out` cannot be made: what the two below say too, but after the work that led
+/// to their plans.
+void check_trial_output(const std::filesystem::path& model, const std::filesystem::path& out,
+                        const WriteOptions& write);
+
 /// Writes each plan's checkpoint beside `out`, and keeps under its name the one of least loss. Throws what
 /// quantize_model() and compare_models() throw; nothing is left then.
 TrialReport quantize_best(const Model& model, const std::filesystem::path& out,

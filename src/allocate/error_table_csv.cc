@@ -208,8 +208,7 @@ std::string write_error_table(const ErrorTable& table) {
   const std::string method = table.method.known() ? fmt::format(",{},{},{},{}", csv_cell(fit), csv_cell(normalize),
                                                                 csv_cell(axis), csv_cell(metadata))
                                                   : "";
-  std::string csv =
-      "layer,module,nbit1,gsize1,nbit2,gsize2,fnorm,memmb,params,kurtosis,norm,matrix,rows,cols,scheme,bytes";
+  std::string csv(kErrorTableFile.beginning);
   csv += sensitivities ? ",sensitivity" : "";
   csv += table.method.known() ? ",fit,normalize,axis,metadata\n" : "\n";
   for (const MatrixErrors& m : table.matrices) {

@@ -5,15 +5,17 @@
 #include <cstdint>
 #include <filesystem>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "mxq/files.h"
 
 namespace mxq {
 
-/// Writes ".NAME.partial" beside NAME; commit() fsyncs and renames it. Without commit() the destructor removes it.
-/// The temporary name is fixed, so what a killed run left behind is overwritten by the next.
-/// Every failure throws Error(io) naming the file and the system's reason.
+/// Writes a file without a name, or with one that nothing has had (".NAME.123456.partial" beside NAME, where the file
+/// system knows no files without a name); commit() fsyncs and renames it. Without commit() nothing is left. Only a
+/// regular file is ever replaced: no folder, link or device. Every failure throws Error(io) naming the file and the
+/// system's reason.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path);
@@ -28,11 +30,20 @@ class AtomicFile {
 
  private:
   [[noreturn]] void fail(int error);
+  void open_temporary();
+  void name_temporary();
+  void require_replaceable();
 
-  std::filesystem::path path_, partial_;
+  std::filesystem::path path_, temporary_;  // no temporary: the file has no name
   int fd_ = -1;
   uint64_t size_ = 0;
 };
+
+/// Whether `name` is one under which an AtomicFile of the name `file` may be written.
+bool is_temporary_of(std::string_view name, const std::string& file);
+
+/// What a path is that is neither absent nor a regular file: "a link", "a folder", "a device", ...; empty otherwise.
+std::string_view special_file(const std::filesystem::path& path);
 
 /// Makes the names in a folder durable (after renames into it).
 void sync_folder(const std::filesystem::path& folder);

@@ -12,8 +12,6 @@
 #include "base/half.h"
 #include "base/mapped_file.h"
 #include "base/parallel.h"
-#include "base/pattern.h"
-#include "base/staged_folder.h"
 #include "mxq/error.h"
 #include "mxq/tensor.h"
 #include "mxq/text.h"
@@ -140,39 +138,6 @@ TEST_F(Files, EmptyFileMapsToNothing) {
   EXPECT_TRUE(MappedFile(folder_ / "empty").bytes().empty());
 }
 
-TEST_F(Files, StagedFolderIsAllOrNothing) {
-  {
-    StagedFolder stage(folder_ / "out", "key", false);
-    write_file(stage.path() / "file", "half");
-    EXPECT_THROW(StagedFolder(folder_ / "out", "key", false), Error) << "two processes in one folder";
-  }
-  EXPECT_TRUE(fs::is_empty(folder_));
-
-  // What a killed run leaves: the partial folder with its key.
-  fs::create_directories(folder_ / ".out.partial");
-  write_file(folder_ / ".out.partial" / ".key", "key");
-  write_file(folder_ / ".out.partial" / "shard", "done");
-  {
-    StagedFolder stage(folder_ / "out", "key", false);
-    EXPECT_TRUE(stage.resumed());
-    stage.commit();
-  }
-  EXPECT_EQ(read_file(folder_ / "out" / "shard"), "done");
-  EXPECT_FALSE(fs::exists(folder_ / "out" / ".key"));
-  EXPECT_THROW(StagedFolder(folder_ / "out", "key", false), Error);
-
-  fs::create_directories(folder_ / ".out.partial");
-  write_file(folder_ / ".out.partial" / ".key", "another key");
-  write_file(folder_ / ".out.partial" / "shard", "stale");
-  StagedFolder stage(folder_ / "out/", "key", true);
-  EXPECT_FALSE(stage.resumed());
-  write_file(stage.path() / "new", "n");
-  stage.commit();
-  EXPECT_FALSE(fs::exists(folder_ / "out" / "shard"));
-  EXPECT_EQ(read_file(folder_ / "out" / "new"), "n");
-  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), {}), 1);
-}
-
 TEST(ContentHash, KnownValues) {
   // XXH3 128 of the empty input with seed 0, from the xxHash specification's test vectors.
   EXPECT_EQ(ContentHash().hex(), "99aa06d3014798d86001c324468d497f");
@@ -181,19 +146,6 @@ TEST(ContentHash, KnownValues) {
   two.add("ab");
   two.add("c");
   EXPECT_EQ(one.hex(), two.hex());
-}
-
-TEST(Pattern, SearchesAnywhereAndNamesTheOption) {
-  const Pattern pattern("--skip", R"(layers\.0\.)");
-  EXPECT_TRUE(pattern.found_in("model.layers.0.mlp"));
-  EXPECT_FALSE(pattern.found_in("model.layers.10.mlp"));
-  try {
-    Pattern broken("--skip", "([");
-    FAIL();
-  } catch (const Error& e) {
-    EXPECT_EQ(e.code(), ErrorCode::usage);
-    EXPECT_THAT(e.what(), testing::HasSubstr("--skip: '([' is not a regular expression"));
-  }
 }
 
 TEST(Error, IsOneLine) {

@@ -1,7 +1,9 @@
 #include "base/staged_folder.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -10,6 +12,7 @@
 #include <utility>
 
 #include "base/atomic_file.h"
+#include "base/written_files.h"
 #include "mxq/error.h"
 
 namespace mxq {
@@ -18,72 +21,102 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* kKeyFile = ".key";
-
 [[noreturn]] void fail(const fs::path& folder, const std::string& reason) {
   throw Error(ErrorCode::io, "make " + folder.string(), reason);
 }
 
-fs::path without_trailing_slash(fs::path folder) {
-  folder = fs::absolute(folder).lexically_normal();
-  return folder.has_filename() ? folder : folder.parent_path();
+bool is_there(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(fs::symlink_status(path, ignored));
+}
+
+enum class Rename { exchange, onto_nothing };
+
+/// 0, or the error; EINVAL or ENOSYS where the system cannot.
+int rename_as(const fs::path& from, const fs::path& to, Rename how) {
+#ifdef RENAME_EXCHANGE
+  const unsigned flags = how == Rename::exchange ? RENAME_EXCHANGE : RENAME_NOREPLACE;
+  return ::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), flags) == 0 ? 0 : errno;
+#else
+  (void)from, (void)to, (void)how;
+  return ENOSYS;
+#endif
+}
+
+bool cannot(int error) {
+  return error == EINVAL || error == ENOSYS || error == ENOTSUP;
+}
+
+fs::path free_sibling(const fs::path& folder, const std::string& suffix) {
+  fs::path path = sibling(folder, suffix);
+  for (int i = 2; is_there(path); ++i) path = sibling(folder, suffix + std::to_string(i));
+  return path;
+}
+
+/// In two steps, where the system cannot do it in one.
+void replace_slowly(const fs::path& from, const fs::path& folder) {
+  const fs::path old = free_sibling(folder, "old");
+  if (::rename(folder.c_str(), old.c_str()) < 0) fail(folder, std::strerror(errno));
+  if (::rename(from.c_str(), folder.c_str()) < 0) {
+    const int error = errno;
+    ::rename(old.c_str(), folder.c_str());
+    fail(folder, std::strerror(error));
+  }
+  sync_folder(folder.parent_path());
+  remove_written(old);
 }
 
 }  // namespace
 
-void require_absent(const fs::path& path) {
-  std::error_code error;
-  const fs::path folder = without_trailing_slash(path);
-  if (!fs::exists(fs::symlink_status(folder, error))) return;
-  throw Error(ErrorCode::usage, "make " + folder.string(), "it exists", "another name, or --overwrite");
-}
-
-fs::path sibling(const fs::path& path, const std::string& suffix) {
-  const fs::path folder = without_trailing_slash(path);
+fs::path sibling(const fs::path& folder, const std::string& suffix) {
   return folder.parent_path() / ("." + folder.filename().string() + "." + suffix);
 }
 
-void replace_folder(const fs::path& from, const fs::path& path, bool overwrite) {
-  const fs::path folder = without_trailing_slash(path), old = sibling(folder, "old");
-  std::error_code error;
-  if (!overwrite) require_absent(folder);
-  const bool replacing = fs::exists(fs::symlink_status(folder, error));
-  if (replacing) {
-    fs::remove_all(old, error);
-    fs::rename(folder, old, error);
-    if (error) fail(folder, error.message());
+void replace_folder(const fs::path& from, const OutputFolder& out) {
+  out.check();
+  const fs::path& folder = out.path();
+  if (!is_there(folder)) {
+    int error = rename_as(from, folder, Rename::onto_nothing);
+    if (cannot(error)) error = ::rename(from.c_str(), folder.c_str()) < 0 ? errno : 0;
+    if (error != 0) fail(folder, std::strerror(error));
+    sync_folder(folder.parent_path());
+    return;
   }
-  fs::rename(from, folder, error);
-  if (error) {
-    std::error_code ignored;
-    if (replacing) fs::rename(old, folder, ignored);
-    fail(folder, error.message());
+  const int error = rename_as(from, folder, Rename::exchange);
+  if (cannot(error)) return replace_slowly(from, folder);
+  if (error != 0) fail(folder, std::strerror(error));
+  // What came to be there in the last moment stays too.
+  if (const auto why = why_not_written(from)) {
+    rename_as(from, folder, Rename::exchange);
+    throw Error(ErrorCode::usage, "make " + folder.string(), *why, "another name");
   }
   sync_folder(folder.parent_path());
-  if (replacing) fs::remove_all(old, error);
+  remove_written(from);
 }
 
-StagedFolder::StagedFolder(fs::path folder, const std::string& key, bool overwrite)
-    : folder_(without_trailing_slash(std::move(folder))), overwrite_(overwrite) {
+StagedFolder::StagedFolder(OutputFolder out, const std::string& key)
+    : out_(std::move(out)), partial_(sibling(out_.path(), "partial")) {
+  out_.check();
   std::error_code error;
-  if (!overwrite) require_absent(folder_);
-  partial_ = sibling(folder_, "partial");
-  fs::create_directories(partial_, error);
-  if (error) fail(folder_, error.message());
-  lock_ = ::open(partial_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (lock_ < 0) fail(folder_, std::strerror(errno));
+  fs::create_directories(out_.path().parent_path(), error);
+  if (!error && ::mkdir(partial_.c_str(), 0777) < 0 && errno != EEXIST) error = {errno, std::generic_category()};
+  if (error) fail(out_.path(), error.message());
+  lock_ = ::open(partial_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (lock_ < 0) fail(out_.path(), std::strerror(errno));
   if (::flock(lock_, LOCK_EX | LOCK_NB) < 0) {
     ::close(lock_);
-    fail(folder_, "another process is making it");
+    fail(out_.path(), "another process is making it");
   }
   try {
-    resumed_ = fs::exists(partial_ / kKeyFile) && read_file(partial_ / kKeyFile) == key;
+    if (const auto why = why_not_written(partial_)) fail(out_.path(), partial_.string() + ": " + *why);
+    const auto written = read_written_files(partial_);
+    resumed_ = written && written->key == key;
     if (!resumed_) {
-      for (const auto& entry : fs::directory_iterator(partial_)) fs::remove_all(entry.path());
-      write_file(partial_ / kKeyFile, key);
+      empty_written(partial_);
+      begin_written_files(partial_, key);
     }
   } catch (...) {
-    fs::remove_all(partial_, error);
+    ::rmdir(partial_.c_str());  // where it is empty
     ::close(lock_);
     throw;
   }
@@ -91,16 +124,19 @@ StagedFolder::StagedFolder(fs::path folder, const std::string& key, bool overwri
 
 StagedFolder::~StagedFolder() {
   if (lock_ < 0) return;
-  std::error_code ignored;
-  fs::remove_all(partial_, ignored);
+  remove_written(partial_);
   ::close(lock_);
 }
 
+fs::path StagedFolder::file(const std::string& name) const {
+  add_written_file(partial_, name);
+  return partial_ / name;
+}
+
 void StagedFolder::commit() {
-  std::error_code ignored;
-  fs::remove(partial_ / kKeyFile, ignored);
+  finish_written_files(partial_);
   sync_folder(partial_);
-  replace_folder(partial_, folder_, overwrite_);
+  replace_folder(partial_, out_);
   ::close(std::exchange(lock_, -1));
 }
 

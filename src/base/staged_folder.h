@@ -4,39 +4,40 @@
 #include <filesystem>
 #include <string>
 
-namespace mxq {
+#include "mxq/output.h"
 
-/// Throws Error(usage) if anything of that name exists.
-void require_absent(const std::filesystem::path& folder);
+namespace mxq {
 
 /// ".NAME.SUFFIX" beside NAME: where things are while they are made.
 std::filesystem::path sibling(const std::filesystem::path& folder, const std::string& suffix);
 
-/// Gives the folder `from` the name `folder`, of which another may exist where `overwrite`. Throws Error(usage) as
-/// above and Error(io); `folder` is then what it was.
-void replace_folder(const std::filesystem::path& from, const std::filesystem::path& folder, bool overwrite);
+/// Gives the finished folder `from` (a StagedFolder's) the name `out`, at once where the system can exchange names.
+/// Throws Error(usage) for what `out` refuses, and Error(io); what has the name is then what it was.
+void replace_folder(const std::filesystem::path& from, const OutputFolder& out);
 
 /// Work happens in ".NAME.partial" beside NAME; commit() renames it. `key` identifies what is being made: if a killed
 /// run of the same key left its partial folder, it is taken over with the files in it (resumed() is true), otherwise
-/// it is emptied. Without commit() the destructor removes the partial folder: errors leave nothing, kills leave work.
+/// what mxq wrote there is removed. Without commit() the destructor does so: errors leave nothing, kills leave work.
 class StagedFolder {
  public:
-  /// Throws Error(usage) if `folder` exists and not `overwrite`; Error(io) if the partial folder cannot be made or
-  /// another process is working in it.
-  StagedFolder(std::filesystem::path folder, const std::string& key, bool overwrite);
+  /// Throws Error(usage) for what `out` refuses; Error(io) if the partial folder cannot be made or another process is
+  /// working in it.
+  StagedFolder(OutputFolder out, const std::string& key);
   ~StagedFolder();
   StagedFolder(const StagedFolder&) = delete;
   StagedFolder& operator=(const StagedFolder&) = delete;
 
   const std::filesystem::path& path() const { return partial_; }
+  /// Where a file of the folder is written. Whatever is written must be asked for here: nothing else is ever removed.
+  std::filesystem::path file(const std::string& name) const;
   bool resumed() const { return resumed_; }
   void commit();
 
  private:
-  std::filesystem::path folder_, partial_;
+  OutputFolder out_;
+  std::filesystem::path partial_;
   int lock_ = -1;
   bool resumed_ = false;
-  bool overwrite_ = false;
 };
 
 }  // namespace mxq

@@ -11,6 +11,7 @@
 #include "mxq/error.h"
 #include "mxq/experiment.h"
 #include "mxq/files.h"
+#include "mxq/output.h"
 #include "mxq/runtime.h"
 #include "mxq/text.h"
 
@@ -115,10 +116,21 @@ void print_report(const Experiment& experiment, const std::filesystem::path& sto
   for (const StoredRun& failed : report.failures) spdlog::warn("failed: {}: {}", failed.label(), failed.error);
 }
 
+/// What the experiment reads.
+InputPaths inputs_of(const Options& options, const Experiment& experiment) {
+  InputPaths inputs{{"the spec", options.spec}};
+  for (const ExperimentRun& run : experiment.runs) {
+    inputs.push_back({"the model", run.model_path});
+    for (const auto& scoring : run.scorings) inputs.push_back({"the text", scoring.text});
+  }
+  return inputs;
+}
+
 /// Throws Error(io) where runs have failed in the end.
 void run(const Options& options, const CommonOptions& common) {
   Experiment experiment = read_experiment(options.spec);
   const auto path = store_of(options, experiment);
+  OutputFile(path, kStoreFile, inputs_of(options, experiment));
   const auto to_do = runs_to_do(experiment, path, options.retry);
   const RunEstimate estimate = preflight(to_do, path, options.dry_run && !common.json);
   if (options.dry_run) return print_plan(experiment, to_do.size(), estimate, common.json);
@@ -206,17 +218,19 @@ void add_bench(CLI::App& app, const CommonOptions& common) {
   exported->add_option("-o,--output", options->output, "the CSV (default: standard output)")->type_name("FILE");
   exported->add_flag("--all", options->all, "also runs that others have taken the place of");
   exported->callback([options] {
-    const std::string csv = ResultStore::open(store_named(*options)).export_csv(options->all);
-    if (options->output.empty()) {
-      fmt::print("{}", csv);
-    } else {
-      write_file(options->output, csv);
+    const auto path = store_named(*options);
+    std::optional<OutputFile> output;
+    if (!options->output.empty()) {
+      output.emplace(options->output, kResultsFile, InputPaths{{"the store", path}, {"the spec", options->spec}});
     }
+    const std::string csv = ResultStore::open(path).export_csv(options->all);
+    output ? output->write(csv) : fmt::print("{}", csv);
   });
   auto* imported = bench->add_subcommand("import", "results of others, in the form of the authors' combined.csv");
   imported->add_option("STORE", options->spec, "store, made where there is none")->required();
   imported->add_option("CSV", options->csv, "columns model, algo, config, bpp, ppl_wikitext, ...")->required();
   imported->callback([options] {
+    OutputFile(options->spec, kStoreFile, {{"the results", options->csv}});
     ResultStore store = ResultStore::create(options->spec);
     const std::string source = std::filesystem::path(options->csv).filename().string();
     fmt::print("{} results imported from {}\n", store.import_csv(read_file(options->csv), source), options->csv);

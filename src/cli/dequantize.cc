@@ -20,7 +20,8 @@ void add_dequantize(CLI::App& app, const CommonOptions& common) {
       ->check(CLI::IsMember({"f32", "f16", "bf16"}))
       ->type_name("T")
       ->capture_default_str();
-  command->add_flag("--overwrite", options->write.overwrite, "replace DIR if it exists");
+  command->add_flag("--overwrite", options->write.overwrite,
+                    "replace DIR, where mxq wrote it and it holds nothing else");
   command->callback([options, &common] {
     const DType dtype = options->dtype == "f32" ? DType::f32 : options->dtype == "f16" ? DType::f16 : DType::bf16;
     const auto report =

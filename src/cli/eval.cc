@@ -6,6 +6,7 @@
 #include "mxq/error.h"
 #include "mxq/evaluate.h"
 #include "mxq/files.h"
+#include "mxq/output.h"
 #include "mxq/runtime.h"
 #include "mxq/text.h"
 
@@ -99,6 +100,10 @@ void run(const Options& options, const CommonOptions& common) {
   if (!options.self && options.text.empty()) {
     throw Error(ErrorCode::usage, "eval", "nothing to score",
                 "--text FILE, or --self for text that the model itself samples");
+  }
+  if (!options.base_logits.empty()) {
+    OutputFile(options.base_logits, kLogitFile,
+               {{"the model", options.model}, {"the base", options.against}, {"the text", options.text}});
   }
   const auto progress = common.progress();
   const auto [result, comparison] =

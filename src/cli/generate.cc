@@ -1,13 +1,19 @@
 #include "mxq/generate.h"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
-#include <cstdio>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/standard_streams.h"
 #include "mxq/error.h"
+#include "mxq/budget.h"
 #include "mxq/files.h"
+#include "mxq/runtime.h"
+#include "mxq/text.h"
+#include "mxq/tokenizer.h"
 
 namespace mxq::cli {
 
@@ -18,14 +24,34 @@ struct Options {
   GenerateOptions generate;
 };
 
+/// Says what is beyond the model's context, and refuses what no memory holds.
+void check_length(const Model& opened, const Options& options, const std::string& prompt) {
+  const ModelBytes model = model_bytes(opened);
+  // A token has at least a byte: most prompts need not be tokenized for this.
+  const int64_t most = std::ssize(prompt) + options.generate.max_tokens;
+  if (most <= model.max_context) return;
+  const int64_t tokens = std::ssize(open_tokenizer(opened.path())->encode(prompt));
+  if (tokens + options.generate.max_tokens > model.max_context && model.max_context > 0) {
+    spdlog::warn("a prompt of {} tokens and {} more are beyond the {} that the model was made for", tokens,
+                 options.generate.max_tokens, model.max_context);
+  }
+  // Counted there in fp16; the runner keeps fp32.
+  const int64_t cache = 2 * model.kv_per_token * tokens, memory = total_memory_bytes();
+  if (memory > 0 && cache > memory) {
+    throw Error(ErrorCode::infeasible, "generate",
+                fmt::format("{} of keys and values for a prompt of {} tokens", format_size(cache), tokens),
+                fmt::format("{} of memory", format_size(memory)));
+  }
+}
+
 void run(const Options& options, const CommonOptions& common) {
   const std::string prompt = options.prompt_file.empty() ? options.prompt : read_text(options.prompt_file);
   const Model model(options.model);
-  warn_of_long_context(model, options.generate.max_tokens);
+  check_length(model, options, prompt);
   const auto show = [&](std::string_view text) {
     if (common.json) return;
     fmt::print("{}", text);
-    std::fflush(stdout);
+    flush_output();
   };
   const auto result = generate(model, prompt, options.generate, show, common.progress().get());
   const auto tokens = static_cast<double>(result.ids.size());
@@ -41,10 +67,10 @@ void run(const Options& options, const CommonOptions& common) {
     return;
   }
   fmt::print("\n");
-  std::fflush(stdout);
+  flush_output();
   if (!common.quiet) {
-    fmt::print(stderr, "mxq: prompt of {} tokens in {:.2f} s, then {} tokens, {:.0f} a second\n", result.prompt_tokens,
-               result.prompt_seconds, result.ids.size(), speed);
+    say(fmt::format("mxq: prompt of {} tokens in {:.2f} s, then {} tokens, {:.0f} a second\n", result.prompt_tokens,
+                    result.prompt_seconds, result.ids.size(), speed));
   }
 }
 

@@ -9,8 +9,10 @@
 #include <iostream>
 #include <new>
 #include <string>
+#include <system_error>
 
 #include "cli/commands.h"
+#include "cli/standard_streams.h"
 #include "cli/wait_policy.h"
 #include "mxq/error.h"
 #include "mxq/runtime.h"
@@ -32,7 +34,7 @@ int report(const std::string& message, int status) {
   for (char& c : line) {
     if (c == '\n') c = ' ';
   }
-  fmt::print(stderr, "mxq: error: {}\n", line);
+  mxq::cli::say(fmt::format("mxq: error: {}\n", line));
   return status;
 }
 
@@ -71,8 +73,7 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     return report(e.what(), kWrongUsage);
   }
-  std::cout.flush();
-  if (!std::cout || std::fflush(stdout) != 0) return report("write standard output: failed", kFailed);
+  mxq::cli::flush_output();
   return 0;
 }
 
@@ -80,12 +81,17 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   mxq::cli::settle_threads(argv);
+  mxq::cli::guard_streams();
   try {
     return run(argc, argv);
   } catch (const mxq::Error& e) {
     return report(e.what(), e.code() == mxq::ErrorCode::usage ? kWrongUsage : kFailed);
   } catch (const std::bad_alloc&) {
     return report("out of memory", kFailed);
+  } catch (const std::system_error& e) {
+    // fmt throws these, with a text that does not say where.
+    if (std::ferror(stdout) != 0) return report("write standard output: " + e.code().message(), kFailed);
+    return report(e.what(), kFailed);
   } catch (const std::exception& e) {
     return report(e.what(), kFailed);
   }

@@ -4,11 +4,12 @@
 #include <spdlog/spdlog.h>
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "cli/commands.h"
 #include "cli/plan_model.h"
-#include "mxq/files.h"
+#include "mxq/output.h"
 
 namespace mxq::cli {
 
@@ -28,6 +29,10 @@ void add_measure(CLI::App& app, const CommonOptions& common) {
   add_sample_text(*command, options->sample_text);
   add_method(*command, options->method);
   command->callback([options, &common] {
+    std::optional<OutputFile> output;
+    if (!options->output.empty()) {
+      output.emplace(options->output, kErrorTableFile, options->method.inputs(options->model));
+    }
     const std::string objective{objective_name(options->sensitivity ? Objective::kl : Objective::rel)};
     const Model model(options->model);
     const MethodChoice choice = choose_method(model, options->method, objective);
@@ -40,8 +45,8 @@ void add_measure(CLI::App& app, const CommonOptions& common) {
     const MethodOptions& method = choice.method;
     result.table.method = {method.fit, method.normalize, fmt::format("{}", method.axis), method.metadata};
     const std::string csv = write_error_table(result.table);
-    if (!options->output.empty()) {
-      write_file(options->output, csv);
+    if (output) {
+      output->write(csv);
     } else if (!common.json) {
       fmt::print("{}", csv);
     }

@@ -66,6 +66,10 @@ std::filesystem::path MethodOptions::cache() const {
   return no_cache ? std::filesystem::path() : cache_folder();
 }
 
+InputPaths MethodOptions::inputs(const std::string& model) const {
+  return {{"the model", model}, {"the calibration text", calibration}};
+}
+
 Calibration MethodOptions::calibrate(const SampleTextOptions& sample_text) const {
   const bool wants = parse_fit(fit) == Fit::gptq || parse_fit(fit) == Fit::awq;
   Calibration result;

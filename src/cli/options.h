@@ -13,6 +13,7 @@
 #include "mxq/generate.h"
 #include "mxq/measure.h"
 #include "mxq/model.h"
+#include "mxq/output.h"
 #include "mxq/progress.h"
 #include "mxq/run_options.h"
 
@@ -61,6 +62,8 @@ struct MethodOptions {
   MatrixSelection matrices() const { return {skip, embeddings.value_or(false)}; }
   /// Where results are remembered; empty: nowhere.
   std::filesystem::path cache() const;
+  /// What is read: the model, and the calibration text where that is a file.
+  InputPaths inputs(const std::string& model) const;
   /// Text of the model's own is drawn like that of `sample_text`, in sequences as long; a file is cut as Calibration
   /// says.
   Calibration calibrate(const SampleTextOptions& sample_text) const;

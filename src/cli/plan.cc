@@ -1,10 +1,13 @@
 #include <fmt/format.h>
 
+#include <optional>
+
 #include "cli/commands.h"
 #include "cli/plan_model.h"
 #include "cli/print_plan.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
+#include "mxq/output.h"
 #include "mxq/plan_file.h"
 
 namespace mxq::cli {
@@ -19,12 +22,15 @@ struct Options {
   PlanOptions plan;
 };
 
-void write_frontier(const ErrorTable& table, const Options& options, const AllocateOptions& allocate_options) {
-  std::string csv = "bytes,bits_per_parameter,objective,convex\n";
+constexpr FileKind kFrontierFile{"a frontier", "bytes,bits_per_parameter,objective,convex\n"};
+
+void write_frontier(const ErrorTable& table, const Options& options, const AllocateOptions& allocate_options,
+                    const OutputFile& file) {
+  std::string csv(kFrontierFile.beginning);
   for (const auto& point : frontier(table, options.grid, allocate_options)) {
     csv += fmt::format("{},{},{},{}\n", point.bytes, point.bits_per_parameter, point.value, point.convex ? 1 : 0);
   }
-  write_file(options.frontier, csv);
+  file.write(csv);
 }
 
 Problem problem_of_table(const ErrorTable& table, const std::optional<Budget>& budget, const PlanOptions& plan,
@@ -48,6 +54,12 @@ void run(const Options& options, const CommonOptions& common) {
     throw Error(ErrorCode::usage, "plan", "no budget", "--bits, --size or --vram (or --frontier FILE)");
   }
   const std::optional<Budget> budget = options.budget.given() ? std::optional(options.budget.budget()) : std::nullopt;
+  InputPaths inputs = options.method.inputs(options.model);
+  inputs.push_back({"the error table", options.errors});
+  std::optional<OutputFile> output, frontier;
+  if (!options.output.empty()) output.emplace(options.output, kPlanFile, inputs);
+  inputs.push_back({"the plan", options.output});
+  if (!options.frontier.empty()) frontier.emplace(options.frontier, kFrontierFile, inputs);
   options.plan.allocate();  // what is wrong is said before the model is measured
   ErrorTable table;
   PlanFile file;
@@ -68,11 +80,11 @@ void run(const Options& options, const CommonOptions& common) {
   }
   file.quantize = choice.method.measure().quantize;
   file.calibration = choice.method.calibrate(options.plan.sample_text);
-  if (!options.frontier.empty()) write_frontier(table, options, problem.options);
+  if (frontier) write_frontier(table, options, problem.options, *frontier);
   if (!budget) return;
   file.plan = allocate(table, problem.budget_bytes, problem.options);
   const std::string json = write_plan(file);
-  if (!options.output.empty()) write_file(options.output, json);
+  if (output) output->write(json);
   if (common.json) {
     fmt::print("{}", json);
   } else {

@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <cstdio>
 #include <string>
 
+#include "cli/standard_streams.h"
 #include "mxq/runtime.h"
 
 namespace mxq::cli {
@@ -32,9 +32,8 @@ class ProgressBar : public Progress {
     const double share = total_ > 0 ? static_cast<double>(done) / static_cast<double>(total_) : 1;
     const int filled = static_cast<int>(share * kWidth);
     const double left = share > 0 ? elapsed / share - elapsed : 0;
-    fmt::print(stderr, "\r\033[K{} [{:=<{}}{: <{}}] {:3.0f} %  {:.0f} s left", phase_, "", filled, "", kWidth - filled,
-               100 * share, left);
-    std::fflush(stderr);
+    say(fmt::format("\r\033[K{} [{:=<{}}{: <{}}] {:3.0f} %  {:.0f} s left", phase_, "", filled, "", kWidth - filled,
+                    100 * share, left));
   }
 
   void end() override { clear(); }
@@ -45,8 +44,7 @@ class ProgressBar : public Progress {
 
   void clear() {
     if (!visible_) return;
-    fmt::print(stderr, "\r\033[K");
-    std::fflush(stderr);
+    say("\r\033[K");
     visible_ = false;
   }
 

@@ -268,8 +268,12 @@ void print_summary(const Model& model, const Options& options, const PlanFile& f
              seconds.plan, seconds.quantize, format_size(peak_rss_bytes()));
 }
 
-void run(const Options& options, const CommonOptions& common) {
-  check_output(options.output, options.write);
+void run(Options& options, const CommonOptions& common) {
+  options.write.inputs = options.method.inputs(options.model);
+  options.write.inputs.push_back({"the plan", options.plan_path});
+  options.write.inputs.push_back({"the text", options.text});
+  const bool trials = options.verify || !options.max_loss.empty();
+  (trials ? check_trial_output : check_output)(options.model, options.output, options.write);
   const Model model(options.model);
   Seconds seconds;
   const Result result = quantize(model, options, common, seconds);
@@ -305,7 +309,8 @@ void add_quantize(CLI::App& app, const CommonOptions& common) {
       ->add_option("--text", options->text,
                    "what --max-loss and --verify measure on (default: text that the model samples)")
       ->type_name("FILE");
-  command->add_flag("--overwrite", options->write.overwrite, "replace OUT if it exists");
+  command->add_flag("--overwrite", options->write.overwrite,
+                    "replace OUT, where mxq wrote it and it holds nothing else");
   command->add_option("--shard-bytes", options->write.max_shard_bytes, "largest weight file")
       ->type_name("BYTES")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 50))

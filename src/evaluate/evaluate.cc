@@ -18,6 +18,7 @@
 #include "model/model_state.h"
 #include "model/model_tokenizer.h"
 #include "mxq/error.h"
+#include "mxq/output.h"
 #include "mxq/tokenizer.h"
 
 namespace mxq {
@@ -96,13 +97,14 @@ Comparison compare_on(const Model& model, const Model& base, const Windows& wind
     return result;
   };
   if (base_logits.empty()) return compare_with({.decoder = &base.state().decoder(run, progress)});
+  const OutputFile kept(base_logits, kLogitFile, {{"the model", model.path()}, {"the base", base.path()}});
   const LogitFileKey key = key_of(base, windows, run.compute);
   if (fs::exists(base_logits)) {
     base.state().unload();
     const LogitFile file(base_logits, key);
     return compare_with({.file = &file});
   }
-  LogitFileWriter writer(base_logits, key);
+  LogitFileWriter writer(kept, key);
   Comparison result = compare_with({.decoder = &base.state().decoder(run, progress), .keep = &writer});
   writer.commit();
   return result;

@@ -56,6 +56,23 @@ class TextStream {
   size_t sent_;
 };
 
+/// So many tokens of a prompt at a time: activations take little memory, and progress is seen.
+constexpr size_t kPromptPiece = 512;
+
+/// Puts a prompt into the cache but for its last piece, which is returned.
+std::span<const int32_t> read_ahead(Decoder& decoder, std::span<const int32_t> ids, KvCache& cache,
+                                    Progress& progress) {
+  progress.begin("prompt", static_cast<int64_t>(ids.size()));
+  while (ids.size() > kPromptPiece) {
+    const Sequence sequence{ids.first(kPromptPiece), &cache};
+    decoder.hidden(std::span(&sequence, 1));
+    ids = ids.subspan(kPromptPiece);
+    progress.update(cache.length);
+  }
+  progress.end();
+  return ids;
+}
+
 }  // namespace
 
 Generation generate(const Model& model, const std::string& prompt, const GenerateOptions& options,
@@ -69,7 +86,8 @@ Generation generate(const Model& model, const std::string& prompt, const Generat
   std::vector<int32_t> ids = tokenizer.encode(prompt);
   if (ids.empty()) ids = end_token_prompts(source, tokenizer).front();
   const auto ends = end_tokens(source, tokenizer);
-  Decoder& decoder = model.state().decoder(options.run, or_silent(progress_or_null));
+  Progress& progress = or_silent(progress_or_null);
+  Decoder& decoder = model.state().decoder(options.run, progress);
 
   Generation result;
   result.prompt_tokens = static_cast<int64_t>(ids.size());
@@ -80,8 +98,8 @@ Generation generate(const Model& model, const std::string& prompt, const Generat
   };
   KvCache cache;
   std::vector<float> logits(static_cast<size_t>(decoder.vocab_size()));
-  std::span<const int32_t> next = ids;
   Stopwatch watch;
+  std::span<const int32_t> next = read_ahead(decoder, ids, cache, progress);
   while (true) {
     const Sequence sequence{next, &cache};
     const auto hidden = decoder.hidden(std::span(&sequence, 1));

@@ -1,7 +1,10 @@
 // Generated text against transformers' greedy tokens.
 #include "mxq/generate.h"
 
+#include <algorithm>
+
 #include "evaluate/real_model.h"
+#include "model/decoder/decoder.h"
 #include "mxq/tokenizer.h"
 
 namespace mxq {
@@ -22,6 +25,22 @@ TEST_F(Generate, GreedyTokensOfTransformers) {
   EXPECT_EQ(found.text, tokenizer->decode(found.ids));
   EXPECT_EQ(streamed, found.text);
   EXPECT_FALSE(found.ended);
+}
+
+// Long prompts are read piece by piece: as if at once.
+TEST_F(Generate, LongPrompts) {
+  const auto tokenizer = open_tokenizer(model_->path());
+  const std::string prompt = tokenizer->decode(first(600));
+  const auto ids = tokenizer->encode(prompt);
+  Decoder decoder(*model_, {});
+  const auto hidden = decoder.hidden(std::span<const int32_t>(ids));
+  std::vector<float> logits(static_cast<size_t>(decoder.vocab_size()));
+  decoder.logits(hidden.data() + hidden.size() - static_cast<size_t>(decoder.hidden_size()), 1, logits.data());
+  GenerateOptions options;
+  options.max_tokens = 1;
+  const auto found = generate(model_->path(), prompt, options, {}, &silent_);
+  EXPECT_EQ(found.prompt_tokens, std::ssize(ids));
+  EXPECT_EQ(found.ids[0], std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
 TEST_F(Generate, StopsWhereTheModelEnds) {

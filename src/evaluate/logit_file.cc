@@ -15,7 +15,7 @@ namespace mxq {
 
 namespace {
 
-constexpr std::string_view kMagic = "MXQLOGIT";
+constexpr std::string_view kMagic = kLogitFile.beginning;
 constexpr size_t kHeaderBytes = 64;
 constexpr size_t kHashAt = 8, kHashBytes = 32, kRowsAt = 40, kVocabAt = 48;
 
@@ -33,8 +33,8 @@ Header header_of(const LogitFileKey& key) {
 
 }  // namespace
 
-LogitFileWriter::LogitFileWriter(const std::filesystem::path& path, const LogitFileKey& key)
-    : file_(path), vocab_(key.vocab) {
+LogitFileWriter::LogitFileWriter(const OutputFile& path, const LogitFileKey& key)
+    : file_(path.path()), vocab_(key.vocab) {
   const Header header = header_of(key);
   file_.write(std::as_bytes(std::span(header)));
 }

@@ -7,6 +7,8 @@
 
 #include "base/atomic_file.h"
 #include "base/mapped_file.h"
+#include "mxq/evaluate.h"
+#include "mxq/output.h"
 
 namespace mxq {
 
@@ -20,7 +22,7 @@ struct LogitFileKey {
 /// fp32 values.
 class LogitFileWriter {
  public:
-  LogitFileWriter(const std::filesystem::path& path, const LogitFileKey& key);
+  LogitFileWriter(const OutputFile& path, const LogitFileKey& key);
 
   void append(const float* rows, int64_t n);
   /// The file appears; before that there is none.

@@ -64,6 +64,7 @@ Pipe make_pipe(const std::string& program) {
 [[noreturn]] void become(char* const* arguments, const char* folder, pid_t parent, int input, int output, int log,
                          int report) {
   ::setpgid(0, 0);
+  ::signal(SIGPIPE, SIG_DFL);  // this program's own choice is not that of others
 #ifdef __linux__
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(127);  // it ended before that was said

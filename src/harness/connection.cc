@@ -35,6 +35,20 @@ CREATE TABLE documents(run TEXT NOT NULL REFERENCES runs(id), name TEXT NOT NULL
 CREATE TABLE workers(id INTEGER PRIMARY KEY, folder TEXT NOT NULL);
 )";
 
+/// SQLite takes files of these names for parts of the store, and removes them beside a new one.
+const std::filesystem::path& checked(const std::filesystem::path& path) {
+  std::error_code ignored;
+  for (const char* end : {"-journal", "-wal", "-shm"}) {
+    const std::filesystem::path side = path.string() + end;
+    // Whoever makes a store makes them after it: looked at in the other order, they are never taken for a user's.
+    if (!std::filesystem::exists(std::filesystem::symlink_status(side, ignored))) continue;
+    if (std::filesystem::exists(path, ignored)) continue;
+    throw Error(ErrorCode::usage, "make store " + path.string(),
+                fmt::format("'{}' is there already", side.filename().string()), "another name");
+  }
+  return path;
+}
+
 int64_t pragma(const Database& database, const char* sql) {
   Statement statement(database, sql);
   return statement.step() ? statement.integer(0) : 0;
@@ -59,7 +73,7 @@ RunState parse_run_state(const std::string& name, const std::filesystem::path& s
 }
 
 StoreConnection::StoreConnection(const std::filesystem::path& path_, Access access)
-    : path(path_), database(path_, access) {
+    : path(path_), database(checked(path_), access) {
   // Nothing of another program's database is changed, not even its journal.
   if (access == Access::create && pragma(database, "SELECT count(*) FROM sqlite_master") == 0) {
     make_tables();

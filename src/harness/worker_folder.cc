@@ -1,6 +1,7 @@
 #include "harness/worker_folder.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -8,9 +9,11 @@
 
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 #include <system_error>
 #include <vector>
 
+#include "base/atomic_file.h"
 #include "mxq/error.h"
 
 namespace mxq {
@@ -19,8 +22,31 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::string_view kPrefix = "worker-";
+
 int open_folder(const fs::path& folder) {
-  return ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  return ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+/// In every worker's folder: what says that all of it is a worker's.
+constexpr std::string_view kMark = ".mxq-worker";
+constexpr std::string_view kMarkText = "mxq bench removes this folder, and all in it, when its worker has ended\n";
+
+bool is_marked(const fs::path& folder) {
+  std::error_code ignored;
+  const fs::path mark = folder / kMark;
+  return fs::is_regular_file(fs::symlink_status(mark, ignored)) && fs::file_size(mark, ignored) == kMarkText.size() &&
+         read_file(mark) == kMarkText;
+}
+
+/// Takes away a worker's folder; of another, nothing but the name of an empty one that a worker may have made.
+void remove_worker(const fs::path& folder) {
+  std::error_code ignored;
+  if (is_marked(folder)) {
+    fs::remove_all(folder, ignored);
+  } else if (folder.filename().string().starts_with(kPrefix)) {
+    ::rmdir(folder.c_str());
+  }
 }
 
 /// Whether the folder's name still stands for what is open.
@@ -59,7 +85,7 @@ WorkerFolder::WorkerFolder(const fs::path& work) {
     std::error_code error;
     fs::create_directories(work, error);
     if (error) fail(error.message());
-    std::string name = (work / "worker-XXXXXX").string();
+    std::string name = (work / fmt::format("{}XXXXXX", kPrefix)).string();
     if (::mkdtemp(name.data()) == nullptr) {
       if (errno == ENOENT) continue;
       fail(std::strerror(errno));
@@ -68,6 +94,13 @@ WorkerFolder::WorkerFolder(const fs::path& work) {
     const bool locked = fd >= 0 && ::flock(fd, LOCK_EX | LOCK_NB) == 0;
     const int reason = errno;
     if (locked && is_at(fd, name)) {
+      try {
+        write_file(fs::path(name) / kMark, kMarkText);
+      } catch (...) {
+        ::rmdir(name.c_str());
+        ::close(fd);
+        throw;
+      }
       path_ = name;
       lock_ = fd;
       return;
@@ -98,7 +131,7 @@ void remove_ended_workers(const fs::path& work) {
   for (const auto& folder : folders) {
     // Held until it is gone: a worker that has just made it tries another.
     const Probe probe(folder);
-    if (probe.ended()) fs::remove_all(folder, ignored);
+    if (probe.ended()) remove_worker(folder);
   }
   ::rmdir(work.c_str());
 }

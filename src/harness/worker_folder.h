@@ -26,7 +26,8 @@ class WorkerFolder {
 
 /// Whether no process holds the worker's folder.
 bool worker_ended(const std::filesystem::path& folder);
-/// Removes the folders in `work` whose workers have ended, and `work` where it is empty then.
+/// Removes the folders in `work` whose workers have ended, and `work` where it is empty then. What no worker made
+/// stays.
 void remove_ended_workers(const std::filesystem::path& work);
 
 }  // namespace mxq

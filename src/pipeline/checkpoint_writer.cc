@@ -100,7 +100,7 @@ OutputTensors plain_output(const ModelSource& model, const SourceTensor& tensor,
   return output;
 }
 
-WriteReport write_model_folder(const ModelSource& model, const FolderContents& contents, const fs::path& out,
+WriteReport write_model_folder(const ModelSource& model, const FolderContents& contents, const OutputFolder& out,
                                const WriteOptions& options, Progress* progress) {
   Progress& bar = or_silent(progress);
   WriteReport report;
@@ -121,11 +121,11 @@ WriteReport write_model_folder(const ModelSource& model, const FolderContents& c
   ContentHash key;
   key.add(contents.key);
   key.add(source_identity(model));
-  StagedFolder stage(out, key.hex() + "\n", options.overwrite);
+  StagedFolder stage(out, key.hex());
   bar.begin("write", work);
   size_t next = 0;
   for (const auto& shard : layout.shards) {
-    const fs::path path = stage.path() / shard.file;
+    const fs::path path = stage.file(shard.file);
     if (stage.resumed() && is_finished_shard(path, shard.tensors, kMetadata)) {
       skip_shard(shard, contents.tensors, next, done);
     } else {
@@ -135,7 +135,7 @@ WriteReport write_model_folder(const ModelSource& model, const FolderContents& c
   auto files = contents.files;
   if (layout.shards.size() > 1) files.emplace_back("model.safetensors.index.json", shard_index_json(layout));
   for (auto& side : model.side_files(report.notes)) files.push_back(std::move(side));
-  for (const auto& [name, text] : files) write_file(stage.path() / name, text);
+  for (const auto& [name, text] : files) write_file(stage.file(name), text);
   for (const auto& entry : fs::directory_iterator(stage.path())) {
     const std::string name = entry.path().filename().string();
     if (!name.starts_with('.')) report.files[name] = static_cast<int64_t>(entry.file_size());

@@ -40,7 +40,7 @@ struct FolderContents {
 
 /// The side files of the model (tokenizer, ...) are added to contents.files.
 WriteReport write_model_folder(const ModelSource& model, const FolderContents& contents,
-                               const std::filesystem::path& out, const WriteOptions& options, Progress* progress);
+                               const OutputFolder& out, const WriteOptions& options, Progress* progress);
 
 /// A tensor that a checkpoint holds besides the planned matrices, with the values that it has.
 struct KeptTensor {

@@ -9,7 +9,6 @@
 #include <unordered_map>
 #include <unordered_set>
 
-#include "base/staged_folder.h"
 #include "base/stopwatch.h"
 #include "format/hf_config.h"
 #include "model/model_state.h"
@@ -92,19 +91,27 @@ void sort_by_layer(std::vector<const SourceTensor*>& matrices) {
                    [&](const SourceTensor* a, const SourceTensor* b) { return layer(a) < layer(b); });
 }
 
+OutputFolder output_folder(const std::filesystem::path& model, const std::filesystem::path& out,
+                           const WriteOptions& options) {
+  InputPaths inputs{{"the model", model}};
+  inputs.insert(inputs.end(), options.inputs.begin(), options.inputs.end());
+  return {out, options.overwrite, std::move(inputs)};
+}
+
 const char* torch_dtype(DType dtype) {
   return dtype == DType::f32 ? "float32" : dtype == DType::f16 ? "float16" : "bfloat16";
 }
 
 }  // namespace
 
-void check_output(const std::filesystem::path& out, const WriteOptions& options) {
-  if (!options.overwrite) require_absent(out);
+void check_output(const std::filesystem::path& model, const std::filesystem::path& out, const WriteOptions& options) {
+  output_folder(model, out, options);
 }
 
 WriteReport quantize_model(const Model& opened, const std::filesystem::path& out, const PlanFile& file,
                            const WriteOptions& options, Progress* progress) {
   const Stopwatch watch;
+  const OutputFolder folder = output_folder(opened.path(), out, options);
   check_calibration(file.calibration, file.quantize);
   Model::State& state = opened.state();
   const ModelSource* model = &state.source();
@@ -184,7 +191,7 @@ WriteReport quantize_model(const Model& opened, const std::filesystem::path& out
   contents.key = fmt::format("quantize {} {} {}", MXQ_VERSION, options.max_shard_bytes, write_plan(stored));
   // A file of text may change between two runs.
   if (!text.sequences.empty()) contents.key += nlohmann::json(text.sequences).dump();
-  auto report = write_model_folder(*model, contents, out, options, progress);
+  auto report = write_model_folder(*model, contents, folder, options, progress);
   report.matrix_bytes = matrix_bytes;
   report.sample = text.health;
   for (auto& note : {text.note, calibrated ? calibrated->damping_note() : std::string()}) {
@@ -197,6 +204,7 @@ WriteReport quantize_model(const Model& opened, const std::filesystem::path& out
 WriteReport dequantize_model(const Model& opened, const std::filesystem::path& out, DType dtype,
                              const WriteOptions& options, Progress* progress) {
   const Stopwatch watch;
+  const OutputFolder folder = output_folder(opened.path(), out, options);
   const ModelSource& model = opened.state().source();
   FolderContents contents;
   for (const auto& tensor : model.tensors()) contents.tensors.push_back(plain_output(model, tensor, dtype));
@@ -205,7 +213,7 @@ WriteReport dequantize_model(const Model& opened, const std::filesystem::path& o
     contents.files = {{"config.json", set_torch_dtype(config, torch_dtype(dtype), "config.json")}};
   }
   contents.key = fmt::format("dequantize {} {} {}", MXQ_VERSION, options.max_shard_bytes, dtype_name(dtype));
-  auto report = write_model_folder(model, contents, out, options, progress);
+  auto report = write_model_folder(model, contents, folder, options, progress);
   report.seconds = watch.seconds();
   return report;
 }

@@ -8,6 +8,7 @@
 
 #include "base/staged_folder.h"
 #include "base/stopwatch.h"
+#include "base/written_files.h"
 #include "model/model_state.h"
 #include "model/model_tokenizer.h"
 #include "mxq/error.h"
@@ -26,16 +27,50 @@ constexpr size_t kMostTrials = 6;
 /// Aimed at after a trial that lost too much.
 constexpr double kAim = 0.98;
 
+InputPaths inputs_of(const fs::path& model, const WriteOptions& write) {
+  InputPaths inputs{{"the model", model}};
+  inputs.insert(inputs.end(), write.inputs.begin(), write.inputs.end());
+  return inputs;
+}
+
+fs::path trial_folder(const OutputFolder& out, size_t number) {
+  return sibling(out.path(), fmt::format("trial{}", number));
+}
+
+/// The folders that there are of trials, a killed one's last included; of `count` trials at least.
+std::vector<fs::path> trial_folders(const OutputFolder& out, size_t count) {
+  std::vector<fs::path> found;
+  std::error_code ignored;
+  for (size_t i = 0;; ++i) {
+    const size_t before = found.size();
+    const fs::path done = trial_folder(out, i);
+    for (const fs::path& path : {done, sibling(done, "partial")}) {
+      if (fs::exists(fs::symlink_status(path, ignored))) found.push_back(path);
+    }
+    if (found.size() == before && i >= count) return found;
+  }
+}
+
+/// `out`, where trials may be made beside it.
+OutputFolder checked(const fs::path& model, const fs::path& out, const WriteOptions& write) {
+  OutputFolder folder(out, write.overwrite, inputs_of(model, write));
+  for (const fs::path& path : trial_folders(folder, 0)) OutputFolder(path, true, {});
+  return folder;
+}
+
 /// Checkpoints beside `out`; what is not kept is removed.
 class Trials {
  public:
   Trials(const Model& model, const fs::path& out, const TrialOptions& options, const WriteOptions& write,
          Progress* progress)
-      : base_(model), out_(out), options_(options), write_(write), progress_(progress) {
-    check_output(out, write);
+      : base_(model),
+        out_(checked(model.path(), out, write)),
+        options_(options),
+        write_(write),
+        progress_(progress) {
     write_.overwrite = true;
     remove_all();  // what a killed run left
-    if (room_for_logits()) logits_ = sibling(out_, "trial.logits");
+    logits_ = place_of_logits();
   }
   ~Trials() { remove_all(); }
   Trials(const Trials&) = delete;
@@ -62,8 +97,8 @@ class Trials {
     return report_.trials.back();
   }
 
-  TrialReport keep(size_t number, bool overwrite) {
-    replace_folder(folder(number), out_, overwrite);
+  TrialReport keep(size_t number) {
+    replace_folder(folder(number), out_);
     report_.kept = number;
     report_.written = written_[number];
     report_.seconds = watch_.seconds();
@@ -73,32 +108,38 @@ class Trials {
   const std::vector<Trial>& trials() const { return report_.trials; }
 
  private:
-  /// The model itself is run once, where the disk has room for twice what it says.
-  bool room_for_logits() const {
+  /// Where the model's own logits are kept, so that it is run once: beside `out`, where the disk has room for twice what
+  /// they take and nothing of that name is there. Empty: the model is run for each trial.
+  fs::path place_of_logits() const {
+    const fs::path place = sibling(out_.path(), "trial.logits");
     const int64_t tokens = options_.text ? options_.perplexity.max_tokens : options_.self.sequences * options_.self.tokens;
+    const auto words = static_cast<double>(vocabulary(base_.state().source()));
     std::error_code unknown;
-    const auto space = fs::space(fs::absolute(out_).parent_path(), unknown);
-    const auto bytes = static_cast<double>(tokens) * static_cast<double>(vocabulary(base_.state().source())) * sizeof(float);
-    return !unknown && tokens > 0 && 2 * bytes <= static_cast<double>(space.available);
+    const auto space = fs::space(place.parent_path(), unknown);
+    if (unknown || tokens == 0 || 2 * sizeof(float) * words * static_cast<double>(tokens) > static_cast<double>(space.available)) {
+      return {};
+    }
+    if (!fs::exists(fs::symlink_status(place, unknown))) return place;
+    try {
+      OutputFile(place, kLogitFile, {}).check();
+    } catch (const Error&) {
+      return {};  // somebody else's
+    }
+    fs::remove(place, unknown);  // a killed run's
+    return place;
   }
 
-  fs::path folder(size_t number) const { return sibling(out_, fmt::format("trial{}", number)); }
+  fs::path folder(size_t number) const { return trial_folder(out_, number); }
 
-  /// What there is of trials, a killed one's last included.
   void remove_all() const {
+    for (const fs::path& path : trial_folders(out_, report_.trials.size())) remove_written(path);
     std::error_code ignored;
-    fs::remove(sibling(out_, "trial.logits"), ignored);
-    for (size_t i = 0;; ++i) {
-      const fs::path done = folder(i), begun = sibling(done, "partial");
-      const bool found = fs::exists(done, ignored) || fs::exists(begun, ignored);
-      if (!found && i >= report_.trials.size()) return;
-      fs::remove_all(done, ignored);
-      fs::remove_all(begun, ignored);
-    }
+    if (!logits_.empty()) fs::remove(logits_, ignored);
   }
 
   Model base_;
-  fs::path out_, logits_;  // the base's logits; empty: it is run for each trial
+  OutputFolder out_;
+  fs::path logits_;
   const TrialOptions& options_;
   WriteOptions write_;
   Progress* progress_;
@@ -112,6 +153,10 @@ bool loss_is_used(double loss, double max_loss) {
 }
 
 }  // namespace
+
+void check_trial_output(const fs::path& model, const fs::path& out, const WriteOptions& write) {
+  checked(model, out, write);
+}
 
 double parse_max_loss(std::string_view text) {
   const bool percent = text.ends_with('%');
@@ -133,7 +178,7 @@ TrialReport quantize_best(const Model& model, const fs::path& out, std::span<con
   if (!std::isfinite(best->loss)) {
     throw Error(ErrorCode::not_finite, "try plans", fmt::format("NaN or infinity from all {} models", all.size()));
   }
-  return trials.keep(static_cast<size_t>(best - all.begin()), write.overwrite);
+  return trials.keep(static_cast<size_t>(best - all.begin()));
 }
 
 TrialReport quantize_within_loss(const Model& model, const fs::path& out, const ErrorTable& table,
@@ -180,7 +225,7 @@ TrialReport quantize_within_loss(const Model& model, const fs::path& out, const 
     while (!kept && tried(file.plan)) file.plan = plan_of(aim *= kAim);
     if (tried(file.plan)) break;
   }
-  return trials.keep(*kept, write.overwrite);
+  return trials.keep(*kept);
 }
 
 }  // namespace mxq

@@ -285,7 +285,7 @@ run = ["sh", "-c", "cat /dev/zero > {filler} 2>/dev/null; echo 1"]
         self.store.unlink()
         self.spec.write_text(SPEC)
         self.store.write_text("no store" * 1000)
-        self.refuses("bench", self.spec, says=("results.db", "not a database"))
+        self.refuses("bench", self.spec, status=2, says=("results.db", "mxq did not write it"))
         self.store.unlink()
         self.mxq("bench", "import", self.store, self.empty_csv())
         with sqlite3.connect(self.store) as store: store.execute("PRAGMA user_version = 99")

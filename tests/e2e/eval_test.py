@@ -65,7 +65,7 @@ class SmallModel(MxqTest):
         kept.write_bytes(whole[:-1])
         refuses("--against", self.model, *text, says=[f"{len(whole) - 1} bytes; {len(whole)}"])
         kept.write_bytes(b"nothing of the kind")
-        refuses("--against", self.model, *text, says=["no file of logits"])
+        refuses("--against", self.model, *text, status=2, says=["mxq did not write it as a file of logits"])
         refuses(*text, status=2, says=["--base-logits requires --against"])
 
     def test_against_another_model(self):

@@ -15,7 +15,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from support import SHARED, SOURCE, MxqTest, floats, read_safetensors, small_text_model
+from support import MXQ, SHARED, SOURCE, MxqTest, floats, read_safetensors, small_text_model
 
 sys.path.insert(0, str(SOURCE / "python"))
 from mxq.report.chart import evenly, log_ticks  # noqa: E402
@@ -383,6 +383,41 @@ class Report(MxqTest):
         (self.folder / "wdist-x.csv").write_text("module,layer,percentile_0,percentile_99,percentile_999,percentile_9999,percentile_100,"
                                                  "kurtosis\nq,0,0,1,2,3,4,3\nq,1,0,1,2,3,inf,3\n")
         self.refuses("report", "-o", out, "--foreign", self.folder, says=("wdist-x.csv", "line 3", "inf"))
+
+    def test_what_others_wrote_stays(self):
+        store, out, markdown = self.bench(), self.folder / "report", self.folder / "results.md"
+        if not PYTHON: self.skipTest("no Python with plotly and matplotlib (scripts/setup.sh --report)")
+        figures = ("--formats", "svg", "--only", "frontier")
+        self.mxq("quantize", self.folder / "model", "-o", self.folder / "packed", "--uniform", "b3g32", "--fit", "mse", "--normalize", "none")
+        out.mkdir()
+        for name in ("index.html", "figures", "index.html.partial"):
+            (out / name).write_text("mine")
+            if name != "index.html.partial": self.refuses("report", store, "-o", out, *figures, says=name)
+            if name != "index.html.partial": (out / name).unlink()
+        markdown.write_text("# Mine\n")
+        self.refuses("report", store, "-o", out, *figures, "--markdown", markdown, says=("results.md", "did not write it"))
+        markdown.unlink()
+        self.report(store, "-o", out, *figures, "--markdown", markdown)
+        (out / "figures/mine.svg").write_text("mine")
+        self.report(store, "-o", out, *figures, "--markdown", markdown)
+        self.assertEqual((out / "index.html.partial").read_text(), "mine")
+        self.assertEqual((out / "figures/mine.svg").read_text(), "mine")
+        drawn = next(path for path in (out / "figures").iterdir() if path.name.startswith("frontier"))
+        drawn.write_text(drawn.read_text() + "<!-- touched up -->")
+        self.refuses("report", store, "-o", out, *figures, says=(drawn.name, "not as mxq report wrote it"))
+        self.refuses("report", store, "-o", self.folder / "packed/report", "--checkpoint", self.folder / "packed", *figures,
+                     says="inside the checkpoint")
+        self.refuses("report", store, "-o", self.folder / "packed", "--checkpoint", self.folder / "packed", *figures, says="is the checkpoint")
+        self.refuses("report", store, "-o", store, *figures, says="is the store")
+        for own in (store, self.folder / "spec.toml"):
+            self.refuses("report", store, "-o", self.folder / "new", "--introduction", self.folder / "spec.toml", "--markdown", own, *figures,
+                         says=own.name)
+        for redirection in (">/dev/full", ">&-"):
+            line = f"'{MXQ}' report '{store}' -o '{out}' --formats none {redirection}"
+            done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=self.environment)
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertRegex(done.stderr, r"\Amxq: error: write standard output: .*\n\Z")
+        self.refuses("report", store, "-o", self.folder / "new", "--formats", "svg", "--only", "(([a-z0-9-]+)+)+!", says="takes too long")
 
     def test_without_what_draws(self):
         self.environment["MXQ_PYTHON"] = "no-such-python"

@@ -95,9 +95,10 @@ class Trials(MxqTest):
         (self.out / "mine.txt").write_text("mine")
         self.refuses("quantize", self.model, "-o", self.out, "--max-loss", "5%", *TEXT, status=2, says="--overwrite")
         self.assertEqual(os.listdir(self.out), ["mine.txt"])
+        self.refuses("quantize", self.model, "-o", self.out, "--max-loss", "5%", "--overwrite", *TEXT, status=2, says="mine.txt")
+        (self.out / "mine.txt").unlink()
         self.mxq("quantize", self.model, "-o", self.out, "--max-loss", "5%", "--overwrite", *TEXT)
         self.assertIn("mxq-plan.json", os.listdir(self.out))
-        self.assertNotIn("mine.txt", os.listdir(self.out))
 
     def test_a_model_that_cannot_be_run(self):
         model = self.folder / "falcon"
@@ -118,9 +119,11 @@ class Trials(MxqTest):
                          says=f"--uniform with {options[0]}")
 
     def test_what_a_killed_search_left_goes(self):
-        for left in (".out.trial0", ".out.trial1", "..out.trial2.partial"):
+        for left, files in ((".out.trial0", "1 - model.safetensors\n"), (".out.trial1", "1 - model.safetensors\n"),
+                            ("..out.trial2.partial", "key 1\nmodel.safetensors\n")):
             (self.folder / left).mkdir()
             (self.folder / left / "model.safetensors").write_bytes(b"x")
+            (self.folder / left / ".mxq-files").write_text("mxq files 1\n" + files)
         self.mxq("quantize", self.model, "-o", self.out, "--bits", "4", "--verify", *TEXT)
         self.assertEqual([p for p in listing(self.folder) if "trial" in p], [])
 

@@ -2,16 +2,19 @@
 import json
 import pathlib
 import re
+import signal
 import sys
 import types
 
-from . import draw_matplotlib, foreign, page, tables
+from . import draw_matplotlib, foreign, output, page, tables
 from .chart import slug
 from .checkpoint import first_group
 from .figures import allocation, degradation, duration, frontier, memory, packing, weights
 from .markdown import markdown
 from .runs import ReportError, Results, read_store
 from .style import Styles
+
+SECONDS_TO_SEARCH = 2
 
 
 def options(text):
@@ -87,30 +90,46 @@ def make_keys_unique(found):
             used.add(chart.key)
 
 
-def write(path, text):
-    """Complete or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+def figures_of(found, only):
+    """The charts whose keys the expression finds, or an error where it does not end: Python's expressions know no other limit."""
+    def stop(*_): raise ReportError(f"--only: the regular expression '{only}' takes too long; a simpler one")
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS_TO_SEARCH)
+    try:
+        return [chart for _, parts in found for chart in parts if hasattr(chart, "panels") and re.search(only, chart.key)]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def check_outputs(chosen):
+    inputs = [(name, getattr(chosen, name)) for name in ("store", "checkpoint", "introduction")]
+    output.require_apart(chosen.output, inputs)
+    if chosen.markdown:
+        output.require_apart(chosen.markdown, inputs)
+        output.require_own_markdown(chosen.markdown)
 
 
 def main(chosen):
+    check_outputs(chosen)
     results, found, summary = sections(chosen)
     if not found: raise ReportError(f"report {chosen.store}: nothing is done yet")
     make_keys_unique(found)
+    figures = figures_of(found, chosen.only) if chosen.formats else []
     text = page.page(chosen.title, summary, found)
-    chosen.output.mkdir(parents=True, exist_ok=True)
-    write(chosen.output / "index.html", text)
-    if chosen.formats:
-        figures = chosen.output / "figures"
-        figures.mkdir(exist_ok=True)
-        for _, parts in found:
-            for chart in parts:
-                if hasattr(chart, "panels") and re.search(chosen.only, chart.key): draw_matplotlib.save(chart, figures, chosen.formats)
+    folder = output.Folder(chosen.output, ["index.html", *(f"figures/{chart.key}.{form}" for chart in figures for form in chosen.formats)])
+    folder.write("index.html", text.encode())
+    for chart in figures:
+        for form, data in draw_matplotlib.drawn(chart, chosen.formats): folder.write(f"figures/{chart.key}.{form}", data)
+    folder.finish()
     if chosen.markdown:
         introduction = chosen.introduction.read_text(encoding="utf-8") if chosen.introduction else "# Results"
-        write(chosen.markdown, markdown(results, introduction))
-    print(f"{summary}: {chosen.output / 'index.html'}, {len(text.encode()) / 2**20:.1f} MiB")
+        output.write_whole(chosen.markdown, (markdown(results, introduction) + output.MARKDOWN_END).encode())
+    try:
+        print(f"{summary}: {chosen.output / 'index.html'}, {len(text.encode()) / 2**20:.1f} MiB", flush=True)
+    except OSError as e:
+        sys.stdout = None  # or Python tries again, and ends with a status of its own
+        raise ReportError(f"write standard output: {e.strerror}") from e
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
 """Charts as files, for papers and README pages."""
+import io
+
 from .chart import extent, log_ticks
 
 MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "triangle-down": "v", "x": "X", "cross": "P", "star": "*"}
@@ -75,13 +77,17 @@ def draw(chart):
     return figure
 
 
-def save(chart, folder, formats):
-    """KEY.svg, .png, .pdf; equal charts give equal files."""
+def drawn(chart, formats):
+    """Pairs of a format and the bytes of its file; equal charts give equal files."""
     import matplotlib
 
+    made = []
     # Names are texts, not formulas.
     with matplotlib.rc_context({"svg.hashsalt": "mxq", "svg.fonttype": "path", "font.size": 9, "text.parse_math": False}):
         figure = draw(chart)
         for form in formats:
             metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form, {})
-            figure.savefig(folder / f"{chart.key}.{form}", dpi=150, metadata=metadata)
+            file = io.BytesIO()
+            figure.savefig(file, format=form, dpi=150, metadata=metadata)
+            made.append((form, file.getvalue()))
+    return made
