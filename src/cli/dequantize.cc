@@ -9,20 +9,20 @@ namespace mxq::cli {
 
 void add_dequantize(CLI::App& app, const CommonOptions& common) {
   struct Options {
-    std::string model, output, dtype = "f16";
+    std::string model, output, dtype;
     WriteOptions write;
   };
   auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand("dequantize", "plain Hugging Face safetensors again, loadable by transformers");
   command->add_option("MODEL", options->model, "a checkpoint that quantize wrote (or any other model)")->required();
   command->add_option("-o,--output", options->output, "folder to make")->type_name("DIR")->required();
-  command->add_option("--dtype", options->dtype, "f32, f16 or bf16")
+  command->add_option("--dtype", options->dtype, "f32, f16 or bf16 for all weights; without it each keeps the dtype that it had before it was quantized")
       ->check(CLI::IsMember({"f32", "f16", "bf16"}))
-      ->type_name("T")
-      ->capture_default_str();
+      ->type_name("T");
   command->add_flag("--overwrite", options->write.overwrite, "replace DIR if it exists");
   command->callback([options, &common] {
-    const DType dtype = options->dtype == "f32" ? DType::f32 : options->dtype == "f16" ? DType::f16 : DType::bf16;
+    std::optional<DType> dtype;
+    if (!options->dtype.empty()) dtype = options->dtype == "f32" ? DType::f32 : options->dtype == "f16" ? DType::f16 : DType::bf16;
     const auto report =
         dequantize_model(options->model, options->output, dtype, options->write, common.progress().get());
     int64_t bytes = 0;
