@@ -22,6 +22,7 @@
 #include "pipeline/calibrated_fit.h"
 #include "pipeline/checkpoint_writer.h"
 #include "pipeline/statistics.h"
+#include "schemes/magnitude.h"
 #include "schemes/normalize.h"
 #include "schemes/stored_matrix.h"
 
@@ -57,6 +58,14 @@ std::unordered_map<const SourceTensor*, Scheme> match_plan(const ModelSource& mo
                             planned.begin()->first));
   }
   return schemes;
+}
+
+/// Refuses by name a matrix that the scheme cannot hold.
+void require_held(const ModelSource& model, const SourceTensor& tensor, const Scheme& scheme,
+                  const QuantizeOptions& options) {
+  const auto weights = read_finite(model, tensor);
+  check_magnitude({weights.data(), tensor.rows(), tensor.cols()}, {&scheme, 1}, tabled(options),
+                  fmt::format("quantize '{}'", tensor.matrix_name()));
 }
 
 QuantizedMatrix quantize_tensor(const ModelSource& model, const SourceTensor& tensor, const Scheme& scheme,
@@ -198,6 +207,7 @@ WriteReport quantize_model(const std::filesystem::path& path, const std::filesys
     const auto read_row = [&](int64_t row, float* to) { model->read_rows(*tensor, row, 1, to); };
     layout.rotated &= !lies_on_grid(layout.rows, layout.cols, read_row, scheme, file.quantize);
     contents.tensors.push_back(quantized_output(tensor->matrix_name(), layout, [&, tensor, scheme] {
+      require_held(*model, *tensor, scheme, file.quantize);
       if (calibrated) return calibrated->take(*tensor);
       if (folded) {
         if (auto found = folded->matrices.extract(tensor->name)) return std::move(found.mapped());

@@ -125,6 +125,24 @@ class RoundTrip(MxqTest):
             write_safetensors(folder / "model.safetensors", tensors)  # a setting left over; the weights are plain
             self.mxq("inspect", folder)
 
+    def test_weights_beyond_fp16_metadata_are_held_or_named(self):
+        tensors = small_model(self.folder / "model")
+        name = "model.layers.0.mlp.up_proj"
+        dtype, shape, data = tensors[name + ".weight"]
+        for scale in (1e-9, 1e20):
+            values = [x * scale for x in floats(("BF16", shape, data))]
+            write_safetensors(self.folder / "model/model.safetensors",
+                              tensors | {name + ".weight": ("BF16", shape, support.bf16(values))})
+            for command in (["quantize", self.folder / "model", "-o", self.folder / "out"], ["plan", self.folder / "model"]):
+                budget = ["--uniform", "b4g64"] if command[0] == "quantize" else ["--bits", "4", "--objective", "f"]
+                self.refuses(*command, *budget, says=[f"'{name}'", "metadata q8", "metadata f32"])
+            out = self.folder / f"out-{scale}"
+            self.mxq("quantize", self.folder / "model", "--uniform", "b4g64", "--metadata", "f32", "-o", out)
+            self.mxq("dequantize", out, "-o", f"{out}-back")
+            back = floats(read_folder(f"{out}-back")[name + ".weight"])
+            error = math.sqrt(sum((a / scale - b / scale) ** 2 for a, b in zip(values, back)))
+            self.assertLess(error, 0.15 * math.sqrt(sum((a / scale) ** 2 for a in values)))
+
     def test_what_an_index_says_wrongly(self):
         tensors = small_model(self.folder / "model", shards=2)
         path = self.folder / "model/model.safetensors.index.json"
