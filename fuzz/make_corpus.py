@@ -44,6 +44,9 @@ def make_safetensors():
         "spaces": safetensors(b"{}      "),
         "extra-keys": safetensors({"w": {**one["w"], "note": [1.5, {"a": None}, True]}}, b"abcd"),
         "escaped-name": safetensors(b'{"\\u00e4\\ud83d\\ude00":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', b"x"),
+        "fp8": safetensors({"w": tensor("F8_E4M3", [4], 0, 4)}, b"abcd"),
+        "fp4": safetensors({"w": tensor("F4", [8], 0, 4)}, b"abcd"),
+        "unknown-dtype": safetensors({"w": tensor("I256", [1], 0, 32)}, bytes(32)),
         "huge-nothing": safetensors({"w": tensor("U8", [0, 1 << 62], 0, 0)}),
     }
     nothing = b'"w":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}'
@@ -60,7 +63,8 @@ def make_safetensors():
         "deep": safetensors(b'{"w":{"x":' + b"[" * 100),
         "twice": safetensors(b"{%s,%s}" % (nothing, nothing)),
         "no-dtype": safetensors({"w": {"shape": [1], "data_offsets": [0, 4]}}, b"abcd"),
-        "unknown-dtype": safetensors({"w": tensor("F8_E4M3", [4], 0, 4)}, b"abcd"),
+        "no-dtype-name": safetensors({"w": tensor("F8-E4M3", [4], 0, 4)}, b"abcd"),
+        "half-a-byte": safetensors({"w": tensor("F4", [3], 0, 2)}, b"ab"),
         "negative-shape": safetensors({"w": tensor("F32", [-1], 0, 4)}, b"abcd"),
         "float-shape": safetensors({"w": tensor("F32", [1.5], 0, 4)}, b"abcd"),
         "overflow-shape": safetensors({"w": tensor("F32", [1 << 32, 1 << 32], 0, 4)}, b"abcd"),
@@ -96,6 +100,8 @@ def make_shard_index():
         "broken-map-is-list": index(["a"]),
         "broken-file-is-number": index({"a": 1}),
         "broken-file-is-object": index({"a": {"b": "c"}}),
+        "valid-folder": index({"a": "sub/x.safetensors"}),
+        "broken-up-below": index({"a": "sub/../../x"}),
         "broken-up": index({"a": "../x"}),
         "broken-absolute": index({"a": "/etc/passwd"}),
         "broken-dots": index({"a": ".."}),

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,8 +45,10 @@ struct WriteReport {
 WriteReport quantize_model(const Model& model, const std::filesystem::path& out, const PlanFile& plan,
                            const WriteOptions& options = {}, Progress* progress = nullptr);
 
-/// Writes any model that mxq reads as plain HF safetensors of one dtype (f32, f16 or bf16). As atomic as above.
-WriteReport dequantize_model(const Model& model, const std::filesystem::path& out, DType dtype,
+/// Writes any model that mxq reads as plain HF safetensors. Weights become `dtype` (f32, f16 or bf16); without it each
+/// has the dtype that it had before it was quantized. Tensors of integers and of dtypes with which mxq does not compute
+/// are copied as they are. As atomic as above. Throws Error(unsupported) naming a weight that `dtype` cannot hold.
+WriteReport dequantize_model(const Model& model, const std::filesystem::path& out, std::optional<DType> dtype,
                              const WriteOptions& options = {}, Progress* progress = nullptr);
 
 /// What a model's tensors take as they are stored, and how many weights they hold.

@@ -10,7 +10,7 @@
 
 namespace mxq {
 
-/// Element types of tensors in files. The q* types are GGUF's blocks of 32 elements along the last dimension.
+/// Element types of tensors in files. q*: GGUF's blocks of 32 along the last dimension. More: base/foreign_dtype.h.
 enum class DType { f64, f32, f16, bf16, i64, i32, i16, i8, u8, boolean, q4_0, q4_1, q5_0, q5_1, q8_0 };
 
 /// Name as safetensors and GGUF spell it: "F32", "BF16", "Q4_1", ...
@@ -20,7 +20,7 @@ std::string_view dtype_name(DType dtype);
 int64_t dtype_block_elements(DType dtype);
 int64_t dtype_block_bytes(DType dtype);
 
-/// True for the types that read_f32 (format/weights.h) accepts: F32, F16, BF16 and the GGUF blocks.
+/// True for the types that read_f32 (format/weights.h) accepts: F64, F32, F16, BF16 and the GGUF blocks.
 bool dtype_is_weight(DType dtype);
 
 /// A tensor in a file: row-major, the last dimension contiguous (GGUF's ne[0] is the last dimension here).

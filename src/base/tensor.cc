@@ -1,8 +1,14 @@
 #include "mxq/tensor.h"
 
 #include <fmt/format.h>
+#include <algorithm>
 #include <array>
+#include <cctype>
+#include <deque>
+#include <mutex>
+#include <string>
 
+#include "base/foreign_dtype.h"
 #include "mxq/error.h"
 
 namespace mxq {
@@ -18,7 +24,7 @@ struct DTypeFacts {
 };
 
 constexpr std::array kFacts{
-    DTypeFacts{DType::f64, "F64", 1, 8, false},    DTypeFacts{DType::f32, "F32", 1, 4, true},
+    DTypeFacts{DType::f64, "F64", 1, 8, true},    DTypeFacts{DType::f32, "F32", 1, 4, true},
     DTypeFacts{DType::f16, "F16", 1, 2, true},     DTypeFacts{DType::bf16, "BF16", 1, 2, true},
     DTypeFacts{DType::i64, "I64", 1, 8, false},    DTypeFacts{DType::i32, "I32", 1, 4, false},
     DTypeFacts{DType::i16, "I16", 1, 2, false},    DTypeFacts{DType::i8, "I8", 1, 1, false},
@@ -28,9 +34,70 @@ constexpr std::array kFacts{
     DTypeFacts{DType::q8_0, "Q8_0", 32, 34, true},
 };
 
+struct ForeignBits {
+  std::string_view name;
+  int bits;
+};
+
+/// What safetensors 0.6 has besides kFacts.
+constexpr std::array kForeignBits{
+    ForeignBits{"C64", 64},      ForeignBits{"U64", 64},    ForeignBits{"U32", 32},     ForeignBits{"U16", 16},
+    ForeignBits{"F8_E5M2", 8},   ForeignBits{"F8_E4M3", 8}, ForeignBits{"F8_E8M0", 8},  ForeignBits{"F8_E4M3FNUZ", 8},
+    ForeignBits{"F8_E5M2FNUZ", 8}, ForeignBits{"F6_E2M3", 6}, ForeignBits{"F6_E3M2", 6}, ForeignBits{"F4", 4},
+};
+
+/// The foreign dtypes that files have named so far. Entries stay where they are.
+class ForeignDTypes {
+ public:
+  DType intern(std::string_view name) {
+    const std::lock_guard lock(mutex_);
+    for (size_t i = 0; i < entries_.size(); ++i) {
+      if (entries_[i].name == name) return static_cast<DType>(kFacts.size() + i);
+    }
+    const bool legal = !name.empty() && name.size() <= 32 && std::all_of(name.begin(), name.end(), [](char c) {
+      return std::isalnum(static_cast<unsigned char>(c)) || c == '_';
+    });
+    if (!legal || entries_.size() == 256) {
+      throw Error(ErrorCode::unsupported, "read tensors", fmt::format("dtype '{}'", legal ? name : "?"),
+                  legal ? "256 different names of dtypes" : "at most 32 letters, digits and '_'");
+    }
+    const auto known = std::find_if(kForeignBits.begin(), kForeignBits.end(),
+                                    [&](const ForeignBits& foreign) { return foreign.name == name; });
+    Entry& entry = entries_.emplace_back();
+    entry.name = name;
+    entry.bits = known == kForeignBits.end() ? 0 : known->bits;
+    entry.facts = {static_cast<DType>(kFacts.size() + entries_.size() - 1), entry.name, 1,
+                   entry.bits > 0 && entry.bits % 8 == 0 ? entry.bits / 8 : 1, false};
+    return entry.facts.dtype;
+  }
+
+  const DTypeFacts& facts(DType dtype) { return at(dtype).facts; }
+  int bits(DType dtype) { return at(dtype).bits; }
+
+ private:
+  struct Entry {
+    std::string name;
+    int bits = 0;
+    DTypeFacts facts{};
+  };
+
+  const Entry& at(DType dtype) {
+    const std::lock_guard lock(mutex_);
+    return entries_.at(static_cast<size_t>(dtype) - kFacts.size());
+  }
+
+  std::mutex mutex_;
+  std::deque<Entry> entries_;
+};
+
+ForeignDTypes& foreign() {
+  static ForeignDTypes dtypes;
+  return dtypes;
+}
+
 const DTypeFacts& facts(DType dtype) {
-  const auto& found = kFacts[static_cast<size_t>(dtype)];
-  return found;
+  const auto index = static_cast<size_t>(dtype);
+  return index < kFacts.size() ? kFacts[index] : foreign().facts(dtype);
 }
 
 constexpr bool in_enum_order() {
@@ -42,6 +109,16 @@ constexpr bool in_enum_order() {
 static_assert(in_enum_order(), "kFacts is indexed by DType");
 
 }  // namespace
+
+DType foreign_dtype(std::string_view name) {
+  return foreign().intern(name);
+}
+bool is_foreign(DType dtype) {
+  return static_cast<size_t>(dtype) >= kFacts.size();
+}
+int foreign_bits(DType dtype) {
+  return foreign().bits(dtype);
+}
 
 std::string_view dtype_name(DType dtype) {
   return facts(dtype).name;

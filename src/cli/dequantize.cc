@@ -9,21 +9,25 @@ namespace mxq::cli {
 
 void add_dequantize(CLI::App& app, const CommonOptions& common) {
   struct Options {
-    std::string model, output, dtype = "f16";
+    std::string model, output, dtype;
     WriteOptions write;
   };
   auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand("dequantize", "plain Hugging Face safetensors again, loadable by transformers");
   command->add_option("MODEL", options->model, "a checkpoint that quantize wrote (or any other model)")->required();
   command->add_option("-o,--output", options->output, "folder to make")->type_name("DIR")->required();
-  command->add_option("--dtype", options->dtype, "f32, f16 or bf16")
+  command
+      ->add_option("--dtype", options->dtype,
+                   "f32, f16 or bf16 for all weights (default: what each had before it was quantized)")
       ->check(CLI::IsMember({"f32", "f16", "bf16"}))
-      ->type_name("T")
-      ->capture_default_str();
+      ->type_name("T");
   command->add_flag("--overwrite", options->write.overwrite,
                     "replace DIR, where mxq wrote it and it holds nothing else");
   command->callback([options, &common] {
-    const DType dtype = options->dtype == "f32" ? DType::f32 : options->dtype == "f16" ? DType::f16 : DType::bf16;
+    std::optional<DType> dtype;
+    if (options->dtype == "f32") dtype = DType::f32;
+    if (options->dtype == "f16") dtype = DType::f16;
+    if (options->dtype == "bf16") dtype = DType::bf16;
     const auto report =
         dequantize_model(options->model, options->output, dtype, options->write, common.progress().get());
     int64_t bytes = 0;

@@ -73,14 +73,16 @@ std::string set_quantization_config(const std::string& config_json,
       }
       if (matrix.axis) entry["axis"] = *matrix.axis;
       if (matrix.metadata) entry["metadata"] = *matrix.metadata;
+      if (matrix.dtype) entry["dtype"] = *matrix.dtype;
       matrices[matrix.name] = std::move(entry);
     }
     config[kKey] = {{"quant_method", kMethod},
                     {"version", version},
                     {"fit", quantization->fit},
                     {"axis", quantization->axis},
-                    {"metadata", quantization->metadata},
-                    {"matrices", std::move(matrices)}};
+                    {"metadata", quantization->metadata}};
+    if (!quantization->dtype.empty()) config[kKey]["dtype"] = quantization->dtype;
+    config[kKey]["matrices"] = std::move(matrices);
   }
   return print(config);
 }
@@ -89,7 +91,21 @@ std::string set_torch_dtype(const std::string& config_json, const std::string& d
   Json config = parse_object(config_json, source);
   config["torch_dtype"] = dtype;
   if (config.contains("dtype")) config["dtype"] = dtype;
+  for (auto& [name, part] : config.items()) {
+    if (!part.is_object() || name == kKey) continue;
+    for (const char* key : {"torch_dtype", "dtype"}) {
+      if (part.contains(key) && part[key].is_string()) part[key] = dtype;
+    }
+  }
   return print(config);
+}
+
+std::string get_torch_dtype(const std::string& config_json, const std::string& source) {
+  const Json config = parse_object(config_json, source);
+  for (const char* key : {"torch_dtype", "dtype"}) {
+    if (const auto found = config.find(key); found != config.end() && found->is_string()) return found->get<std::string>();
+  }
+  return {};
 }
 
 std::optional<QuantizationConfig> get_quantization_config(const std::string& config_json, const std::string& source) {
@@ -105,6 +121,7 @@ std::optional<QuantizationConfig> get_quantization_config(const std::string& con
   quantization.fit = field<std::string>(*found, "fit", kKey, source);
   quantization.metadata = field<std::string>(*found, "metadata", kKey, source);
   quantization.axis = axis_field(*found, kKey, source);
+  if (found->contains("dtype")) quantization.dtype = field<std::string>(*found, "dtype", kKey, source);
   const auto matrices = found->find("matrices");
   if (matrices == found->end() || !matrices->is_object()) {
     throw Error(ErrorCode::invalid_file, "read " + source, fmt::format("{}: 'matrices' is not an object", kKey));
@@ -122,6 +139,7 @@ std::optional<QuantizationConfig> get_quantization_config(const std::string& con
     if (entry.contains("rotated")) matrix.rotated = field<bool>(entry, "rotated", name, source);
     if (entry.contains("axis")) matrix.axis = axis_field(entry, name, source);
     if (entry.contains("metadata")) matrix.metadata = field<std::string>(entry, "metadata", name, source);
+    if (entry.contains("dtype")) matrix.dtype = field<std::string>(entry, "dtype", name, source);
     if (matrix.rows < 0 || matrix.cols < 0 || matrix.rows > kMaxExtent || matrix.cols > kMaxExtent ||
         matrix.rows * matrix.cols > kMaxElements) {
       throw Error(ErrorCode::invalid_file, "read " + source, fmt::format("{}: {} x {}", name, matrix.rows, matrix.cols),

@@ -17,13 +17,15 @@ struct QuantizationConfig {
     int64_t rows = 0, cols = 0;
     bool column_scales = false;
     bool rotated = false;
-    std::optional<int> axis;  // these two where they differ from the config's
+    std::optional<int> axis;  // these three where they differ from the config's
     std::optional<std::string> metadata;
+    std::optional<std::string> dtype;
   };
 
   std::string fit;  // for the record; not needed to read the checkpoint
   int axis = 1;
   std::string metadata;
+  std::string dtype;  // safetensors' name of the dtype that the weights had ("BF16"); empty in checkpoints that say none
   std::vector<Matrix> matrices;
 };
 
@@ -32,8 +34,12 @@ struct QuantizationConfig {
 std::string set_quantization_config(const std::string& config_json,
                                     const std::optional<QuantizationConfig>& quantization, const std::string& source);
 
-/// `config_json` with the dtype of its weights replaced ("float16"), under both names that transformers knows.
+/// `config_json` with the dtype of its weights replaced ("float16"), under both names that transformers knows, also in
+/// the parts of a model ("text_config") that say one.
 std::string set_torch_dtype(const std::string& config_json, const std::string& dtype, const std::string& source);
+
+/// torch_dtype, or dtype, of `config_json` ("bfloat16"); empty where it says none.
+std::string get_torch_dtype(const std::string& config_json, const std::string& source);
 
 /// Absent where the config has none, or one of another quant_method. Throws Error(invalid_file) naming the field that
 /// is missing or wrong, Error(unsupported) for a newer version of the format.

@@ -14,8 +14,9 @@ QuantizationConfig example() {
   config.fit = "mse";
   config.axis = 1;
   config.metadata = "q8";
-  config.matrices = {{"model.layers.0.mlp.up_proj", "b4g64", 160, 64, true, true, {}, {}},
-                     {"model.embed_tokens", "b8g32", 96, 64, false, false, 0, "f16"}};
+  config.dtype = "BF16";
+  config.matrices = {{"model.layers.0.mlp.up_proj", "b4g64", 160, 64, true, true, {}, {}, {}},
+                     {"model.embed_tokens", "b8g32", 96, 64, false, false, 0, "f16", "F32"}};
   return config;
 }
 
@@ -36,6 +37,9 @@ TEST(HfConfig, QuantizationRoundTrip) {
   EXPECT_FALSE(again->matrices[0].axis);
   EXPECT_EQ(again->matrices[1].axis, 0);
   EXPECT_EQ(again->matrices[1].metadata, "f16");
+  EXPECT_EQ(again->dtype, "BF16");
+  EXPECT_FALSE(again->matrices[0].dtype);
+  EXPECT_EQ(again->matrices[1].dtype, "F32");
   EXPECT_EQ(set_quantization_config(json, *again, "c"), json);
 
   const std::string plain = set_quantization_config(json, std::nullopt, "c");

@@ -11,6 +11,7 @@
 #include <set>
 #include <utility>
 
+#include "base/foreign_dtype.h"
 #include "base/mapped_file.h"
 #include "format/strict_json.h"
 #include "mxq/error.h"
@@ -21,7 +22,7 @@ namespace {
 
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;
 constexpr std::string_view kMetadataKey = "__metadata__";
-constexpr std::string_view kIndexName = "model.safetensors.index.json";
+constexpr std::string_view kIndexName = "model.safetensors.index.json", kSingleName = "model.safetensors";
 constexpr std::array kDTypes{DType::f64, DType::f32, DType::f16, DType::bf16, DType::i64,
                              DType::i32, DType::i16, DType::i8,  DType::u8,   DType::boolean};
 
@@ -30,13 +31,15 @@ std::string_view as_text(std::span<const std::byte> bytes) {
 }
 
 DType parse_dtype(std::string_view name, const std::string& operation, const std::string& tensor) {
-  std::string known;
   for (DType dtype : kDTypes) {
     if (dtype_name(dtype) == name) return dtype;
-    known += (known.empty() ? "" : ", ") + std::string(dtype_name(dtype));
   }
-  throw Error(ErrorCode::unsupported, operation,
-              fmt::format("tensor {} has dtype {}", in_quotes(tensor), in_quotes(name)), known);
+  try {
+    return foreign_dtype(name);
+  } catch (const Error& e) {
+    throw Error(e.code(), operation, fmt::format("tensor {} has dtype {}", in_quotes(tensor), in_quotes(name)),
+                e.supported());
+  }
 }
 
 /// Builds the header from the JSON's events; checks types and presence of the parts, not what they add up to.
@@ -126,18 +129,26 @@ class HeaderBuilder {
   List shape_, offsets_;
 };
 
-int64_t checked_bytes(const TensorView& tensor, const std::string& operation) {
+/// Bytes of dtype and shape; absent where the size of the dtype is not known.
+std::optional<int64_t> checked_bytes(const TensorView& tensor, const std::string& operation) {
   int64_t count = 1, bytes = 0;
+  const int64_t bits = is_foreign(tensor.dtype) ? foreign_bits(tensor.dtype) : 8 * dtype_block_bytes(tensor.dtype);
   for (int64_t extent : tensor.shape) {
     if (__builtin_mul_overflow(count, extent, &count)) count = -1;
     if (count < 0) break;
   }
-  if (count < 0 || __builtin_mul_overflow(count, dtype_block_bytes(tensor.dtype), &bytes)) {
+  if (count < 0 || __builtin_mul_overflow(count, bits % 8 == 0 ? bits / 8 : bits, &bytes)) {
     throw Error(ErrorCode::invalid_file, operation,
                 fmt::format("tensor {}: the size of its shape overflows", in_quotes(tensor.name)),
                 "at most 2^63 - 1 bytes");
   }
-  return bytes;
+  if (bits == 0) return std::nullopt;
+  if (bits % 8 == 0) return bytes;
+  if (bytes % 8 != 0) {
+    throw Error(ErrorCode::invalid_file, operation,
+                fmt::format("tensor {} of dtype {} ends within a byte", in_quotes(tensor.name), dtype_name(tensor.dtype)));
+  }
+  return bytes / 8;
 }
 
 /// Checks the tensors' places in the data and sets their views.
@@ -150,8 +161,10 @@ std::vector<TensorView> place(std::vector<HeaderBuilder::Tensor> tensors, std::s
   for (const auto& t : tensors) {
     if (t.begin > t.end) fail(t, "ends before it begins");
     if (t.end > data.size()) fail(t, fmt::format("ends beyond the {} bytes of data", data.size()));
-    const auto bytes = static_cast<uint64_t>(checked_bytes(t.view, operation));
-    if (t.end - t.begin != bytes) fail(t, fmt::format("should have the {} bytes of its dtype and shape", bytes));
+    const auto bytes = checked_bytes(t.view, operation);
+    if (bytes && t.end - t.begin != static_cast<uint64_t>(*bytes)) {
+      fail(t, fmt::format("should have the {} bytes of its dtype and shape ({})", *bytes, dtype_name(t.view.dtype)));
+    }
   }
   // An empty tensor comes before the one that begins where it stands.
   std::stable_sort(tensors.begin(), tensors.end(),
@@ -173,9 +186,16 @@ std::vector<TensorView> place(std::vector<HeaderBuilder::Tensor> tensors, std::s
   return views;
 }
 
-/// Shards must lie beside their index: an index may not reach for other files of the machine.
-bool is_plain_file_name(std::string_view name) {
-  return !name.empty() && name != "." && name != ".." && name.find_first_of(std::string_view("/\\\0", 3)) == name.npos;
+/// A file in the index's folder or below it: an index may not reach for other files of the machine.
+bool stays_in_folder(std::string_view name) {
+  if (name.empty() || name.find_first_of(std::string_view("\\\0", 2)) != name.npos) return false;
+  for (size_t begin = 0; begin <= name.size();) {
+    const size_t end = std::min(name.find('/', begin), name.size());
+    const std::string_view part = name.substr(begin, end - begin);
+    if (part.empty() || part == "." || part == "..") return false;
+    begin = end + 1;
+  }
+  return true;
 }
 
 /// Certainly not there. What cannot be told (no permission, a name too long) is left to opening, which says why.
@@ -184,35 +204,64 @@ bool is_missing(const std::filesystem::path& path) {
   return std::filesystem::status(path, error).type() == std::filesystem::file_type::not_found;
 }
 
-void add_shard(TensorStore& store, const std::filesystem::path& folder, const std::string& shard,
-               const std::map<std::string, std::string>& weight_map, size_t expected) {
-  const std::string index = (folder / kIndexName).string();
-  if (is_missing(folder / shard)) {
-    throw Error(ErrorCode::not_found, "read " + index, fmt::format("shard {} is not there", in_quotes(shard)));
-  }
-  auto file = std::make_shared<const MappedFile>(folder / shard);
-  SafetensorsHeader header = parse_safetensors(file->bytes(), file->path().string());
-  for (const TensorView& tensor : header.tensors) {
-    const auto found = weight_map.find(tensor.name);
-    if (found == weight_map.end() || found->second != shard) {
-      throw Error(ErrorCode::invalid_file, "read " + index,
-                  fmt::format("shard {} has tensor {}, which the index {}", in_quotes(shard), in_quotes(tensor.name),
-                              found == weight_map.end() ? "does not name" : "puts into " + in_quotes(found->second)));
+bool same_tensor(const TensorView& a, const TensorView& b) {
+  return a.dtype == b.dtype && a.shape == b.shape && std::ranges::equal(a.bytes, b.bytes);
+}
+
+/// "3 tensors, e.g. 'a'"
+std::string count_of(const std::vector<std::string>& names) {
+  return names.size() == 1 ? "tensor " + in_quotes(names.front())
+                           : fmt::format("{} tensors, e.g. {}", names.size(), in_quotes(names.front()));
+}
+
+/// All tensors of the shards that the index names. It need not be right about which tensor lies where.
+SafetensorsModel open_shards(const std::filesystem::path& folder) {
+  const MappedFile index(folder / kIndexName);
+  const auto weight_map = parse_shard_index(as_text(index.bytes()), index.path().string());
+  SafetensorsModel model;
+  const std::string operation = "read " + index.path().string();
+  std::set<std::string> shards, missing_shards;
+  for (const auto& [name, shard] : weight_map) shards.insert(shard);
+  std::vector<std::string> unnamed, elsewhere, twice;
+  for (const auto& shard : shards) {
+    if (is_missing(folder / shard)) {
+      missing_shards.insert(shard);
+      continue;
     }
-  }
-  // Names are unique on both sides and each of the shard's is in the map, so equal counts mean equal sets.
-  if (header.tensors.size() != expected) {
-    std::set<std::string_view> present;
-    for (const TensorView& tensor : header.tensors) present.insert(tensor.name);
-    for (const auto& [name, place] : weight_map) {
-      if (place == shard && !present.contains(name)) {
-        throw Error(
-            ErrorCode::invalid_file, "read " + index,
-            fmt::format("shard {} lacks tensor {}, which the index puts there", in_quotes(shard), in_quotes(name)));
+    auto file = std::make_shared<const MappedFile>(folder / shard);
+    std::vector<TensorView> tensors;
+    for (TensorView& tensor : parse_safetensors(file->bytes(), file->path().string()).tensors) {
+      if (const TensorView* other = model.store.find(tensor.name)) {
+        if (!same_tensor(*other, tensor)) {
+          throw Error(ErrorCode::invalid_file, operation,
+                      fmt::format("tensor {} has other values in shard {} than in one before it", in_quotes(tensor.name),
+                                  in_quotes(shard)),
+                      "one value for each tensor");
+        }
+        twice.push_back(tensor.name);
+        continue;
       }
+      const auto place = weight_map.find(tensor.name);
+      if (place == weight_map.end()) {
+        unnamed.push_back(tensor.name);
+      } else if (place->second != shard) {
+        elsewhere.push_back(tensor.name);
+      }
+      tensors.push_back(std::move(tensor));
     }
+    model.store.add(std::move(file), std::move(tensors));
   }
-  store.add(std::move(file), std::move(header.tensors));
+  // A copy in the shard that the index names makes up for one elsewhere.
+  std::erase_if(elsewhere, [&](const std::string& name) { return std::ranges::find(twice, name) != twice.end(); });
+  for (const auto& [name, shard] : weight_map) {
+    if (model.store.find(name) == nullptr) model.absent.emplace(name, AbsentTensor{shard, missing_shards.contains(shard)});
+  }
+  if (!unnamed.empty()) model.notes.push_back(fmt::format("{} lacks {} of the shards: read all the same", kIndexName, count_of(unnamed)));
+  if (!elsewhere.empty()) {
+    model.notes.push_back(fmt::format("{} puts {} into another shard than the one that holds it", kIndexName, count_of(elsewhere)));
+  }
+  if (!twice.empty()) model.notes.push_back(fmt::format("two shards hold {}, with the same values", count_of(twice)));
+  return model;
 }
 
 }  // namespace
@@ -260,9 +309,9 @@ std::map<std::string, std::string> parse_shard_index(std::string_view json, cons
       present = true;
     } else {
       if (event.kind != JsonEvent::string) fail(fmt::format("weight_map: {} is not a string", in_quotes(path[1])));
-      if (!is_plain_file_name(event.text)) {
+      if (!stays_in_folder(event.text)) {
         fail(fmt::format("weight_map: {} is in {}", in_quotes(path[1]), in_quotes(event.text)),
-             "the plain name of a file in the index's folder");
+             "a file in the index's folder or below it");
       }
       weight_map.emplace(path[1], event.text);
     }
@@ -272,29 +321,44 @@ std::map<std::string, std::string> parse_shard_index(std::string_view json, cons
   return weight_map;
 }
 
-TensorStore open_safetensors(const std::filesystem::path& path) {
-  TensorStore store;
+void SafetensorsModel::refuse_absent(const std::filesystem::path& folder, const std::string& name) const {
+  const auto& [shard, missing] = absent.at(name);
+  const std::string operation = "read " + (folder / kIndexName).string();
+  if (missing) {
+    throw Error(ErrorCode::not_found, operation,
+                fmt::format("shard {} is not there, and tensor {} is in it", in_quotes(shard), in_quotes(name)));
+  }
+  throw Error(ErrorCode::invalid_file, operation,
+              fmt::format("shard {} lacks tensor {}, which the index puts there", in_quotes(shard), in_quotes(name)));
+}
+
+SafetensorsModel open_safetensors_model(const std::filesystem::path& path) {
   std::filesystem::path single = path;
   std::error_code error;
+  SafetensorsModel model;
   if (std::filesystem::is_directory(path, error)) {
-    if (!is_missing(path / kIndexName)) {
-      const MappedFile index(path / kIndexName);
-      const auto weight_map = parse_shard_index(as_text(index.bytes()), index.path().string());
-      std::map<std::string, size_t> shards;  // and the number of their tensors
-      for (const auto& [name, shard] : weight_map) ++shards[shard];
-      for (const auto& [shard, expected] : shards) add_shard(store, path, shard, weight_map, expected);
-      return store;
-    }
-    single = path / "model.safetensors";
+    single = path / kSingleName;
+    const bool index = !is_missing(path / kIndexName);
     if (is_missing(single)) {
+      if (index) return open_shards(path);
       throw Error(ErrorCode::not_found, "read " + path.string(), "no safetensors model in this folder",
-                  fmt::format("{} or model.safetensors", kIndexName));
+                  fmt::format("{} or {}", kIndexName, kSingleName));
+    }
+    if (index) {
+      model.notes.push_back(
+          fmt::format("{} lies beside {}: the index and its shards are not read, as in transformers", kSingleName, kIndexName));
     }
   }
   auto file = std::make_shared<const MappedFile>(single);
   auto tensors = parse_safetensors(file->bytes(), single.string()).tensors;
-  store.add(std::move(file), std::move(tensors));
-  return store;
+  model.store.add(std::move(file), std::move(tensors));
+  return model;
+}
+
+TensorStore open_safetensors(const std::filesystem::path& path) {
+  SafetensorsModel model = open_safetensors_model(path);
+  if (!model.absent.empty()) model.refuse_absent(path, model.absent.begin()->first);
+  return std::move(model.store);
 }
 
 }  // namespace mxq

@@ -26,16 +26,37 @@ struct SafetensorsHeader {
 
 /// The tensors of a whole file in memory; the views point into `file`. Bytes may be unaligned for their dtype.
 /// `source` names the file in errors. Throws Error(invalid_file) for whatever breaks the format, as strictly as the
-/// official reader (and also for metadata keys given twice), Error(unsupported) for a dtype that mxq does not have.
+/// official reader (and also for metadata keys given twice), Error(unsupported) for what cannot
+/// be a dtype's name. Dtypes with which mxq does not compute are foreign ones (base/foreign_dtype.h); where their size is
+/// not known, the offsets say it.
 SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::string& source);
 
 /// The weight_map of a model.safetensors.index.json: tensor name -> shard's file name. Throws Error(invalid_file) for
-/// anything malformed, among it a shard that is not a plain file name (it must lie in the index's own folder).
+/// anything malformed, among it a shard that does not lie in the index's own folder or below it.
 std::map<std::string, std::string> parse_shard_index(std::string_view json, const std::string& source);
 
-/// A .safetensors file, or a folder with model.safetensors.index.json (obeyed where there is one: it and the shards
-/// must name the same tensors in the same files) or model.safetensors. Nothing but headers is read.
-/// Throws Error(not_found) for a missing file, folder or shard, and all that the two functions above throw.
+/// A tensor that an index names and no shard holds: where it should be, and whether that shard is missing.
+struct AbsentTensor {
+  std::string shard;
+  bool shard_is_missing = false;
+};
+
+struct SafetensorsModel {
+  TensorStore store;
+  std::map<std::string, AbsentTensor> absent;
+  std::vector<std::string> notes;  // how the files differ from their index, a sentence each
+
+  /// Throws Error(not_found) or Error(invalid_file) for one of `absent`.
+  [[noreturn]] void refuse_absent(const std::filesystem::path& folder, const std::string& name) const;
+};
+
+/// A .safetensors file, or a folder with model.safetensors (which wins over an index beside it, as in transformers) or
+/// model.safetensors.index.json. Of the shards that an index names all tensors are read, wherever it says that they lie;
+/// a tensor may be in two of them with the same values. Nothing but headers is read.
+/// Throws Error(not_found) for a missing file or folder, and all that the two functions above throw.
+SafetensorsModel open_safetensors_model(const std::filesystem::path& path);
+
+/// As above, and all that the index names is there.
 TensorStore open_safetensors(const std::filesystem::path& path);
 
 }  // namespace mxq

@@ -48,7 +48,7 @@ int64_t TensorSpec::bytes() const {
                   "extents from 0 on whose product fits 63 bits");
     }
   }
-  return dtype_bytes(dtype, count);
+  return stored ? *stored : dtype_bytes(dtype, count);
 }
 
 std::string safetensors_header(const std::vector<TensorSpec>& tensors, const SafetensorsMetadata& metadata) {

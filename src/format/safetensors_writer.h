@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -19,6 +20,7 @@ struct TensorSpec {
   std::string name;
   DType dtype = DType::f32;
   std::vector<int64_t> shape;
+  std::optional<int64_t> stored = std::nullopt;  // bytes, of a foreign dtype (base/foreign_dtype.h)
 
   /// Bytes of the tensor. Throws Error(usage) for a negative extent or a size beyond 63 bits.
   int64_t bytes() const;

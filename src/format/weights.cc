@@ -5,7 +5,10 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstring>
+#include <limits>
+#include <vector>
 
 #include "base/parallel.h"
 #include "format/ggml_blocks.h"
@@ -59,6 +62,10 @@ inline uint16_t narrow_bf16(float value) {
   return static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
 }
 
+inline double widen_f32(float value) {
+  return value;
+}
+
 constexpr int kLanes = 32;  // a trip count that the compiler sees is what makes it vectorise at -O2
 
 /// Convert(In) -> Out for `count` items at any alignment.
@@ -81,6 +88,19 @@ void convert(const void* in, int64_t count, void* out) {
   }
 }
 
+/// Doubles rounded to floats. What a float cannot hold is no weight.
+void read_f64(const TensorView& tensor, const std::byte* in, int64_t count, float* out) {
+  for (int64_t i = 0; i < count; ++i) {
+    double value = 0;
+    std::memcpy(&value, in + i * static_cast<int64_t>(sizeof(double)), sizeof(double));
+    if (std::isfinite(value) && std::fabs(value) > double{std::numeric_limits<float>::max()}) {
+      throw Error(ErrorCode::unsupported, "read weights", fmt::format("tensor {} holds {}", in_quotes(tensor.name), value),
+                  "numbers that F32 can hold");
+    }
+    out[i] = static_cast<float>(value);
+  }
+}
+
 /// Calls body(first, count) for the chunks of [0, total).
 template <typename Body>
 void for_chunks(int64_t total, const Body& body) {
@@ -88,14 +108,41 @@ void for_chunks(int64_t total, const Body& body) {
                [&](int64_t i) { body(i * kChunk, std::min(kChunk, total - i * kChunk)); });
 }
 
+/// The first of `count` finite values that `dtype` makes infinite; else -1. zeros: how many that are not 0 become 0.
+int64_t scan_narrowed(const float* values, int64_t count, DType dtype, int64_t& zeros) {
+  const bool half = dtype == DType::f16;
+  int64_t lost = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const uint16_t bits = half ? narrow_f16(values[i]) : narrow_bf16(values[i]);
+    if ((bits & 0x7fffu) == (half ? 0x7c00u : 0x7f80u) && std::isfinite(values[i])) return i;
+    lost += (bits & 0x7fffu) == 0 && values[i] != 0;
+  }
+  zeros += lost;
+  return -1;
+}
+
 }  // namespace
+
+int64_t first_overflow(const float* values, int64_t count, DType dtype, int64_t& zeros) {
+  if (dtype != DType::f16 && dtype != DType::bf16) return -1;
+  const int64_t chunks = (count + kChunk - 1) / kChunk;
+  std::vector<int64_t> found(static_cast<size_t>(chunks), -1), lost(static_cast<size_t>(chunks), 0);
+  for_chunks(count, [&](int64_t begin, int64_t n) {
+    const auto chunk = static_cast<size_t>(begin / kChunk);
+    const int64_t at = scan_narrowed(values + begin, n, dtype, lost[chunk]);
+    found[chunk] = at < 0 ? -1 : begin + at;
+  });
+  for (const int64_t n : lost) zeros += n;
+  const auto first = std::find_if(found.begin(), found.end(), [](int64_t at) { return at >= 0; });
+  return first == found.end() ? -1 : *first;
+}
 
 void read_f32(const TensorView& tensor, int64_t first, int64_t count, float* out) {
   const DType dtype = tensor.dtype;
   if (!dtype_is_weight(dtype)) {
     throw Error(ErrorCode::unsupported, "read weights",
                 fmt::format("tensor {} has dtype {}", in_quotes(tensor.name), dtype_name(dtype)),
-                "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0");
+                "F64, F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0");
   }
   const int64_t block = dtype_block_elements(dtype), elements = tensor.elements();
   if (first < 0 || count < 0 || first > elements || count > elements - first || first % block != 0 ||
@@ -112,6 +159,9 @@ void read_f32(const TensorView& tensor, int64_t first, int64_t count, float* out
       case DType::f32:
         std::memcpy(out + begin, in, static_cast<size_t>(n) * sizeof(float));
         break;
+      case DType::f64:
+        read_f64(tensor, in, n, out + begin);
+        break;
       case DType::f16:
         convert<uint16_t, float, widen_f16>(in, n, out + begin);
         break;
@@ -125,13 +175,17 @@ void read_f32(const TensorView& tensor, int64_t first, int64_t count, float* out
 }
 
 void write_dtype(const float* values, int64_t count, DType dtype, std::byte* out) {
-  if (dtype != DType::f32 && dtype != DType::f16 && dtype != DType::bf16) {
-    throw Error(ErrorCode::unsupported, "write weights", fmt::format("dtype {}", dtype_name(dtype)), "F32, F16, BF16");
+  if (dtype != DType::f64 && dtype != DType::f32 && dtype != DType::f16 && dtype != DType::bf16) {
+    throw Error(ErrorCode::unsupported, "write weights", fmt::format("dtype {}", dtype_name(dtype)),
+                "F64, F32, F16, BF16");
   }
   const int64_t unit = dtype_block_bytes(dtype);
   for_chunks(count, [&](int64_t begin, int64_t n) {
     std::byte* place = out + begin * unit;
     switch (dtype) {
+      case DType::f64:
+        convert<float, double, widen_f32>(values + begin, n, place);
+        break;
       case DType::f16:
         convert<float, uint16_t, narrow_f16>(values + begin, n, place);
         break;

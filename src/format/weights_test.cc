@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <bit>
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <random>
 #include <string>
 #include <vector>
@@ -98,7 +100,7 @@ TEST(ReadF32, Errors) {
       EXPECT_THAT(e.what(), HasSubstr(what));
     }
   };
-  expect(DType::i32, 10, 0, 1, ErrorCode::unsupported, "tensor 'w' has dtype I32; F32, F16");
+  expect(DType::i32, 10, 0, 1, ErrorCode::unsupported, "tensor 'w' has dtype I32; F64, F32, F16");
   expect(DType::f32, 10, -1, 1, ErrorCode::usage, "1 elements from -1 on of tensor 'w'");
   expect(DType::f32, 10, 0, -1, ErrorCode::usage, "-1 elements from 0 on");
   expect(DType::f32, 10, 11, 0, ErrorCode::usage, "0 elements from 11 on");
@@ -142,10 +144,42 @@ TEST(WriteDType, KnownRoundings) {
   EXPECT_EQ(out, (std::vector<uint16_t>{0x3c00, 0x3c00, 0x3c02, 0, 1, 0x7bff, 0x7c00, 0xc100}));
 }
 
+TEST(WriteDType, WhatDoesNotFitIsFound) {
+  // 65520 is the first that fp16 rounds to infinity; half of the least subnormal, 2^-25, becomes 0. A NaN stays one.
+  const float inf = std::numeric_limits<float>::infinity();
+  const std::vector<float> values{1, 65519, inf, -inf, std::nanf(""), 0, -0.0f, 0x1p-25f, -0x1p-30f, 0x1p-24f};
+  int64_t zeros = 0;
+  EXPECT_EQ(first_overflow(values.data(), 10, DType::f16, zeros), -1);
+  EXPECT_EQ(zeros, 2);
+  EXPECT_EQ(first_overflow(values.data(), 10, DType::f32, zeros), -1);
+  EXPECT_EQ(zeros, 2);
+  EXPECT_EQ(first_overflow(values.data(), 10, DType::bf16, zeros), -1);
+  EXPECT_EQ(zeros, 2);
+  std::vector<float> large(200'000, 1.f);
+  large[150'000] = -65520;
+  large[190'000] = 3.4e38f;
+  EXPECT_EQ(first_overflow(large.data(), 200'000, DType::f16, zeros), 150'000);
+  EXPECT_EQ(first_overflow(large.data(), 200'000, DType::bf16, zeros), 190'000);
+}
+
+TEST(ReadF32, RoundsF64AndRefusesWhatIsBeyond) {
+  const std::vector<double> values{0.1, -2.5, 1e-320, std::numeric_limits<double>::infinity()};
+  const auto bytes = std::as_bytes(std::span(values));
+  std::vector<float> out(4);
+  read_f32({"w", DType::f64, {4}, bytes}, 0, 4, out.data());
+  EXPECT_EQ(out, (std::vector<float>{0.1f, -2.5f, 0.f, std::numeric_limits<float>::infinity()}));
+  const double large = 1e39;
+  EXPECT_THROW(read_f32({"w", DType::f64, {1}, std::as_bytes(std::span(&large, 1))}, 0, 1, out.data()), Error);
+  double back = 0;
+  const float half = 0.5f;
+  write_dtype(&half, 1, DType::f64, std::as_writable_bytes(std::span(&back, 1)).data());
+  EXPECT_EQ(back, 0.5);
+}
+
 TEST(WriteDType, RejectsOtherTypes) {
   const float value = 1;
   std::byte out[8];
-  for (DType dtype : {DType::f64, DType::i32, DType::u8, DType::q8_0}) {
+  for (DType dtype : {DType::i32, DType::u8, DType::q8_0}) {
     EXPECT_THROW(write_dtype(&value, 1, dtype, out), Error) << dtype_name(dtype);
   }
 }

@@ -28,6 +28,22 @@ std::optional<ModelConfig> plain_config(const fs::path& folder) {
   return parse_hf_config(plain, file);
 }
 
+DType original_dtype(const std::string& name, const fs::path& folder) {
+  for (const DType dtype : {DType::f64, DType::f32, DType::f16, DType::bf16}) {
+    if (dtype_name(dtype) == name) return dtype;
+  }
+  throw Error(ErrorCode::invalid_file, "read " + folder.string(), fmt::format("dtype '{}' of quantized weights", name),
+              "F64, F32, F16, BF16");
+}
+
+/// Older checkpoints do not say it.
+DType usual_dtype(const QuantizationConfig& quantization, const fs::path& folder) {
+  if (!quantization.dtype.empty()) return original_dtype(quantization.dtype, folder);
+  const std::string file = (folder / kConfig).string();
+  const std::string said = get_torch_dtype(read_file(file), file);
+  return said == "float32" ? DType::f32 : said == "bfloat16" ? DType::bf16 : DType::f16;
+}
+
 }  // namespace
 
 CheckpointSource::CheckpointSource(const fs::path& folder, const QuantizationConfig& quantization)
@@ -39,6 +55,7 @@ CheckpointSource::CheckpointSource(const fs::path& folder, const QuantizationCon
   for (const TensorView& view : store_.tensors()) {
     if (!parts.contains(view.name)) add(view.name, view.dtype, std::string(dtype_name(view.dtype)), view.shape);
   }
+  const DType usual = usual_dtype(quantization, folder);
   for (const auto& matrix : quantization.matrices) {
     const QuantizedLayout layout = stored_layout(quantization, matrix);
     const std::string name = matrix.name + ".weight";
@@ -46,6 +63,7 @@ CheckpointSource::CheckpointSource(const fs::path& folder, const QuantizationCon
       throw Error(ErrorCode::invalid_file, "read " + folder.string(),
                   fmt::format("'{}' is there both quantized and as it was", name));
     }
+    dtypes_.emplace(tensors().size(), matrix.dtype ? original_dtype(*matrix.dtype, folder) : usual);
     matrices_.emplace(tensors().size(), stored_view(matrix.name, layout, store_));
     add(name, DType::f32, layout.scheme.name(), {matrix.rows, matrix.cols});
   }
@@ -86,7 +104,8 @@ std::optional<std::span<const std::byte>> CheckpointSource::plain_bytes(const So
 }
 
 DType CheckpointSource::output_dtype(const SourceTensor& tensor) const {
-  return quantized(tensor) != nullptr ? DType::f16 : tensor.dtype;
+  const auto found = dtypes_.find(tensor.index);
+  return found != dtypes_.end() ? found->second : tensor.dtype;
 }
 
 std::optional<QuantizedLayout> CheckpointSource::exact_layout(const SourceTensor& tensor) const {

@@ -19,7 +19,7 @@ class CheckpointSource : public ModelSource {
   std::vector<std::pair<std::string, std::string>> side_files(std::vector<std::string>& notes) const override;
   std::vector<std::filesystem::path> weight_files() const override;
   std::optional<std::span<const std::byte>> plain_bytes(const SourceTensor& tensor) const override;
-  /// F16 for a quantized matrix.
+  /// What a quantized matrix was before: as the checkpoint says, else as config.json does, else F16.
   DType output_dtype(const SourceTensor& tensor) const override;
   std::optional<QuantizedLayout> exact_layout(const SourceTensor& tensor) const override;
   QuantizedMatrix exact_groups(const SourceTensor& tensor) const override;
@@ -34,6 +34,7 @@ class CheckpointSource : public ModelSource {
   const QuantizedView* quantized(const SourceTensor& tensor) const;
 
   TensorStore store_;
+  std::unordered_map<size_t, DType> dtypes_;            // of the matrices before they were quantized
   std::unordered_map<size_t, QuantizedView> matrices_;  // by SourceTensor::index
 };
 

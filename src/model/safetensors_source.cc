@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <array>
+#include <nlohmann/json.hpp>
 
 #include "format/safetensors.h"
 #include "format/weights.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
+#include "mxq/text.h"
 
 namespace mxq {
 
@@ -21,12 +23,68 @@ constexpr const char* kConfig = "config.json";
 std::optional<ModelConfig> folder_config(const fs::path& path) {
   if (!fs::is_directory(path)) return {};
   const fs::path file = path / kConfig;
-  auto config = parse_hf_config(read_file(file), file.string());
-  if (!config.quantization.empty()) {
-    throw Error(ErrorCode::unsupported, "open " + path.string(),
-                fmt::format("the model is quantized already ({})", config.quantization), "F32, F16 or BF16 weights");
+  return parse_hf_config(read_file(file), file.string());
+}
+
+/// The name of the planned matrix to which a tensor belongs ("model.layers.0.mlp.up_proj" of its "weight_scale"), also
+/// where the names of the layers begin in another way; empty where there is none.
+std::string owning_matrix(const std::string& name) {
+  const size_t layers = name.find("layers.");
+  for (size_t dot = name.rfind('.'); dot != std::string::npos && dot > 0; dot = name.rfind('.', dot - 1)) {
+    const std::string module = name.substr(0, dot);
+    if (parse_matrix_name(module + ".weight")) return module;
+    if (layers < dot && parse_matrix_name("model." + module.substr(layers) + ".weight")) return module;
   }
-  return config;
+  return {};
+}
+
+bool holds_codes(const SourceTensor& tensor) {
+  switch (tensor.dtype) {
+    case DType::f64:
+    case DType::f32:
+    case DType::f16:
+    case DType::bf16:
+    case DType::boolean:
+      return false;
+    default:
+      return tensor.elements() > 0 && !owning_matrix(tensor.name).empty();
+  }
+}
+
+/// What config.json says about quantized weights: " (quantization_config: fp8)".
+std::string said_quantization(const std::string& config_json) {
+  using Json = nlohmann::json;
+  const Json whole = Json::parse(config_json, nullptr, /*allow_exceptions=*/false);
+  for (const char* part : {"", "text_config"}) {
+    if (!whole.is_object() || (*part != 0 && !whole.contains(part))) continue;
+    const Json& config = *part == 0 ? whole : whole[part];
+    if (!config.is_object()) continue;
+    for (const char* key : {"quantization_config", "compression_config", "quantization"}) {
+      const auto found = config.find(key);
+      if (found == config.end() || !found->is_object() || found->empty()) continue;
+      for (const char* field : {"quant_method", "format", "quant_algo", "bits"}) {
+        if (!found->contains(field)) continue;
+        const Json& value = (*found)[field];
+        const std::string text = value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', true);
+        return fmt::format(" ({}: {}{})", key, field == std::string_view("bits") ? "bits " : "", text.substr(0, 60));
+      }
+      return fmt::format(" ({})", key);
+    }
+  }
+  return " (config.json does not say how)";
+}
+
+/// Whether the model needs a tensor that its index names and no shard holds.
+bool is_needed(const std::string& name, const std::optional<ModelConfig>& config) {
+  const auto matrix = parse_matrix_name(name);
+  if (matrix && matrix->module == kHead) return !config || !config->tie_word_embeddings;
+  const size_t layers = name.find("layers.");
+  if (config && layers != std::string::npos) {
+    const size_t number = layers + std::string_view("layers.").size();
+    const auto layer = parse_int(name.substr(number, name.find('.', number) - number));
+    if (layer && *layer >= config->num_hidden_layers) return false;
+  }
+  return name.ends_with(".weight") || !owning_matrix(name).empty();
 }
 
 /// Weights in any of the formats that people keep beside each other in one folder, and what belongs to them.
@@ -38,10 +96,22 @@ bool holds_weights(const std::string& name) {
 
 }  // namespace
 
-SafetensorsSource::SafetensorsSource(const fs::path& path)
-    : ModelSource(path, folder_config(path)), store_(open_safetensors(path)) {
+SafetensorsSource::SafetensorsSource(const fs::path& path) : SafetensorsSource(path, open_safetensors_model(path)) {}
+
+SafetensorsSource::SafetensorsSource(const fs::path& path, SafetensorsModel files)
+    : ModelSource(path, folder_config(path)), store_(std::move(files.store)), notes_(std::move(files.notes)) {
+  for (const auto& [name, place] : files.absent) {
+    if (is_needed(name, config_)) files.refuse_absent(path, name);
+    notes_.push_back(fmt::format("the index names '{}', which no shard holds and the model does not need", name));
+  }
   for (const TensorView& view : store_.tensors()) {
     add(view.name, view.dtype, std::string(dtype_name(view.dtype)), view.shape);
+    if (holds_codes(tensors().back())) {
+      throw Error(ErrorCode::unsupported, "open " + path.string(),
+                  fmt::format("the weights are quantized already: '{}' is {}{}", view.name, dtype_name(view.dtype),
+                              said_quantization(config_json())),
+                  "F64, F32, F16 or BF16 weights");
+    }
   }
 }
 
@@ -49,7 +119,8 @@ std::string SafetensorsSource::config_json() const {
   return config_ ? read_file(path_ / kConfig) : "{}";
 }
 
-std::vector<std::pair<std::string, std::string>> SafetensorsSource::side_files(std::vector<std::string>&) const {
+std::vector<std::pair<std::string, std::string>> SafetensorsSource::side_files(std::vector<std::string>& notes) const {
+  notes.insert(notes.end(), notes_.begin(), notes_.end());
   if (!config_) return {};
   return hf_side_files(path_);
 }

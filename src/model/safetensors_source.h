@@ -1,14 +1,16 @@
 // Models in safetensors: a Hugging Face folder, or a file alone.
 #pragma once
 
-#include "format/tensor_store.h"
+#include "format/safetensors.h"
 #include "model/model_source.h"
 
 namespace mxq {
 
 class SafetensorsSource : public ModelSource {
  public:
-  /// A folder with config.json, or a .safetensors file.
+  /// A folder with config.json, or a .safetensors file. Whether weights are quantized the tensors say, not the config.
+  /// Throws Error(unsupported) naming a quantized weight and what the config says about it; Error(not_found) or
+  /// Error(invalid_file) for weights that an index names and no shard holds.
   explicit SafetensorsSource(const std::filesystem::path& path);
 
   std::string config_json() const override;
@@ -24,7 +26,10 @@ class SafetensorsSource : public ModelSource {
   void read_range(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const override;
 
  private:
-  TensorStore store_;  // in the order of tensors()
+  SafetensorsSource(const std::filesystem::path& path, SafetensorsModel files);
+
+  TensorStore store_;               // in the order of tensors()
+  std::vector<std::string> notes_;  // what of the files is not as the index says
 };
 
 /// Files of a Hugging Face folder that belong to the model but hold neither weights nor its config, in order of name.

@@ -7,6 +7,7 @@
 
 #include "base/atomic_file.h"
 #include "base/content_hash.h"
+#include "base/foreign_dtype.h"
 #include "base/mapped_file.h"
 #include "base/staged_folder.h"
 #include "format/weights.h"
@@ -44,6 +45,11 @@ void skip_shard(const Shard& shard, const std::vector<OutputTensors>& tensors, s
   }
 }
 
+/// Bytes of a tensor whose dtype mxq only copies.
+std::optional<int64_t> foreign_bytes(const ModelSource& model, const SourceTensor& tensor) {
+  return is_foreign(tensor.dtype) ? std::optional(model.stored_bytes(tensor)) : std::nullopt;
+}
+
 /// Files of the model and when they were last changed, so that a resumed run never mixes two models.
 std::string source_identity(const ModelSource& model) {
   std::string identity;
@@ -68,11 +74,12 @@ OutputTensors quantized_output(const std::string& name, const QuantizedLayout& l
   return output;
 }
 
-OutputTensors plain_output(const ModelSource& model, const SourceTensor& tensor, DType dtype) {
+OutputTensors plain_output(const ModelSource& model, const SourceTensor& tensor, DType dtype,
+                           std::vector<std::string>& notes) {
   OutputTensors output;
-  output.specs = {{tensor.name, dtype, tensor.shape}};
+  output.specs = {{tensor.name, dtype, tensor.shape, foreign_bytes(model, tensor)}};
   output.work = tensor.elements();
-  output.write = [&model, &tensor, dtype](SafetensorsWriter& writer) {
+  output.write = [&model, &tensor, dtype, &notes](SafetensorsWriter& writer) {
     const int64_t elements = tensor.elements();
     const auto raw = model.plain_bytes(tensor);
     if (raw && tensor.dtype == dtype) {
@@ -88,11 +95,23 @@ OutputTensors plain_output(const ModelSource& model, const SourceTensor& tensor,
       const int64_t step = std::max<int64_t>(1, kChunkElements / row);
       std::vector<float> values(static_cast<size_t>(std::min(step, rows) * row));
       std::vector<std::byte> bytes(static_cast<size_t>(dtype_bytes(dtype, static_cast<int64_t>(values.size()))));
+      int64_t zeros = 0;
       for (int64_t begin = 0; begin < rows; begin += step) {
         const int64_t count = std::min(step, rows - begin);
         model.read_rows(tensor, begin, count, values.data());
+        if (const int64_t at = first_overflow(values.data(), count * row, dtype, zeros); at >= 0) {
+          throw Error(ErrorCode::unsupported, "write " + std::string(dtype_name(dtype)),
+                      fmt::format("'{}' holds {} at row {}, column {}", tensor.name, values[static_cast<size_t>(at)],
+                                  begin + at / row, at % row),
+                      fmt::format("numbers that {} can hold; {} can hold it", dtype_name(dtype),
+                                  dtype == DType::f16 ? "bf16 or f32" : "f32"));
+        }
         write_dtype(values.data(), count * row, dtype, bytes.data());
         writer.write(std::span(bytes).first(static_cast<size_t>(dtype_bytes(dtype, count * row))));
+      }
+      if (zeros > 0) {
+        notes.push_back(fmt::format("'{}': {} of {} values are too small for {} and become 0", tensor.name, zeros, elements,
+                                    dtype_name(dtype)));
       }
     }
     model.done(tensor);
@@ -147,7 +166,7 @@ WriteReport write_model_folder(const ModelSource& model, const FolderContents& c
 
 std::vector<TensorSpec> KeptTensor::specs() const {
   if (groups) return stored_specs(tensor->matrix_name(), *groups);
-  return {{tensor->name, dtype, tensor->shape}};
+  return {{tensor->name, dtype, tensor->shape, stored}};
 }
 
 std::vector<KeptTensor> kept_tensors(const ModelSource& model, const std::vector<const SourceTensor*>& matrices) {
@@ -156,7 +175,7 @@ std::vector<KeptTensor> kept_tensors(const ModelSource& model, const std::vector
   for (const auto& tensor : model.tensors()) {
     if (quantized.contains(&tensor)) continue;
     const auto groups = model.exact_layout(tensor);
-    kept.push_back({&tensor, groups ? DType::u8 : model.output_dtype(tensor), groups});
+    kept.push_back({&tensor, groups ? DType::u8 : model.output_dtype(tensor), foreign_bytes(model, tensor), groups});
   }
   std::stable_sort(kept.begin(), kept.end(), [](const KeptTensor& a, const KeptTensor& b) {
     return dtype_block_bytes(a.dtype) > dtype_block_bytes(b.dtype);

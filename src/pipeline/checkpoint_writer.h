@@ -28,9 +28,11 @@ struct OutputTensors {
 OutputTensors quantized_output(const std::string& name, const QuantizedLayout& layout,
                                std::function<QuantizedMatrix()> make);
 
-/// A tensor written as `dtype` (F32, F16 or BF16): copied byte by byte where that is what is stored, else converted a
-/// few rows at a time. `model` and `tensor` must outlive it.
-OutputTensors plain_output(const ModelSource& model, const SourceTensor& tensor, DType dtype);
+/// A tensor written as `dtype`: copied byte by byte where that is what is stored, else converted to F64, F32, F16 or BF16
+/// a few rows at a time. Writing throws Error(unsupported) naming tensor and value where `dtype` would make a finite
+/// value infinite; of values that it makes 0, `notes` get a sentence. All three must outlive it.
+OutputTensors plain_output(const ModelSource& model, const SourceTensor& tensor, DType dtype,
+                           std::vector<std::string>& notes);
 
 struct FolderContents {
   std::vector<OutputTensors> tensors;
@@ -46,6 +48,7 @@ WriteReport write_model_folder(const ModelSource& model, const FolderContents& c
 struct KeptTensor {
   const SourceTensor* tensor = nullptr;
   DType dtype = DType::f16;               // where it is stored as floats
+  std::optional<int64_t> stored;          // bytes, where it is stored as one of the foreign dtypes
   std::optional<QuantizedLayout> groups;  // where its own blocks are kept (ModelSource::exact_layout)
 
   std::vector<TensorSpec> specs() const;

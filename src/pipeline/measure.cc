@@ -9,6 +9,7 @@
 #include "pipeline/measure_cache.h"
 #include "pipeline/select_matrices.h"
 #include "pipeline/statistics.h"
+#include "schemes/magnitude.h"
 
 namespace mxq {
 
@@ -34,6 +35,7 @@ CachedMatrix measure_one(Model::State& state, const SourceTensor& tensor, const 
     const Moments stats = moments(matrix, tensor.name);
     known = CachedMatrix{stats.norm, stats.kurtosis, {}};
   }
+  check_magnitude(matrix, missing, options.quantize, fmt::format("measure '{}'", tensor.matrix_name()));
   const auto errors = measure_matrix(matrix, missing, options.quantize);
   for (size_t i = 0; i < missing.size(); ++i) known->fnorm[missing[i].name()] = errors[i];
   cache.store(key, *known);

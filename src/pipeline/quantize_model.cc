@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <unordered_map>
@@ -20,6 +21,7 @@
 #include "pipeline/calibrated_fit.h"
 #include "pipeline/checkpoint_writer.h"
 #include "pipeline/statistics.h"
+#include "schemes/magnitude.h"
 #include "schemes/normalize/normalize.h"
 #include "schemes/stored_matrix.h"
 
@@ -55,6 +57,14 @@ std::unordered_map<const SourceTensor*, Scheme> match_plan(const ModelSource& mo
                             planned.begin()->first));
   }
   return schemes;
+}
+
+/// Refuses by name a matrix that the scheme cannot hold.
+void require_held(const ModelSource& model, const SourceTensor& tensor, const Scheme& scheme,
+                  const QuantizeOptions& options) {
+  const auto weights = read_finite(model, tensor);
+  check_magnitude({weights.data(), tensor.rows(), tensor.cols()}, {&scheme, 1}, tabled(options),
+                  fmt::format("quantize '{}'", tensor.matrix_name()));
 }
 
 QuantizedMatrix quantize_tensor(const ModelSource& model, const SourceTensor& tensor, const Scheme& scheme,
@@ -102,6 +112,35 @@ const char* torch_dtype(DType dtype) {
   return dtype == DType::f32 ? "float32" : dtype == DType::f16 ? "float16" : "bfloat16";
 }
 
+bool is_plain_float(DType dtype) {
+  return dtype == DType::f64 || dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
+}
+
+/// The dtype of a weight before it was quantized, or F16 for GGUF's blocks, which had another before that.
+DType original_dtype(const ModelSource& model, const SourceTensor& tensor) {
+  const SourceTensor& original = *model.find(tensor.name);
+  if (!is_plain_float(original.dtype)) return DType::f16;
+  return model.output_dtype(original);
+}
+
+/// Notes in `config` the dtype that its matrices had: the most frequent one once, the others with their matrices.
+void record_dtypes(const ModelSource& model, QuantizationConfig& config) {
+  std::map<DType, size_t> counts;
+  std::vector<DType> dtypes;
+  for (const auto& matrix : config.matrices) {
+    dtypes.push_back(original_dtype(model, *model.find(matrix.name + ".weight")));
+    ++counts[dtypes.back()];
+  }
+  if (dtypes.empty()) return;
+  const DType usual = std::max_element(counts.begin(), counts.end(), [](const auto& a, const auto& b) {
+                        return a.second < b.second;
+                      })->first;
+  config.dtype = dtype_name(usual);
+  for (size_t i = 0; i < dtypes.size(); ++i) {
+    if (dtypes[i] != usual) config.matrices[i].dtype = dtype_name(dtypes[i]);
+  }
+}
+
 }  // namespace
 
 void check_output(const std::filesystem::path& model, const std::filesystem::path& out, const WriteOptions& options) {
@@ -146,10 +185,11 @@ WriteReport quantize_model(const Model& opened, const std::filesystem::path& out
   config.fit = fit_name(file.quantize.fit);
   config.axis = file.quantize.axis;
   config.metadata = metadata_name(file.quantize.metadata);
+  std::vector<std::string> notes;
   for (const auto& kept : kept_tensors(*model, matrices)) {
     const SourceTensor& tensor = *kept.tensor;
     if (!kept.groups) {
-      contents.tensors.push_back(plain_output(*model, tensor, kept.dtype));
+      contents.tensors.push_back(plain_output(*model, tensor, kept.dtype, notes));
       continue;
     }
     contents.tensors.push_back(quantized_output(tensor.matrix_name(), *kept.groups, [&model, &tensor] {
@@ -159,7 +199,8 @@ WriteReport quantize_model(const Model& opened, const std::filesystem::path& out
     }));
     config.matrices.push_back({tensor.matrix_name(), kept.groups->scheme.name(), tensor.rows(), tensor.cols(),
                                kept.groups->has_column_scales, kept.groups->rotated, kept.groups->axis,
-                               std::string(metadata_name(kept.groups->metadata))});
+                               std::string(metadata_name(kept.groups->metadata)),
+                               {}});
   }
   int64_t matrix_bytes = 0;
   for (const auto* tensor : matrices) {
@@ -168,6 +209,7 @@ WriteReport quantize_model(const Model& opened, const std::filesystem::path& out
     const auto read_row = [&](int64_t row, float* to) { model->read_rows(*tensor, row, 1, to); };
     layout.rotated &= !lies_on_grid(layout.rows, layout.cols, read_row, scheme, file.quantize);
     contents.tensors.push_back(quantized_output(tensor->matrix_name(), layout, [&, tensor, scheme] {
+      require_held(*model, *tensor, scheme, file.quantize);
       if (calibrated) return calibrated->take(*tensor);
       if (folded) {
         if (auto found = folded->matrices.extract(tensor->name)) return std::move(found.mapped());
@@ -181,9 +223,11 @@ WriteReport quantize_model(const Model& opened, const std::filesystem::path& out
                                layout.has_column_scales,
                                layout.rotated,
                                {},
+                               {},
                                {}});
     matrix_bytes += layout.total_bytes();
   }
+  record_dtypes(state.source(), config);
   PlanFile stored = file;
   stored.plan.seconds = 0;  // the same model and budget give the same bytes
   contents.files = {{"config.json", set_quantization_config(model->config_json(), config, "config.json")},
@@ -192,6 +236,7 @@ WriteReport quantize_model(const Model& opened, const std::filesystem::path& out
   // A file of text may change between two runs.
   if (!text.sequences.empty()) contents.key += nlohmann::json(text.sequences).dump();
   auto report = write_model_folder(*model, contents, folder, options, progress);
+  report.notes.insert(report.notes.end(), notes.begin(), notes.end());
   report.matrix_bytes = matrix_bytes;
   report.sample = text.health;
   for (auto& note : {text.note, calibrated ? calibrated->damping_note() : std::string()}) {
@@ -201,19 +246,27 @@ WriteReport quantize_model(const Model& opened, const std::filesystem::path& out
   return report;
 }
 
-WriteReport dequantize_model(const Model& opened, const std::filesystem::path& out, DType dtype,
+WriteReport dequantize_model(const Model& opened, const std::filesystem::path& out, std::optional<DType> dtype,
                              const WriteOptions& options, Progress* progress) {
   const Stopwatch watch;
   const OutputFolder folder = output_folder(opened.path(), out, options);
   const ModelSource& model = opened.state().source();
   FolderContents contents;
-  for (const auto& tensor : model.tensors()) contents.tensors.push_back(plain_output(model, tensor, dtype));
+  std::vector<std::string> notes;
+  for (const auto& tensor : model.tensors()) {
+    // Buffers of integers, masks and whatever else a model keeps stay as they are.
+    const bool floats = dtype_is_weight(tensor.dtype);
+    contents.tensors.push_back(
+        plain_output(model, tensor, dtype && floats ? *dtype : model.output_dtype(tensor), notes));
+  }
   if (model.config()) {  // a .safetensors file alone stays without
     const std::string config = set_quantization_config(model.config_json(), std::nullopt, "config.json");
-    contents.files = {{"config.json", set_torch_dtype(config, torch_dtype(dtype), "config.json")}};
+    contents.files = {{"config.json", dtype ? set_torch_dtype(config, torch_dtype(*dtype), "config.json") : config}};
   }
-  contents.key = fmt::format("dequantize {} {} {}", MXQ_VERSION, options.max_shard_bytes, dtype_name(dtype));
+  contents.key = fmt::format("dequantize {} {} {}", MXQ_VERSION, options.max_shard_bytes,
+                             dtype ? dtype_name(*dtype) : "as it was");
   auto report = write_model_folder(model, contents, folder, options, progress);
+  report.notes.insert(report.notes.end(), notes.begin(), notes.end());
   report.seconds = watch.seconds();
   return report;
 }
