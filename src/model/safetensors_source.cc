@@ -7,6 +7,7 @@
 
 #include "format/safetensors.h"
 #include "format/weights.h"
+#include "model/model_files.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
 
@@ -36,10 +37,25 @@ bool holds_weights(const std::string& name) {
   return std::any_of(endings.begin(), endings.end(), [&](std::string_view e) { return name.ends_with(e); });
 }
 
+/// The files of a folder whose weights have neither an index nor the usual name are read as they are.
+TensorStore open_weights(const fs::path& path) {
+  if (!fs::is_directory(path) || fs::exists(path / "model.safetensors") ||
+      fs::exists(path / "model.safetensors.index.json")) {
+    return open_safetensors(path);
+  }
+  TensorStore store;
+  for (const fs::path& name : unindexed_weights(path)) {
+    auto file = std::make_shared<const MappedFile>(name);
+    auto tensors = parse_safetensors(file->bytes(), name.string()).tensors;
+    store.add(std::move(file), std::move(tensors));
+  }
+  return store;
+}
+
 }  // namespace
 
 SafetensorsSource::SafetensorsSource(const fs::path& path)
-    : ModelSource(path, folder_config(path)), store_(open_safetensors(path)) {
+    : ModelSource(path, folder_config(path)), store_(open_weights(path)) {
   for (const TensorView& view : store_.tensors()) {
     add(view.name, view.dtype, std::string(dtype_name(view.dtype)), view.shape);
   }
