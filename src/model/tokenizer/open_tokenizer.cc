@@ -36,7 +36,7 @@ std::unique_ptr<Tokenizer> open_folder(const fs::path& path) {
   if (fs::exists(path / "tokenizer.json", error)) return open_json(path / "tokenizer.json");
   if (const auto gguf = only_gguf(path)) return open_gguf(*gguf);
   throw Error(ErrorCode::not_found, "open the tokenizer of " + path.string(),
-              "the folder has neither tokenizer.json nor a .gguf file",
+              "the folder has no tokenizer.json, and no .gguf file",
               "tokenizer.json or one .gguf");
 }
 
