@@ -13,8 +13,8 @@ namespace mxq {
 std::optional<double> parse_double(std::string_view text);
 std::optional<int64_t> parse_int(std::string_view text);
 
-/// "4GiB", "512 MiB", "1.5GB", "1000000": bytes. Units B, KB, MB, GB, TB (powers of 1000), KiB, MiB, GiB, TiB,
-/// any case. nullopt for anything else, also for negative sizes and those over 2^62.
+/// "4GiB", "4G", "1.5GB", "4e9": bytes. Units B, KB, MB, GB, TB (powers of 1000), KiB, MiB, GiB, TiB and K, M, G, T
+/// (powers of 1024), any case. nullopt for anything else, also for negative sizes and those over 2^62.
 std::optional<int64_t> parse_size(std::string_view text);
 
 /// "83.4 MiB".

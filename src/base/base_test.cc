@@ -75,7 +75,12 @@ TEST(Text, Sizes) {
   EXPECT_EQ(parse_size("1.5 GB"), 1'500'000'000);
   EXPECT_EQ(parse_size("512mib"), int64_t{512} << 20);
   EXPECT_EQ(parse_size("1000"), 1000);
-  for (const char* bad : {"", "GiB", "-1GiB", "4 parsecs", "4GiBx", "nan", "inf", "1e400", "9000000TiB", "4  GiB"}) {
+  EXPECT_EQ(parse_size("4G"), int64_t{4} << 30);
+  EXPECT_EQ(parse_size("200k"), 200 * 1024);
+  EXPECT_EQ(parse_size("4e9"), 4'000'000'000);
+  EXPECT_EQ(parse_size("1.5e3KB"), 1'500'000);
+  EXPECT_EQ(parse_size("0B"), 0);
+  for (const char* bad : {"", "GiB", "-1GiB", "4 parsecs", "4GiBx", "nan", "inf", "1e400", "9000000TiB", "4  GiB", "4e", "e9", "4e9e9"}) {
     EXPECT_EQ(parse_size(bad), std::nullopt) << bad;
   }
   EXPECT_EQ(format_size(1023), "1023 B");

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 #include <utility>
 
 #include "mxq/error.h"
@@ -18,6 +19,13 @@ namespace {
 [[noreturn]] void fail(const std::filesystem::path& path, int error) {
   const bool missing = error == ENOENT || error == ENOTDIR;
   throw Error(missing ? ErrorCode::not_found : ErrorCode::io, "read " + path.string(), std::strerror(error));
+}
+
+/// What git-lfs leaves in the place of a file that it has not fetched.
+bool is_lfs_pointer(std::span<const std::byte> file) {
+  constexpr std::string_view kStart = "version https://git-lfs.github.com/spec/";
+  return file.size() >= kStart.size() && file.size() < 1024 &&
+         std::memcmp(file.data(), kStart.data(), kStart.size()) == 0;
 }
 
 /// The whole pages inside [range) when `inside`, else all pages that it touches.
@@ -52,6 +60,11 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   }
   ::close(fd);
   if (error != 0) fail(path, error);
+  if (is_lfs_pointer(bytes())) {
+    ::munmap(const_cast<std::byte*>(std::exchange(data_, nullptr)), size_);
+    throw Error(ErrorCode::invalid_file, "read " + path.string(),
+                "a git-lfs pointer, which only names the file that belongs here", "the file itself (run: git lfs pull)");
+  }
 }
 
 MappedFile::~MappedFile() {

@@ -32,8 +32,12 @@ std::optional<int64_t> parse_int(std::string_view text) {
 }
 
 std::optional<int64_t> parse_size(std::string_view text) {
-  static constexpr std::array<std::pair<std::string_view, double>, 10> units{{{"", 1},
+  static constexpr std::array<std::pair<std::string_view, double>, 14> units{{{"", 1},
                                                                               {"b", 1},
+                                                                              {"k", 0x1p10},
+                                                                              {"m", 0x1p20},
+                                                                              {"g", 0x1p30},
+                                                                              {"t", 0x1p40},
                                                                               {"kb", 1e3},
                                                                               {"mb", 1e6},
                                                                               {"gb", 1e9},
@@ -45,6 +49,12 @@ std::optional<int64_t> parse_size(std::string_view text) {
   size_t digits = 0;
   while (digits < text.size() && (std::isdigit(static_cast<unsigned char>(text[digits])) || text[digits] == '.')) {
     ++digits;
+  }
+  // An exponent, as in 4e9.
+  if (digits > 0 && digits + 1 < text.size() && (text[digits] == 'e' || text[digits] == 'E')) {
+    size_t end = digits + 1;
+    while (end < text.size() && std::isdigit(static_cast<unsigned char>(text[end]))) ++end;
+    digits = end;
   }
   const auto value = parse_double(text.substr(0, digits));
   std::string unit(text.substr(digits));

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
@@ -51,9 +52,10 @@ nlohmann::ordered_json to_json(const Comparison& result) {
           {"base_weight_bytes", result.base.weight_bytes}};
 }
 
-void print(const Perplexity& result) {
-  fmt::print("perplexity {:.4f} +- {:.4f} on {} tokens in {} windows\n", result.perplexity, result.standard_error,
-             result.tokens, result.windows);
+/// `window`: the tokens of each; 0 where there is no one length.
+void print(const Perplexity& result, int64_t window) {
+  fmt::print("perplexity {:.4f} +- {:.4f} on {} tokens in {} windows{}\n", result.perplexity, result.standard_error,
+             result.tokens, result.windows, window > 0 ? fmt::format(" of {}", window) : "");
 }
 
 void print(const Comparison& result) {
@@ -73,17 +75,29 @@ void print_cost(const Perplexity& result) {
 struct Result {
   Perplexity perplexity;
   std::optional<Comparison> comparison;
+  int64_t window = 0;
 };
+
+/// The recipe's own window, or the model's context where that is shorter.
+int64_t default_window(const Model& model, const PerplexityOptions& options) {
+  const int64_t longest = model_bytes(model).max_context, usual = window_of(options);
+  return longest >= 2 ? std::min(longest, usual) : usual;
+}
 
 Result evaluate_text(Options options, Progress* progress) {
   options.perplexity.recipe = parse_recipe(options.recipe);
   const std::string text = read_text(options.text);
   const Model model(options.model);
-  warn_of_long_context(model, window_of(options.perplexity));
-  if (options.against.empty()) return {measure_perplexity(model, text, options.perplexity, progress), {}};
+  int64_t& window = options.perplexity.window;
+  if (window == 0) {
+    window = default_window(model, options.perplexity);
+  } else {
+    warn_of_long_context(model, window);
+  }
+  if (options.against.empty()) return {measure_perplexity(model, text, options.perplexity, progress), {}, window};
   const auto comparison =
       compare_models(model, options.against, text, options.perplexity, progress, options.base_logits);
-  return {comparison.model, comparison};
+  return {comparison.model, comparison, window};
 }
 
 Result evaluate_self(Options options, Progress* progress) {
@@ -106,15 +120,16 @@ void run(const Options& options, const CommonOptions& common) {
                {{"the model", options.model}, {"the base", options.against}, {"the text", options.text}});
   }
   const auto progress = common.progress();
-  const auto [result, comparison] =
+  const auto [result, comparison, window] =
       options.self ? evaluate_self(options, progress.get()) : evaluate_text(options, progress.get());
   if (common.json) {
     auto json = to_json(result, options.self ? "self" : options.recipe);
+    if (window > 0) json["window"] = window;
     if (comparison) json["kl"] = to_json(*comparison);
     fmt::print("{}\n", json.dump(2));
     return;
   }
-  print(result);
+  print(result, window);
   if (comparison) print(*comparison);
   print_cost(result);
 }
@@ -150,7 +165,7 @@ void add_eval(CLI::App& app, const CommonOptions& common) {
       ->excludes(self)
       ->capture_default_str();
   text->add_option("--window", options->perplexity.window,
-                   "tokens that the model sees at a time (default 1024; llama.cpp 512)")
+                   "tokens that the model sees at a time (default 1024; llama.cpp 512; at most the model's context)")
       ->type_name("N")
       ->excludes(self)
       ->check(CLI::Range(int64_t{2}, int64_t{1} << 30));

@@ -15,10 +15,11 @@ namespace mxq::cli {
 
 namespace {
 
-int64_t size_option(const std::string& flag, const std::string& text) {
+int64_t size_option(const std::string& flag, const std::string& text, int64_t least = 1) {
   const auto bytes = parse_size(text);
-  if (!bytes || *bytes == 0) {
-    throw Error(ErrorCode::usage, flag, fmt::format("'{}' is not a size", text), "a number with B, KB, MiB, GiB, ...");
+  if (!bytes || *bytes < least) {
+    throw Error(ErrorCode::usage, flag, fmt::format("'{}' is not a size{}", text, least > 0 ? " above 0" : ""),
+                "a number with B, K, M, G, T (1024 each step), KiB, MiB, GiB, TiB (the same) or KB, MB, GB, TB (1000)");
   }
   return *bytes;
 }
@@ -217,7 +218,7 @@ Budget BudgetOptions::budget() const {
   budget.kind = Budget::Kind::vram;
   budget.bytes = size_option("--vram", *vram);
   budget.context = context.value_or(4096);
-  budget.reserve = reserve ? size_option("--reserve", *reserve) : int64_t{512} << 20;
+  budget.reserve = reserve ? size_option("--reserve", *reserve, 0) : int64_t{512} << 20;
   return budget;
 }
 

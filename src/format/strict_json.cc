@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <unordered_set>
 #include <vector>
@@ -14,13 +15,22 @@ namespace {
 
 constexpr size_t kMaxDepth = 16;
 
+/// "byte 7 (line 2, column 3)" of `text`; columns count bytes.
+std::string place_of(std::string_view text, size_t byte) {
+  const std::string_view before = text.substr(0, std::min(byte, text.size()));
+  const auto lines = std::count(before.begin(), before.end(), '\n');
+  const size_t start = before.rfind('\n');
+  const size_t column = before.size() - (start == before.npos ? 0 : start + 1);
+  return fmt::format("byte {} (line {}, column {})", byte, lines + 1, column + 1);
+}
+
 /// nlohmann's SAX interface: each function returns true to go on.
 class Walker {
  public:
   using Json = nlohmann::json;
 
-  Walker(const std::string& operation, const std::function<void(JsonPath, const JsonEvent&)>& handle)
-      : operation_(operation), handle_(handle) {}
+  Walker(std::string_view text, const std::string& operation, const std::function<void(JsonPath, const JsonEvent&)>& handle)
+      : text_(text), operation_(operation), handle_(handle) {}
 
   bool null() { return value({JsonEvent::null}); }
   bool boolean(bool b) { return value({JsonEvent::boolean, b ? 1u : 0u}); }
@@ -45,7 +55,7 @@ class Walker {
   }
 
   bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception&) {
-    throw Error(ErrorCode::invalid_file, operation_, fmt::format("not valid JSON (UTF-8) at byte {}", position));
+    throw Error(ErrorCode::invalid_file, operation_, "not valid JSON (UTF-8) at " + place_of(text_, position > 0 ? position - 1 : 0));
   }
 
  private:
@@ -70,6 +80,7 @@ class Walker {
     return true;
   }
 
+  std::string_view text_;
   const std::string& operation_;
   const std::function<void(JsonPath, const JsonEvent&)>& handle_;
   std::vector<std::string> path_;
@@ -82,13 +93,13 @@ void walk_json(std::string_view text, const std::string& operation,
                const std::function<void(JsonPath, const JsonEvent&)>& handle) {
   // The parser takes a NUL for the end of its input and would pass over what follows; JSON has no place for one.
   if (const size_t nul = text.find('\0'); nul != std::string_view::npos) {
-    throw Error(ErrorCode::invalid_file, operation, fmt::format("not valid JSON (a NUL) at byte {}", nul));
+    throw Error(ErrorCode::invalid_file, operation, "not valid JSON (a NUL) at " + place_of(text, nul));
   }
   // It would also pass over a byte order mark, which RFC 8259 lets no writer write.
   if (text.starts_with("\xef\xbb\xbf")) {
     throw Error(ErrorCode::invalid_file, operation, "not valid JSON (a byte order mark) at byte 0");
   }
-  Walker walker(operation, handle);
+  Walker walker(text, operation, handle);
   nlohmann::json::sax_parse(text.begin(), text.end(), &walker);
 }
 

@@ -1,10 +1,14 @@
 // Text files: plain, rows of JSON, standard input.
 #include <fmt/format.h>
 
+#include <cctype>
+#include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <iterator>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "format/strict_json.h"
 #include "mxq/error.h"
@@ -22,6 +26,26 @@ std::string row_text(std::string_view row, const std::string& operation) {
   });
   if (!text) throw Error(ErrorCode::invalid_file, operation, "no string \"text\"", "{\"text\": \"...\"} in every line");
   return std::move(*text);
+}
+
+/// The text without the byte order mark that some editors write.
+std::string without_mark(std::string text) {
+  if (text.starts_with("\xef\xbb\xbf")) text.erase(0, 3);
+  return text;
+}
+
+bool is_jsonl(const std::filesystem::path& path) {
+  std::string ending = path.extension().string();
+  for (char& c : ending) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return ending == ".jsonl";
+}
+
+/// A pipe, such as the shell's <(command), cannot be mapped as read_file does.
+std::string read_stream(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string text(std::istreambuf_iterator<char>(file), {});
+  if (!file.is_open() || file.bad()) throw Error(ErrorCode::io, "read " + path.string(), "failed");
+  return text;
 }
 
 }  // namespace
@@ -44,10 +68,13 @@ std::string read_text(const std::filesystem::path& path) {
   if (path == "-") {
     std::string text(std::istreambuf_iterator<char>(std::cin), {});
     if (std::cin.bad()) throw Error(ErrorCode::io, "read standard input", "failed");
-    return text;
+    return without_mark(std::move(text));
   }
-  std::string text = read_file(path);
-  return path.extension() == ".jsonl" ? join_json_rows(text, path.string()) : text;
+  std::error_code ignored;
+  const auto type = std::filesystem::status(path, ignored).type();
+  const bool is_stream = type == std::filesystem::file_type::fifo || type == std::filesystem::file_type::character;
+  std::string text = without_mark(is_stream ? read_stream(path) : read_file(path));
+  return is_jsonl(path) ? join_json_rows(text, path.string()) : text;
 }
 
 }  // namespace mxq

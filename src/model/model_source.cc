@@ -9,6 +9,7 @@
 #include "format/hf_config.h"
 #include "model/checkpoint_source.h"
 #include "model/gguf_source.h"
+#include "model/model_files.h"
 #include "model/safetensors_source.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
@@ -21,17 +22,6 @@ namespace {
 
 bool is_number(std::string_view text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
-}
-
-std::vector<fs::path> files_ending(const fs::path& folder, std::string_view extension) {
-  std::vector<fs::path> found;
-  std::error_code error;
-  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
-    if (entry->path().extension() == extension) found.push_back(entry->path());
-  }
-  if (error) throw Error(ErrorCode::io, "read folder " + folder.string(), error.message());
-  std::sort(found.begin(), found.end());
-  return found;
 }
 
 }  // namespace
@@ -119,15 +109,15 @@ void ModelSource::add(std::string name, DType dtype, std::string stored_as, std:
 namespace {
 
 std::unique_ptr<ModelSource> open_folder(const fs::path& path) {
-  const auto gguf = files_ending(path, ".gguf");
-  if (files_ending(path, ".safetensors").empty() && !gguf.empty()) {
-    if (gguf.size() == 1) return std::make_unique<GgufSource>(gguf.front());
-    throw Error(ErrorCode::unsupported, "open " + path.string(),
-                fmt::format("the folder has {} .gguf files", gguf.size()), "one, or the path of a file");
+  if (files_ending(path, ".safetensors").empty()) {
+    if (const auto gguf = only_gguf(path)) return std::make_unique<GgufSource>(*gguf);
+    refuse_folder(path);
   }
   const fs::path config = path / "config.json";
   if (!fs::exists(config)) {
-    throw Error(ErrorCode::not_found, "open " + path.string(), "the folder has no config.json");
+    if (fs::exists(path / "adapter_config.json") || fs::exists(path / "model_index.json")) refuse_folder(path);
+    throw Error(ErrorCode::not_found, "open " + path.string(), "the folder has no config.json",
+                "config.json beside the weights, or the path of one .safetensors file");
   }
   if (auto quantization = get_quantization_config(read_file(config), config.string())) {
     return std::make_unique<CheckpointSource>(path, *std::move(quantization));
@@ -143,11 +133,10 @@ std::unique_ptr<ModelSource> open_model(const fs::path& path) {
     throw Error(ErrorCode::not_found, "open " + path.string(), "no such file or folder");
   }
   if (fs::is_directory(path)) return open_folder(path);
-  if (path.extension() == ".gguf") return std::make_unique<GgufSource>(path);
-  if (path.extension() == ".safetensors") return std::make_unique<SafetensorsSource>(path);
-  throw Error(ErrorCode::unsupported, "open " + path.string(),
-              fmt::format("a file ending in '{}'", path.extension().string()),
-              "a folder with config.json and safetensors, .safetensors or .gguf");
+  const auto kind = kind_of_file(path);
+  if (!kind) refuse_file(path);
+  if (*kind == FileKind::gguf) return std::make_unique<GgufSource>(path);
+  return std::make_unique<SafetensorsSource>(path);
 }
 
 }  // namespace mxq

@@ -8,6 +8,7 @@
 
 #include "format/safetensors.h"
 #include "format/weights.h"
+#include "model/model_files.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
 #include "mxq/text.h"
@@ -94,9 +95,24 @@ bool holds_weights(const std::string& name) {
   return std::any_of(endings.begin(), endings.end(), [&](std::string_view e) { return name.ends_with(e); });
 }
 
+/// The files of a folder whose weights have neither an index nor the usual name are read as they are.
+SafetensorsModel open_weights(const fs::path& path) {
+  if (!fs::is_directory(path) || fs::exists(path / "model.safetensors") ||
+      fs::exists(path / "model.safetensors.index.json")) {
+    return open_safetensors_model(path);
+  }
+  SafetensorsModel model;
+  for (const fs::path& name : unindexed_weights(path)) {
+    auto file = std::make_shared<const MappedFile>(name);
+    auto tensors = parse_safetensors(file->bytes(), name.string()).tensors;
+    model.store.add(std::move(file), std::move(tensors));
+  }
+  return model;
+}
+
 }  // namespace
 
-SafetensorsSource::SafetensorsSource(const fs::path& path) : SafetensorsSource(path, open_safetensors_model(path)) {}
+SafetensorsSource::SafetensorsSource(const fs::path& path) : SafetensorsSource(path, open_weights(path)) {}
 
 SafetensorsSource::SafetensorsSource(const fs::path& path, SafetensorsModel files)
     : ModelSource(path, folder_config(path)), store_(std::move(files.store)), notes_(std::move(files.notes)) {

@@ -1,4 +1,5 @@
 """What `mxq report` runs (src/cli/report.cc, docs/report.md)."""
+import importlib.util
 import json
 import pathlib
 import re
@@ -110,7 +111,16 @@ def check_outputs(chosen):
         output.require_own_markdown(chosen.markdown)
 
 
+def check_packages(chosen):
+    """Before any work."""
+    missing = [name for name in ("plotly", "matplotlib") if importlib.util.find_spec(name) is None and (name == "plotly" or chosen.formats)]
+    if missing:
+        raise ReportError(f"report: the Python package {' and '.join(missing)} is missing; pip install plotly matplotlib, or name an "
+                          f"interpreter that has both in MXQ_PYTHON (this one is {sys.executable})")
+
+
 def main(chosen):
+    check_packages(chosen)
     check_outputs(chosen)
     results, found, summary = sections(chosen)
     if not found: raise ReportError(f"report {chosen.store}: nothing is done yet")
@@ -132,10 +142,16 @@ def main(chosen):
         raise ReportError(f"write standard output: {e.strerror}") from e
 
 
+def one_line(message):
+    return "".join(c if c.isprintable() else "?" for c in str(message))
+
+
 if __name__ == "__main__":
     try:
         main(options(sys.argv[1]))
     except ImportError as e:
         sys.exit(f"mxq: error: report: the Python package {e.name} is missing; pip install plotly matplotlib")
     except (ReportError, OSError, re.error) as e:
-        sys.exit(f"mxq: error: {e}")
+        sys.exit(f"mxq: error: {one_line(e)}")
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as e:  # rows of the store that no mxq writes
+        sys.exit(f"mxq: error: report: the results are damaged: {one_line(f'{type(e).__name__}: {e}')}")

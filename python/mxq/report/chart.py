@@ -95,8 +95,8 @@ def log_ticks(low, high):
 
 
 def slug(*parts):
-    """Lower-case letters, digits and dashes."""
-    return re.sub("[^a-z0-9]+", "-", " ".join(parts).lower()).strip("-")
+    """Lower-case letters, digits and dashes; short enough for the name of a file with more before and behind it."""
+    return re.sub("[^a-z0-9]+", "-", " ".join(parts).lower())[:120].strip("-")
 
 
 def evenly(items, most):

@@ -25,11 +25,23 @@ def sections(runs):
 def _cell(value, form): return "" if value is None else format(value, form)
 
 
+def _escaped(text):
+    """Any text as the cell of a Markdown table, drawn as it is: no column, line, code or tag of its own."""
+    text = "".join(c if c.isprintable() else " " for c in text)
+    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", text)
+
+
+def _code(text):
+    """The same as code, which knows no escapes: what would end it is written otherwise."""
+    plain = not re.search(r"[`|\\]", text) and text.isprintable()
+    return f"`{text}`" if plain and text else _escaped(text)
+
+
 def table(runs, text):
     lines = ["| method | scheme or bits | perplexity | KL | bits a weight | MiB | seconds | peak MiB |", "|---|---|---|---|---|---|---|---|"]
     for run in runs:
         matrices, peak = run.metrics.get("matrix_bytes"), run.metrics.get("quantize_peak_rss_bytes")
-        lines.append(f"| {run.method} | `{run.config}` | {_cell(run.perplexity(text), '.2f')} | {_cell(run.kl(text), '.4f')} | "
+        lines.append(f"| {_escaped(run.method)} | {_code(run.config)} | {_cell(run.perplexity(text), '.2f')} | {_cell(run.kl(text), '.4f')} | "
                      f"{_cell(run.bits, '.3f')} | {_cell(matrices and matrices / MIB, '.1f')} | "
                      f"{_cell(run.metrics.get('quantize_seconds'), '.1f')} | {_cell(peak and peak / MIB, '.0f')} |")
     return lines
@@ -42,7 +54,7 @@ def markdown(results, introduction):
         for text in results.texts(model):
             original = results.original(model)
             base = original and original.perplexity(text)
-            out.append(introduction.replace("{original}", _cell(base, ".2f")).rstrip() if not out else f"\n# {model}, {text}")
+            out.append(introduction.replace("{original}", _cell(base, ".2f")).rstrip() if not out else f"\n# {_escaped(model)}, {_escaped(text)}")
             found = sections(results.of(model))
             others = found.pop(None, [])
             for shape, runs in sorted(found.items(), key=lambda item: (-item[0][0], item[0][1])):

@@ -110,6 +110,7 @@ def _runs(store):
         runs[id] = Run(id, model, method, config, source, state,
                        finished - started if finished and started else None, error or "")
     for run, name, value in store.execute("SELECT run, name, value FROM metrics"):
+        if not isinstance(value, (int, float)): raise ReportError(f"read the store: metric {name[:100]!r} of run {str(run)[:100]!r} is no number")
         if run in runs: (runs[run].metrics if math.isfinite(value) else runs[run].infinite)[name] = value
     for run, name in store.execute("SELECT run, name FROM documents WHERE name LIKE 'command.%' ORDER BY name"):
         if run in runs: runs[run].commands.append(name.removeprefix("command."))

@@ -4,6 +4,7 @@
 
 #include "base/mapped_file.h"
 #include "format/gguf.h"
+#include "model/model_files.h"
 #include "model/tokenizer/bpe_tokenizer.h"
 #include "model/tokenizer/tokenizer_gguf.h"
 #include "model/tokenizer/tokenizer_json.h"
@@ -33,14 +34,9 @@ std::unique_ptr<Tokenizer> open_json(const fs::path& path) {
 std::unique_ptr<Tokenizer> open_folder(const fs::path& path) {
   std::error_code error;
   if (fs::exists(path / "tokenizer.json", error)) return open_json(path / "tokenizer.json");
-  std::vector<fs::path> gguf;
-  for (fs::directory_iterator entry(path, error), end; !error && entry != end; entry.increment(error)) {
-    if (entry->path().extension() == ".gguf") gguf.push_back(entry->path());
-  }
-  if (error) throw Error(ErrorCode::io, "read folder " + path.string(), error.message());
-  if (gguf.size() == 1) return open_gguf(gguf.front());
+  if (const auto gguf = only_gguf(path)) return open_gguf(*gguf);
   throw Error(ErrorCode::not_found, "open the tokenizer of " + path.string(),
-              fmt::format("the folder has no tokenizer.json, and {} .gguf files", gguf.size()),
+              "the folder has no tokenizer.json, and no .gguf file",
               "tokenizer.json or one .gguf");
 }
 
@@ -52,7 +48,7 @@ std::unique_ptr<Tokenizer> open_tokenizer(const fs::path& model) {
     throw Error(ErrorCode::not_found, "open " + model.string(), "no such file or folder");
   }
   if (fs::is_directory(model)) return open_folder(model);
-  if (model.extension() == ".gguf") return open_gguf(model);
+  if (kind_of_file(model) == FileKind::gguf) return open_gguf(model);
   if (model.extension() == ".json") return open_json(model);
   throw Error(ErrorCode::unsupported, "open the tokenizer of " + model.string(),
               fmt::format("a file ending in '{}'", model.extension().string()),

@@ -1,0 +1,262 @@
+#include "model/model_files.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cctype>
+#include <fstream>
+#include <map>
+#include <regex>
+#include <set>
+#include <span>
+#include <system_error>
+
+#include "format/strict_json.h"
+#include "mxq/error.h"
+#include "mxq/files.h"
+
+namespace mxq {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* kModels = "a folder with config.json and safetensors, a .safetensors or a .gguf file";
+constexpr const char* kConvert = "safetensors (load the model in transformers and save it with save_pretrained)";
+constexpr const char* kAdapter = "adapter_config.json";
+
+/// One kind of thing that is no model for mxq.
+struct Kind {
+  std::string_view mark;  // the first bytes, or how the name ends
+  const char* what;
+  const char* instead;
+};
+
+constexpr const char* kPickle = "PyTorch weights (pickle), which are programs that run when they are read";
+
+constexpr Kind kByBytes[] = {
+    {"version https://git-lfs", "a git-lfs pointer, which only names the file that belongs here",
+     "the file itself (run: git lfs pull)"},
+    {"PK\x03\x04", "a zip archive, as PyTorch writes its weights (pickle)", kConvert},
+    {"\x80\x02", kPickle, kConvert},
+    {"\x80\x03", kPickle, kConvert},
+    {"\x80\x04", kPickle, kConvert},
+    {"\x89HDF", "an HDF5 file, as Keras writes its weights", kConvert},
+    {"lmgg", "a GGML file from before GGUF", "a .gguf file of the model"},
+    {"fmgg", "a GGML file from before GGUF", "a .gguf file of the model"},
+    {"tjgg", "a GGML file from before GGUF", "a .gguf file of the model"},
+    {"\x1f\x8b", "a gzip archive", "the model inside, unpacked"},
+    {"<!DOCTYPE", "a web page, not the file that the page links to", "the file itself"},
+    {"<html", "a web page, not the file that the page links to", "the file itself"},
+};
+
+constexpr Kind kUnfinished[] = {
+    {".part", "a download that has not ended", "the whole file, under its own name"},
+    {".partial", "a download that has not ended", "the whole file, under its own name"},
+    {".incomplete", "a download that has not ended", "the whole file, under its own name"},
+    {".crdownload", "a download that has not ended", "the whole file, under its own name"},
+    {".aria2", "a download that has not ended", "the whole file, under its own name"},
+};
+
+/// In this order: the first that a folder has is what the folder is.
+constexpr Kind kByName[] = {
+    {kAdapter, "an adapter without its base model", "the adapter merged into its base model (merge_and_unload)"},
+    {"model_index.json", "a diffusers pipeline", "a transformer for text"},
+    {"consolidated.safetensors", "weights in Mistral's own layout", "the model in Hugging Face's layout"},
+    {"consolidated.00.pth", "weights in Meta's own layout", "the model in Hugging Face's layout, as safetensors"},
+    {".bin", kPickle, kConvert},
+    {".pth", kPickle, kConvert},
+    {".pt", kPickle, kConvert},
+    {".ckpt", kPickle, kConvert},
+    {".h5", "Keras weights", kConvert},
+    {".msgpack", "Flax weights", kConvert},
+    {".onnx", "an ONNX model", "the model that it was exported from, as safetensors"},
+    {".npz", "NumPy arrays", kConvert},
+    {".index.json", "an index of weights without the weights", "the weight files beside it"},
+};
+
+std::string lower(std::string text) {
+  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return text;
+}
+
+std::string name_of(const fs::path& path) {
+  return path.filename().string();
+}
+
+bool ends(const fs::path& path, std::string_view ending) {
+  return lower(name_of(path)).ends_with(ending);
+}
+
+std::string first_bytes(const fs::path& path) {
+  std::error_code ignored;
+  std::string bytes(64, '\0');
+  if (!fs::is_regular_file(path, ignored)) return {};
+  std::ifstream file(path, std::ios::binary);
+  file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  bytes.resize(static_cast<size_t>(file.gcount()));
+  return bytes;
+}
+
+/// The header's length in 8 bytes, little-endian, then the header: JSON.
+bool is_safetensors(const std::string& bytes) {
+  return bytes.size() > 9 && bytes.compare(4, 5, std::string("\0\0\0\0{", 5)) == 0;
+}
+
+const Kind* find_by_name(const fs::path& path, std::span<const Kind> kinds) {
+  const auto found = std::find_if(kinds.begin(), kinds.end(), [&](const Kind& k) { return ends(path, k.mark); });
+  return found == kinds.end() ? nullptr : &*found;
+}
+
+std::string names(const std::vector<fs::path>& files) {
+  constexpr size_t kMost = 4;
+  std::vector<std::string> shown;
+  for (const fs::path& file : files) {
+    if (shown.size() < kMost) shown.push_back(in_quotes(name_of(file)));
+  }
+  return fmt::format("{}{}", fmt::join(shown, ", "), files.size() > kMost ? ", ..." : "");
+}
+
+[[noreturn]] void refuse(const fs::path& path, const std::string& given, const std::string& instead) {
+  throw Error(ErrorCode::unsupported, "open " + path.string(), given, instead);
+}
+
+/// " 'BASE'", where the adapter says so.
+std::string base_of_adapter(const fs::path& config) {
+  std::string base;
+  try {
+    const std::string operation = "read " + config.string();
+    walk_json(read_file(config), operation, [&](JsonPath path, const JsonEvent& event) {
+      if (path.size() == 1 && path[0] == "base_model_name_or_path" && event.kind == JsonEvent::string) base = event.text;
+    });
+  } catch (const Error&) {  // the adapter is refused in any case
+  }
+  return base.empty() ? "" : " " + in_quotes(base);
+}
+
+struct Shard {
+  std::string family;  // the name with the shard's number left out
+  int64_t number, count;
+};
+
+std::optional<Shard> shard_of(const std::string& name) {
+  static const std::regex pattern("^(.*)-([0-9]{1,6})-of-([0-9]{1,6})(.*)$");
+  std::smatch match;
+  if (name.size() > 255 || !std::regex_match(name, match, pattern)) return {};
+  return Shard{match.str(1) + "-*-of-" + match.str(3) + match.str(4), std::stoll(match.str(2)),
+               std::stoll(match.str(3))};
+}
+
+/// Throws where one of 1 to N is missing.
+void check_complete(const fs::path& folder, const std::string& family, const std::set<int64_t>& numbers, int64_t count) {
+  std::vector<int64_t> missing;
+  for (int64_t i = 1; i <= count; ++i) {
+    if (!numbers.contains(i)) missing.push_back(i);
+  }
+  if (missing.empty()) return;
+  const size_t lacking = missing.size();
+  if (lacking > 5) missing.resize(5);
+  throw Error(ErrorCode::not_found, "open " + folder.string(),
+              fmt::format("of the {} shards {}, {} are missing: number {}{}", count, in_quotes(family), lacking,
+                          fmt::join(missing, ", "), lacking > 5 ? ", ..." : ""),
+              "all shards");
+}
+
+}  // namespace
+
+std::optional<FileKind> kind_of_file(const fs::path& file) {
+  std::error_code ignored;
+  if (!fs::is_regular_file(file, ignored) || find_by_name(file, kUnfinished)) return {};
+  const std::string bytes = first_bytes(file);
+  if (bytes.starts_with("GGUF")) return FileKind::gguf;
+  if (is_safetensors(bytes)) return FileKind::safetensors;
+  for (const Kind& kind : kByBytes) {
+    if (bytes.starts_with(kind.mark)) return {};
+  }
+  if (ends(file, ".gguf")) return FileKind::gguf;
+  if (ends(file, ".safetensors")) return FileKind::safetensors;
+  return {};
+}
+
+std::vector<fs::path> files_ending(const fs::path& folder, std::string_view ending) {
+  std::vector<fs::path> found;
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    if (ends(entry->path(), ending)) found.push_back(entry->path());
+  }
+  if (error) throw Error(ErrorCode::io, "read folder " + folder.string(), error.message());
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+std::optional<fs::path> only_gguf(const fs::path& folder) {
+  auto files = files_ending(folder, ".gguf");
+  if (files.size() > 1) {
+    std::erase_if(files, [](const fs::path& file) { return lower(name_of(file)).find("mmproj") != std::string::npos; });
+  }
+  if (files.size() > 1) {
+    refuse(folder, fmt::format("the folder has {} .gguf files: {}", files.size(), names(files)),
+           "one, or the path of a file");
+  }
+  return files.empty() ? std::nullopt : std::optional(files.front());
+}
+
+std::vector<fs::path> unindexed_weights(const fs::path& folder) {
+  auto files = files_ending(folder, ".safetensors");
+  std::erase_if(files, [](const fs::path& file) {
+    const std::string name = lower(name_of(file));
+    return name.starts_with("adapter") || name == "consolidated.safetensors";
+  });
+  if (files.empty()) refuse_folder(folder);
+  std::set<std::string> families;
+  std::set<int64_t> numbers;
+  int64_t count = 0;
+  for (const fs::path& file : files) {
+    const auto shard = shard_of(name_of(file));
+    families.insert(shard ? shard->family : name_of(file));
+    if (shard) numbers.insert(shard->number), count = shard->count;
+  }
+  if (families.size() > 1) {
+    refuse(folder, fmt::format("several .safetensors files and none is model.safetensors: {}", names(files)),
+           "model.safetensors, or one file or one set of shards alone");
+  }
+  if (count > 0) check_complete(folder, *families.begin(), numbers, count);
+  return files;
+}
+
+void refuse_file(const fs::path& file) {
+  std::error_code ignored;
+  if (!fs::is_regular_file(file, ignored)) refuse(file, "not a regular file", kModels);
+  if (const Kind* kind = find_by_name(file, kUnfinished)) refuse(file, kind->what, kind->instead);
+  const std::string bytes = first_bytes(file);
+  if (bytes.empty()) refuse(file, "an empty file", kModels);
+  for (const Kind& kind : kByBytes) {
+    if (bytes.starts_with(kind.mark)) refuse(file, kind.what, kind.instead);
+  }
+  if (ends(file, ".json")) refuse(file, "a JSON file", "the folder that the file lies in, with its weights");
+  if (const Kind* kind = find_by_name(file, kByName)) refuse(file, kind->what, kind->instead);
+  refuse(file, fmt::format("a file ending in '{}' that starts neither as GGUF nor as safetensors",
+                           file.extension().string()),
+         kModels);
+}
+
+void refuse_folder(const fs::path& folder) {
+  const std::string operation = "open " + folder.string();
+  const auto files = files_ending(folder, "");
+  if (files.empty()) throw Error(ErrorCode::not_found, operation, "the folder is empty", kModels);
+  for (std::span<const Kind> kinds : {std::span<const Kind>(kUnfinished), std::span<const Kind>(kByName)}) {
+    for (const Kind& kind : kinds) {
+      for (const fs::path& file : files) {
+        if (!ends(file, kind.mark)) continue;
+        std::string what = kind.what;
+        if (kind.mark == kAdapter) what += base_of_adapter(file);
+        refuse(folder, fmt::format("the folder holds {} ({})", what, name_of(file)), kind.instead);
+      }
+    }
+  }
+  throw Error(ErrorCode::not_found, operation, fmt::format("the folder holds no weights, only {}", names(files)),
+              kModels);
+}
+
+}  // namespace mxq

@@ -1,0 +1,33 @@
+// What a path that is given as a model holds: known by names and first bytes, before any format is parsed.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+namespace mxq {
+
+enum class FileKind { gguf, safetensors };
+
+/// By the first bytes, so that names do not matter; by the ending (in any case) where the bytes say nothing. nullopt
+/// for all other files, for what is no regular file, and for downloads that have not ended ("model.gguf.part").
+std::optional<FileKind> kind_of_file(const std::filesystem::path& file);
+
+/// The files in the folder that end so, in any case of letters, sorted. Throws Error(io).
+std::vector<std::filesystem::path> files_ending(const std::filesystem::path& folder, std::string_view ending);
+
+/// The one GGUF of a folder; image projectors ("mmproj") beside it do not count. nullopt where there is no GGUF.
+/// Throws Error(unsupported), which names the files, where there are several.
+std::optional<std::filesystem::path> only_gguf(const std::filesystem::path& folder);
+
+/// The weights of a folder with neither model.safetensors nor its index: a complete set of shards (1 to N of N), or the
+/// one .safetensors file of another name. Throws Error(not_found) that names the shards that are missing, and
+/// Error(unsupported) for several files, for adapters and for whatever else is there instead.
+std::vector<std::filesystem::path> unindexed_weights(const std::filesystem::path& folder);
+
+/// Error(unsupported): what is there, and what to do. The first is for files, the second for folders.
+[[noreturn]] void refuse_file(const std::filesystem::path& file);
+[[noreturn]] void refuse_folder(const std::filesystem::path& folder);
+
+}  // namespace mxq

@@ -1,0 +1,100 @@
+// What a path holds, on small made files.
+#include "model/model_files.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "expect_error.h"
+#include "model/model_source.h"
+#include "mxq/files.h"
+#include "temporary_folder.h"
+
+namespace mxq {
+namespace {
+
+using ::testing::ElementsAre;
+
+const std::string kEmptySafetensors = std::string("\x08\0\0\0\0\0\0\0", 8) + "{}      ";
+
+TEST(ModelFiles, TheFirstBytesDecide) {
+  const TemporaryFolder folder;
+  const auto kind = [&](const std::string& name, const std::string& bytes) {
+    write_file(folder / name, bytes);
+    return kind_of_file(folder / name);
+  };
+  EXPECT_EQ(kind("sha256-9f0c", "GGUF\3"), FileKind::gguf);
+  EXPECT_EQ(kind("MODEL.GGUF", "GGUF\3"), FileKind::gguf);
+  EXPECT_EQ(kind("blob", kEmptySafetensors), FileKind::safetensors);
+  EXPECT_EQ(kind("damaged.Safetensors", "x"), FileKind::safetensors);
+  EXPECT_EQ(kind("model.gguf.part", "GGUF\3"), std::nullopt);
+  EXPECT_EQ(kind("model.safetensors", "PK\3\4"), std::nullopt);
+  EXPECT_EQ(kind_of_file(folder.path()), std::nullopt);
+}
+
+TEST(ModelFiles, OtherFilesAreNamed) {
+  const TemporaryFolder folder;
+  const auto refused = [&](const std::string& name, const std::string& bytes, const char* message) {
+    write_file(folder / name, bytes);
+    expect_error(ErrorCode::unsupported, message, [&] { open_model(folder / name); });
+  };
+  refused("model.gguf.part", "GGUF", "a download that has not ended");
+  refused("a.safetensors", "version https://git-lfs.github.com/spec/v1\n", "git lfs pull");
+  refused("b.gguf", "PK\3\4", "a zip archive");
+  refused("c", "\x80\x02}", "PyTorch weights");
+  refused("d.gguf", "<!DOCTYPE html>", "a web page");
+  refused("config.json", "{}", "the folder that the file lies in");
+  refused("e", "", "an empty file");
+  refused("f.txt", "text", "a file ending in '.txt'");
+}
+
+TEST(ModelFiles, OtherFoldersAreNamed) {
+  const TemporaryFolder folder;
+  int number = 0;
+  const auto refused = [&](const std::vector<std::string>& names, const char* message) {
+    const auto place = folder / std::to_string(++number);
+    std::filesystem::create_directory(place);
+    for (const auto& name : names) write_file(place / name, R"({"base_model_name_or_path": "org/base"})");
+    expect_error(ErrorCode::unsupported, message, [&] { open_model(place); });
+  };
+  refused({"pytorch_model.bin", "config.json"}, "PyTorch weights (pickle)");
+  refused({"pytorch_model-00001-of-00002.bin", "pytorch_model.bin.index.json"}, "PyTorch weights (pickle)");
+  refused({"consolidated.00.pth", "params.json"}, "Meta's own layout");
+  refused({"adapter_config.json", "adapter_model.safetensors"}, "an adapter without its base model 'org/base'");
+  refused({"adapter_config.json", "adapter_model.bin"}, "merged into its base model");
+  refused({"model_index.json", "scheduler.json"}, "a diffusers pipeline");
+  refused({"model.onnx", "config.json"}, "an ONNX model");
+  refused({"a.gguf", "b.gguf"}, "the folder has 2 .gguf files: 'a.gguf', 'b.gguf'");
+}
+
+TEST(ModelFiles, AProjectorIsNoSecondModel) {
+  const TemporaryFolder folder;
+  EXPECT_EQ(only_gguf(folder.path()), std::nullopt);
+  write_file(folder / "mmproj-f16.gguf", "GGUF");
+  write_file(folder / "a-q8_0.gguf", "GGUF");
+  EXPECT_EQ(only_gguf(folder.path()), folder / "a-q8_0.gguf");
+}
+
+TEST(ModelFiles, WeightsWithoutAnIndex) {
+  const TemporaryFolder folder;
+  write_file(folder / "my-finetune.safetensors", kEmptySafetensors);
+  EXPECT_THAT(unindexed_weights(folder.path()), ElementsAre(folder / "my-finetune.safetensors"));
+  write_file(folder / "other.safetensors", kEmptySafetensors);
+  expect_error(ErrorCode::unsupported, "'my-finetune.safetensors', 'other.safetensors'",
+               [&] { unindexed_weights(folder.path()); });
+}
+
+TEST(ModelFiles, ShardsWithoutAnIndex) {
+  const TemporaryFolder folder;
+  write_file(folder / "model-00001-of-00003.safetensors", kEmptySafetensors);
+  write_file(folder / "model-00003-of-00003.safetensors", kEmptySafetensors);
+  expect_error(ErrorCode::not_found, "1 are missing: number 2", [&] { unindexed_weights(folder.path()); });
+  write_file(folder / "model-00002-of-00003.safetensors", kEmptySafetensors);
+  EXPECT_THAT(unindexed_weights(folder.path()),
+              ElementsAre(folder / "model-00001-of-00003.safetensors", folder / "model-00002-of-00003.safetensors",
+                          folder / "model-00003-of-00003.safetensors"));
+}
+
+}  // namespace
+}  // namespace mxq
