@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <nlohmann/json.hpp>
+
 #include "cli/commands.h"
 #include "mxq/quantize_model.h"
 #include "mxq/text.h"
@@ -30,6 +32,9 @@ void add_dequantize(CLI::App& app, const CommonOptions& common) {
     for (const auto& note : report.notes) spdlog::warn("{}", note);
     spdlog::info("{}: {} files, {} in {:.1f} s", options->output, report.files.size(), format_size(bytes),
                  report.seconds);
+    if (common.json) {
+      fmt::print("{}\n", nlohmann::ordered_json{{"files", report.files}, {"seconds", report.seconds}}.dump(2));
+    }
   });
 }
 

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/report_coverage.h"
 
 namespace mxq::cli {
 
@@ -22,12 +23,15 @@ nlohmann::ordered_json as_json(const ModelReport& report) {
                         {"percentiles", percentiles},
                         {"kurtosis", m.kurtosis}});
   }
-  return {{"architecture", report.architecture}, {"parameters", report.parameters}, {"matrices", matrices}};
+  return {{"architecture", report.architecture}, {"parameters", report.parameters}, {"matrices", matrices},
+          {"coverage", coverage_json(report.coverage)}};
 }
 
 void print(const ModelReport& report) {
-  fmt::print("{}: {:.1f} M parameters, {} matrices to quantize\n\n", report.architecture,
+  fmt::print("{}: {:.1f} M parameters, {} matrices to quantize\n", report.architecture,
              static_cast<double>(report.parameters) / 1e6, report.matrices.size());
+  print_coverage(report.coverage);
+  fmt::print("\n");
   size_t width = 6;
   for (const auto& m : report.matrices) width = std::max(width, m.name.size());
   fmt::print("{:{}}  {:>13}  {:5}  {:>9}  {:>9}  {:>9}  {:>9}  {:>9}  {:>8}\n", "matrix", width, "N x K", "dtype",
@@ -50,6 +54,7 @@ void add_inspect(CLI::App& app, const CommonOptions& common) {
   command->add_option("MODEL", options->model, "folder of safetensors, .safetensors or .gguf")->required();
   command->callback([options, &common] {
     const auto report = inspect_model(options->model, common.progress().get());
+    warn_of_coverage(report.coverage);
     if (common.json) {
       fmt::print("{}\n", as_json(report).dump(2));
     } else {

@@ -8,6 +8,7 @@
 
 #include "cli/commands.h"
 #include "cli/plan_model.h"
+#include "cli/report_coverage.h"
 #include "mxq/files.h"
 
 namespace mxq::cli {
@@ -46,10 +47,13 @@ void add_measure(CLI::App& app, const CommonOptions& common) {
     }
     spdlog::info("{} matrices measured in {:.1f} s ({} known from the cache)", result.table.matrices.size(),
                  result.seconds, result.matrices_from_cache);
+    const Coverage coverage = model_coverage(options->model, choice.method.matrices());
+    if (!coverage.left.empty()) spdlog::info("{}", coverage.line());
     if (common.json) {
       const nlohmann::ordered_json json{{"matrices", result.table.matrices.size()},
                                         {"from_cache", result.matrices_from_cache},
-                                        {"seconds", result.seconds}};
+                                        {"seconds", result.seconds},
+                                        {"coverage", coverage_json(coverage)}};
       fmt::print("{}\n", json.dump(2));
     }
   });

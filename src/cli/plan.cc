@@ -1,8 +1,11 @@
 #include <fmt/format.h>
 
+#include <nlohmann/json.hpp>
+
 #include "cli/commands.h"
 #include "cli/plan_model.h"
 #include "cli/print_plan.h"
+#include "cli/report_coverage.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
 #include "mxq/plan_file.h"
@@ -72,10 +75,17 @@ void run(const Options& options, const CommonOptions& common) {
   file.plan = allocate(table, problem.budget_bytes, problem.options);
   const std::string json = write_plan(file);
   if (!options.output.empty()) write_file(options.output, json);
+  // A table does not tell what else is in the model.
+  std::optional<Coverage> coverage;
+  if (options.errors.empty()) coverage = model_coverage(options.model, choice.method.matrices());
+  if (coverage) warn_of_coverage(*coverage, options.budget.bits.has_value());
   if (common.json) {
-    fmt::print("{}", json);
+    auto shown = nlohmann::ordered_json::parse(json);
+    if (coverage) shown["coverage"] = coverage_json(*coverage);
+    fmt::print("{}\n", shown.dump(2));
   } else {
     print_plan(file.plan, table);
+    if (coverage) print_coverage(*coverage);
   }
 }
 

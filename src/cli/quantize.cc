@@ -16,6 +16,7 @@
 #include "cli/commands.h"
 #include "cli/plan_model.h"
 #include "cli/print_plan.h"
+#include "cli/report_coverage.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
 #include "mxq/runtime.h"
@@ -235,7 +236,7 @@ Result quantize(const Options& options, const CommonOptions& common, Seconds& se
   return quantize_planned(options, write, common, seconds);
 }
 
-void print_json(const Result& result, const Seconds& seconds) {
+void print_json(const Result& result, const Coverage& coverage, const Seconds& seconds) {
   const auto& [file, report, trials] = result;
   auto json = nlohmann::ordered_json::parse(write_plan(file));
   for (const Trial& trial : trials) {
@@ -246,12 +247,14 @@ void print_json(const Result& result, const Seconds& seconds) {
                               {"loss", trial.loss}});
   }
   json["files"] = report.files;
+  json["coverage"] = coverage_json(coverage);
   json["seconds"] = {{"measure", seconds.measure}, {"plan", seconds.plan}, {"quantize", seconds.quantize}};
   json["peak_rss_bytes"] = peak_rss_bytes();
   fmt::print("{}\n", json.dump(2));
 }
 
-void print_summary(const Options& options, const PlanFile& file, const WriteReport& report, const Seconds& seconds) {
+void print_summary(const Options& options, const PlanFile& file, const WriteReport& report, const Coverage& coverage,
+                   const Seconds& seconds) {
   int64_t after = 0;
   for (const auto& [name, size] : report.files) {
     if (name.ends_with(".safetensors")) after += size;
@@ -263,6 +266,7 @@ void print_summary(const Options& options, const PlanFile& file, const WriteRepo
              static_cast<double>(half) / static_cast<double>(report.matrix_bytes));
   fmt::print("all        {} in {}; as it was: {}, all in fp16: {}\n", format_size(after), options.output,
              format_size(before.stored), format_size(2 * before.weights));
+  print_coverage(coverage);
   fmt::print("time       measure {:.1f} s, plan {:.3f} s, quantize {:.1f} s; peak memory {}\n", seconds.measure,
              seconds.plan, seconds.quantize, format_size(peak_rss_bytes()));
 }
@@ -275,10 +279,12 @@ void run(const Options& options, const CommonOptions& common) {
   for (const auto& note : result.report.notes) spdlog::warn("{}", note);
   // Where sensitivities were measured, that has been said.
   if (result.plan.plan.objective != Objective::kl) warn_of_degenerate_text(result.report.sample);
+  const Coverage coverage = plan_coverage(options.model, result.plan.plan);
+  warn_of_coverage(coverage, options.budget.bits.has_value());
   if (common.json) {
-    print_json(result, seconds);
+    print_json(result, coverage, seconds);
   } else {
-    print_summary(options, result.plan, result.report, seconds);
+    print_summary(options, result.plan, result.report, coverage, seconds);
   }
 }
 

@@ -79,6 +79,7 @@ std::string set_quantization_config(const std::string& config_json,
                     {"axis", quantization->axis},
                     {"metadata", quantization->metadata},
                     {"matrices", std::move(matrices)}};
+    for (const auto& [copy, original] : quantization->copies) config[kKey]["copies"][copy] = original;
   }
   return print(config);
 }
@@ -103,6 +104,15 @@ std::optional<QuantizationConfig> get_quantization_config(const std::string& con
   quantization.fit = field<std::string>(*found, "fit", kKey, source);
   quantization.metadata = field<std::string>(*found, "metadata", kKey, source);
   quantization.axis = axis_field(*found, kKey, source);
+  if (const auto copies = found->find("copies"); copies != found->end()) {
+    if (!copies->is_object()) {
+      throw Error(ErrorCode::invalid_file, "read " + source, fmt::format("{}: 'copies' is not an object", kKey));
+    }
+    for (const auto& entry : copies->items()) {
+      const std::string& name = entry.key();
+      quantization.copies.emplace_back(name, field<std::string>(*copies, name.c_str(), kKey, source));
+    }
+  }
   const auto matrices = found->find("matrices");
   if (matrices == found->end() || !matrices->is_object()) {
     throw Error(ErrorCode::invalid_file, "read " + source, fmt::format("{}: 'matrices' is not an object", kKey));

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace mxq {
@@ -25,6 +26,8 @@ struct QuantizationConfig {
   int axis = 1;
   std::string metadata;
   std::vector<Matrix> matrices;
+  /// Names of tensors that the files do not hold, and the names of those whose values they have.
+  std::vector<std::pair<std::string, std::string>> copies;
 };
 
 /// `config_json` (an object) with its quantization_config replaced, or removed where `quantization` is absent.
