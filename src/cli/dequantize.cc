@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/option_modes.h"
 #include "mxq/quantize_model.h"
 #include "mxq/text.h"
 
@@ -23,7 +24,8 @@ void add_dequantize(CLI::App& app, const CommonOptions& common) {
       ->type_name("T")
       ->capture_default_str();
   command->add_flag("--overwrite", options->write.overwrite, "replace DIR if it exists");
-  command->callback([options, &common] {
+  command->callback([options, command, &common] {
+    refuse_unused(*command, Mode::always);
     const DType dtype = options->dtype == "f32" ? DType::f32 : options->dtype == "f16" ? DType::f16 : DType::bf16;
     const auto report =
         dequantize_model(options->model, options->output, dtype, options->write, common.progress().get());

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/option_modes.h"
 #include "cli/report_coverage.h"
 
 namespace mxq::cli {
@@ -52,7 +53,8 @@ void add_inspect(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand("inspect", "matrices, shapes, dtypes, percentiles of |w|, kurtosis");
   command->add_option("MODEL", options->model, "folder of safetensors, .safetensors or .gguf")->required();
-  command->callback([options, &common] {
+  command->callback([options, command, &common] {
+    refuse_unused(*command, Mode::always);
     const auto report = inspect_model(options->model, common.progress().get());
     warn_of_coverage(report.coverage);
     if (common.json) {

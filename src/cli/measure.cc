@@ -7,6 +7,7 @@
 #include <string>
 
 #include "cli/commands.h"
+#include "cli/option_modes.h"
 #include "cli/plan_model.h"
 #include "cli/report_coverage.h"
 #include "mxq/files.h"
@@ -28,10 +29,12 @@ void add_measure(CLI::App& app, const CommonOptions& common) {
                     "also what errors in each matrix do to the outputs, for --objective kl");
   add_sample_text(*command, options->sample_text);
   add_method(*command, options->method);
-  command->callback([options, &common] {
+  command->callback([options, command, &common] {
+    refuse_unused(*command, options->sensitivity ? Mode::measure_sensitivity : Mode::measure_errors);
     const std::string objective{objective_name(options->sensitivity ? Objective::kl : Objective::rel)};
     const MethodChoice choice = choose_method(options->model, options->method, objective);
     choice.check();
+    if (options->sensitivity) refuse_unused_method(*command, choice.method, options->sample_text, true);
     auto result = measure_model(options->model, choice.method.measure(), common.progress().get());
     if (options->sensitivity) {
       result.seconds +=
