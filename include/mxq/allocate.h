@@ -32,7 +32,8 @@ struct AllocateOptions {
   Objective objective = Objective::rel;
   Solver solver = Solver::exact;
   /// Matrices whose name matches the regular expression (ECMAScript, searched) must take the scheme.
-  /// The first match wins. Throws Error(usage) for a bad expression or one that matches nothing.
+  /// The first match wins. Throws Error(usage) for a bad expression, for one that matches nothing, and for one that
+  /// matches only what earlier ones have pinned.
   std::vector<std::pair<std::string, std::string>> pins;
   /// Schemes of fewer bits a weight are not considered (0: all are). Pins override it.
   int min_bits = 0;
@@ -85,6 +86,10 @@ ByteRange reachable_bytes(const ErrorTable& table, const AllocateOptions& option
 
 /// Bytes that one scheme for all takes (pins respected). Throws Error(not_found) where a matrix lacks the scheme.
 UniformPlan uniform_plan(const ErrorTable& table, const std::string& scheme, const AllocateOptions& options = {});
+
+/// Name and scheme of each matrix that a pin gives fewer bits than min_bits.
+std::vector<std::pair<std::string, std::string>> pins_below_min_bits(const ErrorTable& table,
+                                                                     const AllocateOptions& options);
 
 struct FrontierPoint {
   int64_t bytes = 0;

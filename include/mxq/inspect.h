@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "mxq/coverage.h"
 #include "mxq/model.h"
 #include "mxq/progress.h"
 
@@ -26,6 +27,7 @@ struct ModelReport {
   std::string architecture;  // model_type of config.json: "llama"; "unknown" for a .safetensors file alone
   int64_t parameters = 0;
   std::vector<MatrixFacts> matrices;
+  Coverage coverage;  // by a plan that leaves embedding and output matrix
 };
 
 ModelReport inspect_model(const Model& model, Progress* progress = nullptr);

@@ -17,7 +17,8 @@
 
 namespace mxq {
 
-/// How much perplexity may rise, "1%" or "0.01", as the logarithm of the factor. Throws Error(usage) for anything else.
+/// How much perplexity may rise, "1%" or "0.01", as the logarithm of the factor. Throws Error(usage) for anything else,
+/// and for a number of 1 or more without "%": "5" may mean 5 % or 500 %.
 double parse_max_loss(std::string_view text);
 
 struct TrialOptions {

@@ -61,12 +61,15 @@ std::vector<std::optional<std::string>> apply_pins(const ErrorTable& table, cons
   for (const auto& [pattern, scheme] : options.pins) {
     const std::string operation = fmt::format("pin '{}={}'", pattern, scheme);
     const Pattern regex(operation, pattern);
-    bool matched = false;
+    bool matched = false, effective = false;
+    size_t first = 0;
     for (size_t i = 0; i < table.matrices.size(); ++i) {
       const MatrixErrors& m = table.matrices[i];
       if (!regex.found_in(m.name)) continue;
+      if (!matched) first = i;
       matched = true;
       if (pinned[i]) continue;
+      effective = true;
       if (!find_scheme(m, scheme)) {
         throw Error(ErrorCode::usage, operation, fmt::format("matrix '{}' has no scheme '{}'", m.name, scheme),
                     scheme_list(m));
@@ -74,6 +77,12 @@ std::vector<std::optional<std::string>> apply_pins(const ErrorTable& table, cons
       pinned[i] = scheme;
     }
     if (!matched) throw Error(ErrorCode::usage, operation, "no matrix has a name that matches");
+    if (!effective) {
+      throw Error(ErrorCode::usage, operation,
+                  fmt::format("earlier pins have all that it finds, e.g. '{}' at {}", table.matrices[first].name,
+                              *pinned[first]),
+                  "the narrower pin first: the first that finds a matrix wins");
+    }
   }
   return pinned;
 }
@@ -183,6 +192,20 @@ std::vector<MatrixGroup> apply_constraints(const ErrorTable& table, const Alloca
     }
   }
   return groups;
+}
+
+std::vector<std::pair<std::string, std::string>> pins_below_min_bits(const ErrorTable& table,
+                                                                     const AllocateOptions& options) {
+  std::vector<std::pair<std::string, std::string>> below;
+  for (const MatrixGroup& group : apply_constraints(table, options)) {
+    if (!group.pinned) continue;
+    for (size_t i = 0; i < group.members.size(); ++i) {
+      const MatrixErrors& matrix = table.matrices[group.members[i]];
+      const SchemeCost& scheme = matrix.schemes[group.options.front().places[i]];
+      if (scheme_bits(scheme, matrix.params) < options.min_bits) below.emplace_back(matrix.name, scheme.scheme);
+    }
+  }
+  return below;
 }
 
 mckp::Problem make_problem(const std::vector<MatrixGroup>& groups, int64_t capacity) {

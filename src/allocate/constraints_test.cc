@@ -115,6 +115,26 @@ TEST(Constraints, TheFirstPinThatMatchesWins) {
   EXPECT_EQ(plan.matrices[4].scheme, "b3g64");
 }
 
+TEST(Constraints, APinBehindAWiderOneIsRefused) {
+  AllocateOptions options;
+  options.pins = {{"q_proj", "b3g64"}, {"0\\..*q_proj", "b8g64"}};
+  EXPECT_THAT(failure(options), AllOf(HasSubstr("pin '0\\..*q_proj=b8g64'"), HasSubstr("0.self_attn.q_proj' at b3g64"),
+                                      HasSubstr("the first that finds a matrix wins")));
+}
+
+TEST(Constraints, PinsOfFewerBitsThanAllowedAreListed) {
+  std::mt19937_64 random(1);
+  AllocateOptions options;
+  options.min_bits = 4;
+  options.pins = {{"0\\..*q_proj", "b2g64"}, {"0\\..*k_proj", "b8g64"}};
+  const auto below = pins_below_min_bits(small_table(random), options);
+  ASSERT_EQ(below.size(), 1u);
+  EXPECT_EQ(below[0].first, "0.self_attn.q_proj");
+  EXPECT_EQ(below[0].second, "b2g64");
+  options.min_bits = 2;
+  EXPECT_TRUE(pins_below_min_bits(small_table(random), options).empty());
+}
+
 TEST(Constraints, MistakesAreNamed) {
   AllocateOptions options;
   options.pins = {{"q_proj(", "b8g64"}};

@@ -114,8 +114,28 @@ std::string matrix_name(const Row& row) {
   return row.text(kLayer) + "." + row.text(kModule);
 }
 
+/// (bits, group) of "b4g64".
+std::optional<std::pair<int64_t, int64_t>> affine_parts(std::string_view scheme) {
+  const size_t g = scheme.find('g');
+  if (!scheme.starts_with('b') || g == scheme.npos) return std::nullopt;
+  const auto bits = parse_int(scheme.substr(1, g - 1)), group = parse_int(scheme.substr(g + 1));
+  if (!bits || !group || *bits < 0 || *group < 0) return std::nullopt;
+  return std::pair{*bits, *group};
+}
+
 std::string scheme_of(const Row& row) {
-  if (!row.text(kScheme).empty()) return row.text(kScheme);
+  if (const std::string& name = row.text(kScheme); !name.empty()) {
+    const auto parts = affine_parts(name);
+    const auto check = [&](Column column, int64_t part) {
+      if (row.text(column).empty() || row.count(column) == part) return;
+      row.fail(column, fmt::format("{} beside the scheme {}", row.text(column), name), fmt::format("{}", part));
+    };
+    if (parts) {
+      check(kBits, parts->first);
+      check(kGroup, parts->second);
+    }
+    return name;
+  }
   const int64_t bits = row.count(kBits), group = row.count(kGroup);
   return fmt::format("b{}g{}", bits, group);
 }
@@ -147,13 +167,22 @@ MatrixErrors matrix_of(const Row& row, const std::string& name) {
   return matrix;
 }
 
-/// (bits, group) of "b4g64".
-std::optional<std::pair<int64_t, int64_t>> affine_parts(std::string_view scheme) {
-  const size_t g = scheme.find('g');
-  if (!scheme.starts_with('b') || g == scheme.npos) return std::nullopt;
-  const auto bits = parse_int(scheme.substr(1, g - 1)), group = parse_int(scheme.substr(g + 1));
-  if (!bits || !group || *bits < 0 || *group < 0) return std::nullopt;
-  return std::pair{*bits, *group};
+/// All rows of a matrix tell the same of it.
+void check_same(const Row& row, const MatrixErrors& known, const MatrixErrors& described) {
+  const auto same = [&](Column column, auto before, auto now) {
+    if (before == now) return;
+    row.fail(column, fmt::format("matrix '{}' has {} in rows before, and '{}'", known.name, before, row.text(column)),
+             "one number in all rows of a matrix");
+  };
+  same(kParams, known.params, described.params);
+  same(kRows, known.rows, described.rows);
+  same(kCols, known.cols, described.cols);
+  same(kNorm, known.norm, described.norm);
+  if (known.sensitivity < 0 && described.sensitivity >= 0) {
+    row.fail(kSensitivity, fmt::format("matrix '{}' has none in rows before, and '{}'", known.name, row.text(kSensitivity)),
+             "one number in all rows of a matrix");
+  }
+  same(kSensitivity, known.sensitivity, described.sensitivity);
 }
 
 }  // namespace
@@ -182,9 +211,7 @@ ErrorTable read_error_table(std::string_view csv, const std::string& source) {
     const auto [at, fresh] = matrices.try_emplace(name, table.matrices.size());
     if (fresh) table.matrices.push_back(std::move(described));
     MatrixErrors& matrix = table.matrices[at->second];
-    if (!fresh && matrix.params != described.params) {
-      row.fail(kParams, fmt::format("matrix '{}' has {} and {}", name, matrix.params, described.params), "one number");
-    }
+    if (!fresh) check_same(row, matrix, described);
     for (const SchemeCost& s : matrix.schemes) {
       if (s.scheme == scheme.scheme) {
         reader.fail(fresh || places[kScheme] >= 0 ? kNames[kScheme] : kNames[kBits],

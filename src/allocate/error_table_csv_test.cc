@@ -157,7 +157,7 @@ TEST(ErrorTableCsv, BadInputNamesLineAndColumn) {
       {with("1,q,2,x,8,128,1,2,3,4\n"), "line 3, column 'gsize1'", "'x'"},
       {with("1,q,2,32,8,128,1,2,3,z\n"), "line 3, column 'kurtosis'", "'z'"},
       {with(row), "line 3, column 'nbit1'", "'0.q' has scheme 'b2g32' twice"},
-      {with("0,q,3,32,8,128,1,2,4,4\n"), "line 3, column 'params'", "3 and 4"},
+      {with("0,q,3,32,8,128,1,2,4,4\n"), "line 3, column 'params'", "has 3 in rows before, and '4'"},
       {with("1,q,2,32\n"), "line 3", "4 cells; 10"},
       {with(",,2,32,8,128,1,2,3,4\n"), "line 3, column 'module'", "no matrix"},
       {with("1,\"q,2,32\n"), "line 3", "does not end"},
@@ -171,6 +171,16 @@ TEST(ErrorTableCsv, BadInputNamesLineAndColumn) {
       {"layer,module,nbit1,gsize1,fnorm,memmb,params,fit\n0,q,2,32,1,2,3,mse\n0,q,3,32,1,2,3,rtn\n",
        "line 3, column 'fit'", "another method"},
       {"layer,module,nbit1,gsize1,fnorm,memmb,params,bytes\n0,q,2,32,1,2,3,-4\n", "line 2, column 'bytes'", "negative"},
+      {"layer,module,nbit1,gsize1,fnorm,memmb,params,scheme\n0,q,2,32,1,2,3,b4g32\n", "line 2, column 'nbit1'",
+       "2 beside the scheme b4g32"},
+      {"layer,module,nbit1,gsize1,fnorm,memmb,params,scheme\n0,q,,64,1,2,3,b4g32\n", "line 2, column 'gsize1'",
+       "64 beside the scheme b4g32"},
+      {"layer,module,nbit1,gsize1,fnorm,memmb,params,sensitivity\n0,q,2,32,1,2,3,0.5\n0,q,3,32,1,2,3,\n",
+       "line 3, column 'sensitivity'", "has 0.5 in rows before, and ''"},
+      {"layer,module,nbit1,gsize1,fnorm,memmb,params,sensitivity\n0,q,2,32,1,2,3,\n0,q,3,32,1,2,3,0.5\n",
+       "line 3, column 'sensitivity'", "has none in rows before, and '0.5'"},
+      {"layer,module,nbit1,gsize1,fnorm,memmb,params,norm\n0,q,2,32,1,2,3,4\n0,q,3,32,1,2,3,5\n",
+       "line 3, column 'norm'", "has 4 in rows before, and '5'"},
   };
   for (const auto& [csv, where, what] : cases) {
     SCOPED_TRACE(csv);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/option_modes.h"
 #include "mxq/error.h"
 #include "mxq/experiment.h"
 #include "mxq/files.h"
@@ -33,7 +34,11 @@ std::filesystem::path store_of(const Options& options, const Experiment& experim
 
 /// SPEC or STORE: a .toml names its store.
 std::filesystem::path store_named(const Options& options) {
-  if (!options.spec.ends_with(".toml")) return options.spec;
+  if (!options.spec.ends_with(".toml")) {
+    if (options.store.empty()) return options.spec;
+    throw Error(ErrorCode::usage, "bench", fmt::format("--store {} beside the store {}", options.store, options.spec),
+                "one of the two; --store says where the results of a SPEC.toml are");
+  }
   return store_of(options, read_experiment(options.spec));
 }
 
@@ -204,20 +209,28 @@ void add_bench(CLI::App& app, const CommonOptions& common) {
   bench->callback([options, bench, &common] {
     if (!bench->get_subcommands().empty()) return;
     if (options->spec.empty()) throw Error(ErrorCode::usage, "bench", "no spec", "mxq bench SPEC.toml");
+    refuse_unused(*bench, options->dry_run ? Mode::bench_dry_run : Mode::bench_run);
     run(*options, common);
   });
   auto* status = bench->add_subcommand("status", "what is done, running, queued and failed");
   status->add_option("STORE", options->spec, "store, or spec that names it")->required();
-  status->callback([options, &common] { print_status(*options, common); });
+  status->callback([options, status, &common] {
+    refuse_unused(*status, Mode::bench_status);
+    print_status(*options, common);
+  });
   auto* log = bench->add_subcommand("log", "what a run's steps were, and what they said");
   log->add_option("STORE", options->spec, "store, or spec that names it")->required();
   log->add_option("RUN", options->run, "its name as status shows it, or its id as export has it")->required();
-  log->callback([options] { print_log(*options); });
+  log->callback([options, log] {
+    refuse_unused(*log, Mode::bench_log);
+    print_log(*options);
+  });
   auto* exported = bench->add_subcommand("export", "results as CSV, a row a run; the authors' columns first");
   exported->add_option("STORE", options->spec, "store, or spec that names it")->required();
   exported->add_option("-o,--output", options->output, "the CSV (default: standard output)")->type_name("FILE");
   exported->add_flag("--all", options->all, "also runs that others have taken the place of");
-  exported->callback([options] {
+  exported->callback([options, exported] {
+    refuse_unused(*exported, Mode::bench_export);
     const auto path = store_named(*options);
     std::optional<OutputFile> output;
     if (!options->output.empty()) {
@@ -229,7 +242,8 @@ void add_bench(CLI::App& app, const CommonOptions& common) {
   auto* imported = bench->add_subcommand("import", "results of others, in the form of the authors' combined.csv");
   imported->add_option("STORE", options->spec, "store, made where there is none")->required();
   imported->add_option("CSV", options->csv, "columns model, algo, config, bpp, ppl_wikitext, ...")->required();
-  imported->callback([options] {
+  imported->callback([options, imported] {
+    refuse_unused(*imported, Mode::bench_import);
     OutputFile(options->spec, kStoreFile, {{"the results", options->csv}});
     ResultStore store = ResultStore::create(options->spec);
     const std::string source = std::filesystem::path(options->csv).filename().string();

@@ -1,7 +1,10 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <nlohmann/json.hpp>
+
 #include "cli/commands.h"
+#include "cli/option_modes.h"
 #include "mxq/quantize_model.h"
 #include "mxq/text.h"
 
@@ -23,7 +26,8 @@ void add_dequantize(CLI::App& app, const CommonOptions& common) {
       ->type_name("T");
   command->add_flag("--overwrite", options->write.overwrite,
                     "replace DIR, where mxq wrote it and it holds nothing else");
-  command->callback([options, &common] {
+  command->callback([options, command, &common] {
+    refuse_unused(*command, Mode::always);
     std::optional<DType> dtype;
     if (options->dtype == "f32") dtype = DType::f32;
     if (options->dtype == "f16") dtype = DType::f16;
@@ -35,6 +39,9 @@ void add_dequantize(CLI::App& app, const CommonOptions& common) {
     for (const auto& note : report.notes) spdlog::warn("{}", note);
     spdlog::info("{}: {} files, {} in {:.1f} s", options->output, report.files.size(), format_size(bytes),
                  report.seconds);
+    if (common.json) {
+      fmt::print("{}\n", nlohmann::ordered_json{{"files", report.files}, {"seconds", report.seconds}}.dump(2));
+    }
   });
 }
 

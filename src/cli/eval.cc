@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/option_modes.h"
 #include "mxq/error.h"
 #include "mxq/evaluate.h"
 #include "mxq/files.h"
@@ -186,7 +187,11 @@ void add_eval(CLI::App& app, const CommonOptions& common) {
       ->capture_default_str();
   for (auto* option : add_sampling(*command, options->self_text.sampling)) option->needs(self);
   add_run(*command, options->perplexity.run);
-  command->callback([options, &common] { run(*options, common); });
+  command->callback([options, command, &common] {
+    const bool greedy = options->self_text.sampling.temperature == 0;
+    refuse_unused(*command, !options->self ? Mode::eval_text : greedy ? Mode::eval_self_greedy : Mode::eval_self);
+    run(*options, common);
+  });
 }
 
 }  // namespace mxq::cli

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/option_modes.h"
 #include "cli/standard_streams.h"
 #include "mxq/error.h"
 #include "mxq/budget.h"
@@ -91,7 +92,11 @@ void add_generate(CLI::App& app, const CommonOptions& common) {
       ->capture_default_str();
   add_sampling(*command, options->generate.sampling);
   add_run(*command, options->generate.run);
-  command->callback([options, &common] { run(*options, common); });
+  command->callback([options, command, &common] {
+    const bool greedy = options->generate.sampling.temperature == 0;
+    refuse_unused(*command, greedy ? Mode::generate_greedy : Mode::generate_sampled);
+    run(*options, common);
+  });
 }
 
 }  // namespace mxq::cli

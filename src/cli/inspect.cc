@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/option_modes.h"
+#include "cli/report_coverage.h"
 
 namespace mxq::cli {
 
@@ -22,12 +24,15 @@ nlohmann::ordered_json as_json(const ModelReport& report) {
                         {"percentiles", percentiles},
                         {"kurtosis", m.kurtosis}});
   }
-  return {{"architecture", report.architecture}, {"parameters", report.parameters}, {"matrices", matrices}};
+  return {{"architecture", report.architecture}, {"parameters", report.parameters}, {"matrices", matrices},
+          {"coverage", coverage_json(report.coverage)}};
 }
 
 void print(const ModelReport& report) {
-  fmt::print("{}: {:.1f} M parameters, {} matrices to quantize\n\n", report.architecture,
+  fmt::print("{}: {:.1f} M parameters, {} matrices to quantize\n", report.architecture,
              static_cast<double>(report.parameters) / 1e6, report.matrices.size());
+  print_coverage(report.coverage);
+  fmt::print("\n");
   size_t width = 6;
   for (const auto& m : report.matrices) width = std::max(width, m.name.size());
   fmt::print("{:{}}  {:>13}  {:5}  {:>9}  {:>9}  {:>9}  {:>9}  {:>9}  {:>8}\n", "matrix", width, "N x K", "dtype",
@@ -48,8 +53,10 @@ void add_inspect(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand("inspect", "matrices, shapes, dtypes, percentiles of |w|, kurtosis");
   command->add_option("MODEL", options->model, "folder of safetensors, .safetensors or .gguf")->required();
-  command->callback([options, &common] {
+  command->callback([options, command, &common] {
+    refuse_unused(*command, Mode::always);
     const auto report = inspect_model(options->model, common.progress().get());
+    warn_of_coverage(report.coverage);
     if (common.json) {
       fmt::print("{}\n", as_json(report).dump(2));
     } else {

@@ -12,6 +12,7 @@
 #include <system_error>
 
 #include "cli/commands.h"
+#include "cli/option_modes.h"
 #include "cli/standard_streams.h"
 #include "cli/wait_policy.h"
 #include "mxq/error.h"
@@ -65,6 +66,7 @@ int run(int argc, char** argv) {
   mxq::cli::add_tokenize(app, common);
   mxq::cli::add_bench(app, common);
   mxq::cli::add_report(app);
+  mxq::cli::check_option_table(app);
   try {
     app.parse(argc, argv);
     if (app.get_subcommands().empty()) std::cout << app.help();

@@ -8,7 +8,10 @@
 #include <string>
 
 #include "cli/commands.h"
+#include "cli/option_modes.h"
 #include "cli/plan_model.h"
+#include "cli/report_coverage.h"
+#include "mxq/files.h"
 #include "mxq/output.h"
 
 namespace mxq::cli {
@@ -28,7 +31,8 @@ void add_measure(CLI::App& app, const CommonOptions& common) {
                     "also what errors in each matrix do to the outputs, for --objective kl");
   add_sample_text(*command, options->sample_text);
   add_method(*command, options->method);
-  command->callback([options, &common] {
+  command->callback([options, command, &common] {
+    refuse_unused(*command, options->sensitivity ? Mode::measure_sensitivity : Mode::measure_errors);
     std::optional<OutputFile> output;
     if (!options->output.empty()) {
       output.emplace(options->output, kErrorTableFile, options->method.inputs(options->model));
@@ -37,6 +41,7 @@ void add_measure(CLI::App& app, const CommonOptions& common) {
     const Model model(options->model);
     const MethodChoice choice = choose_method(model, options->method, objective);
     choice.check();
+    if (options->sensitivity) refuse_unused_method(*command, choice.method, options->sample_text, true);
     auto result = measure_model(model, choice.method.measure(), common.progress().get());
     if (options->sensitivity) {
       result.seconds +=
@@ -52,10 +57,13 @@ void add_measure(CLI::App& app, const CommonOptions& common) {
     }
     spdlog::info("{} matrices measured in {:.1f} s ({} known from the cache)", result.table.matrices.size(),
                  result.seconds, result.matrices_from_cache);
+    const Coverage coverage = model_coverage(options->model, choice.method.matrices());
+    if (!coverage.left.empty()) spdlog::info("{}", coverage.line());
     if (common.json) {
       const nlohmann::ordered_json json{{"matrices", result.table.matrices.size()},
                                         {"from_cache", result.matrices_from_cache},
-                                        {"seconds", result.seconds}};
+                                        {"seconds", result.seconds},
+                                        {"coverage", coverage_json(coverage)}};
       fmt::print("{}\n", json.dump(2));
     }
   });

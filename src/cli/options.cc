@@ -289,10 +289,11 @@ void add_plan_options(CLI::App& command, PlanOptions& plan) {
   group->add_option("--solver", plan.solver, "exact (ours) or highs (the paper's)")
       ->type_name("S")
       ->capture_default_str();
-  group->add_option("--pin", plan.pins, "matrices that the regular expression finds take this scheme")
+  group->add_option("--pin", plan.pins, "matrices that the regular expression finds take this scheme; the "
+                                            "first of several that find a matrix wins, and --min-bits does not bind it")
       ->type_name("REGEX=SCHEME")
       ->take_all();
-  group->add_option("--min-bits", plan.min_bits, "no scheme of fewer bits")->type_name("N")->check(CLI::Range(0, 8));
+  group->add_option("--min-bits", plan.min_bits, "no scheme of fewer bits, but where --pin says so")->type_name("N")->check(CLI::Range(0, 8));
   group->add_option("--tie", plan.ties, "one scheme for matrices that a runtime fuses: qkv,gate_up")
       ->type_name("LIST")
       ->take_all();

@@ -1,14 +1,20 @@
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
+#include <algorithm>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "cli/commands.h"
+#include "cli/option_modes.h"
 #include "cli/plan_model.h"
 #include "cli/print_plan.h"
+#include "cli/report_coverage.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
 #include "mxq/output.h"
 #include "mxq/plan_file.h"
+#include "mxq/table_selection.h"
 
 namespace mxq::cli {
 
@@ -37,15 +43,35 @@ Problem problem_of_table(const ErrorTable& table, const std::optional<Budget>& b
                          Objective objective) {
   Problem problem{plan.allocate(), 0};
   problem.options.objective = objective;
+  warn_of_pins(table, problem.options);
   if (!budget) return problem;
-  if (budget->kind == Budget::Kind::size || budget->kind == Budget::Kind::vram) {
-    throw Error(ErrorCode::usage, "plan", "--size or --vram with --errors", "they need the MODEL; --bits does not");
-  }
   problem.budget_bytes = matrix_budget_of(*budget, table, problem.options, {});
   return problem;
 }
 
-void run(const Options& options, const CommonOptions& common) {
+/// The rows of the table that the options choose.
+ErrorTable read_table(const Options& options) {
+  const ErrorTable table = read_error_table(read_file(options.errors), options.errors);
+  check_schemes(table, options.errors);
+  const MethodOptions& method = options.method;
+  const auto schemes = method.schemes.empty() ? std::vector<Scheme>() : parse_schemes(method.schemes);
+  ErrorTable chosen = select_rows(table, {schemes, method.skip, method.embeddings});
+  const auto unknown = [](const MatrixErrors& m) { return m.sensitivity < 0; };
+  const auto count = std::count_if(chosen.matrices.begin(), chosen.matrices.end(), unknown);
+  if (options.plan.objective.empty() && count > 0 && count < std::ssize(chosen.matrices)) {
+    const auto first = std::find_if(chosen.matrices.begin(), chosen.matrices.end(), unknown);
+    spdlog::warn("objective rel instead of kl, for {} of {} matrices of {} have no sensitivity, e.g. '{}'", count,
+                 chosen.matrices.size(), options.errors, first->name);
+  }
+  return chosen;
+}
+
+Mode mode_of(const Options& options) {
+  if (options.errors.empty()) return options.budget.given() ? Mode::plan_model : Mode::plan_model_frontier;
+  return options.budget.given() ? Mode::plan_table : Mode::plan_table_frontier;
+}
+
+void run(const Options& options, const CLI::App& command, const CommonOptions& common) {
   if (options.model.empty() == options.errors.empty()) {
     throw Error(ErrorCode::usage, "plan",
                 options.model.empty() ? "neither MODEL nor --errors" : "both MODEL and --errors", "one of the two");
@@ -53,6 +79,10 @@ void run(const Options& options, const CommonOptions& common) {
   if (!options.budget.given() && options.frontier.empty()) {
     throw Error(ErrorCode::usage, "plan", "no budget", "--bits, --size or --vram (or --frontier FILE)");
   }
+  if (!options.errors.empty() && options.budget.all_bytes()) {
+    throw Error(ErrorCode::usage, "plan", "--size or --vram with --errors", "they need the MODEL; --bits does not");
+  }
+  refuse_unused(command, mode_of(options));
   const std::optional<Budget> budget = options.budget.given() ? std::optional(options.budget.budget()) : std::nullopt;
   InputPaths inputs = options.method.inputs(options.model);
   inputs.push_back({"the error table", options.errors});
@@ -65,17 +95,20 @@ void run(const Options& options, const CommonOptions& common) {
   PlanFile file;
   Problem problem;
   MethodChoice choice;
+  std::optional<Coverage> coverage;  // a table does not tell what else is in the model
   if (options.errors.empty()) {
     const Model model(options.model);
     choice = choose_method(model, options.method, options.plan.objective, options.budget.all_bytes());
     choice.check();  // likewise
-    choice.method.calibrate(options.plan.sample_text);
+    refuse_unused_method(command, choice.method, options.plan.sample_text, choice.objective == Objective::kl);
     auto measured = measure_model(model, choice.method.measure(), common.progress().get());
     table = std::move(measured.table);
     problem = prepare_problem(model, budget, options.plan, choice, table, common, measured.seconds);
+    coverage = model_coverage(model, choice.method.matrices());
   } else {
-    table = read_error_table(read_file(options.errors), options.errors);
-    choice = choose_method(table, options.method, options.plan.objective);
+    table = read_table(options);
+    choice = choose_method(table, options.method, options.plan.objective, command);
+    refuse_unused_method(command, choice.method, options.plan.sample_text, false);
     problem = problem_of_table(table, budget, options.plan, choice.objective);
   }
   file.quantize = choice.method.measure().quantize;
@@ -85,10 +118,14 @@ void run(const Options& options, const CommonOptions& common) {
   file.plan = allocate(table, problem.budget_bytes, problem.options);
   const std::string json = write_plan(file);
   if (output) output->write(json);
+  if (coverage) warn_of_coverage(*coverage, options.budget.bits.has_value());
   if (common.json) {
-    fmt::print("{}", json);
+    auto shown = nlohmann::ordered_json::parse(json);
+    if (coverage) shown["coverage"] = coverage_json(*coverage);
+    fmt::print("{}\n", shown.dump(2));
   } else {
     print_plan(file.plan, table);
+    if (coverage) print_coverage(*coverage);
   }
 }
 
@@ -100,16 +137,18 @@ void add_plan(CLI::App& app, const CommonOptions& common) {
   command->add_option("MODEL", options->model, "folder of safetensors, .safetensors or .gguf");
   command->add_option("--errors", options->errors, "an error table instead of MODEL")->type_name("CSV");
   command->add_option("-o,--output", options->output, "the plan as JSON, for quantize --plan")->type_name("FILE");
-  command->add_option("--frontier", options->frontier, "also write the frontier, loss against bytes, as CSV")
-      ->type_name("FILE");
+  auto* frontier =
+      command->add_option("--frontier", options->frontier, "also write the frontier, loss against bytes, as CSV")
+          ->type_name("FILE");
   command->add_option("--grid", options->grid, "exact plans on the frontier beside its convex corners")
       ->type_name("N")
       ->check(CLI::Range(0, 100000))
+      ->needs(frontier)
       ->capture_default_str();
   add_budget(*command, options->budget);
   add_plan_options(*command, options->plan);
   add_method(*command, options->method);
-  command->callback([options, &common] { run(*options, common); });
+  command->callback([options, command, &common] { run(*options, *command, common); });
 }
 
 }  // namespace mxq::cli

@@ -15,18 +15,23 @@ namespace mxq::cli {
 namespace {
 
 /// The method of a table that says which; what is asked for must be it.
-void take_method(const TableMethod& made_with, MethodOptions& method) {
-  const auto take = [](std::string& option, const std::string& made, const char* flag) {
-    if (!option.empty() && option != made) {
+void take_method(const TableMethod& made_with, const CLI::App& command, MethodOptions& method) {
+  const auto take = [](std::string& option, bool given, const std::string& made, const char* flag) {
+    if (given && option != made) {
       throw Error(ErrorCode::usage, "plan", fmt::format("{} {} for an error table of {}", flag, option, made),
                   "what the table was measured with");
     }
     option = made;
   };
-  take(method.fit, made_with.fit, "--fit");
-  take(method.normalize, made_with.normalize, "--normalize");
+  const MethodOptions usual;
+  std::string axis = fmt::format("{}", method.axis);
+  take(method.fit, !method.fit.empty(), made_with.fit, "--fit");
+  take(method.normalize, !method.normalize.empty(), made_with.normalize, "--normalize");
+  take(axis, command.count("--axis") > 0, made_with.axis, "--axis");
+  // A fit by its published name has metadata of its own.
+  take(method.metadata, command.count("--metadata") > 0 || method.metadata != usual.metadata, made_with.metadata,
+       "--metadata");
   method.axis = made_with.axis == "0" ? 0 : 1;
-  method.metadata = made_with.metadata;
 }
 
 /// Of a table that does not say: by the bytes of the first matrix whose shape is known.
@@ -101,18 +106,47 @@ MethodChoice choose_method(const Model& model, const MethodOptions& method, cons
   return choice;
 }
 
-MethodChoice choose_method(const ErrorTable& table, const MethodOptions& method, const std::string& objective) {
+MethodChoice choose_method(const ErrorTable& table, const MethodOptions& method, const std::string& objective,
+                           const CLI::App& command) {
   MethodChoice choice;
   choice.method = method;
   choice.objective = has_sensitivities(table) ? Objective::kl : Objective::rel;
   if (!objective.empty()) choice.objective = parse_objective(objective);
   if (table.method.known()) {
-    take_method(table.method, choice.method);
+    take_method(table.method, command, choice.method);
   } else if (method.normalize.empty()) {
     choice.method.normalize = normalize_name(has_column_scales(table, method) ? Normalize::rotation : Normalize::none);
   }
   complete(choice, choice.objective == Objective::kl);
   return choice;
+}
+
+void refuse_unused_method(const CLI::App& command, const MethodOptions& method, const SampleTextOptions& sample_text,
+                          bool sampled) {
+  const Calibration calibration = method.calibrate(sample_text);
+  const auto refuse = [&](std::initializer_list<const char*> flags, const std::string& because, const char* allowed) {
+    for (const char* flag : flags) {
+      if (command.count(flag) == 0) continue;
+      throw Error(ErrorCode::usage, command.get_name(), fmt::format("{} has no effect with {}", flag, because), allowed);
+    }
+  };
+  if (calibration.text == Calibration::Text::none) {
+    refuse({"--calibration-tokens", "--damping", "--column-order", "--zero-point"},
+           fmt::format("the fit {} and no calibration text", method.fit), "a fit that looks at a text: gptq, or --calibration");
+  } else if (method.fit == fit_name(Fit::awq)) {
+    refuse({"--damping", "--column-order", "--zero-point"}, "the fit awq", "the fit gptq");
+  }
+  if (calibration.text != Calibration::Text::self && !sampled) {
+    refuse({"--sample-tokens", "--sample-seed"}, "a model that samples no text",
+           "the objective kl, or --calibration self");
+  }
+}
+
+void warn_of_pins(const ErrorTable& table, const AllocateOptions& options) {
+  const auto below = pins_below_min_bits(table, options);
+  if (below.empty()) return;
+  spdlog::warn("{} matrices are pinned to schemes of fewer bits than --min-bits {}, e.g. '{}' to {}: pins win",
+               below.size(), options.min_bits, below.front().first, below.front().second);
 }
 
 void warn_of_degenerate_text(const SampleHealth& sample) {
@@ -158,6 +192,9 @@ Problem prepare_problem(const Model& model, const std::optional<Budget>& budget,
                                             model_bytes(model, choice.method.matrices(), parse_fit(choice.method.fit)));
     allocate(table, problem.budget_bytes, any);  // throws where the budget is out of reach
   }
+  AllocateOptions pinned = options;
+  pinned.objective = Objective::f2;
+  warn_of_pins(table, pinned);
   if (options.objective != Objective::kl) {
     choice.warn();
   } else {

@@ -31,8 +31,18 @@ MethodChoice choose_method(const Model& model, const MethodOptions& method, cons
                            bool all_bytes = false);
 /// For an error table instead of a model: kl where it has sensitivities, and what it was measured with; of a table that
 /// does not say, gptq where it has sensitivities, and column scales where its bytes have them. Throws Error(usage) for
-/// another fit or normalization than its own.
-MethodChoice choose_method(const ErrorTable& table, const MethodOptions& method, const std::string& objective);
+/// another fit, normalization, axis or metadata than its own, where `command` was given one.
+MethodChoice choose_method(const ErrorTable& table, const MethodOptions& method, const std::string& objective,
+                           const CLI::App& command);
+
+/// Throws Error(usage) for an option of `command` that has no effect with the method that came of all of them: those of
+/// calibration texts where there is none, those of texts that the model samples where it samples none. `sampled`: it
+/// samples a text whatever the calibration, for sensitivities or trials.
+void refuse_unused_method(const CLI::App& command, const MethodOptions& method, const SampleTextOptions& sample_text,
+                          bool sampled);
+
+/// Says so where pins are of fewer bits than --min-bits.
+void warn_of_pins(const ErrorTable& table, const AllocateOptions& options);
 
 /// Says so where sampled texts repeated themselves.
 void warn_of_degenerate_text(const SampleHealth& sample);

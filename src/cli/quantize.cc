@@ -3,19 +3,18 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-#include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <span>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/option_modes.h"
 #include "cli/plan_model.h"
 #include "cli/print_plan.h"
+#include "cli/report_coverage.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
 #include "mxq/runtime.h"
@@ -36,31 +35,11 @@ struct Options {
   WriteOptions write;
 };
 
-/// Options that say how matrices are quantized, and those of planning: what a plan or one scheme for all leaves no
-/// room for.
-constexpr const char* kMethodFlags[] = {"--fit",        "--schemes",     "--axis",    "--metadata",
-                                        "--normalize",  "--calibration", "--damping", "--calibration-tokens",
-                                        "--zero-point", "--embeddings",  "--skip",    "--column-order"};
-constexpr const char* kPlanFlags[] = {"--objective", "--solver", "--pin", "--min-bits", "--tie"};
-
-void refuse_beside(const CLI::App& command, const char* flag, std::span<const char* const> others) {
-  for (const char* other : others) {
-    if (command.count(other) == 0) continue;
-    throw Error(ErrorCode::usage, "quantize", fmt::format("{} with {}", flag, other),
-                fmt::format("one of the two: {} has no use for it", flag));
-  }
-}
-
-/// Nothing that was asked for is passed over in silence.
-void check_flags(const CLI::App& command, const Options& options) {
-  if (!options.plan_path.empty()) {
-    refuse_beside(command, "--plan", kMethodFlags);
-    refuse_beside(command, "--plan", kPlanFlags);
-  }
-  if (!options.uniform.empty()) {
-    refuse_beside(command, "--uniform", std::array{"--schemes"});
-    refuse_beside(command, "--uniform", kPlanFlags);
-  }
+Mode mode_of(const Options& options) {
+  if (!options.plan_path.empty()) return Mode::quantize_plan;
+  if (!options.uniform.empty()) return Mode::quantize_uniform;
+  if (!options.max_loss.empty()) return Mode::quantize_loss;
+  return options.verify ? Mode::quantize_verify : Mode::quantize_budget;
 }
 
 struct Seconds {
@@ -140,7 +119,7 @@ Result carry_out(const Model& model, const Options& options, const WriteOptions&
 }
 
 /// One scheme for all.
-Result quantize_uniform(const Model& model, const Options& options, const WriteOptions& write,
+Result quantize_uniform(const Model& model, const Options& options, const CLI::App& command, const WriteOptions& write,
                         const CommonOptions& common, Seconds& seconds) {
   const Scheme scheme = parse_scheme(options.uniform);
   MethodOptions method = options.method;
@@ -151,6 +130,7 @@ Result quantize_uniform(const Model& model, const Options& options, const WriteO
     throw Error(ErrorCode::usage, "--uniform " + options.uniform, fmt::format("--fit {}", choice.method.fit),
                 fmt::format("rtn or mse: {} has codes of its own way", scheme.family));
   }
+  refuse_unused_method(command, choice.method, options.plan.sample_text, false);
   MeasureOptions measure = choice.method.measure();
   measure.schemes = {scheme};
   AllocateOptions allocate_options;
@@ -167,7 +147,7 @@ Result quantize_uniform(const Model& model, const Options& options, const WriteO
 }
 
 /// Planned for a budget of bytes or of loss.
-Result quantize_planned(const Model& model, const Options& options, const WriteOptions& write,
+Result quantize_planned(const Model& model, const Options& options, const CLI::App& command, const WriteOptions& write,
                         const CommonOptions& common, Seconds& seconds) {
   const bool by_loss = !options.max_loss.empty();
   const auto budget = by_loss ? std::nullopt : std::optional(options.budget.budget());
@@ -190,6 +170,8 @@ Result quantize_planned(const Model& model, const Options& options, const WriteO
                   "models that can be: trials run them");
     }
   }
+  refuse_unused_method(command, choice.method, options.plan.sample_text,
+                       by_loss || options.verify || choice.objective == Objective::kl);
   PlanFile file;
   file.quantize = choice.method.measure().quantize;
   file.calibration = choice.method.calibrate(options.plan.sample_text);
@@ -214,28 +196,23 @@ Result quantize_planned(const Model& model, const Options& options, const WriteO
   return {file, quantize_model(model, options.output, file, write, common.progress().get()), {}};
 }
 
-Result quantize(const Model& model, const Options& options, const CommonOptions& common, Seconds& seconds) {
+Result quantize(const Model& model, const Options& options, const CLI::App& command, const CommonOptions& common,
+                Seconds& seconds) {
   const int sources =
       !options.plan_path.empty() + !options.uniform.empty() + options.budget.given() + !options.max_loss.empty();
   if (sources != 1) {
     throw Error(ErrorCode::usage, "quantize", sources == 0 ? "no budget" : "more than one of budget, --plan, --uniform",
                 "one of --bits, --size, --vram, --max-loss, --plan or --uniform");
   }
-  if (options.verify && !options.budget.given()) {
-    throw Error(ErrorCode::usage, "quantize", "--verify without --bits, --size or --vram",
-                "a budget within which a plan and a uniform one compete");
-  }
-  if (!options.text.empty() && !options.verify && options.max_loss.empty()) {
-    throw Error(ErrorCode::usage, "quantize", "--text without --verify or --max-loss", "they measure on it");
-  }
+  refuse_unused(command, mode_of(options));
   WriteOptions write = options.write;
   write.cache = options.method.cache();
   if (!options.plan_path.empty()) return carry_out(model, options, write, common);
-  if (!options.uniform.empty()) return quantize_uniform(model, options, write, common, seconds);
-  return quantize_planned(model, options, write, common, seconds);
+  if (!options.uniform.empty()) return quantize_uniform(model, options, command, write, common, seconds);
+  return quantize_planned(model, options, command, write, common, seconds);
 }
 
-void print_json(const Result& result, const Seconds& seconds) {
+void print_json(const Result& result, const Coverage& coverage, const Seconds& seconds) {
   const auto& [file, report, trials] = result;
   auto json = nlohmann::ordered_json::parse(write_plan(file));
   for (const Trial& trial : trials) {
@@ -246,12 +223,13 @@ void print_json(const Result& result, const Seconds& seconds) {
                               {"loss", trial.loss}});
   }
   json["files"] = report.files;
+  json["coverage"] = coverage_json(coverage);
   json["seconds"] = {{"measure", seconds.measure}, {"plan", seconds.plan}, {"quantize", seconds.quantize}};
   json["peak_rss_bytes"] = peak_rss_bytes();
   fmt::print("{}\n", json.dump(2));
 }
 
-void print_summary(const Model& model, const Options& options, const PlanFile& file, const WriteReport& report,
+void print_summary(const Model& model, const Options& options, const PlanFile& file, const WriteReport& report, const Coverage& coverage,
                    const Seconds& seconds) {
   int64_t after = 0;
   for (const auto& [name, size] : report.files) {
@@ -264,11 +242,12 @@ void print_summary(const Model& model, const Options& options, const PlanFile& f
              static_cast<double>(half) / static_cast<double>(report.matrix_bytes));
   fmt::print("all        {} in {}; as it was: {}, all in fp16: {}\n", format_size(after), options.output,
              format_size(before.stored), format_size(2 * before.weights));
+  print_coverage(coverage);
   fmt::print("time       measure {:.1f} s, plan {:.3f} s, quantize {:.1f} s; peak memory {}\n", seconds.measure,
              seconds.plan, seconds.quantize, format_size(peak_rss_bytes()));
 }
 
-void run(Options& options, const CommonOptions& common) {
+void run(Options& options, const CLI::App& command, const CommonOptions& common) {
   options.write.inputs = options.method.inputs(options.model);
   options.write.inputs.push_back({"the plan", options.plan_path});
   options.write.inputs.push_back({"the text", options.text});
@@ -276,15 +255,17 @@ void run(Options& options, const CommonOptions& common) {
   (trials ? check_trial_output : check_output)(options.model, options.output, options.write);
   const Model model(options.model);
   Seconds seconds;
-  const Result result = quantize(model, options, common, seconds);
+  const Result result = quantize(model, options, command, common, seconds);
   seconds.quantize = result.report.seconds;
   for (const auto& note : result.report.notes) spdlog::warn("{}", note);
   // Where sensitivities were measured, that has been said.
   if (result.plan.plan.objective != Objective::kl) warn_of_degenerate_text(result.report.sample);
+  const Coverage coverage = plan_coverage(model, result.plan.plan);
+  warn_of_coverage(coverage, options.budget.bits.has_value());
   if (common.json) {
-    print_json(result, seconds);
+    print_json(result, coverage, seconds);
   } else {
-    print_summary(model, options, result.plan, result.report, seconds);
+    print_summary(model, options, result.plan, result.report, coverage, seconds);
   }
 }
 
@@ -301,7 +282,8 @@ void add_quantize(CLI::App& app, const CommonOptions& common) {
       ->type_name("SCHEME");
   command
       ->add_option("--max-loss", options->max_loss,
-                   "instead of a budget: the smallest checkpoint whose perplexity is at most so much higher: 1%")
+                   "instead of a budget: the smallest checkpoint whose perplexity is at most so much higher: 1%, "
+                   "or 0.01")
       ->type_name("LOSS");
   command->add_flag("--verify", options->verify,
                     "also carry out the best uniform plan of the budget, and keep the better one by trial");
@@ -319,8 +301,7 @@ void add_quantize(CLI::App& app, const CommonOptions& common) {
   add_plan_options(*command, options->plan);
   add_method(*command, options->method);
   command->callback([options, command, &common] {
-    check_flags(*command, *options);
-    run(*options, common);
+    run(*options, *command, common);
   });
 }
 

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "cli/commands.h"
+#include "cli/option_modes.h"
 #include "mxq/error.h"
 #include "mxq/runtime.h"
 
@@ -83,12 +84,18 @@ void add_report(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--only", options->only, "single figures whose names the regular expression finds")
       ->type_name("REGEX");
-  command->add_option("--markdown", options->markdown, "results as Markdown tables too")->type_name("FILE");
-  command->add_option("--introduction", options->introduction, "what stands before those")->type_name("FILE");
+  auto* markdown =
+      command->add_option("--markdown", options->markdown, "results as Markdown tables too")->type_name("FILE");
+  command->add_option("--introduction", options->introduction, "what stands before those")
+      ->type_name("FILE")
+      ->needs(markdown);
   command->add_option("--title", options->title, "of the page")->capture_default_str();
   command->footer(
       "Python draws, with plotly and matplotlib: $MXQ_PYTHON, else python3 (pip install plotly matplotlib).");
-  command->callback([options] { run(*options); });
+  command->callback([options, command] {
+    refuse_unused(*command, Mode::report);
+    run(*options);
+  });
 }
 
 }  // namespace mxq::cli

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/option_modes.h"
 #include "mxq/files.h"
 #include "mxq/tokenizer.h"
 
@@ -21,7 +22,8 @@ void add_tokenize(CLI::App& app, const CommonOptions& common) {
       ->type_name("FILE")
       ->required();
   command->add_flag("--no-bos", options->no_bos, "no BOS token, even where the model wants one");
-  command->callback([options, &common] {
+  command->callback([options, command, &common] {
+    refuse_unused(*command, Mode::always);
     const auto tokenizer = open_tokenizer(options->model);
     EncodeOptions encode;
     encode.add_bos = !options->no_bos;

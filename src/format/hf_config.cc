@@ -83,6 +83,7 @@ std::string set_quantization_config(const std::string& config_json,
                     {"metadata", quantization->metadata}};
     if (!quantization->dtype.empty()) config[kKey]["dtype"] = quantization->dtype;
     config[kKey]["matrices"] = std::move(matrices);
+    for (const auto& [copy, original] : quantization->copies) config[kKey]["copies"][copy] = original;
   }
   return print(config);
 }
@@ -122,6 +123,15 @@ std::optional<QuantizationConfig> get_quantization_config(const std::string& con
   quantization.metadata = field<std::string>(*found, "metadata", kKey, source);
   quantization.axis = axis_field(*found, kKey, source);
   if (found->contains("dtype")) quantization.dtype = field<std::string>(*found, "dtype", kKey, source);
+  if (const auto copies = found->find("copies"); copies != found->end()) {
+    if (!copies->is_object()) {
+      throw Error(ErrorCode::invalid_file, "read " + source, fmt::format("{}: 'copies' is not an object", kKey));
+    }
+    for (const auto& entry : copies->items()) {
+      const std::string& name = entry.key();
+      quantization.copies.emplace_back(name, field<std::string>(*copies, name.c_str(), kKey, source));
+    }
+  }
   const auto matrices = found->find("matrices");
   if (matrices == found->end() || !matrices->is_object()) {
     throw Error(ErrorCode::invalid_file, "read " + source, fmt::format("{}: 'matrices' is not an object", kKey));

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace mxq {
@@ -27,6 +28,8 @@ struct QuantizationConfig {
   std::string metadata;
   std::string dtype;  // safetensors' name of the dtype that the weights had ("BF16"); empty in checkpoints that say none
   std::vector<Matrix> matrices;
+  /// Names of tensors that the files do not hold, and the names of those whose values they have.
+  std::vector<std::pair<std::string, std::string>> copies;
 };
 
 /// `config_json` (an object) with its quantization_config replaced, or removed where `quantization` is absent.

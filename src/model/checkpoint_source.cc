@@ -67,10 +67,33 @@ CheckpointSource::CheckpointSource(const fs::path& folder, const QuantizationCon
     matrices_.emplace(tensors().size(), stored_view(matrix.name, layout, store_));
     add(name, DType::f32, layout.scheme.name(), {matrix.rows, matrix.cols});
   }
+  add_copies(quantization);
+}
+
+void CheckpointSource::add_copies(const QuantizationConfig& quantization) {
+  for (const auto& [name, original] : quantization.copies) {
+    const SourceTensor* const found = find(original);
+    if (find(name) != nullptr || found == nullptr || copies_.contains(found->index)) {
+      throw Error(ErrorCode::invalid_file, "read " + path_.string(),
+                  fmt::format("'{}' is a copy of '{}'", name, original),
+                  "a name that no tensor has, and the name of a tensor that is there");
+    }
+    copies_.emplace(tensors().size(), found->index);
+    add(name, found->dtype, std::string(found->stored_as), std::vector<int64_t>(found->shape));
+  }
+}
+
+const SourceTensor& CheckpointSource::held(const SourceTensor& tensor) const {
+  const auto found = copies_.find(tensor.index);
+  return found == copies_.end() ? tensor : tensors()[found->second];
+}
+
+const SourceTensor* CheckpointSource::copy_of(const SourceTensor& tensor) const {
+  return copies_.contains(tensor.index) ? &held(tensor) : nullptr;
 }
 
 const QuantizedView* CheckpointSource::quantized(const SourceTensor& tensor) const {
-  const auto found = matrices_.find(tensor.index);
+  const auto found = matrices_.find(held(tensor).index);
   return found == matrices_.end() ? nullptr : &found->second;
 }
 
@@ -92,7 +115,7 @@ std::vector<fs::path> CheckpointSource::weight_files() const {
 void CheckpointSource::read_range(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const {
   const QuantizedView* matrix = quantized(tensor);
   if (matrix == nullptr) {
-    read_f32(*store_.find(tensor.name), first * tensor.cols(), count * tensor.cols(), out);
+    read_f32(*store_.find(held(tensor).name), first * tensor.cols(), count * tensor.cols(), out);
   } else {
     dequantize_rows(*matrix, first, count, out);
   }
@@ -100,7 +123,7 @@ void CheckpointSource::read_range(const SourceTensor& tensor, int64_t first, int
 
 std::optional<std::span<const std::byte>> CheckpointSource::plain_bytes(const SourceTensor& tensor) const {
   if (quantized(tensor) != nullptr) return std::nullopt;
-  return store_.find(tensor.name)->bytes;
+  return store_.find(held(tensor).name)->bytes;
 }
 
 DType CheckpointSource::output_dtype(const SourceTensor& tensor) const {
@@ -123,21 +146,22 @@ void CheckpointSource::hash(const SourceTensor& tensor, ContentHash& hash) const
     hash.add(fmt::format("axis{} {}", matrix->layout.axis, metadata_name(matrix->layout.metadata)));
     for (const auto part : matrix->parts) hash.add(part);
   } else {
-    hash.add(store_.find(tensor.name)->bytes);
+    hash.add(store_.find(held(tensor).name)->bytes);
   }
 }
 
 int64_t CheckpointSource::stored_bytes(const SourceTensor& tensor) const {
+  if (copies_.contains(tensor.index)) return 0;
   const QuantizedView* matrix = quantized(tensor);
   return matrix != nullptr ? matrix->layout.total_bytes()
-                           : static_cast<int64_t>(store_.find(tensor.name)->bytes.size());
+                           : static_cast<int64_t>(store_.find(held(tensor).name)->bytes.size());
 }
 
 void CheckpointSource::done(const SourceTensor& tensor) const {
   if (const QuantizedView* matrix = quantized(tensor)) {
     for (const auto part : matrix->parts) advise_done(part);
   } else {
-    advise_done(store_.find(tensor.name)->bytes);
+    advise_done(store_.find(held(tensor).name)->bytes);
   }
 }
 

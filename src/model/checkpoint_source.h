@@ -25,6 +25,7 @@ class CheckpointSource : public ModelSource {
   QuantizedMatrix exact_groups(const SourceTensor& tensor) const override;
   void hash(const SourceTensor& tensor, ContentHash& hash) const override;
   int64_t stored_bytes(const SourceTensor& tensor) const override;
+  const SourceTensor* copy_of(const SourceTensor& tensor) const override;
   void done(const SourceTensor& tensor) const override;
 
  protected:
@@ -32,10 +33,14 @@ class CheckpointSource : public ModelSource {
 
  private:
   const QuantizedView* quantized(const SourceTensor& tensor) const;
+  /// The tensor, or what it is a copy of.
+  const SourceTensor& held(const SourceTensor& tensor) const;
+  void add_copies(const QuantizationConfig& quantization);
 
   TensorStore store_;
   std::unordered_map<size_t, DType> dtypes_;            // of the matrices before they were quantized
   std::unordered_map<size_t, QuantizedView> matrices_;  // by SourceTensor::index
+  std::unordered_map<size_t, size_t> copies_;           // index of the copy: index of what is held
 };
 
 }  // namespace mxq

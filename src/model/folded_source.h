@@ -33,6 +33,10 @@ class FoldedSource : public ModelSource {
   QuantizedMatrix exact_groups(const SourceTensor& tensor) const override;
   void hash(const SourceTensor& tensor, ContentHash& hash) const override;
   int64_t stored_bytes(const SourceTensor& tensor) const override { return base_.stored_bytes(base_of(tensor)); }
+  const SourceTensor* copy_of(const SourceTensor& tensor) const override {
+    const SourceTensor* const original = base_.copy_of(base_of(tensor));
+    return original == nullptr ? nullptr : &tensors()[original->index];
+  }
   void done(const SourceTensor& tensor) const override { base_.done(base_of(tensor)); }
 
  protected:

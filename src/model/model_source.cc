@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <system_error>
 
 #include "format/hf_config.h"
@@ -17,40 +16,6 @@
 namespace mxq {
 
 namespace fs = std::filesystem;
-
-namespace {
-
-bool is_number(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
-}
-
-}  // namespace
-
-std::optional<MatrixName> parse_matrix_name(std::string_view name) {
-  constexpr std::string_view prefix = "model.layers.", suffix = ".weight";
-  static constexpr std::array<std::string_view, 9> projections{
-      "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "qkv_proj", "gate_up_proj"};
-  if (!name.ends_with(suffix)) return std::nullopt;
-  name.remove_suffix(suffix.size());
-  if (name == kEmbedding || name == kHead) return MatrixName{"", std::string(name)};
-  if (!name.starts_with(prefix)) return std::nullopt;
-  name.remove_prefix(prefix.size());
-  const size_t dot = name.find('.');
-  if (dot == std::string_view::npos || !is_number(name.substr(0, dot))) return std::nullopt;
-  const std::string_view module = name.substr(dot + 1);
-
-  const size_t last_dot = module.rfind('.');
-  if (last_dot == std::string_view::npos) return std::nullopt;
-  const std::string_view last = module.substr(last_dot + 1), parent = module.substr(0, last_dot);
-  bool plannable = std::find(projections.begin(), projections.end(), last) != projections.end();
-  if (last == "w1" || last == "w2" || last == "w3") {
-    const size_t parent_dot = parent.rfind('.');
-    plannable = parent_dot != std::string_view::npos && is_number(parent.substr(parent_dot + 1)) &&
-                (parent.substr(0, parent_dot) == "experts" || parent.substr(0, parent_dot).ends_with(".experts"));
-  }
-  if (!plannable) return std::nullopt;
-  return MatrixName{std::string(name.substr(0, dot)), std::string(module)};
-}
 
 void ModelSource::hash_all(ContentHash& hash) const {
   for (const SourceTensor& tensor : tensors()) this->hash(tensor, hash);
@@ -99,9 +64,10 @@ void ModelSource::add(std::string name, DType dtype, std::string stored_as, std:
   tensor.stored_as = std::move(stored_as);
   tensor.shape = std::move(shape);
   tensor.index = tensors_.size();
-  if (tensor.shape.size() == 2 && tensor.elements() > 0 && dtype_is_weight(dtype)) {
-    tensor.matrix = parse_matrix_name(tensor.name);
-  }
+  tensor.role = tensor_role(tensor.name, tensor.shape);
+  const bool plannable = tensor.role == TensorRole::matrix || tensor.role == TensorRole::embedding ||
+                         tensor.role == TensorRole::head;
+  if (plannable && tensor.elements() > 0 && dtype_is_weight(dtype)) tensor.matrix = parse_matrix_name(tensor.name);
   index_.emplace(tensor.name, tensor.index);
   tensors_.push_back(std::move(tensor));
 }

@@ -14,26 +14,11 @@
 
 #include "base/content_hash.h"
 #include "model/config.h"
+#include "model/matrix_names.h"
 #include "mxq/quantized_matrix.h"
 #include "mxq/tensor.h"
 
 namespace mxq {
-
-/// The matrices outside the layers: the rows that tokens become, and what the logits are made with.
-inline constexpr std::string_view kEmbedding = "model.embed_tokens", kHead = "lm_head";
-
-/// Where a plannable matrix sits: "0" and "self_attn.q_proj" of "model.layers.0.self_attn.q_proj.weight"; no layer and
-/// "model.embed_tokens" of "model.embed_tokens.weight".
-struct MatrixName {
-  std::string layer, module;
-
-  bool in_layer() const { return !layer.empty(); }
-};
-
-/// The projections of attention and MLP inside model.layers.N: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj,
-/// down_proj, the fused qkv_proj and gate_up_proj, and experts' w1, w2, w3; model.embed_tokens and lm_head. nullopt for
-/// all other names.
-std::optional<MatrixName> parse_matrix_name(std::string_view tensor_name);
 
 /// A tensor of a model, in HF order.
 struct SourceTensor {
@@ -41,7 +26,8 @@ struct SourceTensor {
   DType dtype = DType::f32;    // as stored; F32 for a quantized matrix of an mxq checkpoint
   std::string stored_as;       // the dtype's name, or the scheme of a quantized matrix
   std::vector<int64_t> shape;  // row-major; a matrix is [out_features, in_features]
-  /// Set if the tensor is a plannable matrix: 2-D, not empty, of weights, and named so.
+  TensorRole role = TensorRole::other;
+  /// Set if the tensor is a plannable matrix: of the roles matrix, embedding or head, not empty, and of a weight's dtype.
   std::optional<MatrixName> matrix;
   size_t index = 0;  // in ModelSource::tensors()
 
@@ -105,6 +91,11 @@ class ModelSource {
   void hash_all(ContentHash& hash) const;
   /// What it takes in the files.
   virtual int64_t stored_bytes(const SourceTensor& tensor) const = 0;
+  /// The tensor whose values stand for those of this one, which the files do not hold; null for all others.
+  virtual const SourceTensor* copy_of(const SourceTensor& tensor) const {
+    (void)tensor;
+    return nullptr;
+  }
   /// The tensor will not be read again soon: its pages need not stay in memory.
   virtual void done(const SourceTensor& tensor) const = 0;
 

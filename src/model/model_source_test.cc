@@ -51,34 +51,6 @@ std::vector<float> unpermuted(const std::vector<float>& file, uint64_t head, uin
   return hf;
 }
 
-TEST(MatrixNames, AreTheProjectionsAndTheEmbeddings) {
-  const auto expect = [](const char* name, const char* layer, const char* module) {
-    const auto parsed = parse_matrix_name(name);
-    ASSERT_TRUE(parsed) << name;
-    EXPECT_EQ(parsed->layer, layer);
-    EXPECT_EQ(parsed->module, module);
-  };
-  for (const char* module : {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-                             "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj", "self_attn.qkv_proj", "mlp.gate_up_proj",
-                             "mlp.experts.3.gate_proj", "mlp.shared_expert.up_proj", "block_sparse_moe.experts.7.w1",
-                             "block_sparse_moe.experts.10.w2", "block_sparse_moe.experts.0.w3"}) {
-    expect((std::string("model.layers.0.") + module + ".weight").c_str(), "0", module);
-  }
-  expect("model.layers.31.self_attn.q_proj.weight", "31", "self_attn.q_proj");
-  expect("model.embed_tokens.weight", "", "model.embed_tokens");
-  expect("lm_head.weight", "", "lm_head");
-  for (const char* name :
-       {"model.embed_tokens.bias", "model.lm_head.weight", "model.norm.weight", "model.layers.0.input_layernorm.weight",
-        "model.layers.0.self_attn.q_proj.bias", "model.layers.0.self_attn.q_norm.weight", "model.layers.0.weight",
-        "model.layers.x.self_attn.q_proj.weight", "model.layers..self_attn.q_proj.weight",
-        "model.layers.0.q_proj.weight", "model.layers.0.block_sparse_moe.gate.weight", "model.layers.0.mlp.w1.weight",
-        "model.layers.0.mlp.7.w1.weight", "model.layers.0.myexperts.7.w1.weight", "model.layers.weight",
-        "model.layers.0.self_attn.q_proj.weights", "encoder.layers.0.self_attn.q_proj.weight",
-        "self_attn.q_proj.weight", ""}) {
-    EXPECT_FALSE(parse_matrix_name(name)) << name;
-  }
-}
-
 TEST(ModelSource, OpensGgufUnderHuggingFaceNames) {
   const TemporaryFolder folder;
   TinyGguf tiny;

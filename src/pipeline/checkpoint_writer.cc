@@ -13,6 +13,7 @@
 #include "format/weights.h"
 #include "mxq/error.h"
 #include "mxq/quantized_matrix.h"
+#include "pipeline/select_matrices.h"
 #include "schemes/stored_matrix.h"
 
 namespace mxq {
@@ -171,9 +172,10 @@ std::vector<TensorSpec> KeptTensor::specs() const {
 
 std::vector<KeptTensor> kept_tensors(const ModelSource& model, const std::vector<const SourceTensor*>& matrices) {
   const std::unordered_set<const SourceTensor*> quantized(matrices.begin(), matrices.end());
+  const TiedCopy tied = find_tied_copy(model);
   std::vector<KeptTensor> kept;
   for (const auto& tensor : model.tensors()) {
-    if (quantized.contains(&tensor)) continue;
+    if (quantized.contains(&tensor) || &tensor == tied.copy) continue;
     const auto groups = model.exact_layout(tensor);
     kept.push_back({&tensor, groups ? DType::u8 : model.output_dtype(tensor), foreign_bytes(model, tensor), groups});
   }

@@ -54,7 +54,7 @@ struct KeptTensor {
   std::vector<TensorSpec> specs() const;
 };
 
-/// All tensors that are not among `matrices`, in the order in which a checkpoint stores them: floats first, wide dtypes
+/// All tensors that are not among `matrices`, but for a tied copy (find_tied_copy), in the order in which a checkpoint stores them: floats first, wide dtypes
 /// before narrow ones, so that each is aligned.
 std::vector<KeptTensor> kept_tensors(const ModelSource& model, const std::vector<const SourceTensor*>& matrices);
 

@@ -1,6 +1,8 @@
 #include "mxq/inspect.h"
 
 #include "model/model_state.h"
+#include "pipeline/coverage.h"
+#include "pipeline/select_matrices.h"
 #include "pipeline/statistics.h"
 
 namespace mxq {
@@ -10,15 +12,19 @@ ModelReport inspect_model(const Model& opened, Progress* progress) {
   Progress& bar = or_silent(progress);
   ModelReport report;
   report.architecture = model.config() ? model.architecture() : "unknown";
+  std::vector<const SourceTensor*> matrices;
   int64_t weights = 0, done = 0;
   for (const auto& tensor : model.tensors()) {
     report.parameters += tensor.elements();
-    if (tensor.matrix && tensor.matrix->in_layer()) weights += tensor.elements();
+    if (!tensor.matrix || why_left(model, tensor, /*embeddings=*/false)) continue;
+    matrices.push_back(&tensor);
+    weights += tensor.elements();
   }
+  report.coverage = coverage_of(model, matrices, /*embeddings=*/false);
   std::vector<float> buffer;
   bar.begin("inspect", weights);
-  for (const auto& tensor : model.tensors()) {
-    if (!tensor.matrix || !tensor.matrix->in_layer()) continue;
+  for (const SourceTensor* const one : matrices) {
+    const SourceTensor& tensor = *one;
     buffer.resize(static_cast<size_t>(tensor.elements()));
     model.read(tensor, buffer.data());
     const MatrixView matrix{buffer.data(), tensor.rows(), tensor.cols()};

@@ -38,6 +38,17 @@ class Reader {
     if (!at(key).is_number_unsigned()) fail(key, "is not a seed");
     return at(key).get<uint64_t>();
   }
+  /// What `parse` makes of a name; errors name the field.
+  template <typename Parse>
+  auto choice(const char* key, Parse parse) const {
+    const std::string given = text(key);
+    try {
+      return parse(given);
+    } catch (const Error& error) {
+      throw Error(ErrorCode::invalid_file, "read plan " + source_, fmt::format("'{}{}' is '{}'", where_, key, given),
+                  error.supported());
+    }
+  }
   bool contains(const char* key) const { return object_.contains(key); }
   const Json& at(const char* key) const {
     const auto found = object_.find(key);
@@ -45,10 +56,11 @@ class Reader {
     return *found;
   }
 
- private:
   [[noreturn]] void fail(const std::string& key, const std::string& what) const {
     throw Error(ErrorCode::invalid_file, "read plan " + source_, fmt::format("'{}{}' {}", where_, key, what));
   }
+
+ private:
   [[noreturn]] void fail(const std::string& what) const {
     throw Error(
         ErrorCode::invalid_file, "read plan " + source_,
@@ -78,7 +90,7 @@ Json calibration_json(const Calibration& calibration) {
 
 Calibration read_calibration(const Reader& reader) {
   Calibration calibration;
-  calibration.text = parse_calibration_text(reader.text("text"));
+  calibration.text = reader.choice("text", parse_calibration_text);
   calibration.sequences = reader.count("sequences");
   calibration.tokens = reader.count("tokens");
   if (calibration.text == Calibration::Text::file) {
@@ -88,8 +100,8 @@ Calibration read_calibration(const Reader& reader) {
   }
   // Plans from before there was a choice have none of these.
   if (reader.contains("damping")) calibration.damping = reader.number("damping");
-  if (reader.contains("zero_point")) calibration.zero_point = parse_zero_point(reader.text("zero_point"));
-  if (reader.contains("column_order")) calibration.order = parse_column_order(reader.text("column_order"));
+  if (reader.contains("zero_point")) calibration.zero_point = reader.choice("zero_point", parse_zero_point);
+  if (reader.contains("column_order")) calibration.order = reader.choice("column_order", parse_column_order);
   return calibration;
 }
 
@@ -130,7 +142,7 @@ PlanFile read_plan(const std::string& text, const std::string& source) {
   PlanFile file;
   Plan& plan = file.plan;
   const Reader objective = root.object("objective");
-  plan.objective = parse_objective(objective.text("kind"));
+  plan.objective = objective.choice("kind", parse_objective);
   plan.value = objective.number("value");
   plan.lower_bound = objective.number("lower_bound");
   plan.gap = objective.number("gap");
@@ -138,23 +150,29 @@ PlanFile read_plan(const std::string& text, const std::string& source) {
   plan.bytes = root.count("bytes");
   plan.budget_bytes = root.count("budget_bytes");
   if (root.contains("seconds")) plan.seconds = root.number("seconds");
-  plan.solver = parse_solver(root.text("solver"));
+  plan.solver = root.choice("solver", parse_solver);
   if (!root.at("best_uniform").is_null()) {
     const Reader uniform = root.object("best_uniform");
     plan.best_uniform = UniformPlan{uniform.text("scheme"), uniform.number("objective"), uniform.count("bytes")};
   }
   const Reader quantize = root.object("quantize");
-  file.quantize.fit = parse_fit(quantize.text("fit"));
-  file.quantize.axis = static_cast<int>(quantize.count("axis"));
-  file.quantize.metadata = parse_metadata(quantize.text("metadata"));
+  file.quantize.fit = quantize.choice("fit", parse_fit);
+  const int64_t axis = quantize.count("axis");
+  if (axis > 1) quantize.fail("axis", fmt::format("is {}: 0 or 1", axis));
+  file.quantize.axis = static_cast<int>(axis);
+  file.quantize.metadata = quantize.choice("metadata", parse_metadata);
   // Plans from before there was a choice have none.
-  if (quantize.contains("normalize")) file.quantize.normalize = parse_normalize(quantize.text("normalize"));
+  if (quantize.contains("normalize")) file.quantize.normalize = quantize.choice("normalize", parse_normalize);
   if (root.contains("calibration")) file.calibration = read_calibration(root.object("calibration"));
   const Reader matrices = root.object("matrices");
+  int64_t bytes = 0;
   for (const auto& [name, entry] : json.at("matrices").items()) {
     const Reader matrix(entry, "matrices." + name + ".", source);
-    plan.matrices.push_back({name, matrix.text("scheme"), matrix.count("bytes"), matrix.number("fnorm")});
+    const std::string scheme = matrix.choice("scheme", parse_scheme).name();
+    plan.matrices.push_back({name, scheme, matrix.count("bytes"), matrix.number("fnorm")});
+    if (__builtin_add_overflow(bytes, plan.matrices.back().bytes, &bytes)) matrix.fail("bytes", "is too large");
   }
+  if (bytes != plan.bytes) root.fail("bytes", fmt::format("is {}, and the matrices take {}", plan.bytes, bytes));
   return file;
 }
 

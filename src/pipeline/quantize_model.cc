@@ -20,6 +20,7 @@
 #include "pipeline/awq_fit.h"
 #include "pipeline/calibrated_fit.h"
 #include "pipeline/checkpoint_writer.h"
+#include "pipeline/select_matrices.h"
 #include "pipeline/statistics.h"
 #include "schemes/magnitude.h"
 #include "schemes/normalize/normalize.h"
@@ -202,6 +203,10 @@ WriteReport quantize_model(const Model& opened, const std::filesystem::path& out
                                std::string(metadata_name(kept.groups->metadata)),
                                {}});
   }
+  const TiedCopy tied = find_tied_copy(*model);
+  if (tied.copy != nullptr && !schemes.contains(tied.copy)) {
+    config.copies.emplace_back(tied.copy->name, tied.original->name);
+  }
   int64_t matrix_bytes = 0;
   for (const auto* tensor : matrices) {
     const Scheme scheme = schemes.at(tensor);
@@ -275,6 +280,7 @@ WeightBytes weight_bytes(const Model& opened) {
   const ModelSource& model = opened.state().source();
   WeightBytes bytes;
   for (const auto& tensor : model.tensors()) {
+    if (model.copy_of(tensor) != nullptr) continue;
     bytes.stored += model.stored_bytes(tensor);
     bytes.weights += tensor.elements();
   }

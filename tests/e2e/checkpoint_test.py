@@ -296,7 +296,7 @@ class Checkpoint(MxqTest):
         plan["quantize"]["normalize"] = "rows"
         (self.folder / "plan.json").write_text(json.dumps(plan))
         self.refuses("quantize", self.folder / "model", "--plan", self.folder / "plan.json", "-o", self.folder / "c",
-                     status=2, says=("'rows'", "none, columns"))
+                     status=1, says=("plan.json", "'quantize.normalize' is 'rows'", "none, columns"))
         self.refuses("measure", self.folder / "model", "--normalize", "rows", status=2, says=("'rows'", "none, columns"))
 
     def test_size_budget_counts_column_scales(self):

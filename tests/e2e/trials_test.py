@@ -66,7 +66,7 @@ class Trials(MxqTest):
         path = self.model / "model.safetensors"
         write_safetensors(path, {n: scaled(n, t) for n, t in read_safetensors(path).items()})
         result = self.mxq_json("quantize", self.model, "-o", self.out, "--bits", "b3g32", "--verify", "--objective", "f2",
-                               *TEXT)
+                               *TEXT[2:])
         mixed, uniform = result["trials"]
         self.assertLess(uniform["loss"], mixed["loss"])
         self.assertEqual({m["scheme"] for m in result["matrices"].values()}, {"b3g32"})
@@ -75,7 +75,8 @@ class Trials(MxqTest):
         def refused(*options, says, status=2):
             self.refuses("quantize", self.model, "-o", self.out, *options, *TEXT, says=says, status=status)
 
-        for wrong in ("0", "-1%", "nan", "inf", "1%%", "%", "lots"):
+        refused("--max-loss", "5", says=("--max-loss", "'5'", "5% or 0.05"))
+        for wrong in ("0", "-1%", "nan", "inf", "1%%", "%", "lots", "1", "1e400"):
             refused("--max-loss", wrong, says=("--max-loss", f"'{wrong}'"))
         refused("--max-loss", "1%", "--bits", "4", says="more than one")
         refused("--max-loss", "1%", "--objective", "rel", says="objective rel")
@@ -113,10 +114,10 @@ class Trials(MxqTest):
         self.mxq("plan", self.model, "--bits", "4", "-o", plan, *TEXT)
         for options in (("--fit", "rtn"), ("--pin", "q_proj=b8g32"), ("--skip", "mlp"), ("--no-embeddings",)):
             self.refuses("quantize", self.model, "-o", self.out, "--plan", plan, *options, status=2,
-                         says=("--plan with --", options[0].replace("--no-", "--")))
+                         says=(options[0].replace("--no-", "--"), "has no effect with --plan"))
         for options in (("--schemes", "paper"), ("--min-bits", "3"), ("--objective", "kl"), ("--tie", "qkv")):
             self.refuses("quantize", self.model, "-o", self.out, "--uniform", "b4g64", *options, status=2,
-                         says=f"--uniform with {options[0]}")
+                         says=f"{options[0]} has no effect with --uniform")
 
     def test_what_a_killed_search_left_goes(self):
         for left, files in ((".out.trial0", "1 - model.safetensors\n"), (".out.trial1", "1 - model.safetensors\n"),

@@ -362,7 +362,7 @@ Linear* Decoder::find_matrix(const std::string& name) {
   if (name == kEmbedding) return &embedding_;
   if (name == head()) return &head_;
   const auto parsed = parse_matrix_name(name + ".weight");
-  if (!parsed) return nullptr;
+  if (!parsed || stack_name(name) != "model.layers") return nullptr;  // another stack's matrix may have that module
   const auto module = modules.find(parsed->module);
   const auto index = parse_int(parsed->layer);
   if (module == modules.end() || !index || *index >= layers()) return nullptr;
