@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/model_remarks.h"
 #include "mxq/error.h"
 #include "mxq/evaluate.h"
 #include "mxq/files.h"
@@ -98,6 +99,7 @@ void run(const Options& options, const CommonOptions& common) {
     throw Error(ErrorCode::usage, "eval", "nothing to score",
                 "--text FILE, or --self for text that the model itself samples");
   }
+  say_remarks(options.model);
   const auto progress = common.progress();
   const auto [result, comparison] =
       options.self ? evaluate_self(options, progress.get()) : evaluate_text(options, progress.get());

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/model_remarks.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
 
@@ -20,6 +21,7 @@ struct Options {
 
 void run(const Options& options, const CommonOptions& common) {
   const std::string prompt = options.prompt_file.empty() ? options.prompt : read_text(options.prompt_file);
+  say_remarks(options.model);
   warn_of_long_context(options.model, options.generate.max_tokens);
   const auto show = [&](std::string_view text) {
     if (common.json) return;

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/model_remarks.h"
 
 namespace mxq::cli {
 
@@ -49,6 +50,7 @@ void add_inspect(CLI::App& app, const CommonOptions& common) {
   auto* command = app.add_subcommand("inspect", "matrices, shapes, dtypes, percentiles of |w|, kurtosis");
   command->add_option("MODEL", options->model, "folder of safetensors, .safetensors or .gguf")->required();
   command->callback([options, &common] {
+    say_remarks(options->model);
     const auto report = inspect_model(options->model, common.progress().get());
     if (common.json) {
       fmt::print("{}\n", as_json(report).dump(2));

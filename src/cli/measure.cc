@@ -7,6 +7,7 @@
 #include <string>
 
 #include "cli/commands.h"
+#include "cli/model_remarks.h"
 #include "cli/plan_model.h"
 #include "mxq/files.h"
 
@@ -29,6 +30,7 @@ void add_measure(CLI::App& app, const CommonOptions& common) {
   add_method(*command, options->method);
   command->callback([options, &common] {
     const std::string objective{objective_name(options->sensitivity ? Objective::kl : Objective::rel)};
+    say_remarks(options->model);
     const MethodChoice choice = choose_method(options->model, options->method, objective);
     choice.check();
     auto result = measure_model(options->model, choice.method.measure(), common.progress().get());

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include "cli/commands.h"
+#include "cli/model_remarks.h"
 #include "cli/plan_model.h"
 #include "cli/print_plan.h"
 #include "mxq/error.h"
@@ -54,6 +55,7 @@ void run(const Options& options, const CommonOptions& common) {
   Problem problem;
   MethodChoice choice;
   if (options.errors.empty()) {
+    say_remarks(options.model);
     choice = choose_method(options.model, options.method, options.plan.objective, options.budget.all_bytes());
     choice.check();  // likewise
     choice.method.calibrate(options.plan.sample_text);

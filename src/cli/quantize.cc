@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/model_remarks.h"
 #include "cli/plan_model.h"
 #include "cli/print_plan.h"
 #include "mxq/error.h"
@@ -269,6 +270,7 @@ void print_summary(const Options& options, const PlanFile& file, const WriteRepo
 
 void run(const Options& options, const CommonOptions& common) {
   check_output(options.output, options.write);
+  say_remarks(options.model);
   Seconds seconds;
   const Result result = quantize(options, common, seconds);
   seconds.quantize = result.report.seconds;

@@ -22,7 +22,7 @@ FoldedSource::FoldedSource(const ModelSource& base, std::map<std::string, Fold> 
   }
   for (const SourceTensor& tensor : base.tensors()) {
     const bool folded = folds_.contains(tensor.name);
-    add(tensor.name, folded ? DType::f32 : tensor.dtype, folded ? "F32" : tensor.stored_as, tensor.shape);
+    add(tensor.stored_name, folded ? DType::f32 : tensor.dtype, folded ? "F32" : tensor.stored_as, tensor.shape);
   }
 }
 

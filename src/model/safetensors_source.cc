@@ -40,6 +40,9 @@ bool holds_weights(const std::string& name) {
 
 SafetensorsSource::SafetensorsSource(const fs::path& path)
     : ModelSource(path, folder_config(path)), store_(open_safetensors(path)) {
+  std::vector<std::string> names;
+  for (const TensorView& view : store_.tensors()) names.push_back(view.name);
+  translate(names);
   for (const TensorView& view : store_.tensors()) {
     add(view.name, view.dtype, std::string(dtype_name(view.dtype)), view.shape);
   }

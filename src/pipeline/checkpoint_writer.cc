@@ -70,7 +70,7 @@ OutputTensors quantized_output(const std::string& name, const QuantizedLayout& l
 
 OutputTensors plain_output(const ModelSource& model, const SourceTensor& tensor, DType dtype) {
   OutputTensors output;
-  output.specs = {{tensor.name, dtype, tensor.shape}};
+  output.specs = {{tensor.stored_name, dtype, tensor.shape}};
   output.work = tensor.elements();
   output.write = [&model, &tensor, dtype](SafetensorsWriter& writer) {
     const int64_t elements = tensor.elements();
@@ -146,8 +146,8 @@ WriteReport write_model_folder(const ModelSource& model, const FolderContents& c
 }
 
 std::vector<TensorSpec> KeptTensor::specs() const {
-  if (groups) return stored_specs(tensor->matrix_name(), *groups);
-  return {{tensor->name, dtype, tensor->shape}};
+  if (groups) return stored_specs(tensor->stored_matrix_name(), *groups);
+  return {{tensor->stored_name, dtype, tensor->shape}};
 }
 
 std::vector<KeptTensor> kept_tensors(const ModelSource& model, const std::vector<const SourceTensor*>& matrices) {
@@ -173,7 +173,7 @@ int64_t header_bound(const ModelSource& model, const std::vector<const SourceTen
   for (const auto* tensor : matrices) {
     // The scheme of the most bytes has the offsets of the most digits.
     const QuantizedLayout widest{tensor->rows(), tensor->cols(), {8, 32}, 1, Metadata::q8, true};
-    for (auto& spec : stored_specs(tensor->matrix_name(), widest)) specs.push_back(std::move(spec));
+    for (auto& spec : stored_specs(tensor->stored_matrix_name(), widest)) specs.push_back(std::move(spec));
   }
   const auto shards = static_cast<int64_t>(plan_shards(specs).shards.size());
   return static_cast<int64_t>(safetensors_header(specs, kMetadata).size()) + shards * kShardOverhead;

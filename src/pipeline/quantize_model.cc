@@ -150,12 +150,12 @@ WriteReport quantize_model(const std::filesystem::path& path, const std::filesys
       contents.tensors.push_back(plain_output(*model, tensor, kept.dtype));
       continue;
     }
-    contents.tensors.push_back(quantized_output(tensor.matrix_name(), *kept.groups, [&model, &tensor] {
+    contents.tensors.push_back(quantized_output(tensor.stored_matrix_name(), *kept.groups, [&model, &tensor] {
       QuantizedMatrix groups = model->exact_groups(tensor);
       model->done(tensor);
       return groups;
     }));
-    config.matrices.push_back({tensor.matrix_name(), kept.groups->scheme.name(), tensor.rows(), tensor.cols(),
+    config.matrices.push_back({tensor.stored_matrix_name(), kept.groups->scheme.name(), tensor.rows(), tensor.cols(),
                                kept.groups->has_column_scales, kept.groups->rotated, kept.groups->axis,
                                std::string(metadata_name(kept.groups->metadata))});
   }
@@ -165,14 +165,14 @@ WriteReport quantize_model(const std::filesystem::path& path, const std::filesys
     QuantizedLayout layout = quantized_layout(scheme, file.quantize, tensor->rows(), tensor->cols());
     const auto read_row = [&](int64_t row, float* to) { model->read_rows(*tensor, row, 1, to); };
     layout.rotated &= !lies_on_grid(layout.rows, layout.cols, read_row, scheme, file.quantize);
-    contents.tensors.push_back(quantized_output(tensor->matrix_name(), layout, [&, tensor, scheme] {
+    contents.tensors.push_back(quantized_output(tensor->stored_matrix_name(), layout, [&, tensor, scheme] {
       if (calibrated) return calibrated->take(*tensor);
       if (folded) {
         if (auto found = folded->matrices.extract(tensor->name)) return std::move(found.mapped());
       }
       return quantize_tensor(*model, *tensor, scheme, tabled(file.quantize));
     }));
-    config.matrices.push_back({tensor->matrix_name(),
+    config.matrices.push_back({tensor->stored_matrix_name(),
                                scheme.name(),
                                layout.rows,
                                layout.cols,

@@ -106,7 +106,9 @@ TEST_P(TinyDecodersInGguf, LogitsEqualTransformers) {
 // GGUF files hold Llama 3's rope scaling for an original context of 8192 only, and no layers without a window.
 std::vector<std::string> gguf_model_names() {
   auto names = model_names();
-  std::erase_if(names, [](const std::string& name) { return name == "llama3" || name == "qwen2_window"; });
+  std::erase_if(names, [](const std::string& name) {
+    return name == "llama3" || name == "qwen2_window" || name.ends_with("_pattern");
+  });
   return names;
 }
 
@@ -138,9 +140,11 @@ TEST_F(TinyDecoders, EveryFeatureCounts) {
   config("mistral", "/sliding_window", nullptr);
   config("mistral", "/sliding_window", 8);
   config("mistral", "/sliding_window", 6);
-  config("qwen2_window", "/use_sliding_window", false);
-  config("qwen2_window", "/max_window_layers", 0);
-  config("qwen2_window", "/max_window_layers", 2);
+  for (const char* name : {"qwen2_window", "qwen2_pattern", "qwen3_pattern"}) {
+    config(name, "/layer_types/0", name == std::string("qwen2_window") ? "sliding_attention" : "full_attention");
+    config(name, "/layer_types/1", name == std::string("qwen2_window") ? "full_attention" : "sliding_attention");
+    config(name, "/sliding_window", 6);
+  }
 
   // All tensors whose names end so, set to one value.
   const auto fill = [&](const std::string& name, const std::string& ending, float value) {
@@ -183,8 +187,19 @@ TEST_F(TinyDecoders, RefusesWhatItCannotRun) {
   };
   config(ErrorCode::unsupported, "architecture 'gpt2'; llama, mistral, qwen2, qwen3", "model_type", "gpt2");
   const auto rope = Json{{"rope_type", "yarn"}, {"factor", 4.0}};
-  config(ErrorCode::unsupported, "rope_scaling 'yarn'; none, linear or llama3", "rope_scaling", rope);
-  config(ErrorCode::unsupported, "rope_scaling 'llama3'", "rope_scaling", Json{{"rope_type", "llama3"}});
+  config(ErrorCode::unsupported, "'rope_scaling' of type \"yarn\"; none, default, linear or llama3", "rope_scaling", rope);
+  Json llama3{{"rope_type", "llama3"}, {"factor", 8.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0}};
+  config(ErrorCode::unsupported, "lacks 'original_max_position_embeddings'", "rope_scaling", llama3);
+  llama3["original_max_position_embeddings"] = 64;
+  llama3.erase("low_freq_factor");
+  config(ErrorCode::unsupported, "'rope_scaling' of type \"llama3\" lacks 'low_freq_factor'", "rope_scaling", llama3);
+  config(ErrorCode::unsupported, "of type \"linear\" lacks 'factor'", "rope_scaling", Json{{"type", "linear"}});
+  config(ErrorCode::unsupported, "'hidden_act' is \"gelu\"; \"silu\" or \"swish\"", "hidden_act", "gelu");
+  config(ErrorCode::unsupported, "'partial_rotary_factor' is 0.5; 1", "partial_rotary_factor", 0.5);
+  refused(ErrorCode::unsupported, "'layer_types' has \"chunked_attention\"", "qwen2_pattern",
+          [](TinyModel& tiny) { tiny.config["layer_types"][0] = "chunked_attention"; });
+  refused(ErrorCode::unsupported, "'layer_types' has sliding_attention, and 'use_sliding_window' is not true",
+          "qwen2_pattern", [](TinyModel& tiny) { tiny.config["use_sliding_window"] = false; });
   const auto invalid = ErrorCode::invalid_file;
   config(invalid, "4 heads, 4 KV heads of 7; an even head size", "head_dim", 7);
   // Refused before tables of that size are made.
