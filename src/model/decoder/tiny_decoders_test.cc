@@ -163,6 +163,50 @@ TEST_F(TinyDecoders, EveryFeatureCounts) {
   fill("qwen3", "k_norm.weight", 1);
 }
 
+// The tensors under other names, as embedding models and models with a vision tower have them.
+TEST_F(TinyDecoders, FindsTheTextModelUnderAnyPrefix) {
+  for (const std::string prefix : {"", "language_model.model.", "model.language_model.", "a.b.c."}) {
+    TinyModel tiny("qwen3");
+    std::map<std::string, Tensor> renamed{{"visual.blocks.0.attn.qkv.weight", {{2, 2}, Values(4)}}};
+    for (auto& [name, tensor] : tiny.tensors) {
+      const bool head = name.starts_with("lm_head.");
+      renamed[head ? (prefix.starts_with("language") ? "language_model." : "") + name : prefix + name.substr(6)] = tensor;
+    }
+    tiny.tensors = renamed;
+    EXPECT_LE(largest_difference(run(tiny), expected_logits("qwen3")), kTolerance) << prefix;
+    const auto model = open_model(folder_.path());
+    ASSERT_EQ(model->notes().size(), 1);
+    EXPECT_THAT(model->notes()[0], testing::HasSubstr("under '" + prefix + "'; 1 tensors beside it"));
+    EXPECT_EQ(model->find("model.layers.1.mlp.up_proj.weight")->stored_name, prefix + "layers.1.mlp.up_proj.weight");
+  }
+}
+
+TEST_F(TinyDecoders, ATiedModelMayBeStoredUnderTheHeadsName) {
+  TinyModel tiny("qwen2");
+  auto embedding = tiny.tensors.extract("model.embed_tokens.weight");
+  embedding.key() = "lm_head.weight";
+  tiny.tensors.insert(std::move(embedding));
+  EXPECT_LE(largest_difference(run(tiny), expected_logits("qwen2")), kTolerance);
+}
+
+// Biases that the configuration denies, and layers behind the last, are not used; the notes say so.
+TEST_F(TinyDecoders, WhatTheConfigurationDeniesIsNotUsed) {
+  TinyModel with("llama_bias");
+  with.config["attention_bias"] = with.config["mlp_bias"] = false;
+  with.config["num_hidden_layers"] = 1;
+  TinyModel without = with;
+  std::erase_if(without.tensors, [](const auto& tensor) {
+    return tensor.first.ends_with(".bias") || tensor.first.starts_with("model.layers.1.");
+  });
+  const Values expected = run(without);
+  EXPECT_EQ(run(with), expected);
+  const auto model = open_model(folder_.path());
+  ASSERT_EQ(model->notes().size(), 2);
+  EXPECT_THAT(model->notes()[0], testing::HasSubstr("layers up to 1, num_hidden_layers is 1"));
+  EXPECT_THAT(model->notes()[1], testing::HasSubstr("the layers have 7 tensors, such as"));
+  EXPECT_FALSE(model->find("model.layers.1.mlp.up_proj.weight")->matrix);
+}
+
 TEST_F(TinyDecoders, NamesTheFirstLayerThatIsNotFinite) {
   for (const auto& [tensor, layer] :
        {std::pair("model.layers.1.mlp.up_proj.weight", 1), std::pair("model.layers.1.self_attn.k_proj.weight", 1),
