@@ -33,6 +33,7 @@ else
   missing "tokenizer files" "no reference data at $MXQ_SHARED (set MXQ_SHARED)"
 fi
 check "the page of a report in Chromium" env MXQ_PYTHON="$python" "$python" tests/integration/report_page.py "$MXQ_BIN"
+check "every field of transformers' configurations" "$python" tests/integration/config_fields_peer.py "$MXQ_BIN"
 check "dequantized checkpoints in transformers" "$python" tests/integration/transformers_peer.py
 if [[ -d $MXQ_SHARED/data ]]; then
   peer=$(mktemp -d)

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/model_remarks.h"
 #include "cli/option_modes.h"
 #include "mxq/quantize_model.h"
 #include "mxq/text.h"
@@ -32,8 +33,10 @@ void add_dequantize(CLI::App& app, const CommonOptions& common) {
     if (options->dtype == "f32") dtype = DType::f32;
     if (options->dtype == "f16") dtype = DType::f16;
     if (options->dtype == "bf16") dtype = DType::bf16;
+    const Model model(options->model);
+    say_remarks(model);
     const auto report =
-        dequantize_model(options->model, options->output, dtype, options->write, common.progress().get());
+        dequantize_model(model, options->output, dtype, options->write, common.progress().get());
     int64_t bytes = 0;
     for (const auto& [name, size] : report.files) bytes += size;
     for (const auto& note : report.notes) spdlog::warn("{}", note);

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/model_remarks.h"
 #include "cli/option_modes.h"
 #include "mxq/error.h"
 #include "mxq/evaluate.h"
@@ -89,6 +90,7 @@ Result evaluate_text(Options options, Progress* progress) {
   options.perplexity.recipe = parse_recipe(options.recipe);
   const std::string text = read_text(options.text);
   const Model model(options.model);
+  say_remarks(model);
   int64_t& window = options.perplexity.window;
   if (window == 0) {
     window = default_window(model, options.perplexity);
@@ -104,6 +106,7 @@ Result evaluate_text(Options options, Progress* progress) {
 Result evaluate_self(Options options, Progress* progress) {
   if (options.perplexity.max_tokens != 0) options.self_text.tokens = options.perplexity.max_tokens;
   const Model model(options.model);
+  say_remarks(model);
   warn_of_long_context(model, options.self_text.tokens);
   const RunOptions& run = options.perplexity.run;
   if (options.against.empty()) return {measure_perplexity(model, options.self_text, run, progress), {}};

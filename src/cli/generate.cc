@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/model_remarks.h"
 #include "cli/option_modes.h"
 #include "cli/standard_streams.h"
 #include "mxq/error.h"
@@ -48,6 +49,7 @@ void check_length(const Model& opened, const Options& options, const std::string
 void run(const Options& options, const CommonOptions& common) {
   const std::string prompt = options.prompt_file.empty() ? options.prompt : read_text(options.prompt_file);
   const Model model(options.model);
+  say_remarks(model);
   check_length(model, options, prompt);
   const auto show = [&](std::string_view text) {
     if (common.json) return;

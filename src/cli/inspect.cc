@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/model_remarks.h"
 #include "cli/option_modes.h"
 #include "cli/report_coverage.h"
 
@@ -55,7 +56,9 @@ void add_inspect(CLI::App& app, const CommonOptions& common) {
   command->add_option("MODEL", options->model, "folder of safetensors, .safetensors or .gguf")->required();
   command->callback([options, command, &common] {
     refuse_unused(*command, Mode::always);
-    const auto report = inspect_model(options->model, common.progress().get());
+    const Model model(options->model);
+    say_remarks(model);
+    const auto report = inspect_model(model, common.progress().get());
     warn_of_coverage(report.coverage);
     if (common.json) {
       fmt::print("{}\n", as_json(report).dump(2));

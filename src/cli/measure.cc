@@ -8,6 +8,7 @@
 #include <string>
 
 #include "cli/commands.h"
+#include "cli/model_remarks.h"
 #include "cli/option_modes.h"
 #include "cli/plan_model.h"
 #include "cli/report_coverage.h"
@@ -39,6 +40,7 @@ void add_measure(CLI::App& app, const CommonOptions& common) {
     }
     const std::string objective{objective_name(options->sensitivity ? Objective::kl : Objective::rel)};
     const Model model(options->model);
+    say_remarks(model);
     const MethodChoice choice = choose_method(model, options->method, objective);
     choice.check();
     if (options->sensitivity) refuse_unused_method(*command, choice.method, options->sample_text, true);

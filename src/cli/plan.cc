@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "cli/commands.h"
+#include "cli/model_remarks.h"
 #include "cli/option_modes.h"
 #include "cli/plan_model.h"
 #include "cli/print_plan.h"
@@ -98,6 +99,7 @@ void run(const Options& options, const CLI::App& command, const CommonOptions& c
   std::optional<Coverage> coverage;  // a table does not tell what else is in the model
   if (options.errors.empty()) {
     const Model model(options.model);
+    say_remarks(model);
     choice = choose_method(model, options.method, options.plan.objective, options.budget.all_bytes());
     choice.check();  // likewise
     refuse_unused_method(command, choice.method, options.plan.sample_text, choice.objective == Objective::kl);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/model_remarks.h"
 #include "cli/option_modes.h"
 #include "cli/plan_model.h"
 #include "cli/print_plan.h"
@@ -254,6 +255,7 @@ void run(Options& options, const CLI::App& command, const CommonOptions& common)
   const bool trials = options.verify || !options.max_loss.empty();
   (trials ? check_trial_output : check_output)(options.model, options.output, options.write);
   const Model model(options.model);
+  say_remarks(model);
   Seconds seconds;
   const Result result = quantize(model, options, command, common, seconds);
   seconds.quantize = result.report.seconds;

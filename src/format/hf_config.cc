@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "format/python_json.h"
 #include "mxq/error.h"
 
 namespace mxq {
@@ -19,13 +20,18 @@ constexpr int64_t kMaxExtent = int64_t{1} << 31;
 constexpr int64_t kMaxElements = int64_t{1} << 50;  // so that bits and bytes of a matrix fit 63 bits
 
 Json parse_object(const std::string& text, const std::string& source) {
-  auto json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  Json json;
+  try {
+    json = parse_python_json_in_order(text);
+  } catch (const Json::exception&) {
+    // Said below, as of what is no object.
+  }
   if (!json.is_object()) throw Error(ErrorCode::invalid_file, "read " + source, "not a JSON object");
   return json;
 }
 
 std::string print(const Json& config) {
-  return config.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return print_python_json(config, 2) + "\n";
 }
 
 template <typename T>

@@ -52,6 +52,12 @@ CheckpointSource::CheckpointSource(const fs::path& folder, const QuantizationCon
   for (const auto& matrix : quantization.matrices) {
     for (const auto& spec : stored_specs(matrix.name, stored_layout(quantization, matrix))) parts.insert(spec.name);
   }
+  std::vector<std::string> names;
+  for (const TensorView& view : store_.tensors()) {
+    if (!parts.contains(view.name)) names.push_back(view.name);
+  }
+  for (const auto& matrix : quantization.matrices) names.push_back(matrix.name + ".weight");
+  translate(names);
   for (const TensorView& view : store_.tensors()) {
     if (!parts.contains(view.name)) add(view.name, view.dtype, std::string(dtype_name(view.dtype)), view.shape);
   }
@@ -115,7 +121,7 @@ std::vector<fs::path> CheckpointSource::weight_files() const {
 void CheckpointSource::read_range(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const {
   const QuantizedView* matrix = quantized(tensor);
   if (matrix == nullptr) {
-    read_f32(*store_.find(held(tensor).name), first * tensor.cols(), count * tensor.cols(), out);
+    read_f32(*store_.find(held(tensor).stored_name), first * tensor.cols(), count * tensor.cols(), out);
   } else {
     dequantize_rows(*matrix, first, count, out);
   }
@@ -123,7 +129,7 @@ void CheckpointSource::read_range(const SourceTensor& tensor, int64_t first, int
 
 std::optional<std::span<const std::byte>> CheckpointSource::plain_bytes(const SourceTensor& tensor) const {
   if (quantized(tensor) != nullptr) return std::nullopt;
-  return store_.find(held(tensor).name)->bytes;
+  return store_.find(held(tensor).stored_name)->bytes;
 }
 
 DType CheckpointSource::output_dtype(const SourceTensor& tensor) const {
@@ -146,7 +152,7 @@ void CheckpointSource::hash(const SourceTensor& tensor, ContentHash& hash) const
     hash.add(fmt::format("axis{} {}", matrix->layout.axis, metadata_name(matrix->layout.metadata)));
     for (const auto part : matrix->parts) hash.add(part);
   } else {
-    hash.add(store_.find(held(tensor).name)->bytes);
+    hash.add(store_.find(held(tensor).stored_name)->bytes);
   }
 }
 
@@ -154,14 +160,14 @@ int64_t CheckpointSource::stored_bytes(const SourceTensor& tensor) const {
   if (copies_.contains(tensor.index)) return 0;
   const QuantizedView* matrix = quantized(tensor);
   return matrix != nullptr ? matrix->layout.total_bytes()
-                           : static_cast<int64_t>(store_.find(held(tensor).name)->bytes.size());
+                           : static_cast<int64_t>(store_.find(held(tensor).stored_name)->bytes.size());
 }
 
 void CheckpointSource::done(const SourceTensor& tensor) const {
   if (const QuantizedView* matrix = quantized(tensor)) {
     for (const auto part : matrix->parts) advise_done(part);
   } else {
-    advise_done(store_.find(held(tensor).name)->bytes);
+    advise_done(store_.find(held(tensor).stored_name)->bytes);
   }
 }
 

@@ -3,9 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <map>
 #include <nlohmann/json.hpp>
 
+#include "format/python_json.h"
+#include "model/arch/architecture.h"
 #include "model/gguf_names.h"
 #include "mxq/error.h"
 #include "mxq/text.h"
@@ -26,7 +30,7 @@ constexpr int64_t kMaxLayers = 100'000;
 
 // A value as one short line.
 std::string shown(const Json& value) {
-  std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
+  std::string text = print_python_json(value, -1, true);
   if (text.size() > 60) text = text.substr(0, 60) + "...";
   return text;
 }
@@ -88,6 +92,7 @@ class Fields {
     return Fields(*value, source_);
   }
   const std::string& source() const { return source_; }
+  const Json& object() const { return *object_; }
 
  private:
   const Json* object_;
@@ -112,20 +117,64 @@ int64_t default_head_dim(const ModelConfig& config, const std::string& source) {
 
 // "rope_scaling" of transformers 4, or "rope_parameters" of transformers 5.
 void read_rope(const Fields& fields, ModelConfig& config) {
-  config.rope_theta = fields.find_positive("rope_theta").value_or(10000.0);
-  auto scaling = fields.find_object("rope_scaling");
-  if (!scaling) scaling = fields.find_object("rope_parameters");
+  const auto outer_theta = fields.find_positive("rope_theta");
+  config.rope_theta = outer_theta.value_or(10000.0);
+  const Json *scalings = fields.find("rope_scaling"), *parameters = fields.find("rope_parameters");
+  const std::string name = scalings != nullptr ? "rope_scaling" : "rope_parameters";
+  const auto scaling = fields.find_object(name);
   if (!scaling) return;
-  config.rope_theta = scaling->find_positive("rope_theta").value_or(config.rope_theta);
+  const auto refuse = [&](std::string given, std::string supported) {
+    config.unsupported.push_back({std::move(given), std::move(supported)});
+  };
+  if (scalings != nullptr && parameters != nullptr && *scalings != *parameters) {
+    refuse("'rope_scaling' and 'rope_parameters' that differ", "one of the two");
+  }
+  const auto inner_theta = scaling->find_positive("rope_theta");
+  if (outer_theta && inner_theta && *outer_theta != *inner_theta) {
+    refuse(fmt::format("'rope_theta' is {}, and {} in '{}'", *outer_theta, *inner_theta, name), "the same in both");
+  }
+  config.rope_theta = inner_theta.value_or(config.rope_theta);
   auto type = scaling->find_string("rope_type");
   if (!type) type = scaling->find_string("type");
-  if (!type || *type == "default") return;
+  for (const auto& [key, value] : scaling->object().items()) {
+    static constexpr std::array<std::string_view, 8> known{"rope_type",       "type",
+                                                           "rope_theta",      "factor",
+                                                           "low_freq_factor", "high_freq_factor",
+                                                           "mrope_section",   "original_max_position_embeddings"};
+    if (value.is_object()) {
+      refuse(fmt::format("'{}' has parameters by the kind of layer ('{}')", name, key), "one set for all layers");
+    } else if (key == "partial_rotary_factor") {
+      if (value != 1) refuse(fmt::format("'{}.{}' is {}", name, key, shown(value)), "1");
+    } else if (std::find(known.begin(), known.end(), key) == known.end()) {
+      config.unknown_fields.push_back(name + "." + key);
+    }
+  }
+  if (!type) {
+    if (scaling->object().contains("factor")) {
+      refuse(fmt::format("'{}' has a factor and no rope_type", name), "a rope_type");
+    }
+    return;
+  }
+  // Three positions a token, of time, height and width: those of text are equal.
+  if (*type == "default" || (*type == "mrope" && config.architecture.starts_with("qwen2_"))) return;
   RopeScaling rope;
   rope.type = *type;
   rope.factor = scaling->find_positive("factor").value_or(1.0);
   rope.low_freq_factor = scaling->find_positive("low_freq_factor").value_or(1.0);
   rope.high_freq_factor = scaling->find_positive("high_freq_factor").value_or(4.0);
   rope.original_max_position_embeddings = scaling->find_int("original_max_position_embeddings", 1, kMaxContext);
+  static const std::map<std::string, std::vector<std::string>> needed{
+      {"linear", {"factor"}},
+      {"llama3", {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}}};
+  const auto needs = needed.find(*type);
+  if (needs == needed.end()) {
+    refuse(fmt::format("'{}' of type {}", name, shown(*type)), "none, default, linear or llama3");
+  } else {
+    for (const auto& number : needs->second) {
+      if (scaling->find(number) != nullptr) continue;
+      refuse(fmt::format("'{}' of type {} lacks '{}'", name, shown(*type), number), fmt::format("{}", fmt::join(needs->second, ", ")));
+    }
+  }
   config.rope_scaling = rope;
 }
 
@@ -143,20 +192,72 @@ std::vector<int64_t> read_token_ids(const Fields& fields, const std::string& nam
   return ids;
 }
 
-void read_window(const Fields& fields, ModelConfig& config) {
-  // Qwen's configurations name a window that is off unless they also say so, and then for the upper layers only.
-  const bool qwen = config.architecture == "qwen2" || config.architecture == "qwen3";
-  // Llama has none, whatever its configuration says.
-  if (config.architecture == "llama" || !fields.get_bool("use_sliding_window", !qwen)) return;
-  config.sliding_window = fields.find_int("sliding_window", 1, kMaxContext);
-  // Mistral without a window says null.
-  if (config.architecture == "mistral" && !fields.contains("sliding_window")) config.sliding_window = 4096;
-  if (qwen) config.first_window_layer = fields.find_int("max_window_layers", 0, kMaxLayers).value_or(28);
+// As transformers 4.57's configuration classes make it out.
+void read_window(const Fields& fields, const Architecture& architecture, ModelConfig& config) {
+  if (architecture.window == WindowRule::none) return;
+  const auto window = [&] {
+    const auto given = fields.find_int("sliding_window", 1, kMaxContext);
+    return given || fields.contains("sliding_window") ? given : architecture.default_window;
+  };
+  if (architecture.window == WindowRule::all_layers) {
+    config.sliding_window = window();
+    return;
+  }
+  const bool on = fields.get_bool("use_sliding_window", false);
+  if (on) config.sliding_window = window();
+  const auto layers = static_cast<size_t>(config.num_hidden_layers);
+  const int64_t first = fields.find_int("max_window_layers", 0, kMaxExtent).value_or(28);
+  const Json* types = fields.find("layer_types");
+  if (types == nullptr) {
+    if (!config.sliding_window) return;
+    for (size_t i = 0; i < layers; ++i) config.window_layers.push_back(static_cast<int64_t>(i) >= first);
+    return;
+  }
+  if (!types->is_array() || types->size() != layers) {
+    invalid(fields.source(), fmt::format("'layer_types' is {}", shown(*types)),
+            fmt::format("a list with one for each of num_hidden_layers {}", layers));
+  }
+  bool any = false;
+  for (const Json& type : *types) {
+    const bool sliding = type == "sliding_attention";
+    if (!sliding && type != "full_attention") {
+      config.unsupported.push_back({fmt::format("'layer_types' has {}", shown(type)),
+                                    "full_attention or sliding_attention"});
+      return;
+    }
+    any |= sliding;
+    config.window_layers.push_back(sliding);
+  }
+  if (any && !config.sliding_window) {
+    config.unsupported.push_back(
+        {fmt::format("'layer_types' has sliding_attention, and {}",
+                     on ? "'sliding_window' is null" : "'use_sliding_window' is not true"),
+         "a window for such layers"});
+  }
+  if (!config.sliding_window) config.window_layers.clear();
+}
+
+// What the table says of every field that is there.
+void check_fields(const Fields& fields, const Architecture& architecture, ModelConfig& config) {
+  for (const auto& [name, value] : fields.object().items()) {
+    const ConfigField* field = architecture.find_field(name);
+    if (field == nullptr) {
+      config.unknown_fields.push_back(name);
+    } else if (field->use == ConfigField::only &&
+               std::find(field->allowed.begin(), field->allowed.end(), shown(value)) == field->allowed.end()) {
+      config.unsupported.push_back(
+          {fmt::format("'{}' is {}", name, shown(value)), fmt::format("{}", fmt::join(field->allowed, " or "))});
+    }
+  }
+}
+
+bool has_bias(Bias bias, const Fields& fields, const char* field) {
+  return bias == Bias::always || (bias == Bias::by_config && fields.get_bool(field, false));
 }
 
 void read_quantization(const Fields& fields, ModelConfig& config) {
   for (const char* name : {"quantization_config", "quantization"}) {
-    if (const auto quantization = fields.find_object(name)) {
+    if (const auto quantization = fields.find_object(name); quantization && !quantization->object().empty()) {
       config.quantization = quantization->find_string("quant_method").value_or("?");
       return;
     }
@@ -166,7 +267,7 @@ void read_quantization(const Fields& fields, ModelConfig& config) {
 Json parse_object(std::string_view json, const std::string& source) {
   Json object;
   try {
-    object = Json::parse(json);
+    object = parse_python_json(json);
   } catch (const Json::exception& error) {
     std::string reason = error.what();
     std::replace(reason.begin(), reason.end(), '\n', ' ');
@@ -193,31 +294,39 @@ ModelConfig parse_hf_config(std::string_view json, const std::string& source) {
   config.intermediate_size = fields.get_int("intermediate_size", 1, kMaxExtent);
   config.num_hidden_layers = fields.get_int("num_hidden_layers", 1, kMaxLayers);
   config.num_attention_heads = fields.get_int("num_attention_heads", 1, kMaxExtent);
+  const Architecture* arch = find_architecture(config.architecture);
+  const Architecture other;  // of those that are not run, so that shapes and sizes are known
+  const Architecture& known = arch != nullptr ? *arch : other;
+  const auto kv_heads = fields.find_int("num_key_value_heads", 1, kMaxExtent);
   config.num_key_value_heads =
-      fields.find_int("num_key_value_heads", 1, kMaxExtent).value_or(config.num_attention_heads);
+      kv_heads ? *kv_heads
+      : fields.contains("num_key_value_heads") ? config.num_attention_heads
+                                               : known.default_kv_heads.value_or(config.num_attention_heads);
   config.vocab_size = fields.get_int("vocab_size", 1, kMaxExtent);
-  config.max_position_embeddings = fields.find_int("max_position_embeddings", 1, kMaxContext).value_or(2048);
+  const int64_t positions = arch != nullptr ? arch->default_max_positions : 2048;
+  config.max_position_embeddings =
+      fields.find_int("max_position_embeddings", 1, kMaxContext).value_or(positions);
   config.rms_norm_eps = fields.find_positive("rms_norm_eps").value_or(1e-6);
   const auto head_dim = fields.find_int("head_dim", 1, kMaxExtent);
-  if (head_dim) {
-    config.head_dim = *head_dim;
-  } else {
-    config.head_dim = config.architecture == "qwen3" ? 128 : default_head_dim(config, source);
-  }
+  config.head_dim = head_dim               ? *head_dim
+                    : known.default_head_dim ? *known.default_head_dim
+                                             : default_head_dim(config, source);
+  if (arch != nullptr) check_fields(fields, *arch, config);
   read_rope(fields, config);
 
   const bool gemma = config.architecture.starts_with("gemma");
-  const bool qwen2 = config.architecture == "qwen2";
   config.tie_word_embeddings =
       fields.get_bool("tie_word_embeddings", part ? whole.get_bool("tie_word_embeddings", gemma) : gemma);
-  config.attention_bias = fields.get_bool("attention_bias", qwen2);
-  config.mlp_bias = fields.get_bool("mlp_bias", false);
+  config.attention_bias = has_bias(known.attention_bias, fields, "attention_bias");
+  config.output_bias = has_bias(known.output_bias, fields, "attention_bias");
+  config.mlp_bias = has_bias(known.mlp_bias, fields, "mlp_bias");
   const auto bos = read_token_ids(fields, "bos_token_id"), pad = read_token_ids(fields, "pad_token_id");
   if (!bos.empty()) config.bos_token_id = bos.front();
   if (!pad.empty()) config.pad_token_id = pad.front();
   config.eos_token_ids = read_token_ids(fields, "eos_token_id");
-  read_window(fields, config);
+  read_window(fields, known, config);
   read_quantization(whole, config);
+  if (part && config.quantization.empty()) read_quantization(*part, config);
   check(config, source);
   return config;
 }
@@ -364,6 +473,36 @@ void read_gguf_tokens(const GgufFile& file, ModelConfig& config) {
   }
 }
 
+// A value as JSON has it; lists are not shown.
+std::string gguf_shown(const GgufValue& value) {
+  if (const auto* text = std::get_if<std::string>(&value)) return fmt::format("\"{}\"", gguf_printable(*text));
+  if (std::holds_alternative<GgufArray>(value)) return "a list";
+  return std::visit(
+      [](const auto& number) -> std::string {
+        if constexpr (std::is_arithmetic_v<std::decay_t<decltype(number)>>) return fmt::format("{}", number);
+        return "";
+      },
+      value);
+}
+
+// What the table says of every key under the architecture's prefix.
+void check_gguf_fields(const GgufFile& file, const std::string& architecture, ModelConfig& config) {
+  const std::string prefix = architecture + ".";
+  for (const auto& [key, value] : file.metadata) {
+    if (!key.starts_with(prefix)) continue;
+    const ConfigField* field = find_gguf_field(std::string_view(key).substr(prefix.size()));
+    if (field == nullptr) {
+      config.unknown_fields.push_back(gguf_printable(key));
+    } else if (field->use == ConfigField::only) {
+      const std::string given = gguf_shown(value);
+      if (std::find(field->allowed.begin(), field->allowed.end(), given) != field->allowed.end()) continue;
+      config.unsupported.push_back({fmt::format("'{}' is {}", gguf_printable(key), given),
+                                    field->allowed.empty() ? "no such key"
+                                                           : fmt::format("{}", fmt::join(field->allowed, " or "))});
+    }
+  }
+}
+
 int64_t gguf_vocab_size(const GgufFile& file, const GgufFields& fields) {
   // The embedding is the truth: the key is missing in some files.
   if (const auto* embedding = find_tensor(file, "token_embd.weight"); embedding && embedding->shape.size() == 2) {
@@ -417,22 +556,25 @@ ModelConfig gguf_config(const GgufFile& file) {
   // A file without tensors (a vocabulary) says nothing about ties.
   config.tie_word_embeddings = !file.tensors.empty() && !has_tensor(file, "output.weight");
   config.attention_bias = has_tensor(file, "blk.0.attn_q.bias");
+  config.output_bias = has_tensor(file, "blk.0.attn_output.bias");
   config.mlp_bias = has_tensor(file, "blk.0.ffn_gate.bias");
   read_gguf_tokens(file, config);
+  check_gguf_fields(file, architecture, config);
+  if (config.attention_bias && find_architecture(config.architecture)->attention_bias == Bias::never) {
+    config.unsupported.push_back({fmt::format("biases in a GGUF of {}", config.architecture), "none"});
+  }
   check(config, file.source);
   return config;
 }
 
 std::string hf_config_json(const ModelConfig& config, DType dtype) {
-  const auto& known = gguf_architectures();
-  if (std::find(known.begin(), known.end(), config.architecture) == known.end()) {
+  const Architecture* architecture = find_architecture(config.architecture);
+  if (architecture == nullptr || architecture->name != config.architecture) {
     throw Error(ErrorCode::unsupported, "write config.json", fmt::format("architecture '{}'", config.architecture),
-                fmt::format("{}", fmt::join(known, ", ")));
+                architecture_names());
   }
-  std::string name = config.architecture;
-  name[0] = static_cast<char>(name[0] - 'a' + 'A');
   nlohmann::ordered_json json;
-  json["architectures"] = {name + "ForCausalLM"};
+  json["architectures"] = {std::string(architecture->class_name) + "ForCausalLM"};
   json["model_type"] = config.architecture;
   json["torch_dtype"] = dtype == DType::f32 ? "float32" : dtype == DType::bf16 ? "bfloat16" : "float16";
   json["hidden_size"] = config.hidden_size;
@@ -460,14 +602,18 @@ std::string hf_config_json(const ModelConfig& config, DType dtype) {
     }
   }
   json["tie_word_embeddings"] = config.tie_word_embeddings;
-  if (config.architecture != "qwen2") json["attention_bias"] = config.attention_bias;
-  if (config.architecture == "llama") json["mlp_bias"] = config.mlp_bias;
-  if (config.architecture == "mistral" || config.sliding_window) {
+  if (architecture->attention_bias != Bias::always) json["attention_bias"] = config.attention_bias;
+  if (architecture->mlp_bias == Bias::by_config) json["mlp_bias"] = config.mlp_bias;
+  if (architecture->window == WindowRule::all_layers || config.sliding_window) {
     json["sliding_window"] = config.sliding_window ? nlohmann::ordered_json(*config.sliding_window) : nullptr;
   }
-  if (config.architecture.starts_with("qwen")) {
+  if (architecture->window == WindowRule::layer_types) {
     json["use_sliding_window"] = config.sliding_window.has_value();
-    if (config.sliding_window) json["max_window_layers"] = config.first_window_layer;
+    if (config.sliding_window) json["max_window_layers"] = 0;
+    if (config.sliding_window && !config.window_layers.empty()) {
+      auto& types = json["layer_types"] = nlohmann::ordered_json::array();
+      for (const bool window : config.window_layers) types.push_back(window ? "sliding_attention" : "full_attention");
+    }
   }
   json["attention_dropout"] = 0.0;
   json["initializer_range"] = 0.02;
@@ -478,6 +624,11 @@ std::string hf_config_json(const ModelConfig& config, DType dtype) {
   if (config.eos_token_ids.size() > 1) json["eos_token_id"] = config.eos_token_ids;
   if (config.pad_token_id) json["pad_token_id"] = *config.pad_token_id;
   return json.dump(2) + "\n";
+}
+
+int64_t ModelConfig::window_of(int64_t layer) const {
+  const bool windowed = window_layers.empty() || window_layers.at(static_cast<size_t>(layer));
+  return windowed ? sliding_window.value_or(0) : 0;
 }
 
 int64_t kv_cache_bytes(const ModelConfig& config, int64_t context) {

@@ -22,6 +22,11 @@ struct RopeScaling {
   std::optional<int64_t> original_max_position_embeddings;
 };
 
+/// As mxq::Error says it: "'hidden_act' is \"gelu\"", "\"silu\"".
+struct Unsupported {
+  std::string given, supported;
+};
+
 struct ModelConfig {
   std::string architecture;  // HF's model_type: "llama"
   int64_t hidden_size = 0;
@@ -37,17 +42,26 @@ struct ModelConfig {
   std::optional<RopeScaling> rope_scaling;
   bool tie_word_embeddings = false;
   bool attention_bias = false;  // q, k and v have biases
+  bool output_bias = false;     // o has one
   bool mlp_bias = false;
   std::optional<int64_t> bos_token_id, pad_token_id;
   std::vector<int64_t> eos_token_ids;     // none, one, or several (chat models)
   std::optional<int64_t> sliding_window;  // tokens that a query sees, itself included
-  int64_t first_window_layer = 0;         // layers before it see everything
+  std::vector<bool> window_layers;        // which layers have the window; empty: all
   /// config.json's quantization_config.quant_method ("gptq", ...; "?" where it has no name), empty for plain weights.
   std::string quantization;
+  /// Fields that change what the model computes and that have a value which is not supported: the model cannot be run.
+  std::vector<Unsupported> unsupported;
+  /// Fields of the file that the architecture's table does not know ("rope_scaling.beta"), in the file's order.
+  std::vector<std::string> unknown_fields;
+
+  /// Tokens that a query of the layer sees, itself included; 0: all before it.
+  int64_t window_of(int64_t layer) const;
 };
 
 /// Parses config.json; fields that it leaves out get the defaults of transformers, a text_config inside is used where
 /// the model has several parts. `source` names the file in errors.
+/// What the fields mean is in the architecture's table (model/arch/); of other architectures the shapes are read only.
 /// Throws Error(invalid_file) naming field and value where a number is missing, no number or absurd.
 ModelConfig parse_hf_config(std::string_view json, const std::string& source);
 

@@ -60,9 +60,10 @@ TEST(ModelConfig, ReadsEveryFieldOfHuggingFace) {
 
 TEST(ModelConfig, DefaultsAreThoseOfTransformers) {
   const ModelConfig config = parse(Json::parse(R"({"model_type": "qwen2", "hidden_size": 896, "intermediate_size": 4864,
-    "num_hidden_layers": 24, "num_attention_heads": 14, "vocab_size": 151936, "head_dim": null, "bos_token_id": -1,
+    "num_hidden_layers": 24, "num_attention_heads": 14, "num_key_value_heads": null, "vocab_size": 151936, "head_dim": null, "bos_token_id": -1,
     "use_sliding_window": false, "sliding_window": 32768})"));
   EXPECT_EQ(config.num_key_value_heads, 14);
+  EXPECT_EQ(config.max_position_embeddings, 32768);
   EXPECT_EQ(config.head_dim, 64);
   EXPECT_EQ(config.rms_norm_eps, 1e-6);
   EXPECT_EQ(config.rope_theta, 1e4);
@@ -93,7 +94,10 @@ TEST(ModelConfig, SlidingWindows) {
     json["model_type"] = architecture;
     json.update(fields);
     const ModelConfig config = parse(json);
-    return std::pair(config.sliding_window.value_or(0), config.first_window_layer);
+    int64_t first = 0;
+    while (first < config.num_hidden_layers && config.window_of(first) == 0) ++first;
+    for (int64_t i = first; i < config.num_hidden_layers; ++i) EXPECT_EQ(config.window_of(i), config.sliding_window);
+    return std::pair(config.sliding_window.value_or(0), config.sliding_window ? first : 0);
   };
   using Pair = std::pair<int64_t, int64_t>;
   EXPECT_EQ(window("llama", {{"sliding_window", 512}}), Pair(0, 0));
@@ -103,10 +107,58 @@ TEST(ModelConfig, SlidingWindows) {
   for (const char* qwen : {"qwen2", "qwen3"}) {
     EXPECT_EQ(window(qwen, {{"sliding_window", 512}}), Pair(0, 0));
     EXPECT_EQ(window(qwen, {{"sliding_window", 512}, {"use_sliding_window", false}}), Pair(0, 0));
-    EXPECT_EQ(window(qwen, {{"sliding_window", 512}, {"use_sliding_window", true}}), Pair(512, 28));
+    EXPECT_EQ(window(qwen, {{"sliding_window", 512}, {"use_sliding_window", true}}), Pair(512, 16));
     EXPECT_EQ(window(qwen, {{"sliding_window", 512}, {"use_sliding_window", true}, {"max_window_layers", 3}}),
               Pair(512, 3));
   }
+}
+
+TEST(ModelConfig, ListsFieldsThatNobodyKnows) {
+  Json json = llama();
+  json["attn_logit_softcapping"] = 50.0;
+  json["num_experts"] = 8;
+  json["attention_dropout"] = 0.1;
+  json["rope_scaling"]["beta"] = 2;
+  EXPECT_THAT(parse(json).unknown_fields, ElementsAre("attn_logit_softcapping", "num_experts", "rope_scaling.beta"));
+  EXPECT_TRUE(parse(json).unsupported.empty());
+  EXPECT_TRUE(parse(llama()).unknown_fields.empty());
+}
+
+TEST(ModelConfig, BiasesAreTheArchitectures) {
+  const auto biases = [](const char* architecture, const Json& fields) {
+    Json json = llama();
+    json["model_type"] = architecture;
+    json.erase("attention_bias");
+    json.update(fields);
+    const ModelConfig config = parse(json);
+    return std::tuple(config.attention_bias, config.output_bias, config.mlp_bias);
+  };
+  const Json yes{{"attention_bias", true}, {"mlp_bias", true}}, no{{"attention_bias", false}}, unsaid = Json::object();
+  EXPECT_EQ(biases("llama", yes), std::tuple(true, true, true));
+  EXPECT_EQ(biases("llama", unsaid), std::tuple(false, false, false));
+  EXPECT_EQ(biases("mistral", yes), std::tuple(false, false, false));
+  EXPECT_EQ(biases("qwen2", no), std::tuple(true, false, false));
+  EXPECT_EQ(biases("qwen3", yes), std::tuple(true, true, false));
+}
+
+TEST(ModelConfig, ReadsPythonsLiteralsAndTheLastOfTwoKeys) {
+  const std::string start = R"({"model_type": "llama", "hidden_size": 64, "intermediate_size": 128,
+    "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 32, "limits": [0.0, Infinity, -Infinity, NaN],)";
+  const auto read = [&](const std::string& rest) { return parse_hf_config(start + rest + "}", "config.json"); };
+  EXPECT_EQ(read(R"("rope_theta": 5.0, "rope_theta": 7.0, "note": "a \"NaN\" in text")").rope_theta, 7);
+  expect_error(kInvalid, "'rope_theta' is Infinity; a number above 0", [&] { read(R"("rope_theta": Infinity)"); });
+  expect_error(kInvalid, "'rms_norm_eps' is NaN", [&] { read(R"("rms_norm_eps": NaN)"); });
+}
+
+TEST(ModelConfig, EmptyQuantizationIsNone) {
+  for (const Json& none : {Json::object(), Json(nullptr)}) {
+    Json json = llama();
+    json["quantization_config"] = none;
+    EXPECT_EQ(parse(json).quantization, "");
+  }
+  Json inner = llama();
+  inner["quantization_config"] = {{"quant_method", "awq"}};
+  EXPECT_EQ(parse({{"model_type", "llava"}, {"text_config", inner}}).quantization, "awq");
 }
 
 TEST(ModelConfig, NamesFieldAndValueOfWhatIsWrong) {
@@ -220,6 +272,21 @@ TEST(ModelConfig, RefusesGgufMetadataThatCannotBe) {
           TinyGguf().builder().string("llama.rope.scaling.type", "longrope"));
 }
 
+TEST(ModelConfig, AsksTheTableOfGgufKeys) {
+  const auto with = [](const auto& change) {
+    GgufBuilder builder = TinyGguf().builder();
+    change(builder);
+    return from_gguf(builder);
+  };
+  const ModelConfig unknown = with([](GgufBuilder& b) { b.f32("llama.wobble", 3); });
+  EXPECT_THAT(unknown.unknown_fields, ::testing::Contains("llama.wobble"));
+  EXPECT_TRUE(unknown.unsupported.empty());
+  const ModelConfig scaled = with([](GgufBuilder& b) { b.f32("llama.attention.scale", 0.5f); });
+  ASSERT_EQ(scaled.unsupported.size(), 1);
+  EXPECT_EQ(scaled.unsupported[0].given, "'llama.attention.scale' is 0.5");
+  EXPECT_TRUE(with([](GgufBuilder& b) { b.f32("llama.logit_scale", 1); }).unsupported.empty());
+}
+
 TEST(ModelConfig, ReadsRopeScalingOfGguf) {
   GgufBuilder builder = TinyGguf().builder();
   builder.string("llama.rope.scaling.type", "yarn").f32("llama.rope.scaling.factor", 4.f);
@@ -266,7 +333,7 @@ TEST(ModelConfig, WritesWhatItReads) {
     config.architecture = architecture;
     config.attention_bias = config.architecture == "qwen2";
     if (config.architecture != "llama") config.sliding_window = 1024;
-    if (config.architecture.starts_with("qwen")) config.first_window_layer = 4;
+    if (config.architecture.starts_with("qwen")) config.window_layers.assign(16, false), config.window_layers[4] = true;
     config.pad_token_id = 3;
     const std::string text = hf_config_json(config, DType::bf16);
     const ModelConfig again = parse_hf_config(text, "config.json");
@@ -290,7 +357,7 @@ TEST(ModelConfig, WritesWhatItReads) {
     EXPECT_EQ(again.pad_token_id, config.pad_token_id);
     EXPECT_EQ(again.eos_token_ids, config.eos_token_ids);
     EXPECT_EQ(again.sliding_window, config.sliding_window);
-    EXPECT_EQ(again.first_window_layer, config.first_window_layer);
+    EXPECT_EQ(again.window_layers, config.window_layers);
     EXPECT_EQ(Json::parse(text)["torch_dtype"], "bfloat16");
   }
   ModelConfig config = parse(llama());

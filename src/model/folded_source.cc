@@ -20,9 +20,12 @@ FoldedSource::FoldedSource(const ModelSource& base, std::map<std::string, Fold> 
                   fmt::format("{} x {}", tensor->rows(), tensor->cols()));
     }
   }
+  std::vector<std::string> names;
+  for (const SourceTensor& tensor : base.tensors()) names.push_back(tensor.stored_name);
+  translate(names);
   for (const SourceTensor& tensor : base.tensors()) {
     const bool folded = folds_.contains(tensor.name);
-    add(tensor.name, folded ? DType::f32 : tensor.dtype, folded ? "F32" : tensor.stored_as, tensor.shape);
+    add(tensor.stored_name, folded ? DType::f32 : tensor.dtype, folded ? "F32" : tensor.stored_as, tensor.shape);
   }
 }
 

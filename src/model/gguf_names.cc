@@ -5,6 +5,8 @@
 #include <cctype>
 #include <utility>
 
+#include "model/arch/architecture.h"
+
 namespace mxq {
 
 namespace {
@@ -13,14 +15,6 @@ using Pair = std::pair<std::string_view, std::string_view>;  // GGUF, HF
 
 constexpr std::array kModel{Pair{"token_embd", "model.embed_tokens"}, Pair{"output_norm", "model.norm"},
                             Pair{"output", "lm_head"}};
-
-// After "blk.N." and "model.layers.N.".
-constexpr std::array kLayer{Pair{"attn_norm", "input_layernorm"},    Pair{"attn_q", "self_attn.q_proj"},
-                            Pair{"attn_k", "self_attn.k_proj"},      Pair{"attn_v", "self_attn.v_proj"},
-                            Pair{"attn_output", "self_attn.o_proj"}, Pair{"attn_q_norm", "self_attn.q_norm"},
-                            Pair{"attn_k_norm", "self_attn.k_norm"}, Pair{"ffn_norm", "post_attention_layernorm"},
-                            Pair{"ffn_gate", "mlp.gate_proj"},       Pair{"ffn_up", "mlp.up_proj"},
-                            Pair{"ffn_down", "mlp.down_proj"}};
 
 constexpr std::string_view kGgufLayer = "blk.", kHfLayer = "model.layers.";
 
@@ -53,21 +47,30 @@ std::optional<std::string> translate(std::string_view name, bool from_gguf) {
   const bool number =
       !layer.empty() && std::all_of(layer.begin(), layer.end(), [](char c) { return c >= '0' && c <= '9'; });
   if (!number || (layer.size() > 1 && layer[0] == '0') || digits == name.size()) return std::nullopt;
-  const auto module = look_up(kLayer, name.substr(digits + 1), from_gguf);
-  if (!module) return std::nullopt;
+  const std::string_view module = name.substr(digits + 1);
+  const auto layers = layer_tensors();
+  const auto found = std::find_if(layers.begin(), layers.end(), [&](const LayerTensor& tensor) {
+    return (from_gguf ? tensor.gguf : tensor.hf) == module;
+  });
+  if (found == layers.end()) return std::nullopt;
   std::string result(from_gguf ? kHfLayer : kGgufLayer);
-  return result.append(layer).append(".").append(*module).append(suffix);
+  return result.append(layer).append(".").append(from_gguf ? found->hf : found->gguf).append(suffix);
 }
 
 }  // namespace
 
 const std::vector<std::string>& gguf_architectures() {
-  static const std::vector<std::string> known{"llama", "mistral", "qwen2", "qwen3"};
+  static const std::vector<std::string> known = [] {
+    std::vector<std::string> names;
+    for (const Architecture* architecture : architectures()) names.emplace_back(architecture->name);
+    return names;
+  }();
   return known;
 }
 
 bool gguf_permutes_rows(std::string_view architecture) {
-  return architecture == "llama" || architecture == "mistral";
+  const Architecture* known = find_architecture(architecture);
+  return known != nullptr && known->gguf_permutes_rows;
 }
 
 std::optional<std::string> hf_name_from_gguf(std::string_view gguf_name) {

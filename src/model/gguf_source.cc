@@ -9,6 +9,7 @@
 #include "base/half.h"
 #include "base/parallel.h"
 #include "format/weights.h"
+#include "model/arch/architecture.h"
 #include "model/gguf_names.h"
 #include "model/tokenizer_files.h"
 #include "mxq/error.h"
@@ -81,24 +82,35 @@ void GgufSource::check_complete() const {
     }
   };
   const ModelConfig& c = *config_;
-  const int64_t hidden = c.hidden_size, inner = c.intermediate_size;
-  const int64_t query = c.num_attention_heads * c.head_dim, key = c.num_key_value_heads * c.head_dim;
+  const int64_t hidden = c.hidden_size;
   require("model.embed_tokens.weight", {c.vocab_size, hidden});
   require("model.norm.weight", {hidden});
   if (!c.tie_word_embeddings) require("lm_head.weight", {c.vocab_size, hidden});
+  const auto extent = [&](Extent of) {
+    switch (of) {
+      case Extent::hidden:
+        return hidden;
+      case Extent::intermediate:
+        return c.intermediate_size;
+      case Extent::queries:
+        return c.num_attention_heads * c.head_dim;
+      case Extent::keys:
+        return c.num_key_value_heads * c.head_dim;
+      case Extent::head_dim:
+        return c.head_dim;
+      case Extent::none:
+        break;
+    }
+    return int64_t{0};
+  };
+  const Architecture* architecture = find_architecture(c.architecture);
   for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer) {
-    const auto in_layer = [&](std::string_view module, const std::vector<int64_t>& shape) {
-      require(fmt::format("model.layers.{}.{}.weight", layer, module), shape);
-    };
-    in_layer("input_layernorm", {hidden});
-    in_layer("self_attn.q_proj", {query, hidden});
-    in_layer("self_attn.k_proj", {key, hidden});
-    in_layer("self_attn.v_proj", {key, hidden});
-    in_layer("self_attn.o_proj", {hidden, query});
-    in_layer("post_attention_layernorm", {hidden});
-    in_layer("mlp.gate_proj", {inner, hidden});
-    in_layer("mlp.up_proj", {inner, hidden});
-    in_layer("mlp.down_proj", {hidden, inner});
+    for (const LayerTensor& tensor : layer_tensors()) {
+      if (tensor.rows == Extent::head_dim && !architecture->head_norms) continue;
+      std::vector<int64_t> shape{extent(tensor.rows)};
+      if (tensor.cols != Extent::none) shape.push_back(extent(tensor.cols));
+      require(fmt::format("model.layers.{}.{}.weight", layer, tensor.hf), shape);
+    }
   }
 }
 

@@ -23,6 +23,15 @@ const std::string& Model::content_id() const {
   return state_->content_id();
 }
 
+std::vector<std::string> Model::notes() const {
+  return state_->source().notes();
+}
+
+std::vector<std::string> Model::unknown_fields() const {
+  const auto& config = state_->source().config();
+  return config ? config->unknown_fields : std::vector<std::string>();
+}
+
 const std::optional<std::string>& Model::why_not_runnable() const {
   return state_->why_not_runnable();
 }

@@ -6,16 +6,50 @@
 #include <system_error>
 
 #include "format/hf_config.h"
+#include "model/arch/architecture.h"
 #include "model/checkpoint_source.h"
 #include "model/gguf_source.h"
 #include "model/model_files.h"
 #include "model/safetensors_source.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
+#include "mxq/text.h"
 
 namespace mxq {
 
 namespace fs = std::filesystem;
+
+namespace {
+
+bool is_number(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+// N of "model.layers.N....".
+std::optional<int64_t> layer_of(std::string_view name) {
+  constexpr std::string_view prefix = "model.layers.";
+  if (!name.starts_with(prefix)) return std::nullopt;
+  name.remove_prefix(prefix.size());
+  const std::string_view digits = name.substr(0, name.find('.'));
+  return is_number(digits) ? parse_int(digits) : std::nullopt;
+}
+
+// Whether the decoder reads the tensor of a layer.
+bool uses(const Architecture& architecture, const ModelConfig& config, std::string_view name) {
+  if (name.ends_with(".rotary_emb.inv_freq")) return true;  // of older files; the configuration says the same
+  for (const LayerTensor& tensor : layer_tensors()) {
+    const size_t dot = name.rfind('.');
+    if (dot == std::string_view::npos || !name.substr(0, dot).ends_with(tensor.hf)) continue;
+    if (name.substr(dot) == ".weight") return tensor.rows != Extent::head_dim || architecture.head_norms;
+    if (name.substr(dot) != ".bias" || !tensor.input) return false;
+    return *tensor.input == LayerInput::attention ? config.attention_bias
+           : *tensor.input == LayerInput::heads   ? config.output_bias
+                                                  : config.mlp_bias;
+  }
+  return false;
+}
+
+}  // namespace
 
 void ModelSource::hash_all(ContentHash& hash) const {
   for (const SourceTensor& tensor : tensors()) this->hash(tensor, hash);
@@ -38,9 +72,21 @@ int64_t SourceTensor::cols() const {
   return count;
 }
 
-std::string SourceTensor::matrix_name() const {
+namespace {
+
+std::string without_weight(const std::string& name) {
   constexpr std::string_view suffix = ".weight";
   return name.ends_with(suffix) ? name.substr(0, name.size() - suffix.size()) : name;
+}
+
+}  // namespace
+
+std::string SourceTensor::matrix_name() const {
+  return without_weight(name);
+}
+
+std::string SourceTensor::stored_matrix_name() const {
+  return without_weight(stored_name);
 }
 
 const SourceTensor* ModelSource::find(std::string_view name) const {
@@ -57,9 +103,49 @@ void ModelSource::read_rows(const SourceTensor& tensor, int64_t first, int64_t c
   read_range(tensor, first, count, out);
 }
 
+void ModelSource::translate(const std::vector<std::string>& stored_names) {
+  names_ = TextNames(stored_names, config_ && config_->tie_word_embeddings);
+}
+
+std::vector<std::string> ModelSource::notes() const {
+  std::vector<std::string> notes;
+  int64_t outside = 0, last_layer = -1;
+  std::vector<std::string> unused;
+  const Architecture* architecture = config_ ? find_architecture(config_->architecture) : nullptr;
+  for (const SourceTensor& tensor : tensors_) {
+    const auto layer = layer_of(tensor.name);
+    if (!layer) {
+      outside += !tensor.name.starts_with("model.embed_tokens.") && !tensor.name.starts_with("lm_head.") &&
+                 tensor.name != "model.norm.weight";
+      continue;
+    }
+    last_layer = std::max(last_layer, *layer);
+    if (architecture != nullptr && *layer < config_->num_hidden_layers && !uses(*architecture, *config_, tensor.name)) {
+      unused.push_back(tensor.stored_name);
+    }
+  }
+  if (names_.prefix() != "model.") {
+    notes.push_back(fmt::format("the text model's tensors are found under '{}'; {} tensors beside it stay as they are",
+                                names_.prefix(), outside));
+  }
+  if (architecture == nullptr) return notes;
+  if (last_layer >= config_->num_hidden_layers) {
+    notes.push_back(fmt::format("the file has layers up to {}, num_hidden_layers is {}: those behind the last are not "
+                                "used and stay as they are",
+                                last_layer, config_->num_hidden_layers));
+  }
+  if (!unused.empty()) {
+    notes.push_back(fmt::format("the layers have {} tensors, such as '{}', that {} does not use by its configuration; "
+                                "they stay as they are",
+                                unused.size(), unused.front(), config_->architecture));
+  }
+  return notes;
+}
+
 void ModelSource::add(std::string name, DType dtype, std::string stored_as, std::vector<int64_t> shape) {
   SourceTensor tensor;
-  tensor.name = std::move(name);
+  tensor.name = names_.canonical(name);
+  tensor.stored_name = std::move(name);
   tensor.dtype = dtype;
   tensor.stored_as = std::move(stored_as);
   tensor.shape = std::move(shape);
@@ -68,7 +154,12 @@ void ModelSource::add(std::string name, DType dtype, std::string stored_as, std:
   const bool plannable = tensor.role == TensorRole::matrix || tensor.role == TensorRole::embedding ||
                          tensor.role == TensorRole::head;
   if (plannable && tensor.elements() > 0 && dtype_is_weight(dtype)) tensor.matrix = parse_matrix_name(tensor.name);
+  if (config_ && find_architecture(config_->architecture) != nullptr) {
+    const auto layer = layer_of(tensor.name);
+    if (layer && *layer >= config_->num_hidden_layers) tensor.matrix.reset();
+  }
   index_.emplace(tensor.name, tensor.index);
+  index_.emplace(tensor.stored_name, tensor.index);
   tensors_.push_back(std::move(tensor));
 }
 

@@ -15,6 +15,7 @@
 #include "base/content_hash.h"
 #include "model/config.h"
 #include "model/matrix_names.h"
+#include "model/text_names.h"
 #include "mxq/quantized_matrix.h"
 #include "mxq/tensor.h"
 
@@ -22,7 +23,8 @@ namespace mxq {
 
 /// A tensor of a model, in HF order.
 struct SourceTensor {
-  std::string name;            // "model.layers.0.self_attn.q_proj.weight"
+  std::string name;            // "model.layers.0.self_attn.q_proj.weight", whatever prefix the file puts in front
+  std::string stored_name;     // as the file has it, and as a checkpoint made from it will
   DType dtype = DType::f32;    // as stored; F32 for a quantized matrix of an mxq checkpoint
   std::string stored_as;       // the dtype's name, or the scheme of a quantized matrix
   std::vector<int64_t> shape;  // row-major; a matrix is [out_features, in_features]
@@ -36,6 +38,8 @@ struct SourceTensor {
   int64_t cols() const;  // elements of a row
   /// The name without ".weight": what plans and error tables call a matrix.
   std::string matrix_name() const;
+  /// stored_name without ".weight".
+  std::string stored_matrix_name() const;
 };
 
 /// An opened model. Reading is thread-safe.
@@ -60,7 +64,10 @@ class ModelSource {
 
   /// In the files' order.
   const std::vector<SourceTensor>& tensors() const { return tensors_; }
-  /// Null where there is none of that name.
+  /// What whoever uses the model should know, a sentence each: the prefix that its text model was found under, tensors
+  /// that its architecture does not use, layers behind the last.
+  virtual std::vector<std::string> notes() const;
+  /// By name or stored name; null where there is none.
   const SourceTensor* find(std::string_view name) const;
 
   /// elements() floats. Throws Error(unsupported) naming the tensor if its dtype is no weight's.
@@ -102,7 +109,10 @@ class ModelSource {
  protected:
   ModelSource(std::filesystem::path path, std::optional<ModelConfig> config)
       : path_(std::move(path)), config_(std::move(config)) {}
-  /// Appends a tensor; a 2-D one of weights with a projection's name becomes a plannable matrix.
+  /// How the names that add() is given are to be translated; before the first of them.
+  void translate(const std::vector<std::string>& stored_names);
+  /// Appends a tensor by its stored name; a 2-D one of weights with a projection's name becomes a plannable matrix, but for
+  /// layers that a known architecture does not have by its configuration.
   void add(std::string name, DType dtype, std::string stored_as, std::vector<int64_t> shape);
   /// As read_rows, with a range that has been checked.
   virtual void read_range(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const = 0;
@@ -113,6 +123,7 @@ class ModelSource {
  private:
   std::vector<SourceTensor> tensors_;
   std::map<std::string, size_t, std::less<>> index_;
+  TextNames names_;
 };
 
 /// Opens an HF folder (config.json and safetensors, sharded or not), an mxq checkpoint, a .safetensors file alone, a

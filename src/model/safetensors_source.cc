@@ -120,6 +120,9 @@ SafetensorsSource::SafetensorsSource(const fs::path& path, SafetensorsModel file
     if (is_needed(name, config_)) files.refuse_absent(path, name);
     notes_.push_back(fmt::format("the index names '{}', which no shard holds and the model does not need", name));
   }
+  std::vector<std::string> names;
+  for (const TensorView& view : store_.tensors()) names.push_back(view.name);
+  translate(names);
   for (const TensorView& view : store_.tensors()) {
     add(view.name, view.dtype, std::string(dtype_name(view.dtype)), view.shape);
     if (holds_codes(tensors().back())) {
@@ -135,8 +138,14 @@ std::string SafetensorsSource::config_json() const {
   return config_ ? read_file(path_ / kConfig) : "{}";
 }
 
-std::vector<std::pair<std::string, std::string>> SafetensorsSource::side_files(std::vector<std::string>& notes) const {
-  notes.insert(notes.end(), notes_.begin(), notes_.end());
+std::vector<std::string> SafetensorsSource::notes() const {
+  std::vector<std::string> notes = notes_;
+  const auto of_tensors = ModelSource::notes();
+  notes.insert(notes.end(), of_tensors.begin(), of_tensors.end());
+  return notes;
+}
+
+std::vector<std::pair<std::string, std::string>> SafetensorsSource::side_files(std::vector<std::string>&) const {
   if (!config_) return {};
   return hf_side_files(path_);
 }

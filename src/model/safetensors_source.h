@@ -14,6 +14,7 @@ class SafetensorsSource : public ModelSource {
   explicit SafetensorsSource(const std::filesystem::path& path);
 
   std::string config_json() const override;
+  std::vector<std::string> notes() const override;
   std::vector<std::pair<std::string, std::string>> side_files(std::vector<std::string>& notes) const override;
   std::vector<std::filesystem::path> weight_files() const override;
   std::optional<std::span<const std::byte>> plain_bytes(const SourceTensor& tensor) const override;

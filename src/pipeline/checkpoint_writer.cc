@@ -78,7 +78,7 @@ OutputTensors quantized_output(const std::string& name, const QuantizedLayout& l
 OutputTensors plain_output(const ModelSource& model, const SourceTensor& tensor, DType dtype,
                            std::vector<std::string>& notes) {
   OutputTensors output;
-  output.specs = {{tensor.name, dtype, tensor.shape, foreign_bytes(model, tensor)}};
+  output.specs = {{tensor.stored_name, dtype, tensor.shape, foreign_bytes(model, tensor)}};
   output.work = tensor.elements();
   output.write = [&model, &tensor, dtype, &notes](SafetensorsWriter& writer) {
     const int64_t elements = tensor.elements();
@@ -166,8 +166,8 @@ WriteReport write_model_folder(const ModelSource& model, const FolderContents& c
 }
 
 std::vector<TensorSpec> KeptTensor::specs() const {
-  if (groups) return stored_specs(tensor->matrix_name(), *groups);
-  return {{tensor->name, dtype, tensor->shape, stored}};
+  if (groups) return stored_specs(tensor->stored_matrix_name(), *groups);
+  return {{tensor->stored_name, dtype, tensor->shape, stored}};
 }
 
 std::vector<KeptTensor> kept_tensors(const ModelSource& model, const std::vector<const SourceTensor*>& matrices) {
@@ -194,7 +194,7 @@ int64_t header_bound(const ModelSource& model, const std::vector<const SourceTen
   for (const auto* tensor : matrices) {
     // The scheme of the most bytes has the offsets of the most digits.
     const QuantizedLayout widest{tensor->rows(), tensor->cols(), {8, 32}, 1, Metadata::q8, true};
-    for (auto& spec : stored_specs(tensor->matrix_name(), widest)) specs.push_back(std::move(spec));
+    for (auto& spec : stored_specs(tensor->stored_matrix_name(), widest)) specs.push_back(std::move(spec));
   }
   const auto shards = static_cast<int64_t>(plan_shards(specs).shards.size());
   return static_cast<int64_t>(safetensors_header(specs, kMetadata).size()) + shards * kShardOverhead;

@@ -193,19 +193,19 @@ WriteReport quantize_model(const Model& opened, const std::filesystem::path& out
       contents.tensors.push_back(plain_output(*model, tensor, kept.dtype, notes));
       continue;
     }
-    contents.tensors.push_back(quantized_output(tensor.matrix_name(), *kept.groups, [&model, &tensor] {
+    contents.tensors.push_back(quantized_output(tensor.stored_matrix_name(), *kept.groups, [&model, &tensor] {
       QuantizedMatrix groups = model->exact_groups(tensor);
       model->done(tensor);
       return groups;
     }));
-    config.matrices.push_back({tensor.matrix_name(), kept.groups->scheme.name(), tensor.rows(), tensor.cols(),
+    config.matrices.push_back({tensor.stored_matrix_name(), kept.groups->scheme.name(), tensor.rows(), tensor.cols(),
                                kept.groups->has_column_scales, kept.groups->rotated, kept.groups->axis,
                                std::string(metadata_name(kept.groups->metadata)),
                                {}});
   }
   const TiedCopy tied = find_tied_copy(*model);
   if (tied.copy != nullptr && !schemes.contains(tied.copy)) {
-    config.copies.emplace_back(tied.copy->name, tied.original->name);
+    config.copies.emplace_back(tied.copy->stored_name, tied.original->stored_name);
   }
   int64_t matrix_bytes = 0;
   for (const auto* tensor : matrices) {
@@ -213,7 +213,7 @@ WriteReport quantize_model(const Model& opened, const std::filesystem::path& out
     QuantizedLayout layout = quantized_layout(scheme, file.quantize, tensor->rows(), tensor->cols());
     const auto read_row = [&](int64_t row, float* to) { model->read_rows(*tensor, row, 1, to); };
     layout.rotated &= !lies_on_grid(layout.rows, layout.cols, read_row, scheme, file.quantize);
-    contents.tensors.push_back(quantized_output(tensor->matrix_name(), layout, [&, tensor, scheme] {
+    contents.tensors.push_back(quantized_output(tensor->stored_matrix_name(), layout, [&, tensor, scheme] {
       require_held(*model, *tensor, scheme, file.quantize);
       if (calibrated) return calibrated->take(*tensor);
       if (folded) {
@@ -221,7 +221,7 @@ WriteReport quantize_model(const Model& opened, const std::filesystem::path& out
       }
       return quantize_tensor(*model, *tensor, scheme, tabled(file.quantize));
     }));
-    config.matrices.push_back({tensor->matrix_name(),
+    config.matrices.push_back({tensor->stored_matrix_name(),
                                scheme.name(),
                                layout.rows,
                                layout.cols,

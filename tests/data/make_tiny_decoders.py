@@ -36,6 +36,10 @@ MODELS = {
     "mistral_nemo": ("Mistral", dict(sliding_window=None, head_dim=4, num_key_value_heads=1)),
     "qwen2": ("Qwen2", dict(tie_word_embeddings=True)),
     "qwen2_window": ("Qwen2", dict(use_sliding_window=True, sliding_window=7, max_window_layers=1)),
+    "qwen2_pattern": ("Qwen2", dict(num_hidden_layers=3, use_sliding_window=True, sliding_window=7, max_window_layers=0,
+                                    layer_types=["sliding_attention", "full_attention", "sliding_attention"])),
+    "qwen3_pattern": ("Qwen3", dict(head_dim=8, attention_bias=True, use_sliding_window=True, sliding_window=7,
+                                    layer_types=["sliding_attention", "full_attention"])),
     "qwen3": ("Qwen3", dict(head_dim=16, rope_theta=1e6)),
 }
 

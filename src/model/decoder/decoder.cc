@@ -21,14 +21,16 @@ namespace {
 
 /// The config of a model that can be run; see Decoder().
 ModelConfig runnable_config(const ModelSource& model) {
-  static const std::vector<std::string> known{"llama", "mistral", "qwen2", "qwen3"};
   const std::string given =
       model.config() ? fmt::format("architecture '{}'", model.architecture()) : "a model without config.json";
-  if (!model.config() || std::find(known.begin(), known.end(), model.architecture()) == known.end()) {
-    throw Error(ErrorCode::unsupported, "run " + model.path().string(), given,
-                fmt::format("{}", fmt::join(known, ", ")));
+  if (!model.config() || find_architecture(model.architecture()) == nullptr) {
+    throw Error(ErrorCode::unsupported, "run " + model.path().string(), given, architecture_names());
   }
   const ModelConfig& config = *model.config();
+  if (!config.unsupported.empty()) {
+    const Unsupported& first = config.unsupported.front();
+    throw Error(ErrorCode::unsupported, "run " + model.path().string(), first.given, first.supported);
+  }
   if (config.head_dim % 2 != 0 || config.num_attention_heads % config.num_key_value_heads != 0) {
     throw Error(ErrorCode::invalid_file, "run " + model.path().string(),
                 fmt::format("{} heads, {} KV heads of {}", config.num_attention_heads, config.num_key_value_heads,
@@ -47,25 +49,6 @@ ModelConfig runnable_config(const ModelSource& model) {
 }
 
 }  // namespace
-
-std::span<const std::string_view> modules_of(LayerInput input) {
-  static constexpr std::array<std::string_view, 3> attention{"self_attn.q_proj", "self_attn.k_proj",
-                                                             "self_attn.v_proj"};
-  static constexpr std::array<std::string_view, 1> heads{"self_attn.o_proj"};
-  static constexpr std::array<std::string_view, 2> feed_forward{"mlp.gate_proj", "mlp.up_proj"};
-  static constexpr std::array<std::string_view, 1> gated{"mlp.down_proj"};
-  switch (input) {
-    case LayerInput::attention:
-      return attention;
-    case LayerInput::heads:
-      return heads;
-    case LayerInput::feed_forward:
-      return feed_forward;
-    case LayerInput::gated:
-      break;
-  }
-  return gated;
-}
 
 const std::vector<float>& LayerTape::input_of(std::string_view module) const {
   static const std::map<LayerInput, std::vector<float> LayerTape::*> inputs{
@@ -93,13 +76,12 @@ Decoder::Decoder(const ModelSource& model, const RunOptions& options)
   const int64_t query = c.num_attention_heads * c.head_dim, key = c.num_key_value_heads * c.head_dim;
   embedding_ = linear("model.embed_tokens", c.vocab_size, c.hidden_size);
   if (!c.tie_word_embeddings) head_ = linear("lm_head", c.vocab_size, c.hidden_size);
+  const bool head_norms = find_architecture(c.architecture)->head_norms;
   norm_ = read_vector(model, "model.norm.weight", c.hidden_size);
   for (int64_t i = 0; i < c.num_hidden_layers; ++i) {
     const std::string prefix = fmt::format("model.layers.{}.", i);
     const auto head_norm = [&](const char* name) {
-      const std::string tensor = prefix + name;
-      const bool wanted = c.architecture == "qwen3" || model.find(tensor) != nullptr;
-      return wanted ? read_vector(model, tensor, c.head_dim) : std::vector<float>();
+      return head_norms ? read_vector(model, prefix + name, c.head_dim) : std::vector<float>();
     };
     Layer layer;
     layer.input_norm = read_vector(model, prefix + "input_layernorm.weight", c.hidden_size);
@@ -109,7 +91,7 @@ Decoder::Decoder(const ModelSource& model, const RunOptions& options)
     layer.q = linear(prefix + "self_attn.q_proj", query, c.hidden_size, c.attention_bias);
     layer.k = linear(prefix + "self_attn.k_proj", key, c.hidden_size, c.attention_bias);
     layer.v = linear(prefix + "self_attn.v_proj", key, c.hidden_size, c.attention_bias);
-    layer.o = linear(prefix + "self_attn.o_proj", c.hidden_size, query);
+    layer.o = linear(prefix + "self_attn.o_proj", c.hidden_size, query, c.output_bias);
     layer.gate = linear(prefix + "mlp.gate_proj", c.intermediate_size, c.hidden_size, c.mlp_bias);
     layer.up = linear(prefix + "mlp.up_proj", c.intermediate_size, c.hidden_size, c.mlp_bias);
     layer.down = linear(prefix + "mlp.down_proj", c.hidden_size, c.intermediate_size, c.mlp_bias);
@@ -156,7 +138,7 @@ void Decoder::attend(int64_t index, std::span<const Sequence> sequences, const I
                      LayerTape* tape) {
   const Layer& layer = layers_[static_cast<size_t>(index)];
   const AttentionShape shape{config_.num_attention_heads, config_.num_key_value_heads, config_.head_dim,
-                             index < config_.first_window_layer ? 0 : config_.sliding_window.value_or(0)};
+                             config_.window_of(index)};
   const int64_t q_row = shape.heads * shape.head_dim, kv_row = shape.kv_heads * shape.head_dim;
   add_and_norm(layer.input_norm);
   if (tape != nullptr) {

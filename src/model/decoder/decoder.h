@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "model/arch/architecture.h"
 #include "model/decoder/linear.h"
 #include "model/decoder/rope.h"
 #include "model/model_source.h"
@@ -31,12 +32,6 @@ struct Sequence {
   KvCache* cache = nullptr;
 };
 
-/// What the matrices of a layer multiply, in the order in which it comes about: the normed residual stream (q, k, v),
-/// the heads' outputs (o), the normed residual stream again (gate, up), the gated activations (down).
-enum class LayerInput { attention, heads, feed_forward, gated };
-inline constexpr int kLayerInputs = 4;
-/// The modules that multiply it: "self_attn.q_proj", ...
-std::span<const std::string_view> modules_of(LayerInput input);
 /// Sees an input before it is multiplied, and may replace the matrices that will.
 using InputObserver = std::function<void(int64_t layer, LayerInput input, const Operand& rows)>;
 
@@ -56,12 +51,12 @@ struct LayerTape {
   const std::vector<float>& input_of(std::string_view module) const;
 };
 
-/// Of llama (Llama 2 and 3, SmolLM), mistral, qwen2, qwen3: RMSNorm, rotary attention with grouped queries, SwiGLU;
+/// Of those in model/arch/: RMSNorm, rotary attention with grouped queries, SwiGLU;
 /// Qwen2's biases and Qwen3's norms of q and k where the model has them. Not thread-safe.
 class Decoder {
  public:
-  /// `model` must outlive it. Throws Error(unsupported) naming the architecture and those supported, a rotary embedding
-  /// that is not known, or a compute that the processor has not; Error(invalid_file) for tensors that are missing or
+  /// `model` must outlive it. Throws Error(unsupported) naming the architecture and those supported, a field of the
+  /// configuration with a value that is not supported, or a compute that the processor has not; Error(invalid_file) for tensors that are missing or
   /// have another shape than the config says.
   explicit Decoder(const ModelSource& model, const RunOptions& options = {});
 

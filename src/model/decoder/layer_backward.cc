@@ -87,7 +87,7 @@ LayerBackward::LayerBackward(const Decoder& decoder, int64_t layer, std::span<co
                              const LayerTape& tape)
     : decoder_(decoder), layer_(decoder.layers_[static_cast<size_t>(layer)]), tape_(tape) {
   const ModelConfig& config = decoder.config_;
-  if (layer >= config.first_window_layer) window_ = config.sliding_window.value_or(0);
+  window_ = config.window_of(layer);
   for (const Sequence& sequence : sequences) {
     const auto n = static_cast<int64_t>(sequence.ids.size());
     lengths_.push_back(n);

@@ -50,7 +50,7 @@ Linear::Linear(const ModelSource& model, const std::string& name, int64_t out, i
     model.done(*weight_);
     keep(std::move(weights));
   }
-  if (biased || model.find(name + ".bias") != nullptr) bias_ = read_vector(model, name + ".bias", out);
+  if (biased) bias_ = read_vector(model, name + ".bias", out);
 }
 
 void Linear::keep(Operand&& weights) {

@@ -16,7 +16,7 @@ namespace mxq {
 class Linear {
  public:
   Linear() = default;
-  /// The matrix NAME.weight of the model, [out, in], and NAME.bias where there is one or `biased` demands it. `scratch`
+  /// The matrix NAME.weight of the model, [out, in], and NAME.bias where `biased`. `scratch`
   /// is shared by all matrices of a decoder and says what products take. A packed matrix (RunOptions) is read by
   /// apply() only. Throws Error(invalid_file) where a tensor is missing or has another shape.
   Linear(const ModelSource& model, const std::string& name, int64_t out, int64_t in, bool biased, bool packed,

@@ -106,7 +106,9 @@ TEST_P(TinyDecodersInGguf, LogitsEqualTransformers) {
 // GGUF files hold Llama 3's rope scaling for an original context of 8192 only, and no layers without a window.
 std::vector<std::string> gguf_model_names() {
   auto names = model_names();
-  std::erase_if(names, [](const std::string& name) { return name == "llama3" || name == "qwen2_window"; });
+  std::erase_if(names, [](const std::string& name) {
+    return name == "llama3" || name == "qwen2_window" || name.ends_with("_pattern");
+  });
   return names;
 }
 
@@ -138,9 +140,11 @@ TEST_F(TinyDecoders, EveryFeatureCounts) {
   config("mistral", "/sliding_window", nullptr);
   config("mistral", "/sliding_window", 8);
   config("mistral", "/sliding_window", 6);
-  config("qwen2_window", "/use_sliding_window", false);
-  config("qwen2_window", "/max_window_layers", 0);
-  config("qwen2_window", "/max_window_layers", 2);
+  for (const char* name : {"qwen2_window", "qwen2_pattern", "qwen3_pattern"}) {
+    config(name, "/layer_types/0", name == std::string("qwen2_window") ? "sliding_attention" : "full_attention");
+    config(name, "/layer_types/1", name == std::string("qwen2_window") ? "full_attention" : "sliding_attention");
+    config(name, "/sliding_window", 6);
+  }
 
   // All tensors whose names end so, set to one value.
   const auto fill = [&](const std::string& name, const std::string& ending, float value) {
@@ -157,6 +161,50 @@ TEST_F(TinyDecoders, EveryFeatureCounts) {
   for (const char* module : {"q_proj", "k_proj", "v_proj"}) fill("qwen2", std::string(module) + ".bias", 0);
   fill("qwen3", "q_norm.weight", 1);
   fill("qwen3", "k_norm.weight", 1);
+}
+
+// The tensors under other names, as embedding models and models with a vision tower have them.
+TEST_F(TinyDecoders, FindsTheTextModelUnderAnyPrefix) {
+  for (const std::string prefix : {"", "language_model.model.", "model.language_model.", "a.b.c."}) {
+    TinyModel tiny("qwen3");
+    std::map<std::string, Tensor> renamed{{"visual.blocks.0.attn.qkv.weight", {{2, 2}, Values(4)}}};
+    for (auto& [name, tensor] : tiny.tensors) {
+      const bool head = name.starts_with("lm_head.");
+      renamed[head ? (prefix.starts_with("language") ? "language_model." : "") + name : prefix + name.substr(6)] = tensor;
+    }
+    tiny.tensors = renamed;
+    EXPECT_LE(largest_difference(run(tiny), expected_logits("qwen3")), kTolerance) << prefix;
+    const auto model = open_model(folder_.path());
+    ASSERT_EQ(model->notes().size(), 1);
+    EXPECT_THAT(model->notes()[0], testing::HasSubstr("under '" + prefix + "'; 1 tensors beside it"));
+    EXPECT_EQ(model->find("model.layers.1.mlp.up_proj.weight")->stored_name, prefix + "layers.1.mlp.up_proj.weight");
+  }
+}
+
+TEST_F(TinyDecoders, ATiedModelMayBeStoredUnderTheHeadsName) {
+  TinyModel tiny("qwen2");
+  auto embedding = tiny.tensors.extract("model.embed_tokens.weight");
+  embedding.key() = "lm_head.weight";
+  tiny.tensors.insert(std::move(embedding));
+  EXPECT_LE(largest_difference(run(tiny), expected_logits("qwen2")), kTolerance);
+}
+
+// Biases that the configuration denies, and layers behind the last, are not used; the notes say so.
+TEST_F(TinyDecoders, WhatTheConfigurationDeniesIsNotUsed) {
+  TinyModel with("llama_bias");
+  with.config["attention_bias"] = with.config["mlp_bias"] = false;
+  with.config["num_hidden_layers"] = 1;
+  TinyModel without = with;
+  std::erase_if(without.tensors, [](const auto& tensor) {
+    return tensor.first.ends_with(".bias") || tensor.first.starts_with("model.layers.1.");
+  });
+  const Values expected = run(without);
+  EXPECT_EQ(run(with), expected);
+  const auto model = open_model(folder_.path());
+  ASSERT_EQ(model->notes().size(), 2);
+  EXPECT_THAT(model->notes()[0], testing::HasSubstr("layers up to 1, num_hidden_layers is 1"));
+  EXPECT_THAT(model->notes()[1], testing::HasSubstr("the layers have 7 tensors, such as"));
+  EXPECT_FALSE(model->find("model.layers.1.mlp.up_proj.weight")->matrix);
 }
 
 TEST_F(TinyDecoders, NamesTheFirstLayerThatIsNotFinite) {
@@ -183,8 +231,19 @@ TEST_F(TinyDecoders, RefusesWhatItCannotRun) {
   };
   config(ErrorCode::unsupported, "architecture 'gpt2'; llama, mistral, qwen2, qwen3", "model_type", "gpt2");
   const auto rope = Json{{"rope_type", "yarn"}, {"factor", 4.0}};
-  config(ErrorCode::unsupported, "rope_scaling 'yarn'; none, linear or llama3", "rope_scaling", rope);
-  config(ErrorCode::unsupported, "rope_scaling 'llama3'", "rope_scaling", Json{{"rope_type", "llama3"}});
+  config(ErrorCode::unsupported, "'rope_scaling' of type \"yarn\"; none, default, linear or llama3", "rope_scaling", rope);
+  Json llama3{{"rope_type", "llama3"}, {"factor", 8.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0}};
+  config(ErrorCode::unsupported, "lacks 'original_max_position_embeddings'", "rope_scaling", llama3);
+  llama3["original_max_position_embeddings"] = 64;
+  llama3.erase("low_freq_factor");
+  config(ErrorCode::unsupported, "'rope_scaling' of type \"llama3\" lacks 'low_freq_factor'", "rope_scaling", llama3);
+  config(ErrorCode::unsupported, "of type \"linear\" lacks 'factor'", "rope_scaling", Json{{"type", "linear"}});
+  config(ErrorCode::unsupported, "'hidden_act' is \"gelu\"; \"silu\" or \"swish\"", "hidden_act", "gelu");
+  config(ErrorCode::unsupported, "'partial_rotary_factor' is 0.5; 1", "partial_rotary_factor", 0.5);
+  refused(ErrorCode::unsupported, "'layer_types' has \"chunked_attention\"", "qwen2_pattern",
+          [](TinyModel& tiny) { tiny.config["layer_types"][0] = "chunked_attention"; });
+  refused(ErrorCode::unsupported, "'layer_types' has sliding_attention, and 'use_sliding_window' is not true",
+          "qwen2_pattern", [](TinyModel& tiny) { tiny.config["use_sliding_window"] = false; });
   const auto invalid = ErrorCode::invalid_file;
   config(invalid, "4 heads, 4 KV heads of 7; an even head size", "head_dim", 7);
   // Refused before tables of that size are made.

@@ -1,0 +1,15 @@
+#include "cli/model_remarks.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+namespace mxq::cli {
+
+void say_remarks(const Model& model) {
+  for (const auto& note : model.notes()) spdlog::warn("{}", note);
+  const auto unknown = model.unknown_fields();
+  if (unknown.empty()) return;
+  spdlog::info("fields of the model's configuration that are not known and not honoured: {}", fmt::join(unknown, ", "));
+}
+
+}  // namespace mxq::cli

@@ -1,0 +1,149 @@
+#include "model/arch/architecture.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+namespace mxq {
+
+namespace {
+
+using enum ConfigField::Use;
+
+// Fields that every architecture has. Sources of what does not count: transformers 4.57's PretrainedConfig (text that
+// is generated, training, other heads) and the modeling files, which do not read them.
+const std::vector<ConfigField>& common_fields() {
+  static const std::vector<ConfigField> fields = [] {
+    std::vector<ConfigField> all{
+        {"hidden_act", only, {"\"silu\"", "\"swish\""}},
+        {"partial_rotary_factor", only, {"1", "1.0", "null"}},
+        {"is_causal", only, {"true", "null"}},
+        {"use_bidirectional_attention", only, {"false", "null"}},
+        {"pruned_heads", only, {"{}", "null"}},
+    };
+    for (const char* name :
+         {"model_type", "text_config", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+          "num_key_value_heads", "head_dim", "vocab_size", "max_position_embeddings", "rms_norm_eps", "rope_theta",
+          "rope_scaling", "rope_parameters", "tie_word_embeddings", "bos_token_id", "eos_token_id", "pad_token_id",
+          "quantization_config", "quantization"}) {
+      all.push_back({name, read});
+    }
+    for (const char* name :
+         {"_attn_implementation", "_attn_implementation_autoset", "_commit_hash", "_flash_attn_2_enabled",
+          "_name_or_path", "add_cross_attention", "architectures", "attention_dropout", "attn_implementation",
+          "auto_map", "bad_words_ids", "begin_suppress_tokens", "chunk_size_feed_forward",
+          "cross_attention_hidden_size", "decoder_start_token_id", "diversity_penalty", "do_sample", "dtype",
+          "early_stopping", "encoder_no_repeat_ngram_size", "exponential_decay_length_penalty", "finetuning_task",
+          "forced_bos_token_id", "forced_eos_token_id", "id2label", "initializer_range", "is_decoder",
+          "is_encoder_decoder", "label2id", "length_penalty", "max_length", "min_length", "no_repeat_ngram_size",
+          "num_beam_groups", "num_beams", "num_return_sequences", "output_attentions", "output_hidden_states",
+          "output_scores", "prefix", "problem_type", "remove_invalid_values", "repetition_penalty", "return_dict",
+          "return_dict_in_generate", "sep_token_id", "suppress_tokens", "task_specific_params", "temperature",
+          "tf_legacy_loss", "tie_encoder_decoder", "tokenizer_class", "top_k", "top_p", "torch_dtype", "torchscript",
+          "transformers_version", "typical_p", "unsloth_fixed", "use_bfloat16", "use_cache"}) {
+      all.push_back({name, ignored});
+    }
+    return all;
+  }();
+  return fields;
+}
+
+const std::vector<ConfigField>& gguf_fields() {
+  static const std::vector<ConfigField> fields = [] {
+    std::vector<ConfigField> all{
+        // llama.cpp multiplies by these where an architecture has them.
+        {"attention.scale", only, {"0"}},          {"attention.causal", only, {"true"}},
+        {"attention.clamp_kqv", only, {"0"}},      {"attention.max_alibi_bias", only, {"0"}},
+        {"attn_logit_softcapping", only, {"0"}},   {"final_logit_softcapping", only, {"0"}},
+        {"logit_scale", only, {"0", "1"}},         {"residual_scale", only, {"0", "1"}},
+        {"embedding_scale", only, {"0", "1"}},     {"use_parallel_residual", only, {"false"}},
+        {"attention.shared_kv_layers", only, {"0"}}, {"rope.scaling.attn_factor", only, {"0", "1"}},
+        {"attention.temperature_length", only, {"0"}}, {"attention.temperature_scale", only, {"0", "1"}},
+        {"attention.sliding_window_pattern", only, {}}, {"rope.scale_linear", only, {"0", "1"}},
+    };
+    for (const char* name :
+         {"block_count", "context_length", "embedding_length", "feed_forward_length", "attention.head_count",
+          "attention.head_count_kv", "attention.key_length", "attention.value_length", "attention.sliding_window",
+          "attention.layer_norm_rms_epsilon", "rope.freq_base", "rope.dimension_count", "rope.scaling.type",
+          "rope.scaling.factor", "rope.scaling.original_context_length", "vocab_size", "expert_count"}) {
+      all.push_back({name, read});
+    }
+    // What llama.cpp's loader keeps for the record, or reads for mixtures only.
+    for (const char* name :
+         {"rope.scaling.finetuned", "tensor_data_layout", "expert_used_count", "attention.layer_norm_epsilon"}) {
+      all.push_back({name, ignored});
+    }
+    return all;
+  }();
+  return fields;
+}
+
+const ConfigField* find_in(const std::vector<ConfigField>& fields, std::string_view name) {
+  const auto found = std::find_if(fields.begin(), fields.end(), [&](const auto& field) { return field.name == name; });
+  return found == fields.end() ? nullptr : &*found;
+}
+
+}  // namespace
+
+const ConfigField* Architecture::find_field(std::string_view field) const {
+  const ConfigField* own = find_in(own_fields, field);
+  return own != nullptr ? own : find_in(common_fields(), field);
+}
+
+const ConfigField* find_gguf_field(std::string_view key) {
+  return find_in(gguf_fields(), key);
+}
+
+std::span<const Architecture* const> architectures() {
+  static const std::array all{&llama_architecture(), &mistral_architecture(), &qwen2_architecture(),
+                              &qwen3_architecture()};
+  return all;
+}
+
+const Architecture* find_architecture(std::string_view model_type) {
+  for (const Architecture* architecture : architectures()) {
+    const auto& also = architecture->also;
+    if (architecture->name == model_type || std::find(also.begin(), also.end(), model_type) != also.end()) {
+      return architecture;
+    }
+  }
+  return nullptr;
+}
+
+std::string architecture_names() {
+  std::vector<std::string_view> names;
+  for (const Architecture* architecture : architectures()) names.push_back(architecture->name);
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+std::span<const LayerTensor> layer_tensors() {
+  using enum Extent;
+  static constexpr std::array tensors{
+      LayerTensor{"input_layernorm", "attn_norm", hidden, none, {}},
+      LayerTensor{"self_attn.q_proj", "attn_q", queries, hidden, LayerInput::attention},
+      LayerTensor{"self_attn.k_proj", "attn_k", keys, hidden, LayerInput::attention},
+      LayerTensor{"self_attn.v_proj", "attn_v", keys, hidden, LayerInput::attention},
+      LayerTensor{"self_attn.o_proj", "attn_output", hidden, queries, LayerInput::heads},
+      LayerTensor{"post_attention_layernorm", "ffn_norm", hidden, none, {}},
+      LayerTensor{"mlp.gate_proj", "ffn_gate", intermediate, hidden, LayerInput::feed_forward},
+      LayerTensor{"mlp.up_proj", "ffn_up", intermediate, hidden, LayerInput::feed_forward},
+      LayerTensor{"mlp.down_proj", "ffn_down", hidden, intermediate, LayerInput::gated},
+      LayerTensor{"self_attn.q_norm", "attn_q_norm", head_dim, none, {}},
+      LayerTensor{"self_attn.k_norm", "attn_k_norm", head_dim, none, {}},
+  };
+  return tensors;
+}
+
+std::span<const std::string_view> modules_of(LayerInput input) {
+  static const auto by_input = [] {
+    std::array<std::vector<std::string_view>, kLayerInputs> modules;
+    for (const LayerTensor& tensor : layer_tensors()) {
+      if (tensor.input) modules[static_cast<size_t>(*tensor.input)].push_back(tensor.hf);
+    }
+    return modules;
+  }();
+  return by_input[static_cast<size_t>(input)];
+}
+
+}  // namespace mxq
