@@ -116,6 +116,7 @@ MethodChoice choose_method(const ErrorTable& table, const MethodOptions& method,
 }
 
 void warn_of_degenerate_text(const SampleHealth& sample) {
+  if (!sample.note.empty()) spdlog::warn("{}", sample.note);
   if (sample.drawn_anew > 0) {
     spdlog::warn("{} of {} texts that the model sampled repeated themselves and were drawn anew; {} still do",
                  sample.drawn_anew, sample.sequences, sample.degenerate);

@@ -124,7 +124,7 @@ Perplexity measure_perplexity(const fs::path& path, const SelfText& text, const 
                               Progress* progress_or_null) {
   Progress& progress = or_silent(progress_or_null);
   const auto model = open_model(path);
-  const auto prompts = end_token_prompts(*model, *open_model_tokenizer(*model));
+  const auto prompts = end_token_prompts(token_facts(*model));
   const auto decoder = load(*model, run, progress);
   const Windows windows = whole_sequences(sample_sequences(*decoder, prompts, text, progress));
   Perplexity result = perplexity_of(*decoder, windows, kDefaultBatch, progress);
@@ -167,7 +167,7 @@ Comparison compare_models(const fs::path& path, const fs::path& base_path, const
   Progress& progress = or_silent(progress_or_null);
   const auto model = open_model(path), base = open_model(base_path);
   require_same_tokens(*model, *base, true);
-  const auto prompts = end_token_prompts(*base, *open_model_tokenizer(*base));
+  const auto prompts = end_token_prompts(token_facts(*base));
   const auto decoder = load(*base, run, progress);
   const Windows windows = whole_sequences(sample_sequences(*decoder, prompts, text, progress));
   return compare_on(*model, *base, {.decoder = decoder.get()}, windows, run, kDefaultBatch, progress);

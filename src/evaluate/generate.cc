@@ -67,8 +67,8 @@ Generation generate(const std::filesystem::path& path, const std::string& prompt
   Sampler sampler(options.sampling, 0);
   const auto model = open_model(path);
   const auto tokenizer = open_model_tokenizer(*model);
-  std::vector<int32_t> ids = tokenizer->encode(prompt);
-  if (ids.empty()) ids = end_token_prompts(*model, *tokenizer).front();
+  std::vector<int32_t> ids = tokenizer->encode(prompt, {.add_eos = false});  // the text goes on
+  if (ids.empty()) ids = end_token_prompts(token_facts(*model)).front();
   const auto ends = end_tokens(*model, *tokenizer);
   Progress& progress = or_silent(progress_or_null);
   progress.begin("load", 1);

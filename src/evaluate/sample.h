@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "model/decoder/decoder.h"
+#include "model/model_tokenizer.h"
 #include "mxq/generate.h"
-#include "mxq/tokenizer.h"
 
 namespace mxq {
 
@@ -31,9 +31,8 @@ class Sampler {
   std::vector<int32_t> order_;
 };
 
-/// Prompts of one token, BOS and EOS as the tokenizer names them, else the model's config: where the model's own texts
-/// begin. Throws Error(unsupported) where there is none.
-std::vector<std::vector<int32_t>> end_token_prompts(const ModelSource& model, const Tokenizer& tokenizer);
+/// Prompts of one token, BOS and EOS: where the model's own texts begin. Throws Error(unsupported) where there is none.
+std::vector<std::vector<int32_t>> end_token_prompts(const TokenFacts& tokens);
 
 /// True for a text that mostly repeats itself: less than half of its runs of four tokens are distinct (of texts with 32
 /// such runs or more). What a model says of itself on such a text says little about others.
@@ -41,7 +40,7 @@ bool is_degenerate(std::span<const int32_t> ids);
 
 /// What sequences are to begin with: a token drawn evenly from the vocabulary, by the text's seed, behind BOS where
 /// texts of this model begin with it. One prompt a sequence (LLM-QAT, arXiv 2305.17888, begins its texts like that).
-std::vector<std::vector<int32_t>> random_prompts(const Tokenizer& tokenizer, int64_t vocab_size, const SelfText& text);
+std::vector<std::vector<int32_t>> random_prompts(const TokenFacts& tokens, const SelfText& text);
 
 /// SelfText's sequences; they begin with the prompts in turn and are longer than those by text.tokens. As many at a
 /// time as have 1 GiB of keys and values together. Progress: phase "sample" in tokens. Throws Error(usage) for options

@@ -19,13 +19,14 @@ namespace mxq {
 namespace {
 
 /// Raised whenever the same options sample other text than before.
-constexpr int kSampleVersion = 3;
+constexpr int kSampleVersion = 4;
 
-std::filesystem::path sample_path(const ModelSource& model, Compute compute, const SelfText& text,
-                                  const std::filesystem::path& cache) {
+std::filesystem::path sample_path(const ModelSource& model, const TokenFacts& tokens, Compute compute,
+                                  const SelfText& text, const std::filesystem::path& cache) {
   ContentHash hash;
   model.hash_all(hash);
-  hash.add(fmt::format("{} {} {} {} {} {} {} v{}", text.sequences, text.tokens, text.sampling.temperature,
+  hash.add(fmt::format("{} {} {} {} {} {} {} {} {} v{}", tokens.count,
+                       tokens.adds_bos ? tokens.bos.value_or(-1) : -1, text.sequences, text.tokens, text.sampling.temperature,
                        text.sampling.top_p, fmt::join(text.first_top_p, ","), text.sampling.seed, compute_name(compute),
                        kSampleVersion));
   return cache / "samples" / (hash.hex() + ".json");
@@ -33,7 +34,7 @@ std::filesystem::path sample_path(const ModelSource& model, Compute compute, con
 
 CalibrationText file_text(const ModelSource& model, const Calibration& calibration) {
   const auto tokenizer = open_model_tokenizer(model);
-  const auto ids = tokenizer->encode(read_text(calibration.file), {.add_bos = false, .parse_special = true});
+  const auto ids = tokenizer->encode(read_text(calibration.file), {.add_bos = false, .add_eos = false, .parse_special = true});
   const auto all = static_cast<int64_t>(ids.size());
   const int64_t count = std::min(calibration.sequences, all / calibration.tokens);
   if (count == 0) {
@@ -54,13 +55,12 @@ CalibrationText file_text(const ModelSource& model, const Calibration& calibrati
   return text;
 }
 
-SelfSequences sample_healthy(const ModelSource& model, Decoder& decoder, const SelfText& text, Progress& progress) {
+SelfSequences sample_healthy(const TokenFacts& tokens, Decoder& decoder, const SelfText& text, Progress& progress) {
   constexpr int kAttempts = 3;
-  const auto tokenizer = open_model_tokenizer(model);
   const auto sample = [&](const SelfText& wanted) {
-    return sample_sequences(decoder, random_prompts(*tokenizer, decoder.vocab_size(), wanted), wanted, progress);
+    return sample_sequences(decoder, random_prompts(tokens, wanted), wanted, progress);
   };
-  SelfSequences result{sample(text), {text.sequences, 0, 0}};
+  SelfSequences result{sample(text), {text.sequences, 0, 0, tokens.note}};
   SelfText again = text;
   for (int attempt = 0;; ++attempt) {
     std::vector<size_t> bad;
@@ -85,18 +85,19 @@ SelfSequences sample_healthy(const ModelSource& model, Decoder& decoder, const S
 
 SelfSequences self_sequences(const ModelSource& model, Decoder& decoder, const SelfText& text,
                              const std::filesystem::path& cache, Progress& progress) {
+  const TokenFacts tokens = token_facts(model);
   std::filesystem::path path;
   if (!cache.empty()) {
-    path = sample_path(model, decoder.compute(), text, cache);
+    path = sample_path(model, tokens, decoder.compute(), text, cache);
     if (const auto json = load_cache_file(path)) {
       try {
-        SelfSequences known{json->at("sequences"), {text.sequences, json->at("drawn_anew"), json->at("degenerate")}};
+        SelfSequences known{json->at("sequences"), {text.sequences, json->at("drawn_anew"), json->at("degenerate"), tokens.note}};
         if (std::ssize(known.sequences) == text.sequences) return known;
       } catch (const nlohmann::json::exception&) {
       }
     }
   }
-  SelfSequences result = sample_healthy(model, decoder, text, progress);
+  SelfSequences result = sample_healthy(tokens, decoder, text, progress);
   if (!path.empty()) {
     store_cache_file(path, {{"sequences", result.sequences},
                             {"drawn_anew", result.health.drawn_anew},

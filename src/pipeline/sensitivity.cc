@@ -141,6 +141,7 @@ CalibrationText texts_of(const ModelSource& model, Decoder& decoder, const Sensi
     text.health.sequences += own.health.sequences;
     text.health.drawn_anew += own.health.drawn_anew;
     text.health.degenerate += own.health.degenerate;
+    text.health.note = own.health.note;
   }
   return text;
 }
@@ -151,7 +152,6 @@ std::optional<std::string> why_not_runnable(const std::filesystem::path& path) {
   try {
     const auto model = open_model(path);
     const Decoder decoder(*model, {Compute::f32, true});  // packed: no matrix is read
-    open_model_tokenizer(*model);
     return {};
   } catch (const Error& error) {
     return error.what();
@@ -163,7 +163,8 @@ SensitivityReport measure_sensitivity(const std::filesystem::path& path, ErrorTa
   const Stopwatch watch;
   Progress& progress = or_silent(progress_or_null);
   const auto model = open_model(path);
-  open_model_tokenizer(*model);  // what is missing is said before the model is loaded
+  // What is missing is said before the model is loaded. A model's own text takes ids only.
+  if (options.calibration.text == Calibration::Text::file) open_model_tokenizer(*model);
   check_calibration(options.calibration, options.quantize);
   const Compute compute = options.compute.value_or(best_compute());
   Decoder decoder(*model, {compute, false});

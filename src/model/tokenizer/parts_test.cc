@@ -214,16 +214,17 @@ TEST(Splitter, WhiteSpaceIsUnicodes) {
 
 TEST(Splitter, Gpt2WordsAndEmptyMatches) {
   EXPECT_THAT(split(kGpt2Words, "I'm  here, 12x\n\n"), ElementsAre("I", "'m", " ", " here", ",", " 12", "x", "\n\n"));
-  EXPECT_THAT(split("b*", "aébba"), ElementsAre("aé", "bb", "a"));
+  EXPECT_THAT(split("b*", "aébba"), ElementsAre("a", "é", "bb", "a"));
+  EXPECT_THAT(split("(?=[A-Z])", "aBcD"), ElementsAre("a", "Bc", "D"));
   EXPECT_THAT(Splitter("test", {.pattern = "a"}).split({}), IsEmpty());
   // Each piece is looked at alone.
   EXPECT_THAT(Splitter("test", {.pattern = "a(?!b)"}).split({"xa", "b"}), ElementsAre("x", "a", "b"));
 }
 
 TEST(Splitter, PatternsThatFailAreErrors) {
-  expect_error(ErrorCode::unsupported, "test: the pattern to split text, at byte 1 of 1: ", [] { split("(", "a"); });
+  expect_error(ErrorCode::invalid_file, "test: the pattern '(' has a ( without ), at byte 1", [] { split("(", "a"); });
   expect_error(ErrorCode::unsupported, "a pattern of 0 bytes", [] { split("", "a"); });
-  expect_error(ErrorCode::unsupported, "the pattern to split text", [] { split(R"(\C)", "é"); });
+  expect_error(ErrorCode::unsupported, R"(has \C, at byte 1)", [] { split(R"(\C)", "é"); });
   // Exponentially many ways to match.
   expect_error(ErrorCode::unsupported, "the pattern to split text fails at byte 0 of 41: ", [] {
     split("^(a|a|aa)+$", std::string(40, 'a') + "b");
