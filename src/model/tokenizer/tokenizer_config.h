@@ -15,10 +15,10 @@ struct SideFile {
 };
 
 struct TokenizerSideFiles {
-  SideFile tokenizer_config;    // tokenizer_config.json
-  SideFile special_tokens_map;  // special_tokens_map.json } read where tokenizer_config.json has no
-  SideFile added_tokens;        // added_tokens.json       } added_tokens_decoder
-  SideFile model_config;        // config.json: names the class where tokenizer_config.json does not
+  SideFile tokenizer_config = {};    // tokenizer_config.json
+  SideFile special_tokens_map = {};  // special_tokens_map.json } read where tokenizer_config.json has no
+  SideFile added_tokens = {};        // added_tokens.json       } added_tokens_decoder
+  SideFile model_config = {};        // config.json: names the class where tokenizer_config.json does not
 };
 
 /// transformers 4.57's AutoTokenizer makes a tokenizer of a class from tokenizer.json; some classes put their own rules
