@@ -32,6 +32,9 @@ if [[ -d $MXQ_SHARED/data ]]; then
 else
   missing "tokenizer files" "no reference data at $MXQ_SHARED (set MXQ_SHARED)"
 fi
+check "tokenizer.json and the files beside it: ids of AutoTokenizer" \
+  "$python" tests/integration/tokenizer_config_peer.py "$MXQ_BIN" --count 400
+check "patterns that split text: Oniguruma" "$python" tests/integration/oniguruma_peer.py "$MXQ_BIN"
 check "the page of a report in Chromium" env MXQ_PYTHON="$python" "$python" tests/integration/report_page.py "$MXQ_BIN"
 check "every field of transformers' configurations" "$python" tests/integration/config_fields_peer.py "$MXQ_BIN"
 check "dequantized checkpoints in transformers" "$python" tests/integration/transformers_peer.py

@@ -70,6 +70,7 @@ struct SampleHealth {
   int64_t sequences = 0;
   int64_t drawn_anew = 0;  // because they repeated themselves
   int64_t degenerate = 0;  // that do so still, after several attempts
+  std::string note = {};   // that, and why, ids had to do without a tokenizer; empty: it was there
 };
 
 /// What a model has sampled for a calibration on its own text.

@@ -15,8 +15,11 @@ namespace mxq {
 struct EncodeOptions {
   /// Begin with the BOS token if the model wants that: see adds_bos().
   bool add_bos = true;
+  /// End with the EOS token if the tokenizer puts one behind each text; few do.
+  bool add_eos = true;
   /// Special tokens such as "<|im_end|>" that the text spells out become their one id; false: they are plain text.
   /// Tokens that a model's makers added without calling them special always become their one id.
+  /// (A tokenizer_config.json with split_special_tokens makes them plain text in any case.)
   bool parse_special = true;
 };
 
@@ -51,7 +54,9 @@ class Tokenizer {
 
 /// The tokenizer of a folder with tokenizer.json (Hugging Face's, an mxq checkpoint), of a .gguf file, also one without
 /// tensors, of a folder with one .gguf, or of a tokenizer.json itself. Byte-level BPE (GPT-2, Llama 3, SmolLM, Qwen2)
-/// and SentencePiece's BPE with byte fallback (Llama 2, Mistral). Throws Error(not_found), Error(invalid_file) for
+/// and SentencePiece's BPE with byte fallback (Llama 2, Mistral). The files beside a tokenizer.json count as they do for
+/// the AutoTokenizer of transformers 4.57: tokenizer_config.json, special_tokens_map.json, added_tokens.json, and
+/// config.json where the class of the tokenizer is named nowhere else. Throws Error(not_found), Error(invalid_file) for
 /// files that contradict themselves, Error(unsupported) naming the part for other tokenizers.
 std::unique_ptr<Tokenizer> open_tokenizer(const std::filesystem::path& model);
 

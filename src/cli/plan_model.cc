@@ -150,6 +150,7 @@ void warn_of_pins(const ErrorTable& table, const AllocateOptions& options) {
 }
 
 void warn_of_degenerate_text(const SampleHealth& sample) {
+  if (!sample.note.empty()) spdlog::warn("{}", sample.note);
   if (sample.drawn_anew > 0) {
     spdlog::warn("{} of {} texts that the model sampled repeated themselves and were drawn anew; {} still do",
                  sample.drawn_anew, sample.sequences, sample.degenerate);

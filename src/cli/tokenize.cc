@@ -21,12 +21,12 @@ void add_tokenize(CLI::App& app, const CommonOptions& common) {
   command->add_option("--text", options->text, "UTF-8 text, or .jsonl rows with a \"text\" each; - for standard input")
       ->type_name("FILE")
       ->required();
-  command->add_flag("--no-bos", options->no_bos, "no BOS token, even where the model wants one");
+  command->add_flag("--no-bos", options->no_bos, "no BOS or EOS token, even where the model wants one");
   command->callback([options, command, &common] {
     refuse_unused(*command, Mode::always);
     const auto tokenizer = open_tokenizer(options->model);
     EncodeOptions encode;
-    encode.add_bos = !options->no_bos;
+    encode.add_bos = encode.add_eos = !options->no_bos;
     const auto ids = tokenizer->encode(read_text(options->text), encode);
     if (common.json) {
       fmt::print("{}\n", nlohmann::ordered_json{{"ids", ids}, {"tokens", ids.size()}}.dump());

@@ -113,7 +113,7 @@ Comparison compare_on(const Model& model, const Model& base, const Windows& wind
 /// The text that a model samples to be scored on, remembered by the model.
 Windows self_windows(const Model& model, const SelfText& text, const RunOptions& run, Progress& progress) {
   Model::State& state = model.state();
-  const auto prompts = end_token_prompts(state.source(), state.tokenizer());
+  const auto prompts = end_token_prompts(state.token_facts());
   auto& sampled = state.sampled[fmt::format("scored {} {}", compute_name(run.compute), describe(text))];
   if (sampled.sequences.empty()) {
     sampled.sequences = sample_sequences(state.decoder(run, progress), prompts, text, progress);

@@ -83,8 +83,8 @@ Generation generate(const Model& model, const std::string& prompt, const Generat
   Sampler sampler(options.sampling, 0);
   const ModelSource& source = model.state().source();
   const Tokenizer& tokenizer = model.state().tokenizer();
-  std::vector<int32_t> ids = tokenizer.encode(prompt);
-  if (ids.empty()) ids = end_token_prompts(source, tokenizer).front();
+  std::vector<int32_t> ids = tokenizer.encode(prompt, {.add_eos = false});  // the text goes on
+  if (ids.empty()) ids = end_token_prompts(model.state().token_facts()).front();
   const auto ends = end_tokens(source, tokenizer);
   Progress& progress = or_silent(progress_or_null);
   Decoder& decoder = model.state().decoder(options.run, progress);

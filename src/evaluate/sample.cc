@@ -126,15 +126,10 @@ void continue_sequences(Decoder& decoder, std::span<std::vector<int32_t>> sequen
 
 }  // namespace
 
-std::vector<std::vector<int32_t>> end_token_prompts(const ModelSource& model, const Tokenizer& tokenizer) {
-  std::optional<int64_t> bos = tokenizer.bos(), eos = tokenizer.eos();
-  if (const auto& config = model.config()) {
-    if (!bos) bos = config->bos_token_id;
-    if (!eos && !config->eos_token_ids.empty()) eos = config->eos_token_ids.front();
-  }
+std::vector<std::vector<int32_t>> end_token_prompts(const TokenFacts& tokens) {
   std::vector<std::vector<int32_t>> prompts;
-  if (bos) prompts.push_back({static_cast<int32_t>(*bos)});
-  if (eos && eos != bos) prompts.push_back({static_cast<int32_t>(*eos)});
+  if (tokens.bos) prompts.push_back({*tokens.bos});
+  if (tokens.eos && tokens.eos != tokens.bos) prompts.push_back({*tokens.eos});
   if (prompts.empty()) {
     throw Error(ErrorCode::unsupported, "sample text", "neither tokenizer nor config names a BOS or EOS token",
                 "one to begin with");
@@ -142,16 +137,14 @@ std::vector<std::vector<int32_t>> end_token_prompts(const ModelSource& model, co
   return prompts;
 }
 
-std::vector<std::vector<int32_t>> random_prompts(const Tokenizer& tokenizer, int64_t vocab_size, const SelfText& text) {
-  // Embeddings are padded, and tokenizers may know tokens that the model has no row for.
-  const auto known = static_cast<uint64_t>(std::min<int64_t>(vocab_size, tokenizer.vocab_size()));
-  if (known == 0) refuse("a tokenizer without tokens", "at least one");
+std::vector<std::vector<int32_t>> random_prompts(const TokenFacts& tokens, const SelfText& text) {
+  if (tokens.count < 1) refuse("a tokenizer without tokens", "at least one");
   constexpr uint64_t kStream = uint64_t{1} << 32;  // none of the samplers'
   auto random = seeded(text.sampling.seed, kStream);
   std::vector<std::vector<int32_t>> prompts(static_cast<size_t>(std::max<int64_t>(0, text.sequences)));
   for (auto& prompt : prompts) {
-    if (tokenizer.adds_bos() && tokenizer.bos()) prompt.push_back(*tokenizer.bos());
-    prompt.push_back(static_cast<int32_t>(random() % known));
+    if (tokens.adds_bos && tokens.bos) prompt.push_back(*tokens.bos);
+    prompt.push_back(static_cast<int32_t>(random() % static_cast<uint64_t>(tokens.count)));
   }
   return prompts;
 }

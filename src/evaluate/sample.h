@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "model/decoder/decoder.h"
+#include "model/model_tokenizer.h"
 #include "mxq/generate.h"
-#include "mxq/tokenizer.h"
 
 namespace mxq {
 
@@ -32,9 +32,8 @@ class Sampler {
   std::vector<int32_t> order_;
 };
 
-/// Prompts of one token, BOS and EOS as the tokenizer names them, else the model's config: where the model's own texts
-/// begin. Throws Error(unsupported) where there is none.
-std::vector<std::vector<int32_t>> end_token_prompts(const ModelSource& model, const Tokenizer& tokenizer);
+/// Prompts of one token, BOS and EOS: where the model's own texts begin. Throws Error(unsupported) where there is none.
+std::vector<std::vector<int32_t>> end_token_prompts(const TokenFacts& tokens);
 
 /// True for a text that mostly repeats itself: less than half of its runs of four tokens are distinct (of texts with 32
 /// such runs or more). What a model says of itself on such a text says little about others.
@@ -42,7 +41,7 @@ bool is_degenerate(std::span<const int32_t> ids);
 
 /// What sequences are to begin with: a token drawn evenly from the vocabulary, by the text's seed, behind BOS where
 /// texts of this model begin with it. One prompt a sequence (LLM-QAT, arXiv 2305.17888, begins its texts like that).
-std::vector<std::vector<int32_t>> random_prompts(const Tokenizer& tokenizer, int64_t vocab_size, const SelfText& text);
+std::vector<std::vector<int32_t>> random_prompts(const TokenFacts& tokens, const SelfText& text);
 
 /// All that the sequences of one model depend on, as a line that tells texts apart.
 std::string describe(const SelfText& text);

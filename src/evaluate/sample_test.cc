@@ -194,9 +194,9 @@ TEST_F(SelfTexts, PromptsOfAnyLengthAreGoneOnWith) {
 }
 
 TEST_F(SelfTexts, RandomPromptsAreEvenlyDrawn) {
-  const auto tokenizer = open_model_tokenizer(*model_);
+  TokenFacts tokens = token_facts(*model_);
   constexpr int64_t kDraws = 4000, kVocab = 49152;
-  const auto prompts = random_prompts(*tokenizer, kVocab, {.sequences = kDraws, .tokens = 1, .sampling = {}});
+  const auto prompts = random_prompts(tokens, {.sequences = kDraws, .tokens = 1, .sampling = {}});
   ASSERT_EQ(prompts.size(), static_cast<size_t>(kDraws));
   double sum = 0;
   for (const auto& prompt : prompts) {
@@ -207,10 +207,11 @@ TEST_F(SelfTexts, RandomPromptsAreEvenlyDrawn) {
   }
   // The mean of n even draws from [0, v) is v / 2 within v / sqrt(12 n).
   EXPECT_NEAR(sum / kDraws, kVocab / 2.0, 4 * kVocab / std::sqrt(12.0 * kDraws));
-  EXPECT_EQ(prompts, random_prompts(*tokenizer, kVocab, {.sequences = kDraws, .tokens = 1, .sampling = {}}));
-  EXPECT_NE(prompts, random_prompts(*tokenizer, kVocab, {.sequences = kDraws, .tokens = 1, .sampling = {.seed = 1}}));
+  EXPECT_EQ(prompts, random_prompts(tokens, {.sequences = kDraws, .tokens = 1, .sampling = {}}));
+  EXPECT_NE(prompts, random_prompts(tokens, {.sequences = kDraws, .tokens = 1, .sampling = {.seed = 1}}));
   // An embedding of fewer rows than the tokenizer has tokens.
-  for (const auto& prompt : random_prompts(*tokenizer, 5, {.sequences = 50, .tokens = 1, .sampling = {}})) {
+  tokens.count = 5;
+  for (const auto& prompt : random_prompts(tokens, {.sequences = 50, .tokens = 1, .sampling = {}})) {
     EXPECT_LT(prompt.front(), 5);
   }
 }

@@ -119,7 +119,12 @@ std::string GgufSource::config_json() const {
 }
 
 std::vector<std::pair<std::string, std::string>> GgufSource::side_files(std::vector<std::string>& notes) const {
-  TokenizerFiles rebuilt = tokenizer_files(gguf_);
+  TokenizerFiles rebuilt;
+  try {
+    rebuilt = tokenizer_files(gguf_);
+  } catch (const Error& error) {  // the weights are none the worse for it
+    notes.push_back(fmt::format("no tokenizer files: {}", error.what()));
+  }
   notes.insert(notes.end(), rebuilt.notes.begin(), rebuilt.notes.end());
   return {rebuilt.files.begin(), rebuilt.files.end()};
 }

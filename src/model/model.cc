@@ -4,7 +4,6 @@
 
 #include "base/content_hash.h"
 #include "model/model_state.h"
-#include "model/model_tokenizer.h"
 #include "mxq/error.h"
 
 namespace mxq {
@@ -45,6 +44,11 @@ const Tokenizer& Model::State::tokenizer() {
   return *tokenizer_;
 }
 
+const TokenFacts& Model::State::token_facts() {
+  if (!token_facts_) token_facts_ = mxq::token_facts(*source_);
+  return *token_facts_;
+}
+
 const std::string& Model::State::tensor_id(const SourceTensor& tensor) {
   std::string& id = tensor_ids_.at(tensor.index);
   if (id.empty()) {
@@ -72,7 +76,6 @@ const std::optional<std::string>& Model::State::why_not_runnable() {
   if (!why_not_runnable_) {
     try {
       const Decoder decoder(*source_, {Compute::f32, true});  // packed: no matrix is read
-      tokenizer();
       why_not_runnable_.emplace();
     } catch (const Error& error) {
       why_not_runnable_.emplace(error.what());

@@ -10,6 +10,7 @@
 
 #include "model/decoder/decoder.h"
 #include "model/model_source.h"
+#include "model/model_tokenizer.h"
 #include "mxq/calibration.h"
 #include "mxq/model.h"
 #include "mxq/progress.h"
@@ -24,6 +25,8 @@ class Model::State {
   const ModelSource& source() const { return *source_; }
   /// Throws what open_model_tokenizer() throws, each time.
   const Tokenizer& tokenizer();
+  /// What sampling ids takes, whether or not a tokenizer can be opened.
+  const TokenFacts& token_facts();
   /// Of one tensor's values: what a cache of results on it is keyed by.
   const std::string& tensor_id(const SourceTensor& tensor);
   const std::string& content_id();
@@ -43,6 +46,7 @@ class Model::State {
  private:
   std::unique_ptr<ModelSource> source_;
   std::unique_ptr<Tokenizer> tokenizer_;
+  std::optional<TokenFacts> token_facts_;
   std::vector<std::string> tensor_ids_;
   std::string content_id_;
   std::optional<std::optional<std::string>> why_not_runnable_;

@@ -160,7 +160,7 @@ class Builder {
     const char* separator = "\n    ";
     for (size_t id = 0; id < vocabulary_.tokens.size(); ++id) {
       const TokenType type = vocabulary_.types[id];
-      if (!is_added(type)) continue;
+      if (!is_added(type) || vocabulary_.ids.at(vocabulary_.tokens[id]) != id) continue;
       Json token{{"id", id}};
       token.update(added_token(vocabulary_.tokens[id], is_special(type)));
       text.append(separator).append(token.dump());
@@ -182,12 +182,24 @@ class Builder {
     result_.files["tokenizer.json"] = std::move(text);
   }
 
-  void write_vocabulary(std::string& text) const {
+  void write_vocabulary(std::string& text) {
     text += "    \"vocab\": {";
+    const char* separator = "\n      ";
+    size_t left_out = 0;
     for (size_t id = 0; id < vocabulary_.tokens.size(); ++id) {
-      text += fmt::format("{}\n      {}: {}", id == 0 ? "" : ",", Json(vocabulary_.tokens[id]).dump(), id);
+      const std::string_view token = vocabulary_.tokens[id];
+      if (token.empty() || vocabulary_.ids.at(token) != id) {
+        ++left_out;
+        continue;
+      }
+      text += fmt::format("{}{}: {}", separator, Json(token).dump(), id);
+      separator = ",\n      ";
     }
     text += "\n    },\n";
+    if (left_out > 0) {
+      result_.notes.push_back(
+          fmt::format("tokenizer.json: without {} tokens that are empty or there again under another id", left_out));
+    }
   }
 
   // "a b" as all versions of tokenizers read it, or pairs where a token has a blank itself.
@@ -231,7 +243,7 @@ class Builder {
     for (size_t id = 0; id < vocabulary_.tokens.size(); ++id) {
       const TokenType type = vocabulary_.types[id];
       // Not by operator[]: see write_tokenizer.
-      if (is_added(type)) {
+      if (is_added(type) && vocabulary_.ids.at(vocabulary_.tokens[id]) == id) {
         decoder.get_ref<Json::object_t&>().Container::emplace_back(
             std::to_string(id), added_token(vocabulary_.tokens[id], is_special(type)));
       }

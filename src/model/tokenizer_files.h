@@ -18,11 +18,11 @@ struct TokenizerFiles {
 
 /// Rebuilds the files from tokenizer.ggml.*:
 ///   model "gpt2"   byte-level BPE; the rule that cuts text into words is known by its name only (tokenizer.ggml.pre):
-///                  smollm, llama-bpe, qwen2, gpt-2 and default (taken for gpt-2, with a note)
+///                  those of word_rule(), and default (taken for gpt-2, with a note)
 ///   model "llama"  SentencePiece BPE with byte fallback; the merges follow from the scores
 /// For any other model or rule, and without merges or scores, there is no tokenizer.json but a note; without a
 /// tokenizer in the file there is nothing but generation_config.json. Throws Error(invalid_file) for a vocabulary that
-/// contradicts itself (tokens twice or not UTF-8, arrays of different lengths, merges of tokens that are not there).
+/// contradicts itself (tokens that are not UTF-8, arrays of different lengths, merges of tokens that are not there).
 TokenizerFiles tokenizer_files(const GgufFile& file);
 
 }  // namespace mxq

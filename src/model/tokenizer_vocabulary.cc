@@ -35,8 +35,8 @@ Vocabulary read_vocabulary(const GgufFile& file) {
   if (const auto types = file.find_ints("tokenizer.ggml.token_type")) {
     if (types->size() != count) invalid(file, fmt::format("{} token types of {} tokens", types->size(), count));
     for (size_t i = 0; i < count; ++i) {
-      if ((*types)[i] < 1 || (*types)[i] > 6) {
-        invalid(file, fmt::format("token {} has type {}", i, (*types)[i]), "1 to 6");
+      if ((*types)[i] < 0 || (*types)[i] > 6) {
+        invalid(file, fmt::format("token {} has type {}", i, (*types)[i]), "0 to 6");
       }
       vocabulary.types[i] = static_cast<TokenType>((*types)[i]);
     }
@@ -45,8 +45,7 @@ Vocabulary read_vocabulary(const GgufFile& file) {
   for (size_t i = 0; i < count; ++i) {
     const std::string_view token = vocabulary.tokens[i];
     if (find_invalid_utf8(token)) invalid(file, fmt::format("token {} is not UTF-8", i));
-    const auto [other, is_new] = vocabulary.ids.emplace(token, static_cast<uint32_t>(i));
-    if (!is_new) invalid(file, fmt::format("tokens {} and {} are both '{}'", other->second, i, gguf_printable(token)));
+    vocabulary.ids[token] = static_cast<uint32_t>(i);
   }
   return vocabulary;
 }
@@ -61,6 +60,10 @@ std::vector<Merge> read_merges(const GgufFile& file, const Vocabulary& vocabular
     if (blank == std::string_view::npos)
       invalid(file, fmt::format("merge {} is one word, '{}'", i, gguf_printable(lines[i])));
     const Merge merge{lines[i].substr(0, blank), lines[i].substr(blank + 1)};
+    const auto never_made = [&](std::string_view half) {
+      return !vocabulary.ids.contains(half) && !find_invalid_utf8(half) && character_length(half) < half.size();
+    };
+    if (never_made(merge.first) || never_made(merge.second)) continue;
     whole.assign(merge.first).append(merge.second);
     for (std::string_view part : {merge.first, merge.second, std::string_view(whole)}) {
       if (!vocabulary.ids.contains(part)) {

@@ -18,19 +18,21 @@ namespace mxq {
 namespace {
 
 /// Raised whenever the same options sample other text than before.
-constexpr int kSampleVersion = 3;
+constexpr int kSampleVersion = 4;
 
 std::filesystem::path sample_path(Model::State& model, Compute compute, const SelfText& text,
                                   const std::filesystem::path& cache) {
+  const TokenFacts& tokens = model.token_facts();
   ContentHash hash;
   hash.add(model.content_id());
-  hash.add(fmt::format("{} {} v{}", describe(text), compute_name(compute), kSampleVersion));
+  hash.add(fmt::format("{} {} {} {} v{}", tokens.count, tokens.adds_bos ? tokens.bos.value_or(-1) : -1,
+                       describe(text), compute_name(compute), kSampleVersion));
   return cache / "samples" / (hash.hex() + ".json");
 }
 
 CalibrationText file_text(Model::State& model, const Calibration& calibration) {
   const Tokenizer& tokenizer = model.tokenizer();
-  const auto ids = tokenizer.encode(read_text(calibration.file), {.add_bos = false, .parse_special = true});
+  const auto ids = tokenizer.encode(read_text(calibration.file), {.add_bos = false, .add_eos = false, .parse_special = true});
   const auto all = static_cast<int64_t>(ids.size());
   const int64_t count = std::min(calibration.sequences, all / calibration.tokens);
   if (count == 0) {
@@ -54,9 +56,9 @@ CalibrationText file_text(Model::State& model, const Calibration& calibration) {
 SampledText sample_healthy(Model::State& model, Decoder& decoder, const SelfText& text, Progress& progress) {
   constexpr int kAttempts = 3;
   const auto sample = [&](const SelfText& wanted) {
-    return sample_sequences(decoder, random_prompts(model.tokenizer(), decoder.vocab_size(), wanted), wanted, progress);
+    return sample_sequences(decoder, random_prompts(model.token_facts(), wanted), wanted, progress);
   };
-  SampledText result{sample(text), {text.sequences, 0, 0}};
+  SampledText result{sample(text), {text.sequences, 0, 0, model.token_facts().note}};
   SelfText again = text;
   for (int attempt = 0;; ++attempt) {
     std::vector<size_t> bad;
@@ -88,7 +90,8 @@ const SampledText& self_sequences(Model::State& model, Decoder& decoder, const S
     path = sample_path(model, decoder.compute(), text, cache);
     if (const auto json = load_cache_file(path)) {
       try {
-        SampledText known{json->at("sequences"), {text.sequences, json->at("drawn_anew"), json->at("degenerate")}};
+        SampledText known{json->at("sequences"),
+                          {text.sequences, json->at("drawn_anew"), json->at("degenerate"), model.token_facts().note}};
         if (std::ssize(known.sequences) == text.sequences) return remembered = std::move(known);
       } catch (const nlohmann::json::exception&) {
       }

@@ -140,6 +140,7 @@ CalibrationText texts_of(Model::State& model, Decoder& decoder, const Sensitivit
     text.health.sequences += own.health.sequences;
     text.health.drawn_anew += own.health.drawn_anew;
     text.health.degenerate += own.health.degenerate;
+    text.health.note = own.health.note;
   }
   return text;
 }
@@ -152,7 +153,8 @@ SensitivityReport measure_sensitivity(const Model& opened, ErrorTable& table, co
   Progress& progress = or_silent(progress_or_null);
   Model::State& state = opened.state();
   const ModelSource& model = state.source();
-  state.tokenizer();  // what is missing is said before the model is loaded
+  // What is missing is said before the model is loaded. A model's own text takes ids only.
+  if (options.calibration.text == Calibration::Text::file) state.tokenizer();
   check_calibration(options.calibration, options.quantize);
   const Compute compute = options.compute.value_or(best_compute());
   Decoder& decoder = state.decoder({compute, false}, progress);

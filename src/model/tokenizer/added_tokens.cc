@@ -2,35 +2,19 @@
 
 #include <algorithm>
 
+#include "model/tokenizer/unicode.h"
 #include "model/tokenizer/utf8.h"
 
 namespace mxq {
 
 namespace {
 
-// Unicode's White_Space.
-bool is_white_space(uint32_t c) {
-  return (c >= 0x09 && c <= 0x0d) || c == 0x20 || c == 0x85 || c == 0xa0 || c == 0x1680 ||
-         (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
-}
-
-size_t white_space_before(std::string_view text) {
-  size_t count = 0;
-  while (count < text.size()) {
-    size_t at = text.size() - count - 1;
-    while (at > 0 && (static_cast<unsigned char>(text[at]) & 0xc0) == 0x80) --at;
-    if (!is_white_space(first_character(text.substr(at)))) break;
-    count = text.size() - at;
-  }
-  return count;
-}
-
-size_t white_space_after(std::string_view text) {
-  size_t count = 0;
-  while (count < text.size() && is_white_space(first_character(text.substr(count)))) {
-    count += character_length(text.substr(count));
-  }
-  return count;
+bool is_within_word(std::string_view text, size_t begin, size_t end) {
+  if (end < text.size() && is_word_character(first_character(text.substr(end)))) return true;
+  if (begin == 0) return false;
+  size_t before = begin - 1;
+  while (before > 0 && (static_cast<unsigned char>(text[before]) & 0xc0) == 0x80) --before;
+  return is_word_character(first_character(text.substr(before)));
 }
 
 }  // namespace
@@ -43,7 +27,7 @@ AddedTokens::AddedTokens(std::vector<AddedToken> tokens) : tokens_(std::move(tok
 }
 
 // Narrows the sorted list to the tokens that begin like the text, byte by byte.
-const AddedToken* AddedTokens::longest_at(std::string_view text, bool special) const {
+const AddedToken* AddedTokens::longest_at(std::string_view text) const {
   const AddedToken* longest = nullptr;
   auto begin = tokens_.begin(), end = tokens_.end();
   for (size_t i = 0; i < text.size() && begin != end; ++i) {
@@ -53,9 +37,7 @@ const AddedToken* AddedTokens::longest_at(std::string_view text, bool special) c
     const int wanted = static_cast<unsigned char>(text[i]);
     begin = std::partition_point(begin, end, [&](const AddedToken& token) { return byte(token) < wanted; });
     end = std::partition_point(begin, end, [&](const AddedToken& token) { return byte(token) <= wanted; });
-    for (auto token = begin; token != end && token->content.size() == i + 1; ++token) {
-      if (special || !token->special) longest = &*token;
-    }
+    for (auto token = begin; token != end && token->content.size() == i + 1; ++token) longest = &*token;
   }
   return longest;
 }
@@ -68,17 +50,20 @@ std::vector<AddedTokens::Section> AddedTokens::split(std::string_view text, bool
       ++at;
       continue;
     }
-    const AddedToken* token = longest_at(text.substr(at), special);
+    const AddedToken* token = longest_at(text.substr(at));
     if (!token) {
       ++at;
       continue;
     }
-    const size_t before = token->lstrip ? white_space_before(text.substr(done, at - done)) : 0;
-    if (at - before > done) sections.push_back({text.substr(done, at - before - done), nullptr});
-    sections.push_back({text.substr(at, token->content.size()), token});
-    at += token->content.size();
-    if (token->rstrip) at += white_space_after(text.substr(at));
+    const size_t begin = at;
+    at += token->content.size();  // what is passed over is not looked at again
+    if ((!special && token->special) || (token->single_word && is_within_word(text, begin, at))) continue;
+    size_t from = begin;
+    if (begin > done && token->lstrip) from -= trailing_white_space(text.substr(done, begin - done));
+    if (from > done) sections.push_back({text.substr(done, from - done), nullptr});
+    sections.push_back({text.substr(begin, token->content.size()), token});
     done = at;
+    if (token->rstrip) done += leading_white_space(text.substr(at));
   }
   if (done < text.size()) sections.push_back({text.substr(done), nullptr});
   return sections;

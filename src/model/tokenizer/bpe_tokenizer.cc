@@ -9,6 +9,7 @@
 
 #include "model/tokenizer/byte_level.h"
 #include "model/tokenizer/nfc.h"
+#include "model/tokenizer/unicode.h"
 #include "model/tokenizer/utf8.h"
 #include "mxq/error.h"
 
@@ -56,6 +57,9 @@ BpeTokenizer::BpeTokenizer(TokenizerSpec spec) : spec_(std::move(spec)) {
   if (spec_.unknown) check(*spec_.unknown, "the unknown token");
   if (spec_.bos) check(*spec_.bos, "BOS");
   if (spec_.eos) check(*spec_.eos, "EOS");
+  for (const auto* around : {&spec_.prefix, &spec_.suffix}) {
+    for (const uint32_t id : *around) check(id, "a token around the text");
+  }
 
   ids_.reserve(count);
   pieces_.resize(count);
@@ -63,14 +67,15 @@ BpeTokenizer::BpeTokenizer(TokenizerSpec spec) : spec_(std::move(spec)) {
     const std::string& token = spec_.tokens[id];
     if (token.empty()) continue;
     pieces_[id] = token;
+    if (!spec_.only_added.empty() && spec_.only_added[id]) continue;
     if (spec_.byte_level) {
       // A token outside the alphabet is never found in a text, and decodes to itself.
       if (auto bytes = byte_level_bytes(token)) {
-        ids_.emplace(*bytes, static_cast<int32_t>(id));
+        ids_[*bytes] = static_cast<int32_t>(id);  // of a token that is there twice the last counts
         pieces_[id] = *std::move(bytes);
       }
     } else {
-      ids_.emplace(token, static_cast<int32_t>(id));
+      ids_[token] = static_cast<int32_t>(id);
       replace_all(pieces_[id], spec_.space_mark, " ");
     }
   }
@@ -90,13 +95,21 @@ BpeTokenizer::BpeTokenizer(TokenizerSpec spec) : spec_(std::move(spec)) {
   }
   cuts_ = MergeCuts(spec_.merges, initial_symbols());
   merges_ = MergeTable(std::exchange(spec_.merges, {}), count);
-  for (const auto& rule : spec_.split) splitters_.emplace_back(spec_.operation, rule);
+  for (const auto& step : spec_.words) {
+    splitters_.push_back(step.kind == WordStep::split ? std::make_unique<Splitter>(spec_.operation, step.rule)
+                                                      : nullptr);
+  }
+  for (const auto& step : spec_.normalize) {
+    replacers_.push_back(step.kind == NormalizeStep::replace_regex
+                             ? std::make_unique<Splitter>(spec_.operation, SplitRule{.pattern = step.from})
+                             : nullptr);
+  }
 
   std::vector<AddedToken> plain, normalized;
   for (auto& token : spec_.added) {
     pieces_[token.id] = token.content;
-    if (token.normalized && !spec_.normalize.empty()) {
-      token.content = normalize(token.content, true);
+    if (token.normalized) {
+      token.content = normalize(token.content);
       normalized.push_back(std::move(token));
     } else {
       plain.push_back(std::move(token));
@@ -133,22 +146,44 @@ std::vector<bool> BpeTokenizer::initial_symbols() const {
   return initial;
 }
 
-std::string BpeTokenizer::normalize(std::string_view text, bool is_first) const {
+std::string BpeTokenizer::normalize(std::string_view text) const {
   std::string result(text);
-  for (const auto& step : spec_.normalize) {
+  for (size_t i = 0; i < spec_.normalize.size(); ++i) {
+    const NormalizeStep& step = spec_.normalize[i];
     switch (step.kind) {
+      case NormalizeStep::prepend:
+        if (!result.empty()) result.insert(0, step.to);
+        break;
       case NormalizeStep::replace:
         replace_all(result, step.from, step.to);
         break;
-      case NormalizeStep::nfc:
-        result = to_nfc(result);
+      case NormalizeStep::replace_regex:
+        result = replacers_[i]->replace(result, step.to);
         break;
-      default:
-        if (result.empty() || (step.kind != NormalizeStep::prepend && result.starts_with(step.to)) ||
-            (step.kind == NormalizeStep::prepend_if_first && !is_first)) {
-          break;
-        }
-        result.insert(0, step.to);
+      case NormalizeStep::nfc:
+        result = to_normal_form(result, NormalForm::nfc);
+        break;
+      case NormalizeStep::nfd:
+        result = to_normal_form(result, NormalForm::nfd);
+        break;
+      case NormalizeStep::nfkc:
+        result = to_normal_form(result, NormalForm::nfkc);
+        break;
+      case NormalizeStep::nfkd:
+        result = to_normal_form(result, NormalForm::nfkd);
+        break;
+      case NormalizeStep::lower_case:
+        result = to_lower_case(result);
+        break;
+      case NormalizeStep::without_marks:
+        result = without_marks(result);
+        break;
+      case NormalizeStep::strip_left:
+        result = stripped(result, true, false);
+        break;
+      case NormalizeStep::strip_right:
+        result = stripped(result, false, true);
+        break;
     }
   }
   return result;
@@ -160,14 +195,39 @@ class BpeTokenizer::Encoder {
   Encoder(const BpeTokenizer& tokenizer, std::vector<int32_t>& out)
       : tokenizer_(tokenizer), spec_(tokenizer.spec_), loop_(tokenizer.merges_), out_(out) {}
 
-  /// `text` must outlive the encoder.
-  void words(std::string_view text) {
+  /// `text` must outlive the encoder. `is_first`: the whole text begins with it.
+  void words(std::string_view text, bool is_first) {
     std::vector<std::string_view> pieces{text};
-    for (const auto& splitter : tokenizer_.splitters_) pieces = splitter.split(pieces);
+    const char* first = is_first ? text.data() : nullptr;
+    for (size_t i = 0; i < spec_.words.size(); ++i) {
+      const WordStep& step = spec_.words[i];
+      if (step.kind == WordStep::split) {
+        pieces = tokenizer_.splitters_[i]->split(pieces);
+        continue;
+      }
+      for (std::string_view& piece : pieces) {
+        const bool at_start = piece.data() == first;
+        if (!change(step, piece, at_start)) continue;
+        piece = changed_.back();
+        if (at_start) first = piece.data();
+      }
+    }
     for (const auto piece : pieces) word(piece);
   }
 
  private:
+  // Whether a step leaves another text, in changed_.
+  bool change(const WordStep& step, std::string_view piece, bool at_start) {
+    if (step.kind == WordStep::mark_blanks) {
+      if (piece.find(' ') == std::string_view::npos) return false;
+      replace_all(changed_.emplace_back(piece), " ", step.mark);
+      return true;
+    }
+    if (piece.starts_with(step.mark) || (step.kind == WordStep::prepend_first && !at_start)) return false;
+    changed_.emplace_back(step.mark).append(piece);
+    return true;
+  }
+
   void word(std::string_view text) {
     if (text.empty()) return;
     const size_t from = out_.size();
@@ -189,7 +249,7 @@ class BpeTokenizer::Encoder {
         return;
       }
     }
-    unknown_before_ = false;
+    unknown_waits_ = false;
     if (spec_.byte_level) {
       for (const char c : text) put(tokenizer_.byte_ids_[static_cast<unsigned char>(c)]);
     } else {
@@ -199,6 +259,7 @@ class BpeTokenizer::Encoder {
         text.remove_prefix(length);
       }
     }
+    put_unknown();
     if (out_.size() - from <= kLongestCachedWord) return loop_.run(out_, from);
     // A text without words: cut where nothing merges, and merge parts that come again only once.
     long_words_.emplace_back(out_.begin() + static_cast<ptrdiff_t>(from), out_.end());
@@ -242,7 +303,8 @@ class BpeTokenizer::Encoder {
     if (id == kNone && spec_.byte_fallback) {
       const auto byte_id = [&](char c) { return tokenizer_.byte_ids_[static_cast<unsigned char>(c)]; };
       if (std::all_of(text.begin(), text.end(), [&](char c) { return byte_id(c) != kNone; })) {
-        for (const char c : text) put(byte_id(c));
+        // The package's order: an unknown character before them comes behind them.
+        for (const char c : text) out_.push_back(byte_id(c));
         return;
       }
     }
@@ -251,11 +313,22 @@ class BpeTokenizer::Encoder {
 
   void put(int32_t id) {
     if (id != kNone) {
+      put_unknown();
       out_.push_back(id);
-    } else if (spec_.unknown && !(spec_.fuse_unknown && unknown_before_)) {
-      out_.push_back(static_cast<int32_t>(*spec_.unknown));
+      return;
     }
-    unknown_before_ = id == kNone;
+    if (!spec_.unknown_missing.empty()) {
+      throw Error(ErrorCode::invalid_file, spec_.operation,
+                  fmt::format("the text has a character without token, and the unknown token '{}' is no token either",
+                              spec_.unknown_missing));
+    }
+    if (!spec_.fuse_unknown) put_unknown();
+    unknown_waits_ = spec_.unknown.has_value();
+  }
+
+  void put_unknown() {
+    if (unknown_waits_) out_.push_back(static_cast<int32_t>(*spec_.unknown));
+    unknown_waits_ = false;
   }
 
   const BpeTokenizer& tokenizer_;
@@ -265,7 +338,8 @@ class BpeTokenizer::Encoder {
   using Seen = std::unordered_map<std::string_view, std::pair<size_t, size_t>>;  // where in out_, how many
   Seen seen_, seen_parts_;                                                       // by text, by initial symbols
   std::deque<std::vector<int32_t>> long_words_;  // initial symbols; seen_parts_ looks into them
-  bool unknown_before_ = false;
+  std::deque<std::string> changed_;              // words that steps have changed; seen_ looks into them
+  bool unknown_waits_ = false;                   // an unknown character, which the next may join
 };
 
 std::vector<int32_t> BpeTokenizer::encode(std::string_view text, const EncodeOptions& options) const {
@@ -277,26 +351,28 @@ std::vector<int32_t> BpeTokenizer::encode(std::string_view text, const EncodeOpt
     throw Error(ErrorCode::invalid_file, "tokenize", fmt::format("byte {} of the text is not UTF-8", *at));
   }
   std::vector<int32_t> ids;
-  if (options.add_bos && adds_bos()) ids.push_back(static_cast<int32_t>(*spec_.bos));
+  if (options.add_bos) ids.assign(spec_.prefix.begin(), spec_.prefix.end());
 
+  const bool special = options.parse_special && !spec_.split_special;
   std::deque<std::string> texts;  // normalized; the encoder's cache looks into them
   Encoder encoder(*this, ids);
-  for (const auto& section : added_.split(text, options.parse_special)) {
+  for (const auto& section : added_.split(text, special)) {
     if (section.token) {
       ids.push_back(static_cast<int32_t>(section.token->id));
-    } else if (spec_.normalize.empty()) {
-      encoder.words(section.text);
-    } else {
-      texts.push_back(normalize(section.text, section.text.data() == text.data()));
-      for (const auto& part : normalized_.split(texts.back(), options.parse_special)) {
-        if (part.token) {
-          ids.push_back(static_cast<int32_t>(part.token->id));
-        } else {
-          encoder.words(part.text);
-        }
+      continue;
+    }
+    const bool is_first = section.text.data() == text.data();
+    const std::string_view normalized =
+        spec_.normalize.empty() ? section.text : texts.emplace_back(normalize(section.text));
+    for (const auto& part : normalized_.split(normalized, special)) {
+      if (part.token) {
+        ids.push_back(static_cast<int32_t>(part.token->id));
+      } else {
+        encoder.words(part.text, is_first && part.text.data() == normalized.data());
       }
     }
   }
+  if (options.add_eos) ids.insert(ids.end(), spec_.suffix.begin(), spec_.suffix.end());
   return ids;
 }
 

@@ -23,7 +23,7 @@ class BpeTokenizer : public Tokenizer {
   int32_t vocab_size() const override { return static_cast<int32_t>(spec_.tokens.size()); }
   std::optional<int32_t> bos() const override { return spec_.bos; }
   std::optional<int32_t> eos() const override { return spec_.eos; }
-  bool adds_bos() const override { return spec_.adds_bos && spec_.bos; }
+  bool adds_bos() const override { return !spec_.prefix.empty(); }
 
  private:
   class Encoder;
@@ -32,11 +32,12 @@ class BpeTokenizer : public Tokenizer {
   int32_t find(std::string_view word) const;
   int32_t find_character(std::string_view character) const;
   std::vector<bool> initial_symbols() const;
-  std::string normalize(std::string_view text, bool is_first) const;
+  std::string normalize(std::string_view text) const;
 
   TokenizerSpec spec_;
   AddedTokens added_, normalized_;
-  std::vector<Splitter> splitters_;
+  // One for each step of words, and of normalizing, that has a pattern; null for others.
+  std::vector<std::unique_ptr<Splitter>> splitters_, replacers_;
   MergeTable merges_;
   MergeCuts cuts_;
   std::vector<std::string> pieces_;               // what each id decodes to

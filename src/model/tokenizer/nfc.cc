@@ -17,8 +17,8 @@ namespace {
 // may be cut around it: it is a starter, so nothing composes or is put in order across it.
 constexpr std::string_view kNoFinal = "\u11a7";
 
-void append_nfc(std::string_view text, std::string& out) {
-  // ASCII is in NFC already, and what most texts consist of.
+void append(std::string_view text, utf8proc_option_t options, std::string& out) {
+  // ASCII is in all forms already, and what most texts consist of.
   if (std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; })) {
     out += text;
     return;
@@ -26,7 +26,7 @@ void append_nfc(std::string_view text, std::string& out) {
   utf8proc_uint8_t* result = nullptr;
   const utf8proc_ssize_t size =
       utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
-                   &result, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+                   &result, options);
   const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(result, &std::free);
   if (size == UTF8PROC_ERROR_NOMEM) throw std::bad_alloc();
   if (size < 0) throw Error(ErrorCode::invalid_file, "normalize a text", utf8proc_errmsg(size));
@@ -35,14 +35,18 @@ void append_nfc(std::string_view text, std::string& out) {
 
 }  // namespace
 
-std::string to_nfc(std::string_view text) {
+std::string to_normal_form(std::string_view text, NormalForm form) {
+  const bool composed = form == NormalForm::nfc || form == NormalForm::nfkc;
+  const bool compatible = form == NormalForm::nfkc || form == NormalForm::nfkd;
+  const auto options = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | (compatible ? UTF8PROC_COMPAT : 0) |
+                                                      (composed ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE));
   std::string result;
   result.reserve(text.size());
   for (size_t at; (at = text.find(kNoFinal)) != std::string_view::npos; text.remove_prefix(at + kNoFinal.size())) {
-    append_nfc(text.substr(0, at), result);
+    append(text.substr(0, at), options, result);
     result += kNoFinal;
   }
-  append_nfc(text, result);
+  append(text, options, result);
   return result;
 }
 

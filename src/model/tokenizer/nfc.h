@@ -1,4 +1,4 @@
-// Unicode's normal form C.
+// Unicode's normal forms.
 #pragma once
 
 #include <string>
@@ -6,7 +6,13 @@
 
 namespace mxq {
 
-/// Canonical decomposition, then composition (Unicode Standard Annex 15). `text` must be UTF-8.
-std::string to_nfc(std::string_view text);
+enum class NormalForm { nfc, nfd, nfkc, nfkd };
+
+/// Unicode Standard Annex 15. `text` must be UTF-8.
+std::string to_normal_form(std::string_view text, NormalForm form);
+
+inline std::string to_nfc(std::string_view text) {
+  return to_normal_form(text, NormalForm::nfc);
+}
 
 }  // namespace mxq

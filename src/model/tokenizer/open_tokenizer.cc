@@ -24,11 +24,15 @@ std::unique_ptr<Tokenizer> open_gguf(const fs::path& path) {
 }
 
 std::unique_ptr<Tokenizer> open_json(const fs::path& path) {
-  const fs::path config = path.parent_path() / "tokenizer_config.json";
-  std::error_code ignored;
-  const std::string settings = fs::exists(config, ignored) ? read_file(config) : "";
-  return std::make_unique<BpeTokenizer>(
-      parse_tokenizer_json(read_file(path), path.string(), settings, config.string()));
+  const auto beside = [&](const char* name) {
+    const fs::path file = path.parent_path() / name;
+    std::error_code ignored;
+    return fs::exists(file, ignored) ? SideFile{read_file(file), file.string()} : SideFile{};
+  };
+  return std::make_unique<BpeTokenizer>(parse_tokenizer_json(
+      read_file(path), path.string(),
+      {beside("tokenizer_config.json"), beside("special_tokens_map.json"), beside("added_tokens.json"),
+       beside("config.json")}));
 }
 
 std::unique_ptr<Tokenizer> open_folder(const fs::path& path) {

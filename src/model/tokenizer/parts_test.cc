@@ -14,6 +14,7 @@
 #include "model/tokenizer/splitter.h"
 #include "model/tokenizer/utf8.h"
 #include "model/tokenizer/word_rules.h"
+#include "mxq/error.h"
 
 namespace mxq {
 namespace {
@@ -212,18 +213,38 @@ TEST(Splitter, WhiteSpaceIsUnicodes) {
               ElementsAre("a", R"(\s)", " b"));
 }
 
+// The meanings are Oniguruma's (doc/RE of its sources), which differ from Perl's.
+TEST(Splitter, PatternsMeanWhatTheyMeanToOniguruma) {
+  EXPECT_THAT(split("^b", "ab\nb"), ElementsAre("ab\n", "b"));              // lines, always
+  EXPECT_THAT(split("a$", "a\nba"), ElementsAre("a", "\nb", "a"));
+  EXPECT_THAT(split("a{1,2}+b", "aaab"), ElementsAre("aaab"));               // not possessive
+  EXPECT_THAT(split(R"(\h)", "xaF "), ElementsAre("x", "a", "F", " "));      // a hex digit
+  EXPECT_THAT(split("(?m:.)+", "a\nb"), ElementsAre("a\nb"));               // . takes line breaks
+  EXPECT_THAT(split("[a-c&&[^b]]", "abc"), ElementsAre("a", "b", "c"));
+  EXPECT_THAT(split("[a-c&&[^b]]+", "acbb"), ElementsAre("ac", "bb"));
+  EXPECT_THAT(split("[x[yz]]+", "axyz"), ElementsAre("a", "xyz"));
+  EXPECT_THAT(split("[[:alpha:]]+", "1é\u65e5-"), ElementsAre("1", "é\u65e5", "-"));
+  EXPECT_THAT(split(R"(\w+)", "e\u0301-"), ElementsAre("e\u0301", "-"));    // marks are of words
+  EXPECT_THAT(split("a(?i)b|c", "aBaC"), ElementsAre("aB", "aC"));           // the option holds for both
+  EXPECT_THAT(split(R"(\R)", "a\r\nb"), ElementsAre("a", "\r\n", "b"));
+  for (const char* pattern : {R"(\Ga)", R"(a\Kb)", R"(\X)", "(?~ab)", R"((a)\1)", "(?i:ss)", "(?i:\u00df)", "(?W)a"}) {
+    EXPECT_THROW(split(pattern, "a"), Error) << pattern;
+  }
+}
+
 TEST(Splitter, Gpt2WordsAndEmptyMatches) {
   EXPECT_THAT(split(kGpt2Words, "I'm  here, 12x\n\n"), ElementsAre("I", "'m", " ", " here", ",", " 12", "x", "\n\n"));
-  EXPECT_THAT(split("b*", "aébba"), ElementsAre("aé", "bb", "a"));
+  EXPECT_THAT(split("b*", "aébba"), ElementsAre("a", "é", "bb", "a"));
+  EXPECT_THAT(split("(?=[A-Z])", "aBcD"), ElementsAre("a", "Bc", "D"));
   EXPECT_THAT(Splitter("test", {.pattern = "a"}).split({}), IsEmpty());
   // Each piece is looked at alone.
   EXPECT_THAT(Splitter("test", {.pattern = "a(?!b)"}).split({"xa", "b"}), ElementsAre("x", "a", "b"));
 }
 
 TEST(Splitter, PatternsThatFailAreErrors) {
-  expect_error(ErrorCode::unsupported, "test: the pattern to split text, at byte 1 of 1: ", [] { split("(", "a"); });
+  expect_error(ErrorCode::invalid_file, "test: the pattern '(' has a ( without ), at byte 1", [] { split("(", "a"); });
   expect_error(ErrorCode::unsupported, "a pattern of 0 bytes", [] { split("", "a"); });
-  expect_error(ErrorCode::unsupported, "the pattern to split text", [] { split(R"(\C)", "é"); });
+  expect_error(ErrorCode::unsupported, R"(has \C, at byte 1)", [] { split(R"(\C)", "é"); });
   // Exponentially many ways to match.
   expect_error(ErrorCode::unsupported, "the pattern to split text fails at byte 0 of 41: ", [] {
     split("^(a|a|aa)+$", std::string(40, 'a') + "b");

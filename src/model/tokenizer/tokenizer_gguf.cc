@@ -22,6 +22,13 @@ std::vector<BpeMerge> merges_by_id(const std::vector<Merge>& merges, const Vocab
   return result;
 }
 
+// What a text begins and ends with.
+void surround(const GgufFile& file, bool bos_by_default, TokenizerSpec& spec) {
+  const auto asked = [&](const char* key, bool otherwise) { return file.find_bool(key).value_or(otherwise); };
+  if (spec.bos && asked("tokenizer.ggml.add_bos_token", bos_by_default)) spec.prefix = {*spec.bos};
+  if (spec.eos && asked("tokenizer.ggml.add_eos_token", false)) spec.suffix = {*spec.eos};
+}
+
 void byte_level(const GgufFile& file, const Vocabulary& vocabulary, TokenizerSpec& spec) {
   const std::string pre = file.find_string("tokenizer.ggml.pre").value_or("default");
   const auto rule = word_rule(pre);
@@ -31,15 +38,15 @@ void byte_level(const GgufFile& file, const Vocabulary& vocabulary, TokenizerSpe
   }
   spec.byte_level = true;
   spec.ignore_merges = rule->ignore_merges;
-  spec.adds_bos = file.find_bool("tokenizer.ggml.add_bos_token").value_or(rule->adds_bos);
+  surround(file, rule->adds_bos, spec);
   if (rule->nfc) spec.normalize.push_back({NormalizeStep::nfc, {}, {}});
-  if (rule->single_digits) spec.split.push_back({.pattern = kSingleDigits});
-  spec.split.push_back({.pattern = rule->pattern ? rule->pattern : kGpt2Words});
+  if (rule->single_digits) spec.words.push_back({.rule = {.pattern = kSingleDigits}});
+  spec.words.push_back({.rule = {.pattern = rule->pattern ? rule->pattern : kGpt2Words}});
   spec.merges = merges_by_id(read_merges(file, vocabulary), vocabulary);
 }
 
 void sentencepiece(const GgufFile& file, const Vocabulary& vocabulary, TokenizerSpec& spec) {
-  spec.adds_bos = file.find_bool("tokenizer.ggml.add_bos_token").value_or(true);
+  surround(file, true, spec);
   spec.byte_fallback = spec.fuse_unknown = true;
   spec.unknown = vocabulary.special(file, "tokenizer.ggml.unknown_token_id");
   spec.space_mark = kSpaceMark;
@@ -69,9 +76,6 @@ TokenizerSpec tokenizer_spec(const GgufFile& file) {
   }
   spec.bos = vocabulary.special(file, "tokenizer.ggml.bos_token_id");
   spec.eos = vocabulary.special(file, "tokenizer.ggml.eos_token_id");
-  if (file.find_bool("tokenizer.ggml.add_eos_token").value_or(false)) {
-    throw Error(ErrorCode::unsupported, spec.operation, "tokenizer.ggml.add_eos_token is true", "false");
-  }
   if (model == "gpt2") {
     byte_level(file, vocabulary, spec);
   } else if (model == "llama") {

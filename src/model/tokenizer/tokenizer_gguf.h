@@ -9,7 +9,7 @@ namespace mxq {
 /// From tokenizer.ggml.*: models "gpt2" (byte-level BPE, words cut by the rule that tokenizer.ggml.pre names) and
 /// "llama" (SentencePiece BPE: the neighbours whose union has the highest score merge first, of equal ones the
 /// leftmost). Throws Error(invalid_file) as read_vocabulary(), read_merges() and merges_from_scores() do,
-/// Error(unsupported) for other models and rules, and where EOS is to be added to each text.
+/// Error(unsupported) for other models and rules.
 TokenizerSpec tokenizer_spec(const GgufFile& file);
 
 }  // namespace mxq

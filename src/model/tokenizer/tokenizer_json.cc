@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
-#include <unordered_map>
+#include <algorithm>
+#include <array>
+#include <initializer_list>
+#include <tuple>
 #include <utility>
 
-#include "format/strict_json.h"
+#include "model/tokenizer/json_tree.h"
 #include "model/tokenizer/utf8.h"
 #include "model/tokenizer/word_rules.h"
 #include "mxq/error.h"
@@ -15,7 +17,7 @@ namespace mxq {
 
 namespace {
 
-using Json = nlohmann::json;
+using Json = JsonTree;
 
 // Ids may leave gaps, but not take memory out of proportion to the file.
 constexpr size_t kGaps = 65536;
@@ -34,6 +36,7 @@ class Reader {
 
   Document read(std::string_view text) {
     walk_json(text, operation_, [this](JsonPath path, const JsonEvent& event) { handle(path, event); });
+    document_.rest = rest_.take();
     if (!document_.rest.is_object()) invalid("no JSON object");
     if (open_pair_) invalid("a merge is not a pair of tokens");
     return std::move(document_);
@@ -58,13 +61,14 @@ class Reader {
     } else if (in_model && path[1] == "merges") {
       merge(path, event);
     } else {
-      keep(path, event);
+      rest_.add(path, event);
     }
   }
 
   void merge(JsonPath path, const JsonEvent& event) {
     const size_t number = document_.merges.size();
     if (path.size() == 3 && event.kind == JsonEvent::string) {
+      if (event.text.starts_with("#version")) return;  // the first line of a merges.txt
       const size_t blank = event.text.find(' ', 1);
       if (blank == std::string_view::npos) {
         invalid(fmt::format("merge {} is one word, {}", number, in_quotes(event.text)));
@@ -83,66 +87,46 @@ class Reader {
     }
   }
 
-  void keep(JsonPath path, const JsonEvent& event) {
-    switch (event.kind) {
-      case JsonEvent::null:
-        return put(path, nullptr);
-      case JsonEvent::boolean:
-        return put(path, event.natural_value != 0);
-      case JsonEvent::natural:
-        return put(path, event.natural_value);
-      case JsonEvent::number:
-        return put(path, -1.5);  // no field of ours is of this kind; only that it is there counts
-      case JsonEvent::string:
-        return put(path, std::string(event.text));
-      case JsonEvent::object_begin:
-        open_.push_back(Json::object());
-        return;
-      case JsonEvent::array_begin:
-        open_.push_back(Json::array());
-        return;
-      case JsonEvent::object_end:
-      case JsonEvent::array_end:
-        Json closed = std::move(open_.back());
-        open_.pop_back();
-        return put(path, std::move(closed));
-    }
-  }
-
-  void put(JsonPath path, Json value) {
-    if (open_.empty()) {
-      document_.rest = std::move(value);
-    } else if (open_.back().is_array()) {
-      open_.back().push_back(std::move(value));
-    } else {
-      open_.back()[path.back()] = std::move(value);
-    }
-  }
-
   const std::string& operation_;
   Document document_;
-  std::vector<Json> open_;  // objects and arrays that have not ended
+  JsonTreeBuilder rest_;
   std::vector<std::string> pair_;
   bool open_pair_ = false;
 };
 
 class Builder {
  public:
-  Builder(std::string operation, Document document) : document_(std::move(document)) {
-    spec_.operation = std::move(operation);
-  }
+  Builder(std::string operation, Document document, const TokenizerSideFiles& files)
+      : document_(std::move(document)),
+        spec_(spec_of(std::move(operation))),
+        file_tokens_(read_added_tokens()),
+        config_(files, file_tokens_) {}
 
   TokenizerSpec build() {
+    only(document_.rest, "the file",
+         {"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder",
+          "model"});
+    if (const std::string version = text(document_.rest, "version", "1.0"); version != "1.0") {
+      unsupported(fmt::format("version {}", in_quotes(version)), "1.0");
+    }
     vocabulary();
     model();
     if (const Json* part = find(document_.rest, "normalizer")) normalizer(*part);
-    if (const Json* part = find(document_.rest, "pre_tokenizer")) pre_tokenizer(*part);
+    if (const Json* part = find(document_.rest, "pre_tokenizer")) pre_tokenizer(*part, true);
     if (const Json* part = find(document_.rest, "decoder")) decoder(*part);
-    if (const Json* part = find(document_.rest, "post_processor")) post_processor(*part);
+    if (config_.has_template()) {
+      class_template();
+    } else if (const Json* part = find(document_.rest, "post_processor")) {
+      post_processor(*part);
+    }
+    check_respaced();
     if (decodes_bytes_ != spec_.byte_level) {
       unsupported(fmt::format("the pre_tokenizer is {}ByteLevel, the decoder is {}", spec_.byte_level ? "" : "not ",
                               decodes_bytes_ ? "" : "not"));
     }
+    spec_.split_special = config_.splits_special_tokens();
+    spec_.bos = spec_.prefix.size() == 1 ? std::optional(spec_.prefix.front()) : named(config_.bos());
+    spec_.eos = named(config_.eos());
     return std::move(spec_);
   }
 
@@ -154,11 +138,23 @@ class Builder {
     throw Error(ErrorCode::unsupported, spec_.operation, std::move(given), std::move(supported));
   }
 
-  // nullptr also for null.
-  static const Json* find(const Json& object, const char* key) {
-    if (!object.is_object()) return nullptr;
-    const auto found = object.find(key);
-    return found == object.end() || found->is_null() ? nullptr : &*found;
+  static const Json* find(const Json& object, const char* key) { return find_value(object, key); }
+  // What a later version may mean by another field is not known.
+  void only(const Json& object, const std::string& what, std::initializer_list<std::string_view> fields) const {
+    if (!object.is_object()) return;
+    for (const auto& [name, value] : object.items()) {
+      if (std::find(fields.begin(), fields.end(), name) == fields.end()) {
+        unsupported(fmt::format("{} has the field {}", what, in_quotes(name)));
+      }
+    }
+  }
+  void only_of(const Json& part, const char* what, std::initializer_list<std::string_view> fields) const {
+    std::vector<std::string_view> known(fields);
+    for (const auto& [name, value] : part.items()) {
+      if (name != "type" && std::find(known.begin(), known.end(), name) == known.end()) {
+        unsupported(fmt::format("the {} {} has the field {}", what, type(part), in_quotes(name)));
+      }
+    }
   }
   bool flag(const Json& object, const char* key, bool otherwise) const {
     const Json* value = find(object, key);
@@ -186,45 +182,48 @@ class Builder {
     return {text(*value, "Regex"), false};
   }
 
-  std::optional<uint32_t> id_of(const std::string& token) const {
-    const auto found = ids_.find(token);
-    return found == ids_.end() ? std::nullopt : std::optional(found->second);
+  std::optional<uint32_t> named(const std::optional<std::string>& token) const {
+    return token ? added_.id_of(*token) : std::nullopt;
   }
 
   void vocabulary() {
     uint64_t count = 0;
-    const size_t limit = 2 * (document_.vocabulary.size() + added_tokens().size()) + kGaps;
-    const auto check = [&](const std::string& token, uint64_t id) {
+    const size_t limit = 2 * (document_.vocabulary.size() + file_tokens_.size()) + kGaps;
+    ids_.reserve(document_.vocabulary.size());
+    for (const auto& [token, id] : document_.vocabulary) {
       if (id >= limit) invalid(fmt::format("token {} has id {}", in_quotes(token), id), fmt::format("below {}", limit));
       count = std::max(count, id + 1);
-    };
-    for (const auto& [token, id] : document_.vocabulary) check(token, id);
-    for (const Json& added : added_tokens()) {
-      const Json* id = find(added, "id");
-      AddedToken token;
-      token.content = text(added, "content");
-      if (!id || !id->is_number_unsigned()) invalid(fmt::format("added token {} has no id", in_quotes(token.content)));
-      check(token.content, id->get<uint64_t>());
-      token.id = id->get<uint32_t>();
-      token.special = flag(added, "special", false);
-      token.normalized = flag(added, "normalized", !token.special);
-      token.lstrip = flag(added, "lstrip", false);
-      token.rstrip = flag(added, "rstrip", false);
-      if (flag(added, "single_word", false)) {
-        unsupported(fmt::format("added token {} is single_word", in_quotes(token.content)));
-      }
-      spec_.added.push_back(std::move(token));
-    }
-    spec_.tokens.resize(count);
-    ids_.reserve(document_.vocabulary.size());
-    for (auto& [token, id] : document_.vocabulary) {
       ids_.emplace(token, static_cast<uint32_t>(id));
-      put(std::move(token), id);
     }
-    for (const auto& token : spec_.added) {
-      ids_.emplace(token.content, token.id);
+    for (const AddedToken& token : file_tokens_) added_.add(token);
+    config_.add_tokens(added_);
+    spec_.added = added_.tokens();
+
+    for (const AddedToken& token : spec_.added) count = std::max<uint64_t>(count, uint64_t{token.id} + 1);
+    spec_.tokens.resize(count);
+    spec_.only_added.resize(count);
+    for (auto& [token, id] : document_.vocabulary) put(std::move(token), id);
+    for (const AddedToken& token : spec_.added) {
       put(token.content, token.id);
+      spec_.only_added[token.id] = !ids_.contains(token.content);
     }
+  }
+  AddedToken added_token(const Json& part) const {
+    const Json* id = find(part, "id");
+    AddedToken token;
+    token.content = text(part, "content");
+    only(part, "added token " + in_quotes(token.content),
+         {"id", "content", "special", "normalized", "lstrip", "rstrip", "single_word"});
+    if (!id || !id->is_number_unsigned() || id->get<uint64_t>() > INT32_MAX) {
+      invalid(fmt::format("added token {} has no id", in_quotes(token.content)));
+    }
+    token.id = id->get<uint32_t>();
+    token.special = flag(part, "special", false);
+    token.normalized = flag(part, "normalized", !token.special);
+    token.lstrip = flag(part, "lstrip", false);
+    token.rstrip = flag(part, "rstrip", false);
+    token.single_word = flag(part, "single_word", false);
+    return token;
   }
   void put(std::string token, uint64_t id) {
     std::string& there = spec_.tokens[id];
@@ -233,9 +232,11 @@ class Builder {
     }
     there = std::move(token);
   }
-  const Json::array_t& added_tokens() const {
-    static const Json::array_t none;
-    return find(document_.rest, "added_tokens") ? list(document_.rest, "added_tokens") : none;
+  std::vector<AddedToken> read_added_tokens() const {
+    std::vector<AddedToken> result;
+    if (!find(document_.rest, "added_tokens")) return result;
+    for (const Json& part : list(document_.rest, "added_tokens")) result.push_back(added_token(part));
+    return result;
   }
 
   void model() {
@@ -249,68 +250,139 @@ class Builder {
     for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
       if (!text(*model, key, "").empty()) unsupported(fmt::format("'{}' is {}", key, in_quotes(text(*model, key))));
     }
-    if (const Json* dropout = find(*model, "dropout"); dropout && *dropout != 0u) unsupported("'dropout' is set");
+    only(*model, "the model",
+         {"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk",
+          "byte_fallback", "ignore_merges", "vocab", "merges"});
+    if (const Json* dropout = find(*model, "dropout")) {
+      if (!dropout->is_number()) invalid("'dropout' is not a number");
+      if (dropout->get<double>() != 0) {
+        unsupported(fmt::format("'dropout' is {}: ids by chance", dropout->get<double>()), "0");
+      }
+    }
     spec_.byte_fallback = flag(*model, "byte_fallback", false);
     spec_.fuse_unknown = flag(*model, "fuse_unk", false);
     spec_.ignore_merges = flag(*model, "ignore_merges", false);
     if (find(*model, "unk_token")) {
       const std::string unknown = text(*model, "unk_token");
-      spec_.unknown = id_of(unknown);
-      if (!spec_.unknown) invalid(fmt::format("the unknown token {} is not there", in_quotes(unknown)));
+      const auto found = ids_.find(unknown);
+      if (found == ids_.end()) {
+        spec_.unknown_missing = unknown;  // matters to the first text that needs it
+      } else {
+        spec_.unknown = found->second;
+      }
     }
     for (const auto& [left, right] : document_.merges) {
       const auto id = [&](const std::string& token) {
-        const auto found = id_of(token);
-        if (!found) {
+        const auto found = ids_.find(token);
+        if (found == ids_.end()) {
           invalid(
               fmt::format("merge {} needs the token {}, which is not there", spec_.merges.size(), in_quotes(token)));
         }
-        return *found;
+        return found->second;
       };
       spec_.merges.push_back({id(left), id(right), id(left + right), static_cast<uint32_t>(spec_.merges.size())});
     }
+    keep_last_merges();
+  }
+
+  // Of merges of the same two tokens the last counts.
+  void keep_last_merges() {
+    auto& merges = spec_.merges;
+    const auto halves = [](const BpeMerge& merge) { return std::pair(merge.left, merge.right); };
+    std::stable_sort(merges.begin(), merges.end(), [&](const BpeMerge& a, const BpeMerge& b) {
+      return std::tuple(halves(a), b.rank) < std::tuple(halves(b), a.rank);
+    });
+    const auto same = [&](const BpeMerge& a, const BpeMerge& b) { return halves(a) == halves(b); };
+    merges.erase(std::unique(merges.begin(), merges.end(), same), merges.end());
+    std::sort(merges.begin(), merges.end(), [](const BpeMerge& a, const BpeMerge& b) { return a.rank < b.rank; });
   }
 
   void normalizer(const Json& part) {
     const std::string kind = type(part);
+    const auto fields = [&](std::initializer_list<std::string_view> names) { only_of(part, "normalizer", names); };
+    const auto step = [&](NormalizeStep::Kind what) { spec_.normalize.push_back({what, {}, {}}); };
     if (kind == "Sequence") {
-      for (const Json& step : list(part, "normalizers")) normalizer(step);
+      fields({"normalizers"});
+      for (const Json& item : list(part, "normalizers")) normalizer(item);
     } else if (kind == "Prepend") {
+      fields({"prepend"});
       spec_.normalize.push_back({NormalizeStep::prepend, {}, text(part, "prepend")});
     } else if (kind == "Replace") {
+      fields({"pattern", "content"});
       auto [from, literal] = pattern(part);
-      if (!literal) unsupported("the normalizer replaces a regular expression", "a string");
-      spec_.normalize.push_back({NormalizeStep::replace, std::move(from), text(part, "content")});
-    } else if (kind == "NFC") {
-      spec_.normalize.push_back({NormalizeStep::nfc, {}, {}});
+      if (from.empty()) unsupported("the normalizer Replace has an empty pattern");
+      const auto what = literal ? NormalizeStep::replace : NormalizeStep::replace_regex;
+      spec_.normalize.push_back({what, std::move(from), text(part, "content")});
+    } else if (kind == "Strip") {
+      fields({"strip_left", "strip_right"});
+      if (flag(part, "strip_left", true)) step(NormalizeStep::strip_left);
+      if (flag(part, "strip_right", true)) step(NormalizeStep::strip_right);
     } else {
-      unsupported(fmt::format("the normalizer {}", in_quotes(kind)), "Sequence, Prepend, Replace, NFC");
+      constexpr std::array<std::pair<std::string_view, NormalizeStep::Kind>, 6> plain{
+          {{"NFC", NormalizeStep::nfc},
+           {"NFD", NormalizeStep::nfd},
+           {"NFKC", NormalizeStep::nfkc},
+           {"NFKD", NormalizeStep::nfkd},
+           {"Lowercase", NormalizeStep::lower_case},
+           {"StripAccents", NormalizeStep::without_marks}}};
+      const auto found = std::find_if(plain.begin(), plain.end(), [&](const auto& p) { return p.first == kind; });
+      if (found == plain.end()) {
+        unsupported(fmt::format("the normalizer {}", in_quotes(kind)),
+                    "Sequence, Prepend, Replace, NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip");
+      }
+      fields({});
+      step(found->second);
     }
   }
 
-  void pre_tokenizer(const Json& part) {
+  void split(std::string pattern, SplitBehavior behavior = SplitBehavior::isolated, bool invert = false,
+             bool literal = false) {
+    spec_.words.push_back({.rule = {std::move(pattern), literal, behavior, invert}});
+  }
+
+  void pre_tokenizer(const Json& part, bool alone) {
     const std::string kind = type(part);
+    const auto fields = [&](std::initializer_list<std::string_view> names) { only_of(part, "pre_tokenizer", names); };
     if (kind == "Sequence") {
-      for (const Json& step : list(part, "pretokenizers")) pre_tokenizer(step);
+      fields({"pretokenizers"});
+      for (const Json& step : list(part, "pretokenizers")) pre_tokenizer(step, false);
       return;
     }
     if (spec_.byte_level) unsupported(fmt::format("the pre_tokenizer {} after ByteLevel", in_quotes(kind)));
     if (kind == "Split") {
+      fields({"pattern", "behavior", "invert"});
       auto [what, literal] = pattern(part);
-      spec_.split.push_back({std::move(what), literal, behavior(part), flag(part, "invert", false)});
+      split(std::move(what), behavior(part), flag(part, "invert", false), literal);
     } else if (kind == "Digits") {
-      spec_.split.push_back({.pattern = flag(part, "individual_digits", false) ? kSingleDigits : R"(\p{N}+)"});
+      fields({"individual_digits"});
+      split(flag(part, "individual_digits", false) ? kSingleDigits : R"(\p{N}+)");
     } else if (kind == "ByteLevel") {
-      if (flag(part, "add_prefix_space", true))
-        unsupported("the pre_tokenizer ByteLevel has add_prefix_space", "false");
-      if (flag(part, "use_regex", true)) spec_.split.push_back({.pattern = kGpt2Words});
-      spec_.byte_level = true;
+      fields({"add_prefix_space", "trim_offsets", "use_regex"});
+      byte_level(part, alone);
     } else if (kind == "Metaspace") {
+      fields({"replacement", "prepend_scheme", "split", "add_prefix_space", "str_rep"});
       metaspace(part);
+    } else if (kind == "Whitespace") {
+      fields({});
+      split(R"([\w\x{200c}\x{200d}]+|[^\w\s\x{200c}\x{200d}]+)", SplitBehavior::removed, true);
+    } else if (kind == "WhitespaceSplit") {
+      fields({});
+      split(R"(\s)", SplitBehavior::removed);
+    } else if (kind == "CharDelimiterSplit") {
+      fields({"delimiter"});
+      split(text(part, "delimiter"), SplitBehavior::removed, false, true);
     } else {
       unsupported(fmt::format("the pre_tokenizer {}", in_quotes(kind)),
-                  "Sequence, Split, Digits, ByteLevel, Metaspace");
+                  "Sequence, Split, Digits, ByteLevel, Metaspace, Whitespace, WhitespaceSplit, CharDelimiterSplit");
     }
+  }
+
+  void byte_level(const Json& part, bool alone) {
+    bool prefix = flag(part, "add_prefix_space", true);
+    if (alone) prefix = config_.byte_level_prefix_space().value_or(prefix);
+    if (prefix || config_.prefix_space_everywhere()) spec_.words.push_back({WordStep::prepend, {}, " "});
+    if (flag(part, "use_regex", true)) split(kGpt2Words);
+    spec_.byte_level = true;
   }
 
   SplitBehavior behavior(const Json& part) const {
@@ -334,14 +406,41 @@ class Builder {
   }
 
   void metaspace(const Json& part) {
-    if (!spec_.split.empty()) unsupported("the pre_tokenizer Metaspace after another", "Metaspace as the first");
     const std::string mark = text(part, "replacement"), scheme = prepend_scheme(part);
-    spec_.normalize.push_back({NormalizeStep::replace, " ", mark});
-    if (scheme != "never") {
-      const auto kind = scheme == "first" ? NormalizeStep::prepend_if_first : NormalizeStep::prepend_if_missing;
-      spec_.normalize.push_back({kind, {}, mark});
+    if (mark.empty() || character_length(mark) != mark.size()) {
+      invalid(fmt::format("the replacement {}", in_quotes(mark)), "one character");
     }
-    if (flag(part, "split", true)) spec_.split.push_back({mark, true, SplitBehavior::merged_with_next});
+    // The package counts from the text as it was given.
+    const auto strips = [](const NormalizeStep& step) { return step.kind == NormalizeStep::strip_left; };
+    if (scheme == "first" && std::any_of(spec_.normalize.begin(), spec_.normalize.end(), strips)) {
+      unsupported("the pre_tokenizer Metaspace prepends first, after the normalizer Strip");
+    }
+    spec_.words.push_back({WordStep::mark_blanks, {}, mark});
+    if (scheme != "never") {
+      spec_.words.push_back({scheme == "first" ? WordStep::prepend_first : WordStep::prepend, {}, mark});
+    }
+    if (flag(part, "split", true)) split(mark, SplitBehavior::merged_with_next, false, true);
+  }
+
+  // A Llama class that is told about add_prefix_space makes both steps anew from tokenizer.model, by these rules.
+  void check_respaced() const {
+    const auto respaced = config_.respaced();
+    if (!respaced || spec_.byte_level) return;
+    const std::string mark(kSpaceMark);
+    std::vector<NormalizeStep> normalize;
+    std::vector<WordStep> words;
+    if (respaced->legacy) {
+      if (respaced->prefix) normalize.push_back({NormalizeStep::prepend, {}, mark});
+      normalize.push_back({NormalizeStep::replace, " ", mark});
+    } else {
+      words.push_back({WordStep::mark_blanks, {}, mark});
+      if (respaced->prefix) words.push_back({WordStep::prepend_first, {}, mark});
+    }
+    if (normalize == spec_.normalize && words == spec_.words) return;
+    throw Error(ErrorCode::unsupported, config_.operation(),
+                fmt::format("'add_prefix_space' is {} and 'legacy' is {}, and tokenizer.json puts spaces otherwise",
+                            respaced->prefix, respaced->legacy),
+                "settings that agree");
   }
 
   void decoder(const Json& part) {
@@ -359,7 +458,7 @@ class Builder {
       spec_.space_mark = std::move(from);
     } else if (kind == "Strip") {
       const Json *start = find(part, "start"), *stop = find(part, "stop");
-      if (text(part, "content") != " " || !start || *start != 1u || (stop && *stop != 0u)) {
+      if (text(part, "content") != " " || !start || *start != 1 || (stop && *stop != 0)) {
         unsupported("the decoder strips other things than one blank at the beginning");
       }
       spec_.strip_first_blank = true;
@@ -371,66 +470,112 @@ class Builder {
 
   void post_processor(const Json& part) {
     const std::string kind = type(part);
+    const auto fields = [&](std::initializer_list<std::string_view> names) { only_of(part, "post_processor", names); };
     if (kind == "Sequence") {
+      fields({"processors"});
       for (const Json& step : list(part, "processors")) post_processor(step);
     } else if (kind == "TemplateProcessing") {
+      fields({"single", "pair", "special_tokens"});
       template_processing(part);
+    } else if (kind == "BertProcessing" || kind == "RobertaProcessing") {
+      fields({"sep", "cls", "trim_offsets", "add_prefix_space"});
+      surround({pair_id(part, "cls")}, {pair_id(part, "sep")});
     } else if (kind != "ByteLevel") {
-      unsupported(fmt::format("the post_processor {}", in_quotes(kind)), "Sequence, TemplateProcessing, ByteLevel");
+      unsupported(fmt::format("the post_processor {}", in_quotes(kind)),
+                  "Sequence, TemplateProcessing, BertProcessing, RobertaProcessing, ByteLevel");
     }
   }
 
-  // What stands before the text; nothing may stand after it.
+  // Post-processors surround what those before them made.
+  void surround(std::vector<uint32_t> before, const std::vector<uint32_t>& behind) {
+    for (const auto* ids : {&std::as_const(before), &behind}) {
+      for (const uint32_t id : *ids) {
+        if (id >= spec_.tokens.size()) {
+          invalid(fmt::format("the post_processor adds the id {}", id), fmt::format("below {}", spec_.tokens.size()));
+        }
+      }
+    }
+    before.insert(before.end(), spec_.prefix.begin(), spec_.prefix.end());
+    spec_.prefix = std::move(before);
+    spec_.suffix.insert(spec_.suffix.end(), behind.begin(), behind.end());
+  }
+
+  uint32_t id_number(const Json& value) const {
+    if (!value.is_number_unsigned() || value.get<uint64_t>() > INT32_MAX) {
+      invalid("an id of the post_processor is not a number from 0 on");
+    }
+    return value.get<uint32_t>();
+  }
+  // ["[CLS]", 101]
+  uint32_t pair_id(const Json& part, const char* key) const {
+    const auto& pair = list(part, key);
+    if (pair.size() != 2) invalid(fmt::format("'{}' is not a token and its id", key));
+    return id_number(pair[1]);
+  }
+
+  // The ids under a name, which need not be those of the token of that name.
+  std::vector<uint32_t> template_ids(const Json& part, const std::string& name) const {
+    const Json* tokens = find(part, "special_tokens");
+    const Json* token = tokens ? find_value(*tokens, name) : nullptr;
+    if (!token) invalid(fmt::format("the post_processor's token {} is not there", in_quotes(name)));
+    std::vector<uint32_t> ids;
+    for (const Json& id : list(*token, "ids")) ids.push_back(id_number(id));
+    return ids;
+  }
+
   void template_processing(const Json& part) {
+    std::vector<uint32_t> before, behind;
     bool text_seen = false;
     for (const Json& item : list(part, "single")) {
-      if (find(item, "Sequence")) {
+      if (const Json* sequence = find(item, "Sequence")) {
+        if (text_seen || text(*sequence, "id") != "A") {
+          unsupported("the post_processor's template for one text has another", "A once");
+        }
         text_seen = true;
         continue;
       }
       const Json* token = find(item, "SpecialToken");
       if (!token) invalid("a part of the post_processor's template is neither Sequence nor SpecialToken");
-      const std::string name = text(*token, "id");
-      if (text_seen || spec_.adds_bos) {
-        unsupported(fmt::format("the post_processor adds {}", in_quotes(name)), "one token before the text");
-      }
-      spec_.bos = id_of(name);
-      if (!spec_.bos) invalid(fmt::format("the post_processor's token {} is not there", in_quotes(name)));
-      spec_.adds_bos = true;
+      const auto ids = template_ids(part, text(*token, "id"));
+      auto& side = text_seen ? behind : before;
+      side.insert(side.end(), ids.begin(), ids.end());
     }
+    if (!text_seen) invalid("the post_processor's template for one text has no text");
+    surround(std::move(before), behind);
+  }
+
+  // Of a class that takes no notice of the file's post_processor.
+  void class_template() {
+    const auto id = [&](const std::optional<std::string>& token) {
+      const auto found = named(token);
+      if (!found) invalid(fmt::format("the token {} is not there", in_quotes(token.value_or(""))));
+      return *found;
+    };
+    if (config_.adds_bos()) spec_.prefix = {id(config_.bos())};
+    if (config_.adds_eos()) spec_.suffix = {id(config_.eos())};
   }
 
   Document document_;
+  static TokenizerSpec spec_of(std::string operation) {
+    TokenizerSpec spec;
+    spec.operation = std::move(operation);
+    return spec;
+  }
+
   TokenizerSpec spec_;
-  std::unordered_map<std::string, uint32_t> ids_;
+  std::vector<AddedToken> file_tokens_;  // with the ids that the file gives them
+  TokenizerConfig config_;
+  TokenIds ids_;  // the model's
+  AddedVocabulary added_{ids_};
   bool decodes_bytes_ = false;
 };
 
-// "bos_token" and "eos_token" of tokenizer_config.json: a string, or an object with "content".
-void read_config(std::string_view config, const std::string& source, TokenizerSpec& spec) {
-  std::string bos, eos;
-  walk_json(config, "read " + source, [&](JsonPath path, const JsonEvent& event) {
-    if (event.kind != JsonEvent::string || path.empty()) return;
-    if (path.size() > 2 || (path.size() == 2 && path[1] != "content")) return;
-    if (path[0] == "bos_token") bos = event.text;
-    if (path[0] == "eos_token") eos = event.text;
-  });
-  for (uint32_t id = 0; id < spec.tokens.size(); ++id) {
-    if (spec.tokens[id].empty()) continue;
-    if (!spec.bos && spec.tokens[id] == bos) spec.bos = id;
-    if (!spec.eos && spec.tokens[id] == eos) spec.eos = id;
-  }
-}
-
 }  // namespace
 
-TokenizerSpec parse_tokenizer_json(std::string_view text, const std::string& source, std::string_view config,
-                                   const std::string& config_source) {
+TokenizerSpec parse_tokenizer_json(std::string_view text, const std::string& source, const TokenizerSideFiles& files) {
   std::string operation = "read " + source;
   Document document = Reader(operation).read(text);
-  TokenizerSpec spec = Builder(std::move(operation), std::move(document)).build();
-  if (!config.empty()) read_config(config, config_source, spec);
-  return spec;
+  return Builder(std::move(operation), std::move(document), files).build();
 }
 
 }  // namespace mxq

@@ -13,22 +13,49 @@ constexpr const char* kLlama3Words =
 constexpr const char* kQwen2Words =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
+// Mistral's Tekken and OpenAI's o200k: words end where small letters turn to capitals.
+constexpr const char* kTekkenWords =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kGpt4oWords =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+struct NamedRule {
+  std::string_view name;
+  WordRule rule;
+};
+
+constexpr WordRule kGpt2{};
+constexpr WordRule kDigits{false, true, nullptr, false, false};
+constexpr WordRule kLlama3{false, false, kLlama3Words, true, true};
+constexpr WordRule kDbrx{false, false, kLlama3Words, false, false};
+constexpr WordRule kQwen2{true, false, kQwen2Words, false, false};
+constexpr WordRule kStableLm2{false, false, kQwen2Words, false, false};
+constexpr WordRule kTekken{false, false, kTekkenWords, true, true};
+constexpr WordRule kGpt4o{false, false, kGpt4oWords, false, false};
+
+// As llama.cpp groups the names.
+constexpr NamedRule kRules[] = {
+    {"smollm", kDigits},       {"llama-bpe", kLlama3},     {"qwen2", kQwen2},
+    {"gpt-2", kGpt2},          {"default", kGpt2},         {"llama3", kLlama3},
+    {"llama-v3", kLlama3},     {"falcon3", kLlama3},       {"falcon-h1", kLlama3},
+    {"pixtral", kLlama3},      {"midm-2.0", kLlama3},      {"lfm2", kLlama3},
+    {"dbrx", kDbrx},           {"smaug-bpe", kDbrx},       {"deepseek-r1-qwen", kStableLm2},
+    {"stablelm2", kStableLm2}, {"megrez", kStableLm2},     {"hunyuan", kStableLm2},
+    {"tekken", kTekken},       {"gpt-4o", kGpt4o},         {"llama4", kGpt4o},
+    {"starcoder", kDigits},    {"refact", kDigits},        {"command-r", kDigits},
+    {"codeshell", kDigits},    {"exaone", kDigits},        {"minerva-7b", kDigits},
+    {"phi-2", kGpt2},          {"mpt", kGpt2},             {"olmo", kGpt2},
+    {"jais", kGpt2},           {"trillion", kGpt2},        {"gigachat", kGpt2},
+    {"mellum", kGpt2},         {"granite-docling", kGpt2},
+};
+
 }  // namespace
 
 std::optional<WordRule> word_rule(std::string_view pre) {
-  WordRule rule;
-  if (pre == "smollm") {
-    rule.single_digits = true;
-  } else if (pre == "llama-bpe" || pre == "llama3" || pre == "llama-v3") {
-    rule.pattern = kLlama3Words;
-    rule.ignore_merges = rule.adds_bos = true;
-  } else if (pre == "qwen2") {
-    rule.nfc = true;
-    rule.pattern = kQwen2Words;
-  } else if (pre != "gpt-2" && pre != "default") {
-    return std::nullopt;
+  for (const auto& [name, rule] : kRules) {
+    if (name == pre) return rule;
   }
-  return rule;
+  return std::nullopt;
 }
 
 }  // namespace mxq

@@ -26,6 +26,9 @@ struct WordRule {
 /// The rule that a GGUF file names in tokenizer.ggml.pre; nullopt for a name that is not known.
 std::optional<WordRule> word_rule(std::string_view pre);
 /// The names, for errors.
-inline constexpr std::string_view kWordRuleNames = "smollm, llama-bpe, qwen2, gpt-2";
+inline constexpr std::string_view kWordRuleNames =
+    "smollm, llama-bpe, qwen2, gpt-2, falcon3, falcon-h1, pixtral, midm-2.0, lfm2, dbrx, smaug-bpe, deepseek-r1-qwen, "
+    "stablelm2, megrez, hunyuan, tekken, gpt-4o, llama4, starcoder, refact, command-r, codeshell, exaone, minerva-7b, "
+    "phi-2, mpt, olmo, jais, trillion, gigachat, mellum, granite-docling";
 
 }  // namespace mxq
