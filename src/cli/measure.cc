@@ -59,7 +59,7 @@ void add_measure(CLI::App& app, const CommonOptions& common) {
     }
     spdlog::info("{} matrices measured in {:.1f} s ({} known from the cache)", result.table.matrices.size(),
                  result.seconds, result.matrices_from_cache);
-    const Coverage coverage = model_coverage(options->model, choice.method.matrices());
+    const Coverage coverage = model_coverage(model, choice.method.matrices());
     if (!coverage.left.empty()) spdlog::info("{}", coverage.line());
     if (common.json) {
       const nlohmann::ordered_json json{{"matrices", result.table.matrices.size()},

@@ -197,8 +197,8 @@ Result quantize_planned(const Model& model, const Options& options, const CLI::A
   return {file, quantize_model(model, options.output, file, write, common.progress().get()), {}};
 }
 
-Result quantize(const Model& model, const Options& options, const CLI::App& command, const CommonOptions& common,
-                Seconds& seconds) {
+/// What makes no sense is said before anything is opened.
+void check_usage(const Options& options, const CLI::App& command) {
   const int sources =
       !options.plan_path.empty() + !options.uniform.empty() + options.budget.given() + !options.max_loss.empty();
   if (sources != 1) {
@@ -206,6 +206,13 @@ Result quantize(const Model& model, const Options& options, const CLI::App& comm
                 "one of --bits, --size, --vram, --max-loss, --plan or --uniform");
   }
   refuse_unused(command, mode_of(options));
+  if (options.budget.given()) options.budget.budget();
+  if (!options.max_loss.empty()) parse_max_loss(options.max_loss);
+  options.plan.allocate();
+}
+
+Result quantize(const Model& model, const Options& options, const CLI::App& command, const CommonOptions& common,
+                Seconds& seconds) {
   WriteOptions write = options.write;
   write.cache = options.method.cache();
   if (!options.plan_path.empty()) return carry_out(model, options, write, common);
@@ -249,6 +256,7 @@ void print_summary(const Model& model, const Options& options, const PlanFile& f
 }
 
 void run(Options& options, const CLI::App& command, const CommonOptions& common) {
+  check_usage(options, command);
   options.write.inputs = options.method.inputs(options.model);
   options.write.inputs.push_back({"the plan", options.plan_path});
   options.write.inputs.push_back({"the text", options.text});

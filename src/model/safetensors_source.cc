@@ -27,14 +27,21 @@ std::optional<ModelConfig> folder_config(const fs::path& path) {
   return parse_hf_config(read_file(file), file.string());
 }
 
-/// The name of the planned matrix to which a tensor belongs ("model.layers.0.mlp.up_proj" of its "weight_scale"), also
-/// where the names of the layers begin in another way; empty where there is none.
+/// The last part of a linear layer's name: quantized files keep several tensors under it.
+bool is_projection(std::string_view name) {
+  static constexpr std::array<std::string_view, 16> others{
+      "w1", "w2", "w3", "fc1", "fc2", "dense", "query_key_value", "dense_h_to_4h", "dense_4h_to_h", "c_attn", "c_fc",
+      "lm_head", "embed_tokens", "embed_out", "wte", "experts"};
+  return name.ends_with("proj") || std::find(others.begin(), others.end(), name) != others.end();
+}
+
+/// The name of the linear layer to which a tensor belongs ("model.layers.0.mlp.up_proj" of its "weight_scale"); empty
+/// where there is none.
 std::string owning_matrix(const std::string& name) {
-  const size_t layers = name.find("layers.");
   for (size_t dot = name.rfind('.'); dot != std::string::npos && dot > 0; dot = name.rfind('.', dot - 1)) {
     const std::string module = name.substr(0, dot);
+    if (!is_projection(std::string_view(module).substr(module.rfind('.') + 1))) continue;
     if (parse_matrix_name(module + ".weight")) return module;
-    if (layers < dot && parse_matrix_name("model." + module.substr(layers) + ".weight")) return module;
   }
   return {};
 }
@@ -46,6 +53,7 @@ bool holds_codes(const SourceTensor& tensor) {
     case DType::f16:
     case DType::bf16:
     case DType::boolean:
+    case DType::i64:  // positions and the like: no format keeps codes in so many bits
       return false;
     default:
       return tensor.elements() > 0 && !owning_matrix(tensor.name).empty();

@@ -137,7 +137,7 @@ class RoundTrip(MxqTest):
                 budget = ["--uniform", "b4g64"] if command[0] == "quantize" else ["--bits", "4", "--objective", "f"]
                 self.refuses(*command, *budget, says=[f"'{name}'", "metadata q8", "metadata f32"])
             out = self.folder / f"out-{scale}"
-            self.mxq("quantize", self.folder / "model", "--uniform", "b4g64", "--metadata", "f32", "-o", out)
+            self.mxq("quantize", self.folder / "model", "--uniform", "b4g64", "--fit", "mse", "--metadata", "f32", "-o", out)
             self.mxq("dequantize", out, "-o", f"{out}-back")
             back = floats(read_folder(f"{out}-back")[name + ".weight"])
             error = math.sqrt(sum((a / scale - b / scale) ** 2 for a, b in zip(values, back)))

@@ -20,7 +20,8 @@ class Tokenize(MxqTest):
         tokenizer = {
             "added_tokens": [{"id": 4, "content": "<s>", "special": True}], "pre_tokenizer": level, "decoder": level,
             "post_processor": {"type": "TemplateProcessing",
-                               "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}]},
+                               "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}],
+                               "special_tokens": {"<s>": {"id": "<s>", "ids": [4]}}},
             "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "c": 2, "ab": 3}, "merges": ["a b"]}}
         (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
         return folder

@@ -109,6 +109,7 @@ class Builder {
     if (const std::string version = text(document_.rest, "version", "1.0"); version != "1.0") {
       unsupported(fmt::format("version {}", in_quotes(version)), "1.0");
     }
+    check_kind();
     vocabulary();
     model();
     if (const Json* part = find(document_.rest, "normalizer")) normalizer(*part);
@@ -239,7 +240,8 @@ class Builder {
     return result;
   }
 
-  void model() {
+  /// Before the vocabulary is believed.
+  void check_kind() const {
     const Json* model = find(document_.rest, "model");
     if (!model) invalid("'model' is missing");
     // Files of old have no type; what else has merges?
@@ -247,6 +249,10 @@ class Builder {
       unsupported(fmt::format("the model is {}", in_quotes(kind)), "BPE");
     }
     if (!document_.not_ids.empty()) invalid(document_.not_ids);
+  }
+
+  void model() {
+    const Json* model = find(document_.rest, "model");
     for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
       if (!text(*model, key, "").empty()) unsupported(fmt::format("'{}' is {}", key, in_quotes(text(*model, key))));
     }
