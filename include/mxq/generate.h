@@ -49,6 +49,8 @@ struct Generation {
   std::vector<int32_t> ids;  // likewise; the end-of-text token included
   int64_t prompt_tokens = 0;
   bool ended = false;  // by the model, with its end-of-text token
+  /// The text ended, and the model has a template for chats, which generate() does not apply.
+  bool has_chat_template = false;
   double prompt_seconds = 0, seconds = 0;
 };
 

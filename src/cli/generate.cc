@@ -74,6 +74,13 @@ void run(const Options& options, const CommonOptions& common) {
   if (!common.quiet) {
     say(fmt::format("mxq: prompt of {} tokens in {:.2f} s, then {} tokens, {:.0f} a second\n", result.prompt_tokens,
                     result.prompt_seconds, result.ids.size(), speed));
+    if (result.ended) {
+      say(fmt::format("mxq: the model ended the text with token {} after {} others\n", result.ids.back(),
+                      result.ids.size() - 1));
+    }
+  }
+  if (result.has_chat_template) {
+    spdlog::warn("the model has a template for chats, which is not applied: spell out its special tokens in the prompt");
   }
 }
 

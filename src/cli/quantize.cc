@@ -153,8 +153,6 @@ Result quantize_planned(const Model& model, const Options& options, const CLI::A
   const bool by_loss = !options.max_loss.empty();
   const auto budget = by_loss ? std::nullopt : std::optional(options.budget.budget());
   const double max_loss = by_loss ? parse_max_loss(options.max_loss) : 0;
-  // What is wrong is said before the model is measured.
-  options.plan.allocate();
   const TrialOptions trial = trial_options(options);
   const MethodChoice choice =
       choose_method(model, options.method, options.plan.objective, by_loss || options.budget.all_bytes());

@@ -110,7 +110,10 @@ Generation generate(const Model& model, const std::string& prompt, const Generat
     }
     result.ids.push_back(sampler.pick(logits.data(), decoder.vocab_size()));
     result.ended = std::find(ends.begin(), ends.end(), result.ids.back()) != ends.end();
-    if (result.ended) break;
+    if (result.ended) {
+      result.has_chat_template = has_chat_template(model.state().source());
+      break;
+    }
     send(stream.add(result.ids.back()));
     if (static_cast<int64_t>(result.ids.size()) == options.max_tokens) break;
     next = std::span(result.ids).last(1);

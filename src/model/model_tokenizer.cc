@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "mxq/error.h"
@@ -51,6 +52,17 @@ std::unique_ptr<Tokenizer> open_model_tokenizer(const ModelSource& model) {
   const int64_t rows = vocabulary(model);
   if (tokenizer->vocab_size() <= rows) return tokenizer;
   return std::make_unique<BoundedTokenizer>(std::move(tokenizer), rows, "run " + model.path().string());
+}
+
+bool has_chat_template(const ModelSource& model) {
+  std::vector<std::string> ignored;
+  for (const auto& [name, text] : model.side_files(ignored)) {
+    if (name == "chat_template.jinja") return true;
+    if (name != "tokenizer_config.json") continue;
+    const auto config = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+    if (config.is_object() && config.contains("chat_template") && !config["chat_template"].is_null()) return true;
+  }
+  return false;
 }
 
 TokenFacts token_facts(const ModelSource& model) {

@@ -25,6 +25,9 @@ struct TokenFacts {
 /// Never throws for what is missing or wrong about the tokenizer.
 TokenFacts token_facts(const ModelSource& model);
 
+/// Whether the model's files bring a template for chats.
+bool has_chat_template(const ModelSource& model);
+
 /// Rows of the embedding as the config says; 0 without one.
 int64_t vocabulary(const ModelSource& model);
 

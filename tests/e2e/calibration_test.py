@@ -250,10 +250,9 @@ class SmolLM2(MxqTest):
         """Uniform b3g64 on text that no calibration has seen: facts/method.md's prototype has 0.748 against 1.569."""
         text = SHARED / "data/wikitext-2/test-joined.txt"
         kl = {}
-        for fit in ("mse", "gptq"):
+        for fit, calibration in (("mse", ()), ("gptq", ("--calibration-tokens", 3072))):
             out = self.folder / fit
-            self.mxq("quantize", SMOLLM2, "-o", out, "--uniform", "b3g64", "--fit", fit, "--normalize", "none",
-                     "--calibration-tokens", 3072)
+            self.mxq("quantize", SMOLLM2, "-o", out, "--uniform", "b3g64", "--fit", fit, "--normalize", "none", *calibration)
             kl[fit] = self.mxq_json("eval", out, "--against", SMOLLM2, "--text", text, "--tokens", 1024, "--window",
                                     512)["kl"]["mean"]
         print(kl)

@@ -122,6 +122,16 @@ class SmallModel(MxqTest):
         self.assertEqual(done.stdout.decode(errors="replace"), first["text"] + "\n")
         self.assertEqual(done.stderr, b"")
 
+    def test_a_text_that_a_chat_model_ends_at_once(self):
+        config = json.loads((self.model / "config.json").read_text())
+        config["eos_token_id"] = list(range(config["vocab_size"]))
+        (self.model / "config.json").write_text(json.dumps(config))
+        (self.model / "chat_template.jinja").write_text("{{ messages }}")
+        done = self.run_mxq("generate", self.model, "--prompt", "What is gravity?")
+        self.assertEqual((done.returncode, done.stdout), (0, "\n"))
+        self.assertIn("the model ended the text with token", done.stderr)
+        self.assertIn("template for chats, which is not applied", done.stderr)
+
     def test_texts_that_cannot_be_scored(self):
         for text, says in ((b"", "0 tokens"), (b"a", "1 tokens"), (b"\xff\xfe", "UTF-8")):
             self.text.write_bytes(text)
