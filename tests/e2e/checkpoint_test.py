@@ -139,7 +139,11 @@ def stored_bytes(tensors, name):
 
 class Checkpoint(MxqTest):
     def check(self, model, out, *options):
-        """Quantizes, decodes every matrix here, compares with the plan and with `mxq dequantize`."""
+        """Quantizes from the weights alone where the options do not say how, so that the plan's errors are those of the
+        matrices; decodes every matrix here, compares with the plan and with `mxq dequantize`."""
+        published = any(str(option).startswith(("nf4", "fp4")) for option in options)  # by their own rules
+        if "--fit" not in options and not published: options += ("--fit", "mse")
+        if "--uniform" not in options and "--objective" not in options: options += ("--objective", "rel")
         result = self.mxq_json("quantize", model, "-o", out, *options)
         tensors = read_folder(out)
         config = json.loads((out / "config.json").read_text())["quantization_config"]
@@ -277,12 +281,13 @@ class Checkpoint(MxqTest):
 
     def test_column_scales_by_budget_plan_and_resumed(self):
         small_model(self.folder / "model")
-        columns = ("--normalize", "columns")
-        plain_plan = ("plan", self.folder / "model", "--bits", "4", "--normalize", "none")
+        weights = ("--fit", "mse")
+        columns = (*weights, "--normalize", "columns")
+        plain_plan = ("plan", self.folder / "model", "--bits", "4", "--objective", "rel", *weights, "--normalize", "none")
         plain = self.mxq_json(*plain_plan)  # fills the cache
         result = self.check(self.folder / "model", self.folder / "a", "--bits", "4", *columns)
         self.assertNotEqual(result["objective"]["value"], plain["objective"]["value"])
-        self.mxq("plan", self.folder / "model", "--bits", "4", *columns, "-o", self.folder / "plan.json")
+        self.mxq("plan", self.folder / "model", "--bits", "4", "--objective", "rel", *columns, "-o", self.folder / "plan.json")
         self.assertEqual(self.mxq_json("measure", self.folder / "model", *columns)["from_cache"], len(matrix_names()))
         # The plan says how; the option need not be said again.
         self.mxq("quantize", self.folder / "model", "--plan", self.folder / "plan.json", "-o", self.folder / "b")
