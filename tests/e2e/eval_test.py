@@ -170,7 +170,7 @@ class SmallModel(MxqTest):
         small_model(other)  # of 96 tokens
         self.refuses_eval("--against", other, status=1, says="tokenizer.json")
         byte_tokenizer(other, tokens=258)
-        self.refuses_eval("--against", other, says="the tokenizer knows 258 tokens, the model 96")
+        self.refuses_eval("--against", other, says="vocabularies of 272 and 96 tokens")
         self.refuses_eval(model=other, says="the tokenizer knows 258 tokens, the model 96")
         self.refuses("eval", other, "--against", self.model, "--self", "--tokens", 9, status=2, says="vocabularies of 96 and 272")
 
