@@ -51,11 +51,6 @@ bool uses(const Architecture& architecture, const ModelConfig& config, std::stri
 
 }  // namespace
 
-void ModelSource::hash_all(ContentHash& hash) const {
-  for (const SourceTensor& tensor : tensors()) this->hash(tensor, hash);
-  hash.add(config_json());
-}
-
 int64_t SourceTensor::elements() const {
   int64_t count = 1;
   for (int64_t extent : shape) count *= extent;

@@ -94,8 +94,6 @@ class ModelSource {
   }
   /// Adds all that the tensor's values depend on: stored bytes, dtype or scheme, order of rows.
   virtual void hash(const SourceTensor& tensor, ContentHash& hash) const = 0;
-  /// All tensors and the config: what decides how the model runs.
-  void hash_all(ContentHash& hash) const;
   /// What it takes in the files.
   virtual int64_t stored_bytes(const SourceTensor& tensor) const = 0;
   /// The tensor whose values stand for those of this one, which the files do not hold; null for all others.
