@@ -12,8 +12,10 @@ declare -A below=(
   [schemes]="kernels format base"
   [model]="schemes kernels format base"
   [evaluate]="model schemes kernels format base"
-  [pipeline]="evaluate model schemes kernels allocate format base"
-  [harness]="evaluate model schemes kernels allocate format base"
+  [calibrate]="evaluate model schemes kernels format base"
+  [export]="model schemes kernels format base"
+  [jobs]="export calibrate evaluate model schemes kernels allocate format base"
+  [harness]="jobs export calibrate evaluate model schemes kernels allocate format base"
   [cli]=""
 )
 failures=0

@@ -13,10 +13,6 @@
 
 namespace mxq {
 
-/// The options with which schemes are compared where `options` are those of a calibrated fit: its errors depend on
-/// inputs, so tables hold what mse (of gptq) or rtn (of awq) loses, which is about in proportion.
-QuantizeOptions tabled(const QuantizeOptions& options);
-
 struct MeasureOptions {
   std::vector<Scheme> schemes = wide_schemes();
   QuantizeOptions quantize;

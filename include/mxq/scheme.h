@@ -92,6 +92,10 @@ struct QuantizeOptions {
   Normalize normalize = Normalize::none;
 };
 
+/// The options with which schemes are compared where `options` are those of a calibrated fit: its errors depend on
+/// inputs, so tables hold what mse (of gptq) or rtn (of awq) loses, which is about in proportion.
+QuantizeOptions tabled(const QuantizeOptions& options);
+
 /// Number of groups of a rows x cols matrix.
 int64_t group_count(const Scheme& scheme, int axis, int64_t rows, int64_t cols);
 

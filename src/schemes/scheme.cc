@@ -74,4 +74,11 @@ double nominal_bits(const Scheme& scheme) {
   return scheme.bits + 16 / group + 32 / (group * static_cast<double>(kGroupsPerStep));
 }
 
+QuantizeOptions tabled(const QuantizeOptions& options) {
+  QuantizeOptions result = options;
+  if (result.fit == Fit::gptq) result.fit = Fit::mse;
+  if (result.fit == Fit::awq) result.fit = Fit::rtn;
+  return result;
+}
+
 }  // namespace mxq

@@ -8,7 +8,7 @@
 #include "model/decoder/decoder.h"
 #include "model/folded_source.h"
 #include "mxq/quantized_matrix.h"
-#include "pipeline/calibration_text.h"
+#include "calibrate/calibration_text.h"
 
 namespace mxq {
 

@@ -1,4 +1,4 @@
-#include "evaluate/layer_inputs.h"
+#include "calibrate/layer_inputs.h"
 
 #include <algorithm>
 #include <cmath>

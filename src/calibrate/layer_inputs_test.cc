@@ -1,5 +1,5 @@
 // Second moments against sums in fp64, and layer by layer against a decoder whose matrices were replaced beforehand.
-#include "evaluate/layer_inputs.h"
+#include "calibrate/layer_inputs.h"
 
 #include <cmath>
 #include <map>

@@ -1,5 +1,5 @@
 // Sensitivities from made-up probes, by the formula.
-#include "pipeline/probe_results.h"
+#include "calibrate/probe_results.h"
 
 #include <gtest/gtest.h>
 

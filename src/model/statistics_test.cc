@@ -1,4 +1,4 @@
-#include "pipeline/statistics.h"
+#include "model/statistics.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -8,8 +8,8 @@
 
 #include "base/named.h"
 #include "model/model_state.h"
-#include "pipeline/coverage.h"
-#include "pipeline/select_matrices.h"
+#include "jobs/coverage.h"
+#include "model/select_matrices.h"
 
 namespace mxq {
 

@@ -1,4 +1,4 @@
-#include "pipeline/calibration_text.h"
+#include "calibrate/calibration_text.h"
 
 #include <fmt/format.h>
 
@@ -11,7 +11,7 @@
 #include "evaluate/sample.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
-#include "pipeline/cache_file.h"
+#include "format/cache_file.h"
 
 namespace mxq {
 

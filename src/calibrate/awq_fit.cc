@@ -1,4 +1,4 @@
-#include "pipeline/awq_fit.h"
+#include "calibrate/awq_fit.h"
 
 #include <fmt/format.h>
 
@@ -6,10 +6,10 @@
 #include <utility>
 #include <vector>
 
-#include "evaluate/layer_inputs.h"
+#include "calibrate/layer_inputs.h"
 #include "mxq/measure.h"
-#include "pipeline/calibrated_fit.h"
-#include "pipeline/statistics.h"
+#include "calibrate/calibrated_fit.h"
+#include "model/statistics.h"
 #include "schemes/awq/awq.h"
 
 namespace mxq {

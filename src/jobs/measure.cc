@@ -6,9 +6,9 @@
 #include "model/model_state.h"
 #include "mxq/error.h"
 #include "mxq/quantized_matrix.h"
-#include "pipeline/measure_cache.h"
-#include "pipeline/select_matrices.h"
-#include "pipeline/statistics.h"
+#include "jobs/measure_cache.h"
+#include "model/select_matrices.h"
+#include "model/statistics.h"
 #include "schemes/magnitude.h"
 
 namespace mxq {
@@ -43,13 +43,6 @@ CachedMatrix measure_one(Model::State& state, const SourceTensor& tensor, const 
 }
 
 }  // namespace
-
-QuantizeOptions tabled(const QuantizeOptions& options) {
-  QuantizeOptions result = options;
-  if (result.fit == Fit::gptq) result.fit = Fit::mse;
-  if (result.fit == Fit::awq) result.fit = Fit::rtn;
-  return result;
-}
 
 Measurement measure_model(const Model& opened, const MeasureOptions& given, Progress* progress) {
   const Stopwatch watch;

@@ -1,4 +1,4 @@
-#include "evaluate/score_gradients.h"
+#include "calibrate/score_gradients.h"
 
 #include <algorithm>
 #include <numeric>

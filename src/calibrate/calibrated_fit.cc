@@ -1,4 +1,4 @@
-#include "pipeline/calibrated_fit.h"
+#include "calibrate/calibrated_fit.h"
 
 #include <fmt/format.h>
 
@@ -8,7 +8,7 @@
 
 #include "mxq/error.h"
 #include "mxq/measure.h"
-#include "pipeline/statistics.h"
+#include "model/statistics.h"
 #include "schemes/family.h"
 
 namespace mxq {

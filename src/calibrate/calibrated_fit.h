@@ -7,10 +7,10 @@
 #include <string>
 #include <unordered_map>
 
-#include "evaluate/layer_inputs.h"
+#include "calibrate/layer_inputs.h"
 #include "mxq/calibration.h"
 #include "mxq/quantized_matrix.h"
-#include "pipeline/calibration_text.h"
+#include "calibrate/calibration_text.h"
 #include "schemes/feedback/gptq.h"
 
 namespace mxq {

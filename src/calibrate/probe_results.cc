@@ -1,4 +1,4 @@
-#include "pipeline/probe_results.h"
+#include "calibrate/probe_results.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,5 +1,5 @@
 // Folded models compute what the original does, and their matrices what the fold makes of them.
-#include "pipeline/awq_fit.h"
+#include "calibrate/awq_fit.h"
 
 #include <gtest/gtest.h>
 

@@ -1,11 +1,11 @@
-#include "pipeline/measure_cache.h"
+#include "jobs/measure_cache.h"
 
 #include <fmt/format.h>
 
 #include <utility>
 
 #include "base/content_hash.h"
-#include "pipeline/cache_file.h"
+#include "format/cache_file.h"
 
 namespace mxq {
 

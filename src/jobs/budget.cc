@@ -11,9 +11,9 @@
 #include "mxq/error.h"
 #include "mxq/scheme.h"
 #include "mxq/text.h"
-#include "pipeline/awq_fit.h"
-#include "pipeline/checkpoint_writer.h"
-#include "pipeline/select_matrices.h"
+#include "calibrate/awq_fit.h"
+#include "export/checkpoint_writer.h"
+#include "model/select_matrices.h"
 
 namespace mxq {
 

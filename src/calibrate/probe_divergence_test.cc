@@ -1,12 +1,12 @@
 // Estimated divergences of two-layer models of every architecture against those of whole forward passes.
-#include "evaluate/sensitivity.h"
+#include "calibrate/probe_divergence.h"
 
 #include <cmath>
 #include <map>
 #include <optional>
 #include <random>
 
-#include "evaluate/score_gradients.h"
+#include "calibrate/score_gradients.h"
 #include "expect_error.h"
 #include "kernels/rows.h"
 #include "model/decoder/tiny_model.h"

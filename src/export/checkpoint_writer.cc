@@ -1,4 +1,4 @@
-#include "pipeline/checkpoint_writer.h"
+#include "export/checkpoint_writer.h"
 
 #include <fmt/format.h>
 
@@ -13,7 +13,7 @@
 #include "format/weights.h"
 #include "mxq/error.h"
 #include "mxq/quantized_matrix.h"
-#include "pipeline/select_matrices.h"
+#include "model/select_matrices.h"
 #include "schemes/stored_matrix.h"
 
 namespace mxq {

@@ -1,4 +1,4 @@
-#include "pipeline/cache_file.h"
+#include "format/cache_file.h"
 
 #include "base/atomic_file.h"
 #include "mxq/error.h"

@@ -10,16 +10,16 @@
 
 #include "base/content_hash.h"
 #include "base/stopwatch.h"
-#include "evaluate/sensitivity.h"
+#include "calibrate/probe_divergence.h"
 #include "model/model_state.h"
 #include "mxq/error.h"
 #include "mxq/measure.h"
 #include "mxq/quantized_matrix.h"
 #include "mxq/text.h"
-#include "pipeline/cache_file.h"
-#include "pipeline/calibrated_fit.h"
-#include "pipeline/calibration_text.h"
-#include "pipeline/probe_results.h"
+#include "format/cache_file.h"
+#include "calibrate/calibrated_fit.h"
+#include "calibrate/calibration_text.h"
+#include "calibrate/probe_results.h"
 #include "schemes/family.h"
 
 namespace mxq {

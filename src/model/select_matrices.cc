@@ -1,4 +1,4 @@
-#include "pipeline/select_matrices.h"
+#include "model/select_matrices.h"
 
 #include <fmt/format.h>
 

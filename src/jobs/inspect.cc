@@ -1,9 +1,9 @@
 #include "mxq/inspect.h"
 
 #include "model/model_state.h"
-#include "pipeline/coverage.h"
-#include "pipeline/select_matrices.h"
-#include "pipeline/statistics.h"
+#include "jobs/coverage.h"
+#include "model/select_matrices.h"
+#include "model/statistics.h"
 
 namespace mxq {
 

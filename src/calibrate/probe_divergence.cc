@@ -1,4 +1,4 @@
-#include "evaluate/sensitivity.h"
+#include "calibrate/probe_divergence.h"
 
 #include <fmt/format.h>
 
@@ -12,7 +12,7 @@
 
 #include "base/parallel.h"
 #include "evaluate/score.h"
-#include "evaluate/score_gradients.h"
+#include "calibrate/score_gradients.h"
 #include "kernels/matmul.h"
 #include "kernels/rows.h"
 #include "mxq/error.h"
