@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "mxq/method.h"
 #include "mxq/output.h"
 #include "mxq/progress.h"
 
@@ -31,6 +32,7 @@ struct ExperimentRun {
   std::filesystem::path model_path;
   bool original = false;              // nothing is quantized
   std::vector<std::string> quantize;  // arguments of `mxq quantize` beside model and output
+  MethodRequest request;              // what they ask for
 
   struct Scoring {
     std::string name;                // of the text; "self" for text that the model samples

@@ -13,7 +13,7 @@ namespace mxq {
 struct PlanFile {
   Plan plan;
   QuantizeOptions quantize;
-  Calibration calibration;
+  CalibrationText calibration;
 };
 
 /// How write_plan() begins.

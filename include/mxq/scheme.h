@@ -82,6 +82,31 @@ Normalize parse_normalize(std::string_view name);
 /// Groups that share the fp16 steps of Metadata::q8 (g2 of the paper).
 inline constexpr int64_t kGroupsPerStep = 128;
 
+/// The order in which Fit::gptq codes columns.
+enum class ColumnOrder {
+  left,      // from left to right
+  diagonal,  // by falling second moment, groups together: GPTQ's act-order, with groups that stay where they are
+};
+std::string_view column_order_name(ColumnOrder order);
+ColumnOrder parse_column_order(std::string_view name);
+
+/// How Fit::gptq finds a group's scale and zero.
+enum class ZeroPoint {
+  real,       // both by least squares: mxq's own
+  integer,    // the group's range, widened to hold 0, and a zero that is one of the codes: GPTQ as published
+  symmetric,  // the largest magnitude, the zero always the upper middle code: the default of AutoGPTQ
+};
+std::string_view zero_point_name(ZeroPoint zero_point);
+ZeroPoint parse_zero_point(std::string_view name);
+
+/// Of fits that know the second moments of a matrix's inputs.
+struct FeedbackOptions {
+  /// Share of the mean of the moments' diagonal that is added to it; more where they are not positive definite with it.
+  double damping = 0.01;
+  ColumnOrder order = ColumnOrder::left;
+  ZeroPoint zero_point = ZeroPoint::real;
+};
+
 struct QuantizeOptions {
   Fit fit = Fit::mse;
   /// 1: a group is `group` neighbours along K in one row; the last group of a row may be short.
@@ -90,6 +115,7 @@ struct QuantizeOptions {
   int axis = 1;
   Metadata metadata = Metadata::q8;
   Normalize normalize = Normalize::none;
+  FeedbackOptions feedback = {};
 };
 
 /// The options with which schemes are compared where `options` are those of a calibrated fit: its errors depend on

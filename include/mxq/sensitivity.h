@@ -24,7 +24,7 @@ struct SensitivityOptions {
   Scheme probe{3, 64};
   QuantizeOptions quantize;
   /// On which probes are fitted: all of them to the inputs that the model has as it is.
-  Calibration calibration;
+  CalibrationText calibration;
   /// Of the forward pass; gradients are fp32. nullopt: best_compute().
   std::optional<Compute> compute;
   /// Where finished probes are remembered by content, so that a killed run goes on where it was; empty: nowhere.

@@ -25,13 +25,14 @@ std::string decoder_matrix(int64_t layer, std::string_view module) {
   return fmt::format("model.layers.{}.{}", layer, module);
 }
 
-GptqOptions gptq_options(Fit fit, const Calibration& calibration, int64_t group) {
+GptqOptions gptq_options(const QuantizeOptions& quantize, int64_t group) {
+  const FeedbackOptions& feedback = quantize.feedback;
   GptqOptions options;
-  options.damping = calibration.damping;
-  if (calibration.order == Calibration::Order::diagonal) options.ordered_groups = group;
-  options.feedback = fit == Fit::gptq;
-  if (calibration.zero_point == Calibration::ZeroPoint::integer) options.grid = GptqOptions::Grid::range;
-  if (calibration.zero_point == Calibration::ZeroPoint::symmetric) options.grid = GptqOptions::Grid::symmetric;
+  options.damping = feedback.damping;
+  if (feedback.order == ColumnOrder::diagonal) options.ordered_groups = group;
+  options.feedback = quantize.fit == Fit::gptq;
+  if (feedback.zero_point == ZeroPoint::integer) options.grid = GptqOptions::Grid::range;
+  if (feedback.zero_point == ZeroPoint::symmetric) options.grid = GptqOptions::Grid::symmetric;
   return options;
 }
 
@@ -55,16 +56,15 @@ const FeedbackFactor* OriginalFactors::of(const std::string& matrix) {
 
 CalibratedQuantizer::CalibratedQuantizer(const ModelSource& model, Decoder& decoder, const TokenSequences& sequences,
                                          std::unordered_map<const SourceTensor*, Scheme> matrices,
-                                         const QuantizeOptions& options, const Calibration& calibration)
+                                         const QuantizeOptions& options)
     : model_(model),
       decoder_(decoder),
       inputs_(decoder, sequences),
       matrices_(std::move(matrices)),
-      options_(options),
-      calibration_(calibration) {}
+      options_(options) {}
 
 FeedbackFactor CalibratedQuantizer::factor_of(const SecondMoments& moments, const Scheme& scheme) const {
-  return make_factor(moments, gptq_options(options_.fit, calibration_, scheme.group));
+  return make_factor(moments, gptq_options(options_, scheme.group));
 }
 
 std::string CalibratedQuantizer::damping_note() const {
@@ -73,7 +73,7 @@ std::string CalibratedQuantizer::damping_note() const {
       "the second moments of the inputs of {} of {} matrices were not positive definite with a damping of {}: raised, "
       "to "
       "{} at most",
-      damped_more_, fed_back_, calibration_.damping, most_damping_);
+      damped_more_, fed_back_, options_.feedback.damping, most_damping_);
 }
 
 void CalibratedQuantizer::quantize(const SourceTensor& tensor, const Scheme& scheme, const FeedbackFactor* factor) {
@@ -83,7 +83,7 @@ void CalibratedQuantizer::quantize(const SourceTensor& tensor, const Scheme& sch
     double damping = 0;
     ready_.emplace(&tensor, quantize_matrix_gptq(matrix, *factor, scheme, options_, &damping));
     ++fed_back_;
-    if (damping > calibration_.damping) ++damped_more_;
+    if (damping > options_.feedback.damping) ++damped_more_;
     most_damping_ = std::max(most_damping_, damping);
   } else {
     ready_.emplace(&tensor, quantize_matrix(matrix, scheme, tabled(options_)));
@@ -100,7 +100,7 @@ void CalibratedQuantizer::quantize(LayerInput input, const SecondMoments& moment
     const auto found = matrices_.find(tensor);
     if (found == matrices_.end()) continue;
     const Scheme& scheme = found->second;
-    const int64_t key = calibration_.order == Calibration::Order::left ? 0 : scheme.group;
+    const int64_t key = options_.feedback.order == ColumnOrder::left ? 0 : scheme.group;
     auto factor = factors.find(key);
     if (factor == factors.end()) factor = factors.emplace(key, factor_of(moments, scheme)).first;
     quantize(*tensor, scheme, &factor->second);

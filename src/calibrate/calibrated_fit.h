@@ -8,7 +8,6 @@
 #include <unordered_map>
 
 #include "calibrate/layer_inputs.h"
-#include "mxq/calibration.h"
 #include "mxq/quantized_matrix.h"
 #include "calibrate/calibration_text.h"
 #include "schemes/feedback/gptq.h"
@@ -17,7 +16,7 @@ namespace mxq {
 
 /// What a fit makes of an input's second moments: Fit::gptq all of them, Fit::mse their diagonal. For a scheme's
 /// groups.
-GptqOptions gptq_options(Fit fit, const Calibration& calibration, int64_t group);
+GptqOptions gptq_options(const QuantizeOptions& options, int64_t group);
 
 /// The factors of a model's own inputs, nothing of it quantized: those of one layer at a time.
 class OriginalFactors {
@@ -46,8 +45,7 @@ class CalibratedQuantizer {
   /// `matrices`: what to quantize; the others stay as they are. The references must outlive it, and the decoder's
   /// matrices are replaced.
   CalibratedQuantizer(const ModelSource& model, Decoder& decoder, const TokenSequences& sequences,
-                      std::unordered_map<const SourceTensor*, Scheme> matrices, const QuantizeOptions& options,
-                      const Calibration& calibration);
+                      std::unordered_map<const SourceTensor*, Scheme> matrices, const QuantizeOptions& options);
 
   /// What had to be done to second moments that were not positive definite, as a sentence; empty: nothing.
   std::string damping_note() const;
@@ -67,7 +65,6 @@ class CalibratedQuantizer {
   LayerInputs inputs_;
   std::unordered_map<const SourceTensor*, Scheme> matrices_;
   QuantizeOptions options_;
-  Calibration calibration_;
   std::unordered_map<const SourceTensor*, QuantizedMatrix> ready_;
   int64_t fed_back_ = 0, damped_more_ = 0;
   double most_damping_ = 0;

@@ -11,37 +11,16 @@ namespace mxq {
 
 namespace {
 
-constexpr Named<Calibration::Text> kTexts[] = {
-    {"none", Calibration::Text::none}, {"self", Calibration::Text::self}, {"file", Calibration::Text::file}};
-
-constexpr Named<Calibration::Order> kOrders[] = {{"left", Calibration::Order::left},
-                                                 {"diagonal", Calibration::Order::diagonal}};
-
-constexpr Named<Calibration::ZeroPoint> kZeroPoints[] = {{"real", Calibration::ZeroPoint::real},
-                                                         {"integer", Calibration::ZeroPoint::integer},
-                                                         {"symmetric", Calibration::ZeroPoint::symmetric}};
+constexpr Named<CalibrationText::Kind> kTexts[] = {
+    {"none", CalibrationText::Kind::none}, {"self", CalibrationText::Kind::self}, {"file", CalibrationText::Kind::file}};
 
 }  // namespace
 
-std::string_view calibration_text_name(Calibration::Text text) {
-  return name_of(kTexts, text);
+std::string_view calibration_text_name(CalibrationText::Kind kind) {
+  return name_of(kTexts, kind);
 }
-Calibration::Text parse_calibration_text(std::string_view name) {
+CalibrationText::Kind parse_calibration_text(std::string_view name) {
   return parse_named(kTexts, "calibration text", name);
-}
-
-std::string_view column_order_name(Calibration::Order order) {
-  return name_of(kOrders, order);
-}
-Calibration::Order parse_column_order(std::string_view name) {
-  return parse_named(kOrders, "column order", name);
-}
-
-std::string_view zero_point_name(Calibration::ZeroPoint zero_point) {
-  return name_of(kZeroPoints, zero_point);
-}
-Calibration::ZeroPoint parse_zero_point(std::string_view name) {
-  return parse_named(kZeroPoints, "zero point", name);
 }
 
 FitMethod parse_fit_method(std::string_view name) {
@@ -52,7 +31,7 @@ FitMethod parse_fit_method(std::string_view name) {
     return method;
   }
   if (name == "autogptq") {
-    return {Fit::gptq, Normalize::none, Metadata::f16, Calibration::Order::diagonal, Calibration::ZeroPoint::symmetric};
+    return {Fit::gptq, Normalize::none, Metadata::f16, ColumnOrder::diagonal, ZeroPoint::symmetric};
   }
   try {
     method.fit = parse_fit(name);
@@ -62,11 +41,11 @@ FitMethod parse_fit_method(std::string_view name) {
   return method;
 }
 
-void check_calibration(const Calibration& calibration, const QuantizeOptions& options) {
+void check_calibration(const CalibrationText& calibration, const QuantizeOptions& options) {
   const auto refuse = [](std::string given, std::string supported) {
     throw Error(ErrorCode::usage, "calibrate", std::move(given), std::move(supported));
   };
-  if (calibration.text == Calibration::Text::none) {
+  if (calibration.kind == CalibrationText::Kind::none) {
     if (options.fit == Fit::gptq || options.fit == Fit::awq) {
       refuse(fmt::format("fit {} without a text", fit_name(options.fit)), "self or a file");
     }
@@ -85,10 +64,10 @@ void check_calibration(const Calibration& calibration, const QuantizeOptions& op
       calibration.tokens > kMost) {
     refuse(fmt::format("{} sequences of {} tokens", calibration.sequences, calibration.tokens), "1 to 2^24 of each");
   }
-  if (!(calibration.damping >= 0 && calibration.damping <= 100)) {
-    refuse(fmt::format("a damping of {}", calibration.damping), "0 to 100 mean diagonals");
+  if (!(options.feedback.damping >= 0 && options.feedback.damping <= 100)) {
+    refuse(fmt::format("a damping of {}", options.feedback.damping), "0 to 100 mean diagonals");
   }
-  if (calibration.text == Calibration::Text::file && calibration.file.empty()) refuse("a file without name", "a path");
+  if (calibration.kind == CalibrationText::Kind::file && calibration.file.empty()) refuse("a file without name", "a path");
 }
 
 }  // namespace mxq

@@ -30,7 +30,7 @@ std::filesystem::path sample_path(Model::State& model, Compute compute, const Se
   return cache / "samples" / (hash.hex() + ".json");
 }
 
-CalibrationText file_text(Model::State& model, const Calibration& calibration) {
+CalibrationTokens file_text(Model::State& model, const CalibrationText& calibration) {
   const Tokenizer& tokenizer = model.tokenizer();
   const auto ids = tokenizer.encode(read_text(calibration.file), {.add_bos = false, .add_eos = false, .parse_special = true});
   const auto all = static_cast<int64_t>(ids.size());
@@ -39,7 +39,7 @@ CalibrationText file_text(Model::State& model, const Calibration& calibration) {
     throw Error(ErrorCode::usage, "calibrate on " + calibration.file, fmt::format("{} tokens", all),
                 fmt::format("at least {}", calibration.tokens));
   }
-  CalibrationText text;
+  CalibrationTokens text;
   if (count < calibration.sequences) {
     text.note = fmt::format("{} has {} tokens: calibrated on {} of {} sequences of {}", calibration.file, all, count,
                             calibration.sequences, calibration.tokens);
@@ -106,10 +106,10 @@ const SampledText& self_sequences(Model::State& model, Decoder& decoder, const S
   return remembered = std::move(result);
 }
 
-CalibrationText calibration_text(Model::State& model, Decoder& decoder, const Calibration& calibration,
+CalibrationTokens calibration_tokens(Model::State& model, Decoder& decoder, const CalibrationText& calibration,
                                  const std::filesystem::path& cache, Progress& progress) {
-  if (calibration.text == Calibration::Text::none) return {};
-  if (calibration.text == Calibration::Text::file) return file_text(model, calibration);
+  if (calibration.kind == CalibrationText::Kind::none) return {};
+  if (calibration.kind == CalibrationText::Kind::file) return file_text(model, calibration);
   const SelfText text{kProbeSequences + calibration.sequences, calibration.tokens, calibration.sampling,
                       std::vector<double>(kProbeSequences, kProbeTopP)};
   const auto& [all, health] = self_sequences(model, decoder, text, cache, progress);

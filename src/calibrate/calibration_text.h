@@ -21,7 +21,7 @@ using TokenSequences = std::vector<std::vector<int32_t>>;
 const SampledText& self_sequences(Model::State& model, Decoder& decoder, const SelfText& text,
                                   const std::filesystem::path& cache, Progress& progress);
 
-struct CalibrationText {
+struct CalibrationTokens {
   TokenSequences sequences;
   TokenSequences probes;  // of self: sampled together with them
   SampleHealth health;    // likewise
@@ -30,7 +30,7 @@ struct CalibrationText {
 
 /// The text of a calibration; nothing of none. Throws as above and, for a file, what reading and tokenizing it throw,
 /// Error(usage) where it is shorter than a sequence.
-CalibrationText calibration_text(Model::State& model, Decoder& decoder, const Calibration& calibration,
+CalibrationTokens calibration_tokens(Model::State& model, Decoder& decoder, const CalibrationText& calibration,
                                  const std::filesystem::path& cache, Progress& progress);
 
 }  // namespace mxq

@@ -16,6 +16,7 @@
 #include "cli/standard_streams.h"
 #include "cli/wait_policy.h"
 #include "mxq/error.h"
+#include "mxq/method.h"
 #include "mxq/runtime.h"
 
 namespace {
@@ -37,6 +38,12 @@ int report(const std::string& message, int status) {
   }
   mxq::cli::say(fmt::format("mxq: error: {}\n", line));
   return status;
+}
+
+/// The library names concepts; what the command line calls by a flag is named by that.
+std::string flagged(const mxq::Error& e) {
+  if (mxq::find_method_field(e.operation()) == nullptr && e.operation() != "verify") return e.what();
+  return mxq::Error(e.code(), "--" + e.operation(), e.given(), e.supported()).what();
 }
 
 void set_up(const mxq::cli::CommonOptions& common) {
@@ -87,7 +94,7 @@ int main(int argc, char** argv) {
   try {
     return run(argc, argv);
   } catch (const mxq::Error& e) {
-    return report(e.what(), e.code() == mxq::ErrorCode::usage ? kWrongUsage : kFailed);
+    return report(flagged(e), e.code() == mxq::ErrorCode::usage ? kWrongUsage : kFailed);
   } catch (const std::bad_alloc&) {
     return report("out of memory", kFailed);
   } catch (const std::system_error& e) {

@@ -22,7 +22,6 @@ void add_measure(CLI::App& app, const CommonOptions& common) {
     std::string model, output;
     MethodOptions method;
     bool sensitivity = false;
-    SampleTextOptions sample_text;
   };
   auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand("measure", "error table: what every scheme would lose on every matrix");
@@ -30,27 +29,24 @@ void add_measure(CLI::App& app, const CommonOptions& common) {
   command->add_option("-o,--output", options->output, "the table as CSV (default: standard output)")->type_name("FILE");
   command->add_flag("--sensitivity", options->sensitivity,
                     "also what errors in each matrix do to the outputs, for --objective kl");
-  add_sample_text(*command, options->sample_text);
-  add_method(*command, options->method);
+  add_method(*command, options->method, {FieldGroup::schemes, FieldGroup::matrix, FieldGroup::text});
   command->callback([options, command, &common] {
     refuse_unused(*command, options->sensitivity ? Mode::measure_sensitivity : Mode::measure_errors);
     std::optional<OutputFile> output;
     if (!options->output.empty()) {
       output.emplace(options->output, kErrorTableFile, options->method.inputs(options->model));
     }
-    const std::string objective{objective_name(options->sensitivity ? Objective::kl : Objective::rel)};
+    MethodRequest request = options->method.request;
+    request.objective = options->sensitivity ? Objective::kl : Objective::rel;
     const Model model(options->model);
     say_remarks(model);
-    const MethodChoice choice = choose_method(model, options->method, objective);
-    choice.check();
-    if (options->sensitivity) refuse_unused_method(*command, choice.method, options->sample_text, true);
-    auto result = measure_model(model, choice.method.measure(), common.progress().get());
-    if (options->sensitivity) {
-      result.seconds +=
-          measure_sensitivities(model, options->sample_text, choice.method, result.table, common).seconds;
-    }
-    const MethodOptions& method = choice.method;
-    result.table.method = {method.fit, method.normalize, fmt::format("{}", method.axis), method.metadata};
+    const Method method = resolve(model, request);
+    say_method(model, request, method);
+    const auto progress = common.progress();
+    auto problem = pose(model, request, method, options->method.cache(), progress.get());
+    say_problem(method, problem);
+    auto& result = problem.measured;
+    result.table.method = table_method(method.quantize);
     const std::string csv = write_error_table(result.table);
     if (output) {
       output->write(csv);
@@ -58,13 +54,13 @@ void add_measure(CLI::App& app, const CommonOptions& common) {
       fmt::print("{}", csv);
     }
     spdlog::info("{} matrices measured in {:.1f} s ({} known from the cache)", result.table.matrices.size(),
-                 result.seconds, result.matrices_from_cache);
-    const Coverage coverage = model_coverage(model, choice.method.matrices());
+                 problem.seconds, result.matrices_from_cache);
+    const Coverage coverage = model_coverage(model, method.matrices);
     if (!coverage.left.empty()) spdlog::info("{}", coverage.line());
     if (common.json) {
       const nlohmann::ordered_json json{{"matrices", result.table.matrices.size()},
                                         {"from_cache", result.matrices_from_cache},
-                                        {"seconds", result.seconds},
+                                        {"seconds", problem.seconds},
                                         {"coverage", coverage_json(coverage)}};
       fmt::print("{}\n", json.dump(2));
     }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "mxq/error.h"
+#include "mxq/method.h"
 
 namespace mxq::cli {
 
@@ -18,9 +19,20 @@ using Modes = std::vector<Mode>;
 
 struct Entry {
   std::string_view command;  // "bench export"; empty: of the program
-  std::vector<std::string_view> options;
+  std::vector<std::string> options;
   Modes modes;
 };
+
+/// The options of the fields of a method.
+std::vector<std::string> options_of(std::initializer_list<FieldGroup> groups) {
+  std::vector<std::string> options;
+  for (const MethodField& field : method_fields()) {
+    if (std::find(groups.begin(), groups.end(), field.group) != groups.end()) {
+      options.push_back(fmt::format("--{}", field.name));
+    }
+  }
+  return options;
+}
 
 struct ModeName {
   Mode mode;
@@ -81,21 +93,17 @@ const std::vector<Entry>& table() {
                         Mode::bench_dry_run, Mode::bench_status}},
       {"inspect", {"MODEL"}, always},
 
-      {"measure", {"MODEL", "--output", "--sensitivity", "--fit", "--schemes", "--axis", "--metadata", "--normalize",
-                   "--embeddings", "--skip", "--no-cache"},
-       {Mode::measure_errors, Mode::measure_sensitivity}},
-      {"measure", {"--sample-tokens", "--sample-seed", "--calibration", "--calibration-tokens", "--damping",
-                   "--column-order", "--zero-point"},
-       {Mode::measure_sensitivity}},
+      {"measure", {"MODEL", "--output", "--sensitivity", "--no-cache"}, {Mode::measure_errors, Mode::measure_sensitivity}},
+      {"measure", options_of({FieldGroup::schemes, FieldGroup::matrix}), {Mode::measure_errors, Mode::measure_sensitivity}},
+      {"measure", options_of({FieldGroup::text}), {Mode::measure_sensitivity}},
 
       {"plan", {"MODEL", "--no-cache"}, plan_of_model},
       {"plan", {"--errors"}, {Mode::plan_table, Mode::plan_table_frontier}},
-      {"plan", {"--output", "--bits"}, plan_with_budget},
-      {"plan", {"--size", "--vram", "--context", "--reserve"}, {Mode::plan_model}},
-      {"plan", {"--frontier", "--grid", "--objective", "--solver", "--pin", "--min-bits", "--tie", "--sample-tokens",
-                "--sample-seed", "--fit", "--schemes", "--axis", "--metadata", "--normalize", "--calibration",
-                "--calibration-tokens", "--damping", "--column-order", "--zero-point", "--embeddings", "--skip"},
-       plan_all},
+      {"plan", {"--output"}, plan_with_budget},
+      {"plan", options_of({FieldGroup::bits}), plan_with_budget},
+      {"plan", options_of({FieldGroup::bytes}), {Mode::plan_model}},
+      {"plan", {"--frontier", "--grid"}, plan_all},
+      {"plan", options_of({FieldGroup::choice, FieldGroup::schemes, FieldGroup::matrix, FieldGroup::text}), plan_all},
 
       {"quantize", {"MODEL", "--output", "--overwrite", "--shard-bytes", "--no-cache"}, quantize_all},
       {"quantize", {"--plan"}, {Mode::quantize_plan}},
@@ -103,11 +111,9 @@ const std::vector<Entry>& table() {
       {"quantize", {"--max-loss"}, {Mode::quantize_loss}},
       {"quantize", {"--verify"}, {Mode::quantize_verify}},
       {"quantize", {"--text"}, {Mode::quantize_verify, Mode::quantize_loss}},
-      {"quantize", {"--bits", "--size", "--vram", "--context", "--reserve"}, quantize_bytes},
-      {"quantize", {"--objective", "--solver", "--pin", "--min-bits", "--tie", "--schemes"}, quantize_chosen},
-      {"quantize", {"--sample-tokens", "--sample-seed", "--fit", "--axis", "--metadata", "--normalize", "--calibration",
-                    "--calibration-tokens", "--damping", "--column-order", "--zero-point", "--embeddings", "--skip"},
-       quantize_method},
+      {"quantize", options_of({FieldGroup::bits, FieldGroup::bytes}), quantize_bytes},
+      {"quantize", options_of({FieldGroup::choice, FieldGroup::schemes}), quantize_chosen},
+      {"quantize", options_of({FieldGroup::matrix, FieldGroup::text}), quantize_method},
 
       {"dequantize", {"MODEL", "--output", "--dtype", "--overwrite"}, always},
 
@@ -211,8 +217,8 @@ void check_option_table(const CLI::App& app) {
   std::set<std::pair<std::string, std::string>> seen;
   check_command(app, seen);
   for (const Entry& entry : table()) {
-    for (const std::string_view option : entry.options) {
-      if (!seen.contains({std::string(entry.command), std::string(option)})) {
+    for (const std::string& option : entry.options) {
+      if (!seen.contains({std::string(entry.command), option})) {
         throw std::logic_error(fmt::format("modes for {} of mxq {}, which is no option", option, entry.command));
       }
     }

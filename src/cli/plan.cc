@@ -25,8 +25,6 @@ struct Options {
   std::string model, errors, output, frontier;
   int grid = 200;
   MethodOptions method;
-  BudgetOptions budget;
-  PlanOptions plan;
 };
 
 constexpr FileKind kFrontierFile{"a frontier", "bytes,bits_per_parameter,objective,convex\n"};
@@ -40,26 +38,15 @@ void write_frontier(const ErrorTable& table, const Options& options, const Alloc
   file.write(csv);
 }
 
-Problem problem_of_table(const ErrorTable& table, const std::optional<Budget>& budget, const PlanOptions& plan,
-                         Objective objective) {
-  Problem problem{plan.allocate(), 0};
-  problem.options.objective = objective;
-  warn_of_pins(table, problem.options);
-  if (!budget) return problem;
-  problem.budget_bytes = matrix_budget_of(*budget, table, problem.options, {});
-  return problem;
-}
-
 /// The rows of the table that the options choose.
 ErrorTable read_table(const Options& options) {
   const ErrorTable table = read_error_table(read_file(options.errors), options.errors);
   check_schemes(table, options.errors);
-  const MethodOptions& method = options.method;
-  const auto schemes = method.schemes.empty() ? std::vector<Scheme>() : parse_schemes(method.schemes);
-  ErrorTable chosen = select_rows(table, {schemes, method.skip, method.embeddings});
+  const MethodRequest& request = options.method.request;
+  ErrorTable chosen = select_rows(table, {request.schemes.value_or(std::vector<Scheme>()), request.skip, request.embeddings});
   const auto unknown = [](const MatrixErrors& m) { return m.sensitivity < 0; };
   const auto count = std::count_if(chosen.matrices.begin(), chosen.matrices.end(), unknown);
-  if (options.plan.objective.empty() && count > 0 && count < std::ssize(chosen.matrices)) {
+  if (!request.objective && count > 0 && count < std::ssize(chosen.matrices)) {
     const auto first = std::find_if(chosen.matrices.begin(), chosen.matrices.end(), unknown);
     spdlog::warn("objective rel instead of kl, for {} of {} matrices of {} have no sensitivity, e.g. '{}'", count,
                  chosen.matrices.size(), options.errors, first->name);
@@ -68,8 +55,9 @@ ErrorTable read_table(const Options& options) {
 }
 
 Mode mode_of(const Options& options) {
-  if (options.errors.empty()) return options.budget.given() ? Mode::plan_model : Mode::plan_model_frontier;
-  return options.budget.given() ? Mode::plan_table : Mode::plan_table_frontier;
+  const bool has_budget = options.method.request.has_budget();
+  if (options.errors.empty()) return has_budget ? Mode::plan_model : Mode::plan_model_frontier;
+  return has_budget ? Mode::plan_table : Mode::plan_table_frontier;
 }
 
 void run(const Options& options, const CLI::App& command, const CommonOptions& common) {
@@ -77,56 +65,49 @@ void run(const Options& options, const CLI::App& command, const CommonOptions& c
     throw Error(ErrorCode::usage, "plan",
                 options.model.empty() ? "neither MODEL nor --errors" : "both MODEL and --errors", "one of the two");
   }
-  if (!options.budget.given() && options.frontier.empty()) {
+  const MethodRequest& request = options.method.request;
+  if (!request.has_budget() && options.frontier.empty()) {
     throw Error(ErrorCode::usage, "plan", "no budget", "--bits, --size or --vram (or --frontier FILE)");
   }
-  if (!options.errors.empty() && options.budget.all_bytes()) {
+  if (!options.errors.empty() && request.counts_all_bytes()) {
     throw Error(ErrorCode::usage, "plan", "--size or --vram with --errors", "they need the MODEL; --bits does not");
   }
   refuse_unused(command, mode_of(options));
-  const std::optional<Budget> budget = options.budget.given() ? std::optional(options.budget.budget()) : std::nullopt;
+  if (request.has_budget()) request.budget();  // what is wrong is said before the model is measured
   InputPaths inputs = options.method.inputs(options.model);
   inputs.push_back({"the error table", options.errors});
   std::optional<OutputFile> output, frontier;
   if (!options.output.empty()) output.emplace(options.output, kPlanFile, inputs);
   inputs.push_back({"the plan", options.output});
   if (!options.frontier.empty()) frontier.emplace(options.frontier, kFrontierFile, inputs);
-  options.plan.allocate();  // what is wrong is said before the model is measured
-  ErrorTable table;
-  PlanFile file;
-  Problem problem;
-  MethodChoice choice;
+  Method method;
+  PlanningProblem problem;
   std::optional<Coverage> coverage;  // a table does not tell what else is in the model
   if (options.errors.empty()) {
     const Model model(options.model);
     say_remarks(model);
-    choice = choose_method(model, options.method, options.plan.objective, options.budget.all_bytes());
-    choice.check();  // likewise
-    refuse_unused_method(command, choice.method, options.plan.sample_text, choice.objective == Objective::kl);
-    auto measured = measure_model(model, choice.method.measure(), common.progress().get());
-    table = std::move(measured.table);
-    problem = prepare_problem(model, budget, options.plan, choice, table, common, measured.seconds);
-    coverage = model_coverage(model, choice.method.matrices());
+    method = resolve(model, request);
+    say_method(model, request, method);
+    problem = pose(model, request, method, options.method.cache(), common.progress().get());
+    coverage = model_coverage(model, method.matrices);
   } else {
-    table = read_table(options);
-    choice = choose_method(table, options.method, options.plan.objective, command);
-    refuse_unused_method(command, choice.method, options.plan.sample_text, false);
-    problem = problem_of_table(table, budget, options.plan, choice.objective);
+    const ErrorTable table = read_table(options);
+    method = resolve(table, request);
+    problem = pose(table, request, method);
   }
-  file.quantize = choice.method.measure().quantize;
-  file.calibration = choice.method.calibrate(options.plan.sample_text);
-  if (frontier) write_frontier(table, options, problem.options, *frontier);
-  if (!budget) return;
-  file.plan = allocate(table, problem.budget_bytes, problem.options);
+  say_problem(method, problem);
+  if (frontier) write_frontier(problem.table(), options, problem.allocate, *frontier);
+  if (!request.has_budget()) return;
+  const PlanFile file = problem.plan(method);
   const std::string json = write_plan(file);
   if (output) output->write(json);
-  if (coverage) warn_of_coverage(*coverage, options.budget.bits.has_value());
+  if (coverage) warn_of_coverage(*coverage, request.bits.has_value());
   if (common.json) {
     auto shown = nlohmann::ordered_json::parse(json);
     if (coverage) shown["coverage"] = coverage_json(*coverage);
     fmt::print("{}\n", shown.dump(2));
   } else {
-    print_plan(file.plan, table);
+    print_plan(file.plan, problem.table());
     if (coverage) print_coverage(*coverage);
   }
 }
@@ -147,9 +128,9 @@ void add_plan(CLI::App& app, const CommonOptions& common) {
       ->check(CLI::Range(0, 100000))
       ->needs(frontier)
       ->capture_default_str();
-  add_budget(*command, options->budget);
-  add_plan_options(*command, options->plan);
-  add_method(*command, options->method);
+  add_method(*command, options->method,
+             {FieldGroup::bits, FieldGroup::bytes, FieldGroup::choice, FieldGroup::schemes, FieldGroup::matrix,
+              FieldGroup::text});
   command->callback([options, command, &common] { run(*options, *command, common); });
 }
 

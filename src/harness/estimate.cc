@@ -3,18 +3,17 @@
 
 #include <algorithm>
 
-#include "model/model_source.h"
+#include "model/model_state.h"
 #include "model/model_tokenizer.h"
-#include "mxq/calibration.h"
 #include "mxq/cost.h"
 #include "mxq/error.h"
 #include "mxq/evaluate.h"
 #include "mxq/experiment.h"
 #include "mxq/generate.h"
+#include "mxq/method.h"
+#include "mxq/quantize_model.h"
 #include "mxq/run_options.h"
 #include "mxq/runtime.h"
-#include "mxq/scheme.h"
-#include "mxq/sensitivity.h"
 #include "mxq/text.h"
 
 namespace mxq {
@@ -42,22 +41,8 @@ std::string value_of(const std::vector<std::string>& flags, std::string_view fla
   return found == flags.end() || found + 1 == flags.end() ? std::string() : *(found + 1);
 }
 
-/// The fit that `mxq quantize` takes where the flags say none: gptq where it has a say, else what is published.
-std::string fit_of(const std::vector<std::string>& flags) {
-  const std::string fit = value_of(flags, "--fit"), uniform = value_of(flags, "--uniform");
-  if (!fit.empty()) return fit;
-  const bool fed_back = uniform.empty() || fit_applies(parse_scheme(uniform), Fit::gptq);
-  return std::string(fit_name(fed_back ? Fit::gptq : Fit::rtn));
-}
-
 bool in_bf16(std::string_view compute) {
   return compute == "bf16" || (compute == "auto" && best_compute() == Compute::bf16);
-}
-
-bool is_calibrated(const std::vector<std::string>& flags) {
-  const std::string fit = fit_of(flags), text = value_of(flags, "--calibration");
-  if (!text.empty()) return text != "none";
-  return fit == "gptq" || fit == "autogptq" || fit == "awq";
 }
 
 int64_t tokens_of_text(const ExperimentRun::Scoring& scoring) {
@@ -85,27 +70,21 @@ double tokens_scored(const ExperimentRun::Scoring& scoring) {
 }  // namespace
 
 RunEstimate estimate_run(const ExperimentRun& run) {
-  const auto model = open_model(run.model_path);
-  int64_t weights = 0, stored = 0;
-  for (const SourceTensor& tensor : model->tensors()) {
-    weights += tensor.elements();
-    stored += model->stored_bytes(tensor);
-  }
+  const Model model(run.model_path);
+  const auto [stored, weights] = weight_bytes(model);
   const auto work = static_cast<double>(weights) / std::max(1, threads());
   RunEstimate estimate;
   estimate.memory_bytes = kBaseBytes;
   if (!run.original) {
-    const std::string objective = value_of(run.quantize, "--objective");
-    const bool planned = !has(run.quantize, "--uniform"), calibrated = is_calibrated(run.quantize);
-    const bool sensitivity = planned && (objective.empty() || objective == "kl");
+    const Method method = resolve(model, run.request);
+    const bool calibrated = method.calibration.kind != CalibrationText::Kind::none;
+    const bool sensitivity = method.objective == Objective::kl;
     const bool bf16 = in_bf16("auto");
-    estimate.seconds += work * kWeightsAlone * (planned ? 12 : 1);
-    const Calibration calibration;
-    const int64_t text = calibration.sequences * calibration.tokens;
+    estimate.seconds += work * kWeightsAlone * (run.request.uniform ? 1 : 12);
+    const int64_t text = method.calibration.sequences * method.calibration.tokens;
     if (calibrated) estimate.seconds += seconds_to_sample(weights, text) + seconds_to_fit(weights, text);
     if (sensitivity) {
-      const SelfText probed = SensitivityOptions().text;
-      estimate.seconds += seconds_of_sensitivities(weights, probed.sequences * probed.tokens);
+      estimate.seconds += seconds_of_sensitivities(weights, method.sample.sequences * method.sample.tokens);
       // The probes are fitted as the plan's matrices will be.
       if (calibrated) estimate.seconds += seconds_to_fit(weights, text);
     }
@@ -120,7 +99,7 @@ RunEstimate estimate_run(const ExperimentRun& run) {
     const bool compared = scoring.against_original && !run.original, kept = compared && scoring.base_logits;
     // Where the original's logits are kept, only the first run of a worker computes them.
     const int models = compared && !kept ? 2 : 1;
-    if (kept) estimate.disk_bytes += tokens_of_text(scoring) * vocabulary(*model) * int64_t{sizeof(float)};
+    if (kept) estimate.disk_bytes += tokens_of_text(scoring) * vocabulary(model.state().source()) * int64_t{sizeof(float)};
     // Text of its own is sampled first.
     const int passes = models + (scoring.text.empty() ? 1 : 0);
     const bool bf16 = in_bf16(value_of(scoring.flags, "--compute")), packed = has(scoring.flags, "--packed");

@@ -29,7 +29,7 @@ class Estimate : public testing::Test {
 
   ExperimentRun with(std::vector<std::string> flags) const {
     ExperimentRun run = run_;
-    run.quantize = std::move(flags);
+    for (size_t i = 0; i < flags.size(); i += 2) find_method_field(flags[i].substr(2))->set(run.request, flags[i + 1]);
     return run;
   }
 

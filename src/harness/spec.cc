@@ -61,7 +61,7 @@ class Reader {
     return found;
   }
 
-  static void add_option(const TomlTable& table, const std::string& key, const std::string& value,
+  static void add_eval_option(const TomlTable& table, const std::string& key, const std::string& value,
                          std::vector<std::string>& flags) {
     check_value(table, key, value);
     flags.insert(flags.end(), {"--" + key, value});
@@ -87,7 +87,7 @@ class Reader {
       claim(table, text.name, text_names_);
       text.path = existing(table, "path");
       for (const char* key : {"recipe", "window", "stride", "tokens"}) {
-        if (const auto value = table.scalar(key)) add_option(table, key, *value, text.flags);
+        if (const auto value = table.scalar(key)) add_eval_option(table, key, *value, text.flags);
       }
       table.refuse_other_keys();
       texts_.push_back(std::move(text));
@@ -98,7 +98,7 @@ class Reader {
     auto table = root.table("metrics");
     if (!table) return;
     std::vector<std::string> run_flags;
-    if (const auto compute = table->text("compute")) add_option(*table, "compute", *compute, run_flags);
+    if (const auto compute = table->text("compute")) add_eval_option(*table, "compute", *compute, run_flags);
     if (table->flag("packed").value_or(false)) run_flags.emplace_back("--packed");
     const auto kl = table->texts("kl");
     const bool base_logits = table->flag("base-logits").value_or(false);
@@ -131,33 +131,60 @@ class Reader {
     table->refuse_other_keys();
   }
 
-  /// The arguments that all runs of a method share.
-  std::vector<std::string> method_flags(TomlTable& method) {
+  /// Of which a method has one a run.
+  static bool is_budget(const MethodField& field) {
+    return field.group == FieldGroup::bits || field.group == FieldGroup::bytes || field.group == FieldGroup::goal;
+  }
+
+  /// The arguments that all runs of a method share, and what they ask for: any field of a method but budgets.
+  std::vector<std::string> method_flags(TomlTable& method, MethodRequest& request) {
     std::vector<std::string> flags;
-    for (const char* key : {"fit", "normalize", "objective", "metadata", "axis", "schemes", "calibration-tokens",
-                            "damping", "column-order", "zero-point", "sample-tokens", "sample-seed"}) {
-      if (const auto value = method.scalar(key)) add_option(method, key, *value, flags);
+    const auto add = [&](const MethodField& field, const std::string& value) {
+      set_field(method, field, value, request);
+      flags.insert(flags.end(), {fmt::format("--{}", field.name), value});
+    };
+    for (const MethodField& field : method_fields()) {
+      if (is_budget(field)) continue;
+      if (field.name == "calibration") {
+        if (const auto value = method.text("calibration")) {
+          const bool is_name = *value == "self" || *value == "none";
+          add(field, is_name ? *value : existing(method, "calibration").string());
+        }
+      } else if (field.value.empty()) {
+        if (const auto value = method.flag(field.name)) {
+          set_field(method, field, *value ? "true" : "false", request);
+          flags.push_back(fmt::format("--{}{}", *value ? "" : "no-", field.name));
+        }
+      } else if (field.several) {
+        for (const auto& value : method.texts(field.name)) add(field, value);
+      } else if (const auto value = method.scalar(field.name)) {
+        add(field, *value);
+      }
     }
-    if (const auto value = method.text("calibration")) {
-      const bool is_name = *value == "self" || *value == "none";
-      flags.insert(flags.end(), {"--calibration", is_name ? *value : existing(method, "calibration").string()});
-    }
-    for (const auto& flag : method.texts("flags")) flags.push_back(flag);
+    const auto more = method.texts("flags");
+    set_flags(method, more, request);
+    flags.insert(flags.end(), more.begin(), more.end());
     return flags;
   }
+
+  /// One of a method's budgets.
+  struct Config {
+    std::string label;
+    std::vector<std::string> budget;  // arguments
+    MethodRequest request;
+  };
 
   void read_method(TomlTable& method, std::vector<ExperimentRun>& runs) {
     const std::string name = method.required_text("name");
     claim(method, name, method_names_);
     const bool original = method.flag("original").value_or(false);
-    const auto flags = method_flags(method);
-    std::vector<std::pair<std::string, std::vector<std::string>>> configs;  // label and arguments
+    MethodRequest shared;
+    const auto flags = method_flags(method, shared);
+    std::vector<Config> configs;
     for (const std::string key : {"uniform", "bits", "size", "max-loss"}) {
       for (const auto& value : method.texts(key)) {
-        const std::string label = key == "max-loss" ? "loss " + value : value;
-        std::vector<std::string> budget;
-        add_option(method, key, value, budget);
-        configs.emplace_back(label, std::move(budget));
+        configs.push_back({key == "max-loss" ? "loss " + value : value, {"--" + key, value}, shared});
+        set_field(method, *find_method_field(key), value, configs.back().request);
       }
     }
     auto models = method.texts("models");
@@ -170,7 +197,7 @@ class Reader {
     if (original && !(configs.empty() && flags.empty())) {
       method.fail("original", "true", "a method without budget and flags: nothing is quantized");
     }
-    if (original) configs.push_back({"", {}});
+    if (original) configs.emplace_back();
     if (configs.empty()) {
       throw Error(ErrorCode::usage, "read " + path_.string(),
                   fmt::format("line {}: method '{}' without a budget", method.line(), name),
@@ -178,7 +205,7 @@ class Reader {
     }
     for (const auto& [model, path] : models_) {
       if (!models.empty() && std::find(models.begin(), models.end(), model) == models.end()) continue;
-      for (const auto& [label, budget] : configs) {
+      for (const auto& [label, budget, request] : configs) {
         ExperimentRun run;
         run.model = model;
         run.method = name;
@@ -186,6 +213,7 @@ class Reader {
         run.folder = folder_;
         run.model_path = path;
         run.original = original;
+        run.request = request;
         run.quantize = budget;
         run.quantize.insert(run.quantize.end(), flags.begin(), flags.end());
         run.scorings = scorings_;

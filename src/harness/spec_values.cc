@@ -10,14 +10,9 @@
 #include <map>
 #include <vector>
 
-#include "mxq/allocate.h"
-#include "mxq/budget.h"
-#include "mxq/calibration.h"
 #include "mxq/error.h"
 #include "mxq/evaluate.h"
-#include "mxq/scheme.h"
 #include "mxq/text.h"
-#include "mxq/trials.h"
 
 namespace mxq {
 
@@ -48,35 +43,10 @@ Check whole(int64_t least, int64_t most) {
   };
 }
 
-void check_damping(const std::string& value) {
-  const auto number = parse_double(value);
-  if (!number || *number < 0 || *number > 100) refuse(value, "a number from 0 to 100");
-}
-
-void check_size(const std::string& value) {
-  if (parse_size(value).value_or(0) == 0) refuse(value, "a size such as 4GiB");
-}
-
-/// The limits are those of the options' own.
+/// Options of `mxq eval`; the limits are its own.
 const std::map<std::string_view, Check>& checks() {
-  constexpr int64_t kTokens = int64_t{1} << 24, kWindow = int64_t{1} << 30, kText = int64_t{1} << 40;
+  constexpr int64_t kWindow = int64_t{1} << 30, kText = int64_t{1} << 40;
   static const std::map<std::string_view, Check> all{
-      {"uniform", parse_scheme},
-      {"bits", parse_bits_budget},
-      {"size", check_size},
-      {"max-loss", parse_max_loss},
-      {"fit", parse_fit_method},
-      {"normalize", parse_normalize},
-      {"objective", parse_objective},
-      {"metadata", parse_metadata},
-      {"axis", one_of({"0", "1"})},
-      {"schemes", parse_schemes},
-      {"calibration-tokens", whole(1, kTokens)},
-      {"damping", check_damping},
-      {"column-order", parse_column_order},
-      {"zero-point", parse_zero_point},
-      {"sample-tokens", whole(kProbeSequences, kTokens)},
-      {"sample-seed", whole(0, INT64_MAX)},
       {"recipe", parse_recipe},
       {"window", whole(2, kWindow)},
       {"stride", whole(1, kWindow)},
@@ -93,11 +63,46 @@ bool is_program(const fs::path& path) {
 
 }  // namespace
 
-void check_value(const TomlTable& table, std::string_view option, const std::string& value) {
+namespace {
+
+/// Errors of `set` name the line.
+template <typename Set>
+void at_line(const TomlTable& table, std::string_view option, const std::string& value, Set set) {
   try {
-    checks().at(option)(value);
+    set();
   } catch (const Error& e) {
     table.fail(option, fmt::format("'{}'", value), e.supported().empty() ? e.what() : e.supported());
+  }
+}
+
+}  // namespace
+
+void check_value(const TomlTable& table, std::string_view option, const std::string& value) {
+  at_line(table, option, value, [&] { checks().at(option)(value); });
+}
+
+void set_field(const TomlTable& table, const MethodField& field, const std::string& value, MethodRequest& request) {
+  at_line(table, field.name, value, [&] { field.set(request, value); });
+}
+
+void set_flags(const TomlTable& table, const std::vector<std::string>& flags, MethodRequest& request) {
+  for (size_t i = 0; i < flags.size(); ++i) {
+    const std::string& flag = flags[i];
+    if (!flag.starts_with("--")) continue;
+    const size_t equal = flag.find('=');
+    const std::string name = flag.substr(2, equal == std::string::npos ? equal : equal - 2);
+    const bool no = name.starts_with("no-") && find_method_field(name.substr(3)) != nullptr;
+    const MethodField* const field = find_method_field(no ? name.substr(3) : name);
+    if (field == nullptr) continue;  // of the command: mxq quantize itself says what is wrong with it
+    if (field->value.empty()) {
+      set_field(table, *field, no ? "false" : "true", request);
+    } else if (equal != std::string::npos) {
+      set_field(table, *field, flag.substr(equal + 1), request);
+    } else if (i + 1 < flags.size()) {
+      set_field(table, *field, flags[++i], request);
+    } else {
+      table.fail("flags", fmt::format("'{}'", flag), "a value behind it");
+    }
   }
 }
 

@@ -42,7 +42,7 @@ Budget parse_bits_budget(const std::string& text) {
     return budget;
   }
   if (!bits || *bits <= 0 || *bits > 32) {
-    throw Error(ErrorCode::usage, "--bits", fmt::format("'{}'", text),
+    throw Error(ErrorCode::usage, "bits", fmt::format("'{}'", text),
                 "bits a weight between 0 and 32, or a scheme's name such as b3g64");
   }
   budget.bits = *bits;
@@ -79,16 +79,16 @@ int64_t matrix_budget(const Budget& budget, const ErrorTable& table, const Alloc
     case Budget::Kind::scheme:
       return uniform_plan(table, budget.scheme, options).bytes;
     case Budget::Kind::size:
-      return left_for_matrices("--size", budget.bytes, model.plain + model.headers,
+      return left_for_matrices("size", budget.bytes, model.plain + model.headers,
                                fmt::format("{} of unquantized tensors and headers", model.plain + model.headers), table,
                                options);
     case Budget::Kind::vram: {
       if (model.kv_per_token == 0) {
-        throw Error(ErrorCode::unsupported, "--vram", "the model's config does not tell the size of its KV cache",
-                    "--size or --bits");
+        throw Error(ErrorCode::unsupported, "vram", "the model's config does not tell the size of its KV cache",
+                    "a budget of size or bits");
       }
       const int64_t cache = model.kv_per_token * budget.context;
-      return left_for_matrices("--vram", budget.bytes, model.plain + cache + budget.reserve,
+      return left_for_matrices("vram", budget.bytes, model.plain + cache + budget.reserve,
                                fmt::format("{} of unquantized tensors, {} of KV cache for {} tokens, {} of reserve",
                                            model.plain, cache, budget.context, budget.reserve),
                                table, options);

@@ -6,6 +6,7 @@
 
 #include "base/content_hash.h"
 #include "format/cache_file.h"
+#include "mxq/method.h"
 
 namespace mxq {
 
@@ -22,8 +23,7 @@ MeasureCache::MeasureCache(std::filesystem::path folder) : folder_(std::move(fol
 
 std::string MeasureCache::key(const std::string& id, int64_t rows, int64_t cols, const QuantizeOptions& options) {
   ContentHash hash;
-  hash.add(fmt::format("{} {}x{} {} axis{} {} {} v{}", id, rows, cols, fit_name(options.fit), options.axis,
-                       metadata_name(options.metadata), normalize_name(options.normalize), kMeasureVersion));
+  hash.add(fmt::format("{} {}x{} {} v{}", id, rows, cols, section_key(options, "quantize"), kMeasureVersion));
   return hash.hex();
 }
 

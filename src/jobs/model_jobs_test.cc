@@ -48,7 +48,7 @@ struct Jobs : testing::Test {
     std::filesystem::create_directory(folder.path() / "model");
     write_model(folder.path() / "model");
     method.quantize = {Fit::gptq, 1, Metadata::q8, Normalize::rotation};
-    method.calibration.text = Calibration::Text::self;
+    method.calibration.kind = CalibrationText::Kind::self;
     method.calibration.sequences = 4;
     method.calibration.tokens = 24;
     sensitivity.text = probe_text(24);

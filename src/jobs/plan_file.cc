@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "mxq/error.h"
+#include "mxq/method.h"
 
 namespace mxq {
 
@@ -41,7 +43,12 @@ class Reader {
   /// What `parse` makes of a name; errors name the field.
   template <typename Parse>
   auto choice(const char* key, Parse parse) const {
-    const std::string given = text(key);
+    return choice(key, false, parse);
+  }
+  /// Of a name or of a number.
+  template <typename Parse>
+  auto choice(const char* key, bool is_number, Parse parse) const {
+    const std::string given = is_number ? (number(key), at(key).dump()) : text(key);
     try {
       return parse(given);
     } catch (const Error& error) {
@@ -72,36 +79,56 @@ class Reader {
   const std::string& source_;
 };
 
-Json calibration_json(const Calibration& calibration) {
-  Json json{{"text", calibration_text_name(calibration.text)}};
-  if (calibration.text == Calibration::Text::file) json["file"] = calibration.file;
+/// "column-order": "column_order".
+std::string json_name(const MethodField& field) {
+  std::string name(field.name);
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+}
+
+/// The fields of a section.
+void add_section(Json& json, const QuantizeOptions& options, std::string_view section) {
+  for (const MethodField& field : method_fields()) {
+    if (field.section != section) continue;
+    const std::string value = field.show(options);
+    json[json_name(field)] = field.number ? Json::parse(value) : Json(value);
+  }
+}
+
+/// Those that are there; plans from before there was a choice have fewer.
+void read_section(const Reader& reader, MethodRequest& request, std::string_view section) {
+  for (const MethodField& field : method_fields()) {
+    if (field.section != section) continue;
+    const std::string name = json_name(field);
+    if (!reader.contains(name.c_str())) continue;
+    reader.choice(name.c_str(), field.number, [&](const std::string& value) { field.set(request, value); });
+  }
+}
+
+Json calibration_json(const CalibrationText& calibration, const QuantizeOptions& options) {
+  Json json{{"text", calibration_text_name(calibration.kind)}};
+  if (calibration.kind == CalibrationText::Kind::file) json["file"] = calibration.file;
   json["sequences"] = calibration.sequences;
   json["tokens"] = calibration.tokens;
-  if (calibration.text == Calibration::Text::self) {
+  if (calibration.kind == CalibrationText::Kind::self) {
     json["temperature"] = calibration.sampling.temperature;
     json["top_p"] = calibration.sampling.top_p;
     json["seed"] = calibration.sampling.seed;
   }
-  json["damping"] = calibration.damping;
-  json["zero_point"] = zero_point_name(calibration.zero_point);
-  json["column_order"] = column_order_name(calibration.order);
+  add_section(json, options, "calibration");
   return json;
 }
 
-Calibration read_calibration(const Reader& reader) {
-  Calibration calibration;
-  calibration.text = reader.choice("text", parse_calibration_text);
+CalibrationText read_calibration(const Reader& reader) {
+  CalibrationText calibration;
+  calibration.kind = reader.choice("text", parse_calibration_text);
   calibration.sequences = reader.count("sequences");
   calibration.tokens = reader.count("tokens");
-  if (calibration.text == Calibration::Text::file) {
+  if (calibration.kind == CalibrationText::Kind::file) {
     calibration.file = reader.text("file");
   } else {
     calibration.sampling = {reader.number("temperature"), reader.number("top_p"), reader.seed("seed")};
   }
-  // Plans from before there was a choice have none of these.
-  if (reader.contains("damping")) calibration.damping = reader.number("damping");
-  if (reader.contains("zero_point")) calibration.zero_point = reader.choice("zero_point", parse_zero_point);
-  if (reader.contains("column_order")) calibration.order = reader.choice("column_order", parse_column_order);
   return calibration;
 }
 
@@ -123,11 +150,11 @@ std::string write_plan(const PlanFile& file) {
                                                   {"objective", plan.best_uniform->objective},
                                                   {"bytes", plan.best_uniform->bytes}}
                                            : Json();
-  json["quantize"] = {{"fit", fit_name(file.quantize.fit)},
-                      {"axis", file.quantize.axis},
-                      {"metadata", metadata_name(file.quantize.metadata)},
-                      {"normalize", normalize_name(file.quantize.normalize)}};
-  if (file.calibration.text != Calibration::Text::none) json["calibration"] = calibration_json(file.calibration);
+  json["quantize"] = Json::object();
+  add_section(json["quantize"], file.quantize, "quantize");
+  if (file.calibration.kind != CalibrationText::Kind::none) {
+    json["calibration"] = calibration_json(file.calibration, file.quantize);
+  }
   Json matrices = Json::object();
   for (const auto& matrix : plan.matrices) {
     matrices[matrix.name] = {{"scheme", matrix.scheme}, {"bytes", matrix.bytes}, {"fnorm", matrix.fnorm}};
@@ -155,15 +182,16 @@ PlanFile read_plan(const std::string& text, const std::string& source) {
     const Reader uniform = root.object("best_uniform");
     plan.best_uniform = UniformPlan{uniform.text("scheme"), uniform.number("objective"), uniform.count("bytes")};
   }
-  const Reader quantize = root.object("quantize");
-  file.quantize.fit = quantize.choice("fit", parse_fit);
-  const int64_t axis = quantize.count("axis");
-  if (axis > 1) quantize.fail("axis", fmt::format("is {}: 0 or 1", axis));
-  file.quantize.axis = static_cast<int>(axis);
-  file.quantize.metadata = quantize.choice("metadata", parse_metadata);
-  // Plans from before there was a choice have none.
-  if (quantize.contains("normalize")) file.quantize.normalize = quantize.choice("normalize", parse_normalize);
-  if (root.contains("calibration")) file.calibration = read_calibration(root.object("calibration"));
+  MethodRequest method;
+  method.fit = FitMethod{root.object("quantize").choice("fit", parse_fit), {}, {}, {}, {}};
+  root.object("quantize").at("axis");
+  root.object("quantize").at("metadata");
+  read_section(root.object("quantize"), method, "quantize");
+  if (root.contains("calibration")) {
+    file.calibration = read_calibration(root.object("calibration"));
+    read_section(root.object("calibration"), method, "calibration");
+  }
+  file.quantize = stated_options(method);
   const Reader matrices = root.object("matrices");
   int64_t bytes = 0;
   for (const auto& [name, entry] : json.at("matrices").items()) {

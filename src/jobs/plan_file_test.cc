@@ -70,39 +70,39 @@ TEST(PlanFile, PlansWithoutNormalizeHaveNone) {
 TEST(PlanFile, KeepsTheCalibration) {
   PlanFile file = example();
   EXPECT_FALSE(nlohmann::json::parse(write_plan(file)).contains("calibration"));
-  file.calibration.text = Calibration::Text::self;
+  file.calibration.kind = CalibrationText::Kind::self;
   file.calibration.sequences = 7;
   file.calibration.tokens = 123;
   file.calibration.sampling = {0.5, 0.9, 42};
-  file.calibration.damping = 0.05;
-  file.calibration.order = Calibration::Order::diagonal;
-  file.calibration.zero_point = Calibration::ZeroPoint::symmetric;
-  Calibration again = read_plan(write_plan(file), "p").calibration;
-  EXPECT_EQ(again.text, Calibration::Text::self);
-  EXPECT_EQ(again.sequences, 7);
-  EXPECT_EQ(again.tokens, 123);
-  EXPECT_EQ(again.sampling, file.calibration.sampling);
-  EXPECT_EQ(again.damping, 0.05);
-  EXPECT_EQ(again.order, Calibration::Order::diagonal);
-  EXPECT_EQ(again.zero_point, Calibration::ZeroPoint::symmetric);
-  file.calibration.text = Calibration::Text::file;
+  file.quantize.feedback.damping = 0.05;
+  file.quantize.feedback.order = ColumnOrder::diagonal;
+  file.quantize.feedback.zero_point = ZeroPoint::symmetric;
+  PlanFile again = read_plan(write_plan(file), "p");
+  EXPECT_EQ(again.calibration.kind, CalibrationText::Kind::self);
+  EXPECT_EQ(again.calibration.sequences, 7);
+  EXPECT_EQ(again.calibration.tokens, 123);
+  EXPECT_EQ(again.calibration.sampling, file.calibration.sampling);
+  EXPECT_EQ(again.quantize.feedback.damping, 0.05);
+  EXPECT_EQ(again.quantize.feedback.order, ColumnOrder::diagonal);
+  EXPECT_EQ(again.quantize.feedback.zero_point, ZeroPoint::symmetric);
+  file.calibration.kind = CalibrationText::Kind::file;
   file.calibration.file = "some text.txt";
-  again = read_plan(write_plan(file), "p").calibration;
-  EXPECT_EQ(again.text, Calibration::Text::file);
-  EXPECT_EQ(again.file, "some text.txt");
+  again = read_plan(write_plan(file), "p");
+  EXPECT_EQ(again.calibration.kind, CalibrationText::Kind::file);
+  EXPECT_EQ(again.calibration.file, "some text.txt");
 }
 
 TEST(PlanFile, CalibrationsWithoutDampingHaveTheUsualOne) {
   PlanFile file = example();
-  file.calibration.text = Calibration::Text::self;
+  file.calibration.kind = CalibrationText::Kind::self;
   auto json = nlohmann::json::parse(write_plan(file));
   EXPECT_EQ(json["calibration"].erase("damping") + json["calibration"].erase("column_order") +
                 json["calibration"].erase("zero_point"),
             3u);
-  const Calibration again = read_plan(json.dump(), "p").calibration;
+  const FeedbackOptions again = read_plan(json.dump(), "p").quantize.feedback;
   EXPECT_EQ(again.damping, 0.01);
-  EXPECT_EQ(again.order, Calibration::Order::left);
-  EXPECT_EQ(again.zero_point, Calibration::ZeroPoint::real);
+  EXPECT_EQ(again.order, ColumnOrder::left);
+  EXPECT_EQ(again.zero_point, ZeroPoint::real);
   json["calibration"]["column_order"] = "right";
   EXPECT_THAT(error_of(json.dump()), HasSubstr("left, diagonal"));
 }

@@ -157,12 +157,12 @@ WriteReport quantize_model(const Model& opened, const std::filesystem::path& out
   const ModelSource* model = &state.source();
   auto schemes = match_plan(*model, file);
   std::unique_ptr<Decoder> decoder;
-  CalibrationText text;
-  if (file.calibration.text == Calibration::Text::none) {
+  CalibrationTokens text;
+  if (file.calibration.kind == CalibrationText::Kind::none) {
     state.unload();
   } else {
     decoder = state.take_decoder({best_compute(), false}, or_silent(progress));
-    text = calibration_text(state, *decoder, file.calibration, options.cache, or_silent(progress));
+    text = calibration_tokens(state, *decoder, file.calibration, options.cache, or_silent(progress));
   }
   std::optional<Folded> folded;
   if (file.quantize.fit == Fit::awq) {
@@ -177,7 +177,7 @@ WriteReport quantize_model(const Model& opened, const std::filesystem::path& out
   }
   std::optional<CalibratedQuantizer> calibrated;
   if (decoder) {
-    calibrated.emplace(*model, *decoder, text.sequences, schemes, file.quantize, file.calibration);
+    calibrated.emplace(*model, *decoder, text.sequences, schemes, file.quantize);
     sort_by_layer(matrices);
   }
 

@@ -43,10 +43,10 @@ ErrorTable select_rows(const ErrorTable& table, const TableSelection& selection)
   }
   if (selection.embeddings == false) std::erase_if(chosen.matrices, outside);
   for (const auto& pattern : selection.skip) {
-    const Pattern expression("--skip", pattern);
+    const Pattern expression("skip", pattern);
     const auto found = std::erase_if(
         chosen.matrices, [&](const MatrixErrors& matrix) { return expression.found_in(matrix.name + ".weight"); });
-    if (found == 0) throw Error(ErrorCode::usage, "--skip", fmt::format("'{}' finds no matrix", pattern));
+    if (found == 0) throw Error(ErrorCode::usage, "skip", fmt::format("'{}' finds no matrix", pattern));
   }
   if (chosen.matrices.empty()) throw Error(ErrorCode::usage, kOperation, "no matrix is left to plan");
   if (!selection.schemes.empty()) keep_schemes(chosen, selection.schemes);

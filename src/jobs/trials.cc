@@ -162,10 +162,10 @@ double parse_max_loss(std::string_view text) {
   const bool percent = text.ends_with('%');
   const auto value = parse_double(text.substr(0, text.size() - percent));
   if (!value || !(*value > 0)) {
-    throw Error(ErrorCode::usage, "--max-loss", fmt::format("'{}'", text), "how much perplexity may rise: 1%, or 0.01");
+    throw Error(ErrorCode::usage, "max-loss", fmt::format("'{}'", text), "how much perplexity may rise: 1%, or 0.01");
   }
   if (!percent && *value >= 1) {
-    throw Error(ErrorCode::usage, "--max-loss", fmt::format("'{}'", text),
+    throw Error(ErrorCode::usage, "max-loss", fmt::format("'{}'", text),
                 fmt::format("{}% or {}, if that is what is meant; {}% for a factor of {}", *value, *value / 100,
                             *value * 100, 1 + *value));
   }

@@ -77,12 +77,12 @@ std::vector<const SourceTensor*> select_matrices(const ModelSource& model, const
                 "matrices such as model.layers.0.self_attn.q_proj.weight");
   }
   for (const auto& pattern : selection.skip) {
-    const Pattern expression("--skip", pattern);
+    const Pattern expression("skip", pattern);
     const auto found =
         std::erase_if(matrices, [&](const SourceTensor* tensor) { return expression.found_in(tensor->name); });
-    if (found == 0) throw Error(ErrorCode::usage, "--skip", fmt::format("'{}' finds no matrix", pattern));
+    if (found == 0) throw Error(ErrorCode::usage, "skip", fmt::format("'{}' finds no matrix", pattern));
   }
-  if (matrices.empty()) throw Error(ErrorCode::usage, "--skip", "no matrix is left to quantize");
+  if (matrices.empty()) throw Error(ErrorCode::usage, "skip", "no matrix is left to quantize");
   return matrices;
 }
 

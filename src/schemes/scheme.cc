@@ -14,9 +14,9 @@ constexpr Named<Normalize> kNormalize[] = {{"none", Normalize::none},
                                            {"rotation", Normalize::rotation},
                                            {"sinq", Normalize::sinq}};
 
-}  // namespace
-
-namespace {
+constexpr Named<ColumnOrder> kOrders[] = {{"left", ColumnOrder::left}, {"diagonal", ColumnOrder::diagonal}};
+constexpr Named<ZeroPoint> kZeroPoints[] = {
+    {"real", ZeroPoint::real}, {"integer", ZeroPoint::integer}, {"symmetric", ZeroPoint::symmetric}};
 
 std::vector<Scheme> product(std::initializer_list<int> bits, std::initializer_list<int> groups) {
   std::vector<Scheme> all;
@@ -72,6 +72,19 @@ int64_t group_count(const Scheme& scheme, int axis, int64_t rows, int64_t cols) 
 double nominal_bits(const Scheme& scheme) {
   const double group = scheme.group;
   return scheme.bits + 16 / group + 32 / (group * static_cast<double>(kGroupsPerStep));
+}
+
+std::string_view column_order_name(ColumnOrder order) {
+  return name_of(kOrders, order);
+}
+ColumnOrder parse_column_order(std::string_view name) {
+  return parse_named(kOrders, "column order", name);
+}
+std::string_view zero_point_name(ZeroPoint zero_point) {
+  return name_of(kZeroPoints, zero_point);
+}
+ZeroPoint parse_zero_point(std::string_view name) {
+  return parse_named(kZeroPoints, "zero point", name);
 }
 
 QuantizeOptions tabled(const QuantizeOptions& options) {

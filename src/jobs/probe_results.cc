@@ -1,4 +1,4 @@
-#include "calibrate/probe_results.h"
+#include "jobs/probe_results.h"
 
 #include <algorithm>
 #include <cmath>

@@ -14,12 +14,13 @@
 #include "model/model_state.h"
 #include "mxq/error.h"
 #include "mxq/measure.h"
+#include "mxq/method.h"
 #include "mxq/quantized_matrix.h"
 #include "mxq/text.h"
 #include "format/cache_file.h"
 #include "calibrate/calibrated_fit.h"
 #include "calibrate/calibration_text.h"
-#include "calibrate/probe_results.h"
+#include "jobs/probe_results.h"
 #include "schemes/family.h"
 
 namespace mxq {
@@ -37,12 +38,9 @@ class ProbeCache {
     if (options.cache.empty()) return;
     ContentHash hash;
     hash.add(model.content_id());
-    hash.add(fmt::format("{} {} {} {} {} {} {} {} {} {} {} v{}", nlohmann::json(text).dump(), options.probe.name(),
-                         fit_name(options.quantize.fit), options.quantize.axis,
-                         metadata_name(options.quantize.metadata), normalize_name(options.quantize.normalize),
-                         nlohmann::json(calibration).dump(), options.calibration.damping,
-                         column_order_name(options.calibration.order), zero_point_name(options.calibration.zero_point),
-                         compute_name(compute), kSensitivityVersion));
+    hash.add(fmt::format("{} {} {} {} {} {} v{}", nlohmann::json(text).dump(), options.probe.name(),
+                         section_key(options.quantize, "quantize"), nlohmann::json(calibration).dump(),
+                         section_key(options.quantize, "calibration"), compute_name(compute), kSensitivityVersion));
     path_ = options.cache / "sensitivity" / (hash.hex() + ".json");
     load();
   }
@@ -115,7 +113,7 @@ std::map<std::string, FittedProbe> fit_to_inputs(const ModelSource& model, Decod
     by_layer.emplace(parse_int(name ? name->layer : "").value_or(decoder.layers()), tensor);
   }
   OriginalFactors factors(decoder, calibration,
-                          gptq_options(options.quantize.fit, options.calibration, options.probe.group));
+                          gptq_options(options.quantize, options.probe.group));
   std::map<std::string, FittedProbe> probes;
   progress.begin("fit probes", std::ssize(matrices));
   for (const auto& [layer, tensor] : by_layer) {
@@ -130,9 +128,9 @@ std::map<std::string, FittedProbe> fit_to_inputs(const ModelSource& model, Decod
 }
 
 /// The text that sensitivities are measured on, and the calibration's: sampled at once where both are the model's own.
-CalibrationText texts_of(Model::State& model, Decoder& decoder, const SensitivityOptions& options, Progress& progress) {
-  const Calibration& calibration = options.calibration;
-  auto text = calibration_text(model, decoder, calibration, options.cache, progress);
+CalibrationTokens texts_of(Model::State& model, Decoder& decoder, const SensitivityOptions& options, Progress& progress) {
+  const CalibrationText& calibration = options.calibration;
+  auto text = calibration_tokens(model, decoder, calibration, options.cache, progress);
   const SelfText& wanted = options.text;
   if (text.probes.empty() || wanted != probe_text(calibration.tokens, calibration.sampling)) {
     const SampledText& own = self_sequences(model, decoder, wanted, options.cache, progress);
@@ -154,7 +152,7 @@ SensitivityReport measure_sensitivity(const Model& opened, ErrorTable& table, co
   Model::State& state = opened.state();
   const ModelSource& model = state.source();
   // What is missing is said before the model is loaded. A model's own text takes ids only.
-  if (options.calibration.text == Calibration::Text::file) state.tokenizer();
+  if (options.calibration.kind == CalibrationText::Kind::file) state.tokenizer();
   check_calibration(options.calibration, options.quantize);
   const Compute compute = options.compute.value_or(best_compute());
   Decoder& decoder = state.decoder({compute, false}, progress);

@@ -1,5 +1,5 @@
 // Sensitivities from made-up probes, by the formula.
-#include "calibrate/probe_results.h"
+#include "jobs/probe_results.h"
 
 #include <gtest/gtest.h>
 

@@ -1,0 +1,234 @@
+#include "mxq/method.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
+#include "mxq/error.h"
+
+namespace mxq {
+
+namespace {
+
+/// With what a fit by its published name stands for, where nothing else was asked for.
+MethodRequest spelled_out(MethodRequest request) {
+  if (!request.fit) return request;
+  const FitMethod& published = *request.fit;
+  if (!request.normalize) request.normalize = published.normalize;
+  if (!request.metadata) request.metadata = published.metadata;
+  if (!request.column_order) request.column_order = published.order;
+  if (!request.zero_point) request.zero_point = published.zero_point;
+  return request;
+}
+
+SelfText sample_of(const MethodRequest& request) {
+  const int64_t tokens = request.sample_tokens.value_or(kProbeSequences * probe_text(384).tokens);
+  return probe_text((tokens + kProbeSequences - 1) / kProbeSequences, {.seed = request.sample_seed.value_or(0)});
+}
+
+CalibrationText calibration_of(const MethodRequest& request, const Method& method) {
+  const bool wants = method.quantize.fit == Fit::gptq || method.quantize.fit == Fit::awq;
+  const std::string text = request.calibration.value_or(wants ? "self" : "none");
+  CalibrationText result;
+  const int64_t tokens = request.calibration_tokens.value_or(result.sequences * result.tokens);
+  if (text == "self") {
+    result.kind = CalibrationText::Kind::self;
+    // The model samples both texts at once, in sequences of one length.
+    result.tokens = method.sample.tokens;
+  } else if (text != "none") {
+    result.kind = CalibrationText::Kind::file;
+    result.file = text;
+  }
+  result.tokens = std::min(result.tokens, tokens);
+  result.sequences = (tokens + result.tokens - 1) / result.tokens;
+  result.sampling.seed = method.sample.sampling.seed;
+  return result;
+}
+
+/// Throws for fields that are given and have no effect. `samples`: the model samples a text in any case.
+void refuse_unused(const MethodRequest& request, const Method& method, bool samples) {
+  const bool has_text = method.calibration.kind != CalibrationText::Kind::none;
+  samples |= method.calibration.kind == CalibrationText::Kind::self;
+  for (const MethodField& field : method_fields()) {
+    if (field.needs == FieldNeeds::nothing || !field.given(request)) continue;
+    const auto refuse = [&](const std::string& because, const char* allowed) {
+      throw Error(ErrorCode::usage, std::string(field.name), "has no effect with " + because, allowed);
+    };
+    const bool of_text = field.needs == FieldNeeds::a_text || field.needs == FieldNeeds::feedback;
+    if (of_text && !has_text) {
+      refuse(fmt::format("the fit {} and no calibration text", fit_name(method.quantize.fit)),
+             "a fit that looks at a text: gptq, or one with a calibration text");
+    }
+    if (field.needs == FieldNeeds::feedback && method.quantize.fit == Fit::awq) refuse("the fit awq", "the fit gptq");
+    if (field.needs == FieldNeeds::sample && !samples) {
+      refuse("a model that samples no text", "the objective kl, or the calibration text self");
+    }
+  }
+}
+
+/// What all fields but the objective come to. `looks_at_outputs`: the objective is kl, and the model can be run.
+Method complete(const MethodRequest& request, Objective objective, bool looks_at_outputs) {
+  Method method;
+  method.objective = objective;
+  method.quantize = stated_options(request);
+  QuantizeOptions& quantize = method.quantize;
+  if (!request.fit) {
+    const bool coded = !request.uniform || fit_applies(*request.uniform, Fit::gptq);
+    // Families that error feedback cannot code are what others publish: as they do it.
+    quantize.fit = !coded ? Fit::rtn : looks_at_outputs && quantize.axis == 1 ? Fit::gptq : Fit::mse;
+  }
+  const bool rotates = quantize.fit == Fit::gptq || quantize.fit == Fit::mse;
+  if (!spelled_out(request).normalize) quantize.normalize = rotates ? Normalize::rotation : Normalize::none;
+  if (request.uniform) {
+    method.schemes = {*request.uniform};
+  } else if (request.schemes) {
+    method.schemes = *request.schemes;
+  } else {
+    // Rotated weights are as normal as makes no difference.
+    const bool normal = quantize.normalize == Normalize::rotation && quantize.axis == 1 && rotates;
+    method.schemes = parse_schemes(normal ? "wide,gaussian" : "wide");
+  }
+  method.matrices = {request.skip, request.embeddings.value_or(request.counts_all_bytes() && quantize.axis == 1)};
+  method.sample = sample_of(request);
+  method.calibration = calibration_of(request, method);
+  check_calibration(method.calibration, quantize);
+  return method;
+}
+
+/// Of a table that does not say: by the bytes of the first matrix whose shape is known.
+bool has_column_scales(const ErrorTable& table, const QuantizeOptions& stated) {
+  for (const MatrixErrors& m : table.matrices) {
+    if (m.rows == 0 || m.schemes.empty()) continue;
+    const QuantizeOptions options{Fit::mse, stated.axis, stated.metadata, Normalize::rotation};
+    return m.schemes.front().bytes == storage_bytes(parse_scheme(m.schemes.front().scheme), options, m.rows, m.cols);
+  }
+  return false;
+}
+
+/// The request with what a table was measured with; what is given must be that.
+MethodRequest as_measured(const MethodRequest& request, const TableMethod& table) {
+  MethodRequest made = spelled_out(request);
+  const MethodRequest asked = made;
+  const QuantizeOptions wanted = stated_options(asked);
+  const std::pair<std::string_view, const std::string&> fields[] = {{"fit", table.fit},
+                                                                    {"normalize", table.normalize},
+                                                                    {"axis", table.axis},
+                                                                    {"metadata", table.metadata}};
+  for (const auto& [name, value] : fields) {
+    const MethodField& field = *find_method_field(name);
+    if (field.given(asked) && field.show(wanted) != value) {
+      throw Error(ErrorCode::usage, std::string(name), fmt::format("{} for an error table of {}", field.show(wanted), value),
+                  "what the table was measured with");
+    }
+    field.set(made, value);
+  }
+  return made;
+}
+
+}  // namespace
+
+Budget MethodRequest::budget() const {
+  const int kinds = bits.has_value() + size.has_value() + vram.has_value();
+  if (kinds != 1) {
+    throw Error(ErrorCode::usage, "budget", fmt::format("{} budgets given", kinds),
+                "exactly one of bits, size, vram");
+  }
+  if ((context || reserve) && !vram) {
+    throw Error(ErrorCode::usage, context ? "context" : "reserve", "given without vram", "a budget of vram");
+  }
+  if (bits) return *bits;
+  Budget budget;
+  if (size) {
+    budget.kind = Budget::Kind::size;
+    budget.bytes = *size;
+    return budget;
+  }
+  budget.kind = Budget::Kind::vram;
+  budget.bytes = *vram;
+  budget.context = context.value_or(4096);
+  budget.reserve = reserve.value_or(int64_t{512} << 20);
+  return budget;
+}
+
+AllocateOptions MethodRequest::constraints() const {
+  AllocateOptions options;
+  options.solver = solver.value_or(options.solver);
+  options.pins = pins;
+  options.min_bits = min_bits.value_or(0);
+  options.ties = ties;
+  return options;
+}
+
+QuantizeOptions stated_options(const MethodRequest& given) {
+  const MethodRequest request = spelled_out(given);
+  QuantizeOptions options;
+  if (request.fit) options.fit = request.fit->fit;
+  options.axis = request.axis.value_or(options.axis);
+  options.metadata = request.metadata.value_or(options.metadata);
+  options.normalize = request.normalize.value_or(options.normalize);
+  options.feedback.damping = request.damping.value_or(options.feedback.damping);
+  options.feedback.order = request.column_order.value_or(options.feedback.order);
+  options.feedback.zero_point = request.zero_point.value_or(options.feedback.zero_point);
+  return options;
+}
+
+TableMethod table_method(const QuantizeOptions& options) {
+  const auto show = [&](std::string_view name) { return find_method_field(name)->show(options); };
+  return {show("fit"), show("normalize"), show("axis"), show("metadata")};
+}
+
+Method resolve(const Model& model, const MethodRequest& request) {
+  Objective objective = request.uniform ? Objective::kl : request.objective.value_or(Objective::kl);
+  std::vector<std::string> changed;
+  std::optional<std::string> reason;
+  const bool trials = request.verify || request.max_loss;
+  if (objective == Objective::kl || trials) reason = model.why_not_runnable();
+  if (reason) {
+    const auto refuse = [&](ErrorCode code, const char* asked, const char* allowed) {
+      throw Error(code, asked, "a model that cannot be run: " + *reason, allowed);
+    };
+    if (request.max_loss) refuse(ErrorCode::usage, "max-loss", "the objective kl, which predicts losses");
+    if (request.verify) refuse(ErrorCode::usage, "verify", "models that can be: trials run them");
+    if (request.objective == Objective::kl) refuse(ErrorCode::unsupported, "objective", "rel, f2, f");
+    if (!request.uniform) changed.push_back("objective rel instead of kl");
+    objective = Objective::rel;
+  } else if (request.max_loss && objective != Objective::kl) {
+    throw Error(ErrorCode::usage, "max-loss", fmt::format("objective {}", objective_name(objective)),
+                "the objective kl, which predicts losses");
+  }
+  Method method = complete(request, objective, objective == Objective::kl);
+  if (reason && !request.fit && (!request.uniform || fit_applies(*request.uniform, Fit::gptq))) {
+    changed.push_back(fmt::format("fit {} instead of gptq", fit_name(method.quantize.fit)));
+  }
+  if (!changed.empty()) {
+    method.note = fmt::format("{}, for the model cannot be run: {}", fmt::join(changed, " and "), *reason);
+  }
+  if (request.uniform) {
+    method.objective = Objective::rel;
+    if (!fit_applies(*request.uniform, method.quantize.fit)) {
+      throw Error(ErrorCode::usage, "uniform",
+                  fmt::format("{} with the fit {}", request.uniform->name(), fit_name(method.quantize.fit)),
+                  fmt::format("rtn or mse: {} has codes of its own way", request.uniform->family));
+    }
+  }
+  refuse_unused(request, method, trials || method.objective == Objective::kl);
+  return method;
+}
+
+Method resolve(const ErrorTable& table, const MethodRequest& request) {
+  const Objective objective =
+      request.objective.value_or(has_sensitivities(table) ? Objective::kl : Objective::rel);
+  MethodRequest made = request;
+  if (table.method.known()) {
+    made = as_measured(request, table.method);
+  } else if (!spelled_out(request).normalize) {
+    made.normalize = has_column_scales(table, stated_options(request)) ? Normalize::rotation : Normalize::none;
+  }
+  Method method = complete(made, objective, objective == Objective::kl);
+  refuse_unused(request, method, false);
+  return method;
+}
+
+}  // namespace mxq

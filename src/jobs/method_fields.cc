@@ -1,0 +1,218 @@
+// The options of a method: one entry each.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "mxq/error.h"
+#include "mxq/method.h"
+#include "mxq/text.h"
+#include "mxq/trials.h"
+
+namespace mxq {
+
+namespace {
+
+using R = MethodRequest;
+using O = QuantizeOptions;
+using Text = const std::string&;
+
+constexpr int64_t kMostTokens = int64_t{1} << 24;
+
+[[noreturn]] void refuse(Text value, std::string allowed) {
+  throw Error(ErrorCode::usage, "method", fmt::format("'{}'", value), std::move(allowed));
+}
+
+int64_t whole(Text value, int64_t least, int64_t most) {
+  const auto number = parse_int(value);
+  if (!number || *number < least || *number > most) {
+    refuse(value, most == INT64_MAX ? fmt::format("a whole number of {} or more", least)
+                                    : fmt::format("a whole number from {} to {}", least, most));
+  }
+  return *number;
+}
+
+double number(Text value, double least, double most) {
+  const auto found = parse_double(value);
+  if (!found || *found < least || *found > most) refuse(value, fmt::format("a number from {} to {}", least, most));
+  return *found;
+}
+
+int64_t size(Text value, int64_t least = 1) {
+  const auto bytes = parse_size(value);
+  if (!bytes || *bytes < least) {
+    refuse(value, fmt::format("a size{}: a number with B, K, M, G, T (1024 each step), KiB, MiB, GiB, TiB (the same) or "
+                              "KB, MB, GB, TB (1000)",
+                              least > 0 ? " above 0" : ""));
+  }
+  return *bytes;
+}
+
+bool truth(Text value) {
+  if (value != "true" && value != "false") refuse(value, "true or false");
+  return value == "true";
+}
+
+std::pair<std::string, std::string> pin(Text value) {
+  const size_t at = value.rfind('=');
+  if (at == std::string::npos || at == 0) refuse(value, "REGEX=SCHEME, e.g. 'layers.0.=b8g32'");
+  return {value.substr(0, at), parse_scheme(value.substr(at + 1)).name()};
+}
+
+/// The families, as `help` of schemes lists them.
+const std::string& schemes_help() {
+  static const std::string help = fmt::format(
+      "schemes to choose from, a comma list of: wide (b2,3,4,5,6,8 x g32,64,128), paper (without b5, b6), all (also g16, "
+      "g256), families ({}), schemes (default: wide, and gaussian where rows are rotated)",
+      fmt::join(scheme_families(), ", "));
+  return help;
+}
+
+/// A member of a request that is empty where nobody gave it.
+template <auto member>
+bool is_given(const R& request) {
+  if constexpr (requires { (request.*member).has_value(); }) {
+    return (request.*member).has_value();
+  } else {
+    return !(request.*member).empty();
+  }
+}
+
+std::vector<MethodField> make_fields() {
+  using enum FieldGroup;
+  using enum FieldNeeds;
+  std::vector<MethodField> fields;
+  fields.push_back({.name = "bits", .group = bits, .value = "B",
+                    .help = "bits a weight over the quantized matrices: 3.25, or b3g64 for what that takes",
+                    .set = [](R& r, Text v) { r.bits = parse_bits_budget(v); }, .given = is_given<&R::bits>});
+  fields.push_back({.name = "size", .group = bytes, .value = "SIZE", .help = "all weight files together: 4GiB",
+                    .set = [](R& r, Text v) { r.size = size(v); }, .given = is_given<&R::size>});
+  fields.push_back({.name = "vram", .group = bytes, .value = "SIZE",
+                    .help = "weights, KV cache of --context tokens and --reserve",
+                    .set = [](R& r, Text v) { r.vram = size(v); }, .given = is_given<&R::vram>});
+  fields.push_back({.name = "context", .group = bytes, .value = "TOKENS", .usual = "4096",
+                    .help = "tokens that the KV cache (fp16) must hold",
+                    .set = [](R& r, Text v) { r.context = whole(v, 1, int64_t{1} << 30); },
+                    .given = is_given<&R::context>});
+  fields.push_back({.name = "reserve", .group = bytes, .value = "SIZE", .usual = "512MiB",
+                    .help = "for activations and the runtime", .set = [](R& r, Text v) { r.reserve = size(v, 0); },
+                    .given = is_given<&R::reserve>});
+  fields.push_back({.name = "max-loss", .group = goal, .value = "LOSS",
+                    .help = "sets a quality target instead of a size: the smallest checkpoint whose perplexity is at "
+                            "most so much higher, 1% or 0.01",
+                    .set = [](R& r, Text v) { r.max_loss = parse_max_loss(v); }, .given = is_given<&R::max_loss>});
+  fields.push_back({.name = "uniform", .group = goal, .value = "SCHEME",
+                    .help = "one scheme for all matrices instead of a budget",
+                    .set = [](R& r, Text v) { r.uniform = parse_scheme(v); }, .given = is_given<&R::uniform>});
+
+  fields.push_back({.name = "objective", .group = choice, .value = "O",
+                    .help = "what is minimised: kl (default where the model can be run), rel, f2 or f (the paper's)",
+                    .set = [](R& r, Text v) { r.objective = parse_objective(v); }, .given = is_given<&R::objective>});
+  fields.push_back({.name = "solver", .group = choice, .value = "S", .usual = "exact",
+                    .help = "exact (ours) or highs (the paper's)",
+                    .set = [](R& r, Text v) { r.solver = parse_solver(v); }, .given = is_given<&R::solver>});
+  fields.push_back({.name = "pin", .group = choice, .value = "REGEX=SCHEME",
+                    .help = "matrices that the regular expression finds take this scheme; the first of several that "
+                            "find a matrix wins, and --min-bits does not bind it",
+                    .several = true, .set = [](R& r, Text v) { r.pins.push_back(pin(v)); }, .given = is_given<&R::pins>});
+  fields.push_back({.name = "min-bits", .group = choice, .value = "N",
+                    .help = "no scheme of fewer bits, but where --pin says so",
+                    .set = [](R& r, Text v) { r.min_bits = static_cast<int>(whole(v, 0, 8)); },
+                    .given = is_given<&R::min_bits>});
+  fields.push_back({.name = "tie", .group = choice, .value = "LIST",
+                    .help = "one scheme for matrices that a runtime fuses: qkv,gate_up", .several = true,
+                    .set = [](R& r, Text v) { for (auto& tie : split(v, ',')) r.ties.push_back(std::move(tie)); },
+                    .given = is_given<&R::ties>});
+  fields.push_back({.name = "schemes", .group = schemes, .value = "LIST", .help = schemes_help(),
+                    .set = [](R& r, Text v) { r.schemes = parse_schemes(v); }, .given = is_given<&R::schemes>});
+
+  fields.push_back({.name = "fit", .group = matrix, .value = "FIT",
+                    .help = "how codes, scale and zero are found: gptq (default with the objective kl and with "
+                            "--uniform, where the model can be run; see --calibration), mse (default elsewhere), hqq, awq "
+                            "or rtn; sinq: rtn with --normalize sinq, as published; autogptq: gptq with --normalize none "
+                            "--metadata f16 --zero-point symmetric --column-order diagonal",
+                    .set = [](R& r, Text v) { r.fit = parse_fit_method(v); }, .given = is_given<&R::fit>,
+                    .show = [](const O& o) { return std::string(fit_name(o.fit)); }, .section = "quantize"});
+  fields.push_back({.name = "axis", .group = matrix, .value = "1|0", .usual = "1",
+                    .help = "1: groups along the input dimension; 0: as the paper",
+                    .set = [](R& r, Text v) { r.axis = static_cast<int>(whole(v, 0, 1)); }, .given = is_given<&R::axis>,
+                    .show = [](const O& o) { return fmt::format("{}", o.axis); }, .section = "quantize", .number = true});
+  fields.push_back({.name = "metadata", .group = matrix, .value = "M", .usual = "q8",
+                    .help = "how scale and zero are stored: q8, f16 or f32",
+                    .set = [](R& r, Text v) { r.metadata = parse_metadata(v); }, .given = is_given<&R::metadata>,
+                    .show = [](const O& o) { return std::string(metadata_name(o.metadata)); }, .section = "quantize"});
+  fields.push_back({.name = "normalize", .group = matrix, .value = "N",
+                    .help = "rotation: divide columns by scales found from the weights, then rotate rows, so that no "
+                            "weight stands out (default with gptq and mse); columns: the scales alone; sinq: SINQ's "
+                            "scales instead; or none",
+                    .set = [](R& r, Text v) { r.normalize = parse_normalize(v); }, .given = is_given<&R::normalize>,
+                    .show = [](const O& o) { return std::string(normalize_name(o.normalize)); }, .section = "quantize"});
+  fields.push_back({.name = "embeddings", .group = matrix,
+                    .help = "plan the embedding and the output matrix too (default with --size, --vram and --max-loss), or "
+                            "leave them as they are",
+                    .set = [](R& r, Text v) { r.embeddings = truth(v); }, .given = is_given<&R::embeddings>});
+  fields.push_back({.name = "skip", .group = matrix, .value = "REGEX",
+                    .help = "leave matrices whose name the regular expression finds as they are", .several = true,
+                    .set = [](R& r, Text v) { r.skip.push_back(v); }, .given = is_given<&R::skip>});
+
+  fields.push_back({.name = "calibration", .group = text, .value = "TEXT",
+                    .help = "text whose activations gptq, awq and mse look at: self (sampled by the model: no data), FILE "
+                            "or none (default: self for gptq and awq)",
+                    .set = [](R& r, Text v) { r.calibration = v; }, .given = is_given<&R::calibration>});
+  fields.push_back({.name = "calibration-tokens", .group = text, .value = "N", .usual = "18432",
+                    .help = "tokens of the calibration text", .needs = FieldNeeds::a_text,
+                    .set = [](R& r, Text v) { r.calibration_tokens = whole(v, 1, kMostTokens); },
+                    .given = is_given<&R::calibration_tokens>});
+  fields.push_back({.name = "damping", .group = text, .value = "D", .usual = "0.01",
+                    .help = "of gptq: added to the diagonal of the inputs' second moments, as a share of its mean",
+                    .needs = feedback, .set = [](R& r, Text v) { r.damping = number(v, 0, 100); },
+                    .given = is_given<&R::damping>,
+                    .show = [](const O& o) { return fmt::format("{}", o.feedback.damping); }, .section = "calibration",
+                    .number = true});
+  fields.push_back({.name = "zero-point", .group = text, .value = "Z", .usual = "real",
+                    .help = "of gptq: scale and zero of a group by least squares (real), or from its range, as published: "
+                            "integer or symmetric",
+                    .needs = feedback, .set = [](R& r, Text v) { r.zero_point = parse_zero_point(v); },
+                    .given = is_given<&R::zero_point>,
+                    .show = [](const O& o) { return std::string(zero_point_name(o.feedback.zero_point)); },
+                    .section = "calibration"});
+  fields.push_back({.name = "column-order", .group = text, .value = "ORDER", .usual = "left",
+                    .help = "of gptq: code columns from the left, or by falling diagonal (act-order; groups stay in place)",
+                    .needs = feedback, .set = [](R& r, Text v) { r.column_order = parse_column_order(v); },
+                    .given = is_given<&R::column_order>,
+                    .show = [](const O& o) { return std::string(column_order_name(o.feedback.order)); },
+                    .section = "calibration"});
+  fields.push_back({.name = "sample-tokens", .group = text, .value = "N", .usual = "1536",
+                    .help = "of kl: tokens that the model samples to measure on, in four sequences (those of --calibration "
+                            "self are as long)",
+                    .needs = sample, .set = [](R& r, Text v) { r.sample_tokens = whole(v, kProbeSequences, kMostTokens); },
+                    .given = is_given<&R::sample_tokens>});
+  fields.push_back({.name = "sample-seed", .group = text, .value = "N", .usual = "0",
+                    .help = "of kl and --calibration self: the same seed samples the same text", .needs = sample,
+                    .set = [](R& r, Text v) { r.sample_seed = static_cast<uint64_t>(whole(v, 0, INT64_MAX)); },
+                    .given = is_given<&R::sample_seed>});
+  return fields;
+}
+
+}  // namespace
+
+const std::vector<MethodField>& method_fields() {
+  static const std::vector<MethodField> fields = make_fields();
+  return fields;
+}
+
+const MethodField* find_method_field(std::string_view name) {
+  const auto& fields = method_fields();
+  const auto found = std::find_if(fields.begin(), fields.end(), [&](const MethodField& f) { return f.name == name; });
+  return found == fields.end() ? nullptr : &*found;
+}
+
+std::string section_key(const QuantizeOptions& options, std::string_view section) {
+  std::string key;
+  for (const MethodField& field : method_fields()) {
+    if (field.section != section) continue;
+    key += fmt::format("{}{}={}", key.empty() ? "" : " ", field.name, field.show(options));
+  }
+  return key;
+}
+
+}  // namespace mxq
