@@ -244,13 +244,13 @@ void tile_fit_bounded(const float* tile, const float* weights, int n, int max_co
         moved = mean_q - ((mean_q + sums.r / count) - z) * (s / next);
       }
       float offset = middle - moved;
-      if (std::fabs(offset) > range.offset_limit) {
+      if (!(std::fabs(offset) <= range.offset_limit)) {  // or is NaN, where sums overflowed
         // z is held at its limit: s from sum w (q - z) / sum (q - z)^2, with w / s_old = r + q - z_old.
         offset = std::copysign(range.offset_limit, offset);
         const float held = middle - offset;
         const float qq = (sums.qq - (held + held) * sums.q) + count * (held * held);
         const float wq = (sums.rq + sums.qq - z * sums.q) - held * ((sums.r + sums.q) - count * z);
-        next = qq > 0.0f ? std::min(std::max(s * (wq / qq), 0.125f * s), range.scale_limit) : s;
+        next = qq > 0.0f ? std::min(at_least(s * (wq / qq), 0.125f * s), range.scale_limit) : s;
       }
       s = next;
       c = offset * s;

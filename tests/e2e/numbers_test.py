@@ -76,7 +76,7 @@ class Checkpoints(Numbers):
         out = ("-o", self.folder / "out")
         for command in (("eval", folder, *self.score), ("eval", folder, *self.score, "--packed"),
                         ("eval", self.model, "--against", folder, *self.score), ("inspect", folder),
-                        ("eval", folder, "--self", "--tokens", 9), ("generate", folder, "--prompt", "a"),
+                        ("eval", folder, "--self", "--tokens", 9), ("generate", folder, "--prompt", "a", "--tokens", 9),
                         ("dequantize", folder, *out), ("measure", folder, "-o", self.folder / "errors.csv"),
                         ("quantize", folder, "--uniform", "b3g32", "--fit", "rtn", *out)):
             self.refuses(*command, says=says)
@@ -115,7 +115,7 @@ class Models(Numbers):
                 says = f"'{name}' holds {text} at row 3, column {columns - 1}"
                 self.refuses("quantize", self.model, "--uniform", "b4g32", "--fit", "rtn", "-o", out, says=says)
                 self.refuses("eval", self.model, *self.score, says=says)
-                self.refuses("generate", self.model, "--prompt", "a", says=says)
+                self.refuses("generate", self.model, "--prompt", "a", "--tokens", 9, says=says)
 
     def test_rows_of_an_embedding_that_are_looked_up(self):
         name = "model.embed_tokens.weight"
@@ -154,7 +154,7 @@ class Models(Numbers):
         shape = self.tensors[name][1]
         self.write({**self.tensors, name: ("BF16", shape, bf16([largest] * math.prod(shape)))})
         for command in (("eval", self.model, *self.score), ("eval", self.model, "--self", "--tokens", 9),
-                        ("generate", self.model, "--prompt", "a")):
+                        ("generate", self.model, "--prompt", "a", "--tokens", 9)):
             self.refuses(*command, "--json", says="layer 1 gives NaN or infinity")
         dtype, shape, data = self.tensors["lm_head.weight"]
         columns = shape[1]
@@ -178,7 +178,7 @@ class Models(Numbers):
 
     def test_inputs_of_a_layer_that_cannot_be_squared(self):
         changed = dict(self.tensors)
-        for module, factor in (("up_proj", 1e25), ("down_proj", 1e-25)):
+        for module, factor in (("gate_proj", 1e9), ("up_proj", 1e13), ("down_proj", 1e-15)):
             name = f"model.layers.1.mlp.{module}.weight"
             shape = self.tensors[name][1]
             changed[name] = ("F32", shape, f32([x * factor for x in floats(self.tensors[name])]))
