@@ -159,9 +159,9 @@ class Models(Numbers):
         dtype, shape, data = self.tensors["lm_head.weight"]
         columns = shape[1]
 
-        def one_row(value):  # a token whose logit is that times a state
+        def one_row(value):  # a token whose logit is that times the sum of a state
             row = ord("e") - 33
-            words = data[:row * columns * 2] + bf16([value] + [0] * (columns - 1)) + data[(row + 1) * columns * 2:]
+            words = data[:row * columns * 2] + bf16([value] * columns) + data[(row + 1) * columns * 2:]
             self.write({**self.tensors, "lm_head.weight": (dtype, shape, words)})
 
         one_row(3e38)
