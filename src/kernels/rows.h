@@ -33,7 +33,7 @@ struct RowDivergence {
 };
 /// Exponentials in fp32, sums in fp64: kl is exactly 0 for equal rows, and good to about 3e-7. NaN if a row holds one, or
 /// +infinity. -infinity is a probability of 0, as is what fp32 cannot tell from it: of the base it adds nothing; of the
-/// other where the base's is more than 0, and farther below the largest than fp32 reaches, it makes kl infinite.
+/// other where the base's is more than 0 it makes kl infinite, as do distances from the largest that fp32 cannot add up.
 RowDivergence row_divergence(const float* base, const float* other, int64_t n);
 
 /// gate = gate / (1 + exp(-gate)) * up.
