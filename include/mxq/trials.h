@@ -34,9 +34,10 @@ struct Trial {
   PlanFile plan;
   Comparison comparison;
   /// ln of the factor by which perplexity rises. On the model's own text this is the mean KL divergence, which the
-  /// logarithm of the ratio has as its expectation there; on another text the logarithm itself. Infinite, and the
-  /// comparison NaN, where the model does not give numbers.
+  /// logarithm of the ratio has as its expectation there; on another text the logarithm itself. Infinite, and nothing
+  /// compared, where the model does not give numbers.
   double loss = 0;
+  std::string not_finite;  // what was said of that; empty for all others
 };
 
 struct TrialReport {

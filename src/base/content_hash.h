@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -26,5 +27,8 @@ class ContentHash {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+/// XXH3, 64 bits: tells bytes that are damaged, or that were another seed's.
+uint64_t checksum(std::span<const std::byte> bytes, uint64_t seed);
 
 }  // namespace mxq

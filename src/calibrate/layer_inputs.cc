@@ -1,7 +1,10 @@
 #include "calibrate/layer_inputs.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
+#include <string_view>
 
 #include "base/half.h"
 #include "base/parallel.h"
@@ -61,6 +64,19 @@ void add_moments(const T* x, int64_t n, int64_t width, float factor, std::vector
   });
 }
 
+/// The moments of inputs; throws Error(not_finite) naming the matrices that multiply them where a sum is none. A sum of
+/// products is one wherever those of its squares are.
+SecondMoments finite_moments(const Operand& rows, std::string_view of) {
+  SecondMoments moments(rows);
+  for (int64_t i = 0; i < moments.width(); ++i) {
+    const float square = moments.values()[static_cast<size_t>(i * moments.width() + i)];
+    if (std::isfinite(square)) continue;
+    throw Error(ErrorCode::not_finite, "gather inputs", fmt::format("the inputs of {} have a mean square of {}", of, square),
+                "finite inputs whose squares fp32 can hold");
+  }
+  return moments;
+}
+
 }  // namespace
 
 SecondMoments::SecondMoments(const Operand& rows)
@@ -84,7 +100,10 @@ LayerInputs::LayerInputs(Decoder& decoder, std::span<const std::vector<int32_t>>
 void LayerInputs::next(const Use& use) {
   if (layer_ == decoder_.layers()) throw Error(ErrorCode::usage, "gather inputs", "a layer behind the last");
   decoder_.run_layers(sequences_, layer_, layer_ + 1, residual_,
-                      [&](int64_t, LayerInput input, const Operand& rows) { use(input, SecondMoments(rows)); });
+                      [&](int64_t layer, LayerInput input, const Operand& rows) {
+                        const auto modules = modules_of(input);
+                        use(input, finite_moments(rows, fmt::format("layer {}'s {}", layer, fmt::join(modules, ", "))));
+                      });
   ++layer_;
 }
 
@@ -94,7 +113,7 @@ SecondMoments LayerInputs::head() {
   const auto hidden = decoder_.last_norm(sequences_, residual_);
   Operand rows(decoder_.compute());
   rows.set(hidden.data(), static_cast<int64_t>(hidden.size()) / decoder_.hidden_size(), decoder_.hidden_size());
-  return SecondMoments(rows);
+  return finite_moments(rows, decoder_.head());
 }
 
 }  // namespace mxq

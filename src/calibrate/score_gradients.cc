@@ -1,6 +1,9 @@
 #include "calibrate/score_gradients.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <random>
 #include <string>
@@ -11,6 +14,7 @@
 #include "evaluate/score.h"
 #include "kernels/matmul.h"
 #include "kernels/rows.h"
+#include "mxq/error.h"
 
 namespace mxq {
 
@@ -63,7 +67,13 @@ std::vector<std::vector<float>> label_gradients(Decoder& decoder, const std::vec
     std::vector<Labels> labels;
     for (int64_t t = 0; t < count; ++t) labels.emplace_back(random, draws);
     decoder.logits(hidden.data() + first * width, count, p.data());
-    parallel_for(count, [&](int64_t t) { softmax(p.data() + t * vocab, 1, vocab); });
+    parallel_for(count, [&](int64_t t) {
+      softmax(p.data() + t * vocab, 1, vocab);
+      // NaN and infinities spread to all of a row.
+      if (std::isfinite(p[static_cast<size_t>(t * vocab)])) return;
+      throw Error(ErrorCode::not_finite, "measure sensitivity",
+                  fmt::format("the output matrix gives NaN or infinity at token {}", first + t), "finite logits");
+    });
     matmul(count, width, vocab, p.data(), vocab, rows, width, means.data(), width);
     parallel_for(count, [&](int64_t t) {
       const auto drawn = labels[static_cast<size_t>(t)].drawn(p.data() + t * vocab, vocab);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/json_output.h"
 #include "cli/option_modes.h"
 #include "mxq/error.h"
 #include "mxq/experiment.h"
@@ -87,12 +88,11 @@ RunEstimate preflight(const std::vector<const ExperimentRun*>& runs, const std::
 
 void print_plan(const Experiment& experiment, size_t to_do, const RunEstimate& estimate, bool json) {
   if (json) {
-    fmt::print("{}\n", nlohmann::ordered_json{{"runs", to_do},
-                                              {"known", experiment.runs.size() - to_do},
-                                              {"seconds", estimate.seconds},
-                                              {"memory_bytes", estimate.memory_bytes},
-                                              {"disk_bytes", estimate.disk_bytes}}
-                           .dump(2));
+    print_json_output({{"runs", to_do},
+                       {"known", experiment.runs.size() - to_do},
+                       {"seconds", estimate.seconds},
+                       {"memory_bytes", estimate.memory_bytes},
+                       {"disk_bytes", estimate.disk_bytes}});
     return;
   }
   fmt::print("{} runs to do, {} done or failed before; {} in all; memory and disk of the largest: {}, {}\n", to_do,
@@ -103,14 +103,13 @@ void print_plan(const Experiment& experiment, size_t to_do, const RunEstimate& e
 void print_report(const Experiment& experiment, const std::filesystem::path& store, const WorkReport& report,
                   bool json) {
   if (json) {
-    fmt::print("{}\n", nlohmann::ordered_json{{"store", store.string()},
-                                              {"done", report.done},
-                                              {"failed", report.failed},
-                                              {"known", report.known},
-                                              {"failed_before", report.failed_before},
-                                              {"elsewhere", report.elsewhere},
-                                              {"seconds", report.seconds}}
-                           .dump(2));
+    print_json_output({{"store", store.string()},
+                       {"done", report.done},
+                       {"failed", report.failed},
+                       {"known", report.known},
+                       {"failed_before", report.failed_before},
+                       {"elsewhere", report.elsewhere},
+                       {"seconds", report.seconds}});
   } else {
     fmt::print(
         "{} runs: {} done now in {}, {} done before; {} failed now, {} failed before; {} in other processes\n"
@@ -157,14 +156,13 @@ void print_status(const Options& options, const CommonOptions& common) {
   const ResultStore store = ResultStore::open(store_named(options));
   const ExperimentStatus status = store.status();
   if (common.json) {
-    fmt::print("{}\n", nlohmann::ordered_json{{"queued", status.queued},
-                                              {"running", status.running},
-                                              {"done", status.done},
-                                              {"failed", status.failed},
-                                              {"workers", status.workers},
-                                              {"mean_seconds", status.mean_seconds},
-                                              {"eta_seconds", status.eta_seconds}}
-                           .dump(2));
+    print_json_output({{"queued", status.queued},
+                       {"running", status.running},
+                       {"done", status.done},
+                       {"failed", status.failed},
+                       {"workers", status.workers},
+                       {"mean_seconds", status.mean_seconds},
+                       {"eta_seconds", status.eta_seconds}});
     return;
   }
   for (const StoredRun& run : store.runs()) {

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/json_output.h"
 #include "cli/model_remarks.h"
 #include "cli/option_modes.h"
 #include "mxq/error.h"
@@ -130,7 +131,7 @@ void run(const Options& options, const CommonOptions& common) {
     auto json = to_json(result, options.self ? "self" : options.recipe);
     if (window > 0) json["window"] = window;
     if (comparison) json["kl"] = to_json(*comparison);
-    fmt::print("{}\n", json.dump(2));
+    print_json_output(json);
     return;
   }
   print(result, window);

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/json_output.h"
 #include "cli/model_remarks.h"
 #include "cli/option_modes.h"
 #include "cli/standard_streams.h"
@@ -61,12 +62,11 @@ void run(const Options& options, const CommonOptions& common) {
   // The first token comes with the prompt.
   const double speed = result.seconds > 0 ? (tokens - 1) / result.seconds : 0;
   if (common.json) {
-    // A model may leave a character unfinished at the last token.
     const nlohmann::ordered_json json{
         {"text", result.text},         {"ids", result.ids},         {"prompt_tokens", result.prompt_tokens},
         {"tokens", result.ids.size()}, {"ended", result.ended},     {"prompt_seconds", result.prompt_seconds},
         {"seconds", result.seconds},   {"tokens_per_second", speed}};
-    fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+    print_json_output(json);
     return;
   }
   fmt::print("\n");

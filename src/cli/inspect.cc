@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/json_output.h"
 #include "cli/model_remarks.h"
 #include "cli/option_modes.h"
 #include "cli/report_coverage.h"
@@ -61,7 +62,7 @@ void add_inspect(CLI::App& app, const CommonOptions& common) {
     const auto report = inspect_model(model, common.progress().get());
     warn_of_coverage(report.coverage);
     if (common.json) {
-      fmt::print("{}\n", as_json(report).dump(2));
+      print_json_output(as_json(report));
     } else {
       print(report);
     }

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "cli/commands.h"
+#include "cli/json_output.h"
 #include "cli/model_remarks.h"
 #include "cli/option_modes.h"
 #include "cli/plan_model.h"
@@ -62,7 +63,7 @@ void add_measure(CLI::App& app, const CommonOptions& common) {
                                         {"from_cache", result.matrices_from_cache},
                                         {"seconds", problem.seconds},
                                         {"coverage", coverage_json(coverage)}};
-      fmt::print("{}\n", json.dump(2));
+      print_json_output(json);
     }
   });
 }

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "cli/commands.h"
+#include "cli/json_output.h"
 #include "cli/model_remarks.h"
 #include "cli/option_modes.h"
 #include "cli/plan_model.h"
@@ -105,7 +106,7 @@ void run(const Options& options, const CLI::App& command, const CommonOptions& c
   if (common.json) {
     auto shown = nlohmann::ordered_json::parse(json);
     if (coverage) shown["coverage"] = coverage_json(*coverage);
-    fmt::print("{}\n", shown.dump(2));
+    print_json_output(shown);
   } else {
     print_plan(file.plan, problem.table());
     if (coverage) print_coverage(*coverage);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/json_output.h"
 #include "cli/model_remarks.h"
 #include "cli/option_modes.h"
 #include "cli/plan_model.h"
@@ -47,6 +48,10 @@ void print_trials(const TrialReport& report, Objective objective) {
   fmt::print("{:10} {:>8} {:>10} {:>12} {:>10}\n", "trials", "bits", "KL", "perplexity", "predicted");
   for (size_t i = 0; i < report.trials.size(); ++i) {
     const Trial& trial = report.trials[i];
+    if (!trial.not_finite.empty()) {
+      fmt::print("{:10} {:>8.4f} {}\n", "", trial.plan.plan.bits_per_parameter, trial.not_finite);
+      continue;
+    }
     fmt::print("{:10} {:>8.4f} {:>10.5f} {:>12} {:>10}\n", i == report.kept ? "  kept" : "",
                trial.plan.plan.bits_per_parameter, trial.comparison.kl.mean, percent(trial.loss),
                objective == Objective::kl ? percent(trial.plan.plan.value) : "");
@@ -60,8 +65,11 @@ void print_verdict(const TrialReport& report, const PlanFile& plan) {
     fmt::print("verified   no uniform plan fits the budget\n");
     return;
   }
-  const double mixed = report.trials[0].comparison.kl.mean, uniform = report.trials[1].comparison.kl.mean;
-  fmt::print("verified   KL {:.5f} of the plan against {:.5f} of uniform {}: {} is kept\n", mixed, uniform,
+  const auto kl = [&](size_t i) {
+    const Trial& trial = report.trials[i];
+    return trial.not_finite.empty() ? fmt::format("KL {:.5f}", trial.comparison.kl.mean) : "no numbers";
+  };
+  fmt::print("verified   {} of the plan against {} of uniform {}: {} is kept\n", kl(0), kl(1),
              report.trials[0].plan.plan.best_uniform->scheme, report.kept == 0 ? "the plan" : "the uniform one");
 }
 
@@ -118,17 +126,22 @@ nlohmann::ordered_json seconds_json(const Quantized& result) {
 void print_json(const Quantized& result, const Coverage& coverage) {
   auto json = nlohmann::ordered_json::parse(write_plan(result.plan));
   for (const Trial& trial : result.trials ? result.trials->trials : std::vector<Trial>()) {
-    json["trials"].push_back({{"bits_per_parameter", trial.plan.plan.bits_per_parameter},
-                              {"predicted", trial.plan.plan.value},
-                              {"kl", trial.comparison.kl.mean},
-                              {"ln_ppl_ratio", trial.comparison.kl.ln_ppl_ratio},
-                              {"loss", trial.loss}});
+    nlohmann::ordered_json entry{{"bits_per_parameter", trial.plan.plan.bits_per_parameter},
+                                 {"predicted", trial.plan.plan.value}};
+    if (trial.not_finite.empty()) {
+      entry["kl"] = trial.comparison.kl.mean;
+      entry["ln_ppl_ratio"] = trial.comparison.kl.ln_ppl_ratio;
+      entry["loss"] = trial.loss;
+    } else {
+      entry["not_finite"] = trial.not_finite;
+    }
+    json["trials"].push_back(std::move(entry));
   }
   json["files"] = result.written.files;
   json["coverage"] = coverage_json(coverage);
   json["seconds"] = seconds_json(result);
   json["peak_rss_bytes"] = peak_rss_bytes();
-  fmt::print("{}\n", json.dump(2));
+  print_json_output(json);
 }
 
 void print_summary(const Model& model, const Options& options, const Quantized& result, const Coverage& coverage) {

@@ -46,10 +46,9 @@ Comparison compare(Decoder& model, const BaseLogits& base, const Windows& window
   std::vector<Decoder*> decoders{&model};
   if (base.file == nullptr) decoders.push_back(base.decoder);
   run_windows(decoders, windows.windows, batch_tokens, progress, [&](const LogitBlock& block) {
-    const float* const of_base = base.file != nullptr ? base.file->row(block.first) : block.logits[1];
-    if (base.keep != nullptr) base.keep->append(of_base, static_cast<int64_t>(block.targets.size()));
+    if (base.keep != nullptr) base.keep->append(block.logits[1], static_cast<int64_t>(block.targets.size()));
     parallel_for(static_cast<int64_t>(block.targets.size()), [&](int64_t r) {
-      const float* expected = of_base + r * vocab;
+      const float* expected = base.file != nullptr ? base.file->row(block.first + r) : block.logits[1] + r * vocab;
       const float* found = block.logits[0] + r * vocab;
       const RowDivergence row = row_divergence(expected, found, vocab);
       const auto i = static_cast<size_t>(block.first + r);
@@ -62,8 +61,9 @@ Comparison compare(Decoder& model, const BaseLogits& base, const Windows& window
   });
   const double seconds = watch.seconds();
   Comparison result;
-  result.base = perplexity_of_losses(windows, pairs.base_loss, seconds);
+  result.base = perplexity_of_losses(windows, pairs.base_loss, seconds, "the base");
   result.model = perplexity_of_losses(windows, pairs.loss, seconds);
+  require_finite(windows, pairs.kl, "KL divergence");
   result.kl = divergence_of(pairs, weights);
   return result;
 }

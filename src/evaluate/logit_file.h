@@ -18,8 +18,9 @@ struct LogitFileKey {
   int64_t rows = 0, vocab = 0;
 };
 
-/// "MXQLOGIT", the hash, rows and vocab as 64-bit little-endian integers, zeros up to 64 bytes; then rows x vocab
-/// fp32 values.
+/// "MXQLOGIT", the version of the format (2), the hash, rows and vocab: 64 bytes. Then each row: vocab fp32 values and
+/// their checksum, seeded with the row's number. Integers are of 64 bits; all is little-endian. In version 1 the hash
+/// followed at once, and there were no checksums.
 class LogitFileWriter {
  public:
   LogitFileWriter(const OutputFile& path, const LogitFileKey& key);
@@ -30,18 +31,20 @@ class LogitFileWriter {
 
  private:
   AtomicFile file_;
-  int64_t vocab_;
+  int64_t vocab_, written_ = 0;
 };
 
 class LogitFile {
  public:
-  /// Throws Error(invalid_file) for a file that is none or is not whole, Error(usage) for one with another key.
+  /// Throws Error(invalid_file) for a file that is none or is not whole, Error(unsupported) for another version of the
+  /// format, Error(usage) for one with another key.
   LogitFile(const std::filesystem::path& path, const LogitFileKey& key);
 
-  /// The row of prediction i and those behind it.
+  /// The row of prediction i. Throws Error(invalid_file) naming it where its values are not those that were written.
   const float* row(int64_t i) const;
 
  private:
+  std::string operation_;
   MappedFile file_;
   int64_t vocab_;
 };

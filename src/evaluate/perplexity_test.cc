@@ -110,10 +110,10 @@ TEST_F(Perplexities, TokensOutsideTheVocabularyAreRefused) {
 TEST(PerplexityOfLosses, NamesWhatIsNoNumber) {
   const Windows windows = whole_sequences({{1, 2, 3}});
   EXPECT_NEAR(perplexity_of_losses(windows, std::vector<double>{1, 2}, 1).perplexity, std::exp(1.5), 1e-12);
-  expect_error(ErrorCode::not_finite, "prediction 1", [&] {
+  expect_error(ErrorCode::not_finite, "the model, window 0, token 2 (id 3): the output matrix gives NaN", [&] {
     perplexity_of_losses(windows, std::vector<double>{1, std::nan("")}, 1);
   });
-  expect_error(ErrorCode::not_finite, "perplexity exp(", [&] {
+  expect_error(ErrorCode::not_finite, "perplexity exp(10000); the largest loss is 10000 at window 0, token 1", [&] {
     perplexity_of_losses(windows, std::vector<double>{1e4, 1e4}, 1);
   });
 }

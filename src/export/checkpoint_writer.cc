@@ -51,6 +51,75 @@ std::optional<int64_t> foreign_bytes(const ModelSource& model, const SourceTenso
   return is_foreign(tensor.dtype) ? std::optional(model.stored_bytes(tensor)) : std::nullopt;
 }
 
+/// Whether the file has the tensor's own values: no codes, no blocks.
+bool holds_floats(const SourceTensor& tensor) {
+  return tensor.stored_as == dtype_name(tensor.dtype) && dtype_block_elements(tensor.dtype) == 1;
+}
+
+/// A tensor's first value that is none, its number among all elements.
+void meet(const SourceTensor& tensor, double value, int64_t at, NotFinite policy, std::vector<std::string>& notes) {
+  const Error error = not_finite(tensor, value, at / tensor.cols(), at % tensor.cols());
+  if (policy == NotFinite::refuse) throw Error(error);
+  notes.push_back(error.given() + ": copied as it is");
+}
+
+void copy_bytes(const SourceTensor& tensor, std::span<const std::byte> raw, NotFinite policy, SafetensorsWriter& writer,
+                std::vector<std::string>& notes) {
+  const bool floats = dtype_is_weight(tensor.dtype) && holds_floats(tensor);
+  const int64_t unit = dtype_block_bytes(tensor.dtype);
+  bool met = false;
+  // A piece at a time, each let go at once: an embedding may be larger than the memory that we promise to stay in.
+  for (size_t begin = 0; begin < raw.size(); begin += kChunkBytes) {
+    const auto piece = raw.subspan(begin, std::min(kChunkBytes, raw.size() - begin));
+    const auto count = static_cast<int64_t>(piece.size()) / unit;
+    const int64_t at = floats && !met ? first_not_finite(piece.data(), count, tensor.dtype) : -1;
+    if (at >= 0) {
+      met = true;
+      float value = 0;
+      read_f32({tensor.name, tensor.dtype, {count}, piece}, at, 1, &value);
+      meet(tensor, value, static_cast<int64_t>(begin) / unit + at, policy, notes);
+    }
+    writer.write(piece);
+    advise_done(piece);
+  }
+}
+
+/// Not for a tensor without elements.
+void convert_rows(const ModelSource& model, const SourceTensor& tensor, DType dtype, NotFinite policy,
+                  SafetensorsWriter& writer, std::vector<std::string>& notes) {
+  const bool copied = policy == NotFinite::copy && holds_floats(tensor);
+  const int64_t elements = tensor.elements(), rows = tensor.rows(), row = tensor.cols();
+  const int64_t step = std::max<int64_t>(1, kChunkElements / row);
+  std::vector<float> values(static_cast<size_t>(std::min(step, rows) * row));
+  std::vector<std::byte> bytes(static_cast<size_t>(dtype_bytes(dtype, static_cast<int64_t>(values.size()))));
+  int64_t zeros = 0;
+  bool met = false;
+  for (int64_t begin = 0; begin < rows; begin += step) {
+    const int64_t count = std::min(step, rows - begin), size = count * row;
+    if (copied) {
+      model.copy_rows(tensor, begin, count, values.data());
+      const int64_t at = met ? -1 : first_not_finite(values.data(), size);
+      if (at >= 0) meet(tensor, values[static_cast<size_t>(at)], begin * row + at, policy, notes);
+      met |= at >= 0;
+    } else {
+      model.read_rows(tensor, begin, count, values.data());
+    }
+    if (const int64_t at = first_overflow(values.data(), size, dtype, zeros); at >= 0) {
+      throw Error(ErrorCode::unsupported, "write " + std::string(dtype_name(dtype)),
+                  fmt::format("'{}' holds {} at row {}, column {}", tensor.name, values[static_cast<size_t>(at)],
+                              begin + at / row, at % row),
+                  fmt::format("numbers that {} can hold; {} can hold it", dtype_name(dtype),
+                              dtype == DType::f16 ? "bf16 or f32" : "f32"));
+    }
+    write_dtype(values.data(), size, dtype, bytes.data());
+    writer.write(std::span(bytes).first(static_cast<size_t>(dtype_bytes(dtype, size))));
+  }
+  if (zeros > 0) {
+    notes.push_back(fmt::format("'{}': {} of {} values are too small for {} and become 0", tensor.name, zeros, elements,
+                                dtype_name(dtype)));
+  }
+}
+
 /// Files of the model and when they were last changed, so that a resumed run never mixes two models.
 std::string source_identity(const ModelSource& model) {
   std::string identity;
@@ -68,52 +137,25 @@ OutputTensors quantized_output(const std::string& name, const QuantizedLayout& l
   OutputTensors output;
   output.specs = stored_specs(name, layout);
   output.work = layout.rows * layout.cols;
-  output.write = [make = std::move(make)](SafetensorsWriter& writer) {
+  output.write = [name, make = std::move(make)](SafetensorsWriter& writer) {
     const QuantizedMatrix matrix = make();
+    check_numbers(name, matrix.view());
     for (const auto& part : matrix.parts) writer.write(part);
   };
   return output;
 }
 
-OutputTensors plain_output(const ModelSource& model, const SourceTensor& tensor, DType dtype,
+OutputTensors plain_output(const ModelSource& model, const SourceTensor& tensor, DType dtype, NotFinite policy,
                            std::vector<std::string>& notes) {
   OutputTensors output;
   output.specs = {{tensor.stored_name, dtype, tensor.shape, foreign_bytes(model, tensor)}};
   output.work = tensor.elements();
-  output.write = [&model, &tensor, dtype, &notes](SafetensorsWriter& writer) {
-    const int64_t elements = tensor.elements();
+  output.write = [&model, &tensor, dtype, policy, &notes](SafetensorsWriter& writer) {
     const auto raw = model.plain_bytes(tensor);
     if (raw && tensor.dtype == dtype) {
-      // A piece at a time, each let go at once: an embedding may be larger than the memory that we promise to stay in.
-      for (size_t at = 0; at < raw->size(); at += kChunkBytes) {
-        const auto piece = raw->subspan(at, std::min(kChunkBytes, raw->size() - at));
-        writer.write(piece);
-        advise_done(piece);
-      }
-    } else if (elements > 0) {
-      const int64_t rows = tensor.shape.empty() ? 1 : tensor.shape[0];
-      const int64_t row = elements / rows;
-      const int64_t step = std::max<int64_t>(1, kChunkElements / row);
-      std::vector<float> values(static_cast<size_t>(std::min(step, rows) * row));
-      std::vector<std::byte> bytes(static_cast<size_t>(dtype_bytes(dtype, static_cast<int64_t>(values.size()))));
-      int64_t zeros = 0;
-      for (int64_t begin = 0; begin < rows; begin += step) {
-        const int64_t count = std::min(step, rows - begin);
-        model.read_rows(tensor, begin, count, values.data());
-        if (const int64_t at = first_overflow(values.data(), count * row, dtype, zeros); at >= 0) {
-          throw Error(ErrorCode::unsupported, "write " + std::string(dtype_name(dtype)),
-                      fmt::format("'{}' holds {} at row {}, column {}", tensor.name, values[static_cast<size_t>(at)],
-                                  begin + at / row, at % row),
-                      fmt::format("numbers that {} can hold; {} can hold it", dtype_name(dtype),
-                                  dtype == DType::f16 ? "bf16 or f32" : "f32"));
-        }
-        write_dtype(values.data(), count * row, dtype, bytes.data());
-        writer.write(std::span(bytes).first(static_cast<size_t>(dtype_bytes(dtype, count * row))));
-      }
-      if (zeros > 0) {
-        notes.push_back(fmt::format("'{}': {} of {} values are too small for {} and become 0", tensor.name, zeros, elements,
-                                    dtype_name(dtype)));
-      }
+      copy_bytes(tensor, *raw, policy, writer, notes);
+    } else if (tensor.elements() > 0) {
+      convert_rows(model, tensor, dtype, policy, writer, notes);
     }
     model.done(tensor);
   };

@@ -24,14 +24,20 @@ struct OutputTensors {
   std::function<void(SafetensorsWriter&)> write;
 };
 
-/// A quantized matrix under its stored names; `make` is called when its turn comes.
+/// A quantized matrix under its stored names; `make` is called when its turn comes. Writing throws Error(not_finite) for
+/// one whose numbers (scales and the like) are none.
 OutputTensors quantized_output(const std::string& name, const QuantizedLayout& layout,
                                std::function<QuantizedMatrix()> make);
 
+/// What becomes of a float tensor that holds NaN or infinities: refused by name, or copied as it is and told in the notes.
+/// What is quantized is always refused.
+enum class NotFinite { refuse, copy };
+
 /// A tensor written as `dtype`: copied byte by byte where that is what is stored, else converted to F64, F32, F16 or BF16
 /// a few rows at a time. Writing throws Error(unsupported) naming tensor and value where `dtype` would make a finite
-/// value infinite; of values that it makes 0, `notes` get a sentence. All three must outlive it.
-OutputTensors plain_output(const ModelSource& model, const SourceTensor& tensor, DType dtype,
+/// value infinite, Error(not_finite) for what is refused; of values that it makes 0, `notes` get a sentence. All three
+/// must outlive it.
+OutputTensors plain_output(const ModelSource& model, const SourceTensor& tensor, DType dtype, NotFinite policy,
                            std::vector<std::string>& notes);
 
 struct FolderContents {

@@ -121,7 +121,58 @@ int64_t scan_narrowed(const float* values, int64_t count, DType dtype, int64_t& 
   return -1;
 }
 
+/// The same for values that are NaN or infinite: those whose exponent has all its bits set.
+template <typename Bits, Bits kExponent>
+int64_t scan_not_finite(const std::byte* values, int64_t count) {
+  const auto bad = [](Bits bits) { return (bits & kExponent) == kExponent; };
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    std::array<Bits, kLanes> some;
+    std::memcpy(some.data(), values + i * static_cast<int64_t>(sizeof(Bits)), sizeof(some));
+    Bits any = 0;
+    for (const Bits bits : some) any |= static_cast<Bits>(bad(bits));
+    if (any != 0) return i + (std::find_if(some.begin(), some.end(), bad) - some.begin());
+  }
+  for (; i < count; ++i) {
+    Bits bits;
+    std::memcpy(&bits, values + i * static_cast<int64_t>(sizeof(Bits)), sizeof(Bits));
+    if (bad(bits)) return i;
+  }
+  return -1;
+}
+
+int64_t scan_not_finite(const std::byte* values, int64_t count, DType dtype) {
+  switch (dtype) {
+    case DType::f64:
+      return scan_not_finite<uint64_t, 0x7ff0000000000000u>(values, count);
+    case DType::f32:
+      return scan_not_finite<uint32_t, 0x7f800000u>(values, count);
+    case DType::f16:
+      return scan_not_finite<uint16_t, 0x7c00u>(values, count);
+    case DType::bf16:
+      return scan_not_finite<uint16_t, 0x7f80u>(values, count);
+    default:
+      return -1;
+  }
+}
+
+/// The least of what is not negative, or -1.
+int64_t first_of(const std::vector<int64_t>& found) {
+  const auto first = std::find_if(found.begin(), found.end(), [](int64_t at) { return at >= 0; });
+  return first == found.end() ? -1 : *first;
+}
+
 }  // namespace
+
+int64_t first_not_finite(const std::byte* values, int64_t count, DType dtype) {
+  if (count <= kChunk) return scan_not_finite(values, count, dtype);
+  std::vector<int64_t> found(static_cast<size_t>((count + kChunk - 1) / kChunk), -1);
+  for_chunks(count, [&](int64_t begin, int64_t n) {
+    const int64_t at = scan_not_finite(values + begin * dtype_block_bytes(dtype), n, dtype);
+    found[static_cast<size_t>(begin / kChunk)] = at < 0 ? -1 : begin + at;
+  });
+  return first_of(found);
+}
 
 int64_t first_overflow(const float* values, int64_t count, DType dtype, int64_t& zeros) {
   if (dtype != DType::f16 && dtype != DType::bf16) return -1;
@@ -133,8 +184,7 @@ int64_t first_overflow(const float* values, int64_t count, DType dtype, int64_t&
     found[chunk] = at < 0 ? -1 : begin + at;
   });
   for (const int64_t n : lost) zeros += n;
-  const auto first = std::find_if(found.begin(), found.end(), [](int64_t at) { return at >= 0; });
-  return first == found.end() ? -1 : *first;
+  return first_of(found);
 }
 
 void read_f32(const TensorView& tensor, int64_t first, int64_t count, float* out) {

@@ -18,6 +18,13 @@ void read_f32(const TensorView& tensor, int64_t first, int64_t count, float* out
 /// how many values other than 0 it makes 0. Parallel.
 int64_t first_overflow(const float* values, int64_t count, DType dtype, int64_t& zeros);
 
+/// The first of `count` values of F64, F32, F16 or BF16 that is NaN or infinite; -1 where there is none, and for other
+/// dtypes. Parallel.
+int64_t first_not_finite(const std::byte* values, int64_t count, DType dtype);
+inline int64_t first_not_finite(const float* values, int64_t count) {
+  return first_not_finite(reinterpret_cast<const std::byte*>(values), count, DType::f32);
+}
+
 /// `count` floats as F64, F32, F16 or BF16 (round to nearest even), dtype_bytes(dtype, count) bytes. Parallel.
 /// Throws Error(unsupported) for other dtypes.
 void write_dtype(const float* values, int64_t count, DType dtype, std::byte* out);

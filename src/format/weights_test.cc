@@ -48,6 +48,26 @@ TEST(GgmlBlocks, AreWhatTheGgufPackageReads) {
   }
 }
 
+TEST(FirstNotFinite, IsFoundWhereverItIs) {
+  for (const DType dtype : {DType::f64, DType::f32, DType::f16, DType::bf16}) {
+    const int64_t n = (int64_t{1} << 16) + 77;  // more than a task takes
+    std::vector<float> values(static_cast<size_t>(n), -65504.0f);
+    std::vector<std::byte> bytes(static_cast<size_t>(dtype_bytes(dtype, n)));
+    for (const float bad : {NAN, INFINITY, -INFINITY}) {
+      for (const int64_t at : {int64_t{0}, int64_t{31}, int64_t{32}, int64_t{65535}, int64_t{65536}, n - 1}) {
+        auto some = values;
+        some[static_cast<size_t>(at)] = some.back() = bad;
+        write_dtype(some.data(), n, dtype, bytes.data());
+        EXPECT_EQ(first_not_finite(bytes.data(), n, dtype), at) << dtype_name(dtype);
+        EXPECT_EQ(first_not_finite(bytes.data(), at, dtype), -1) << dtype_name(dtype);
+      }
+    }
+  }
+  const std::vector<std::byte> ones(64, std::byte{0xff});
+  EXPECT_EQ(first_not_finite(ones.data(), 8, DType::i64), -1);
+  EXPECT_EQ(first_not_finite(ones.data(), 0, DType::f32), -1);
+}
+
 TEST(ReadF32, EveryF16AndBf16IsItsValue) {
   std::vector<uint16_t> all(0x10000);
   for (uint32_t i = 0; i < all.size(); ++i) all[i] = static_cast<uint16_t>(i);

@@ -1,7 +1,11 @@
 #include "jobs/probe_results.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
+
+#include "mxq/error.h"
 
 namespace mxq {
 
@@ -35,6 +39,11 @@ std::vector<std::string> set_sensitivities(ErrorTable& table, const std::map<std
     if (std::isfinite(kl)) continue;
     exclude(matrix.schemes, probe);
     not_finite.push_back(matrix.name);
+  }
+  if (!not_finite.empty() && not_finite.size() == table.matrices.size()) {
+    throw Error(ErrorCode::not_finite, "measure sensitivity",
+                fmt::format("{} in place of any of {} matrices gives NaN or infinity", probe, not_finite.size()),
+                "a model that at least one of them leaves with finite outputs");
   }
   return not_finite;
 }

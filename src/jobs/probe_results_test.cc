@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "expect_error.h"
 #include "model/model_source.h"
 
 namespace mxq {
@@ -42,10 +43,17 @@ TEST(ProbeResults, NaNTakesTheProbesSchemeAndWorseOnesAway) {
 }
 
 TEST(ProbeResults, SomethingIsLeftToChooseFrom) {
-  ErrorTable table{{matrix("a", "0")}, {}};
+  ErrorTable table{{matrix("a", "0"), matrix("b", "0")}, {}};
   table.matrices[0].schemes = {{"b2g64", 20, 4.0}, {"b3g64", 30, 2.0}};
-  set_sensitivities(table, {{"a", {INFINITY, 4}}}, "b3g64");
+  set_sensitivities(table, {{"a", {INFINITY, 4}}, {"b", {0.5, 4}}}, "b3g64");
   EXPECT_EQ(schemes(table.matrices[0]), std::vector<std::string>{"b3g64"});
+}
+
+TEST(ProbeResults, NothingFiniteIsNoResult) {
+  ErrorTable table{{matrix("a", "0"), matrix("b", "0")}, {}};
+  expect_error(ErrorCode::not_finite, "b3g64 in place of any of 2 matrices gives NaN or infinity", [&] {
+    set_sensitivities(table, {{"a", {INFINITY, 4}}, {"b", {std::nan(""), 4}}}, "b3g64");
+  });
 }
 
 TEST(ProbeResults, AProbeThatChangesNothingSaysNothing) {

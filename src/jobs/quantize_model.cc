@@ -190,7 +190,7 @@ WriteReport quantize_model(const Model& opened, const std::filesystem::path& out
   for (const auto& kept : kept_tensors(*model, matrices)) {
     const SourceTensor& tensor = *kept.tensor;
     if (!kept.groups) {
-      contents.tensors.push_back(plain_output(*model, tensor, kept.dtype, notes));
+      contents.tensors.push_back(plain_output(*model, tensor, kept.dtype, NotFinite::refuse, notes));
       continue;
     }
     contents.tensors.push_back(quantized_output(tensor.stored_matrix_name(), *kept.groups, [&model, &tensor] {
@@ -262,7 +262,7 @@ WriteReport dequantize_model(const Model& opened, const std::filesystem::path& o
     // Buffers of integers, masks and whatever else a model keeps stay as they are.
     const bool floats = dtype_is_weight(tensor.dtype);
     contents.tensors.push_back(
-        plain_output(model, tensor, dtype && floats ? *dtype : model.output_dtype(tensor), notes));
+        plain_output(model, tensor, dtype && floats ? *dtype : model.output_dtype(tensor), NotFinite::copy, notes));
   }
   if (model.config()) {  // a .safetensors file alone stays without
     const std::string config = set_quantization_config(model.config_json(), std::nullopt, "config.json");

@@ -79,7 +79,7 @@ class Trials {
   const Trial& run(const PlanFile& plan) {
     const fs::path folder = this->folder(report_.trials.size());
     written_.push_back(quantize_model(base_, folder, plan, write_, progress_));
-    Trial trial{plan, {}, 0};
+    Trial trial{plan, {}, 0, {}};
     try {
       if (options_.text) {
         trial.comparison = compare_models(folder, base_, *options_.text, options_.perplexity, progress_, logits_);
@@ -90,7 +90,7 @@ class Trials {
       }
     } catch (const Error& error) {
       if (error.code() != ErrorCode::not_finite) throw;
-      trial.comparison.kl.mean = trial.comparison.kl.ln_ppl_ratio = std::numeric_limits<double>::quiet_NaN();
+      trial.not_finite = error.what();
       trial.loss = std::numeric_limits<double>::infinity();
     }
     report_.trials.push_back(std::move(trial));
@@ -181,7 +181,7 @@ TrialReport quantize_best(const Model& model, const fs::path& out, std::span<con
   const auto best =
       std::min_element(all.begin(), all.end(), [](const Trial& a, const Trial& b) { return a.loss < b.loss; });
   if (!std::isfinite(best->loss)) {
-    throw Error(ErrorCode::not_finite, "try plans", fmt::format("NaN or infinity from all {} models", all.size()));
+    throw Error(ErrorCode::not_finite, "try plans", fmt::format("none of {} models gives numbers: {}", all.size(), all.front().not_finite));
   }
   return trials.keep(static_cast<size_t>(best - all.begin()));
 }

@@ -10,6 +10,8 @@
 // `weights`, where a kernel takes them, has one positive factor for the squared error of each element of a group, the
 // same for all lanes; nullptr: all 1.
 //
+// Weights are finite, of any magnitude. Where products of them are not, a NaN gets the code 0.
+//
 // A group of w is written W = (q - z) * s with codes q in 0..max_code, or by its centre c = (m - z) * s, the value of
 // the middle m = max_code / 2 of the codes. s = 0 stands for a constant group W = c.
 #pragma once

@@ -10,10 +10,15 @@ namespace mxq::ref {
 
 namespace {
 
-/// Adding and subtracting 1.5 * 2^23 rounds |x| < 2^22 half to even.
+/// The larger of both, of NaN and another the other: std::max would keep a NaN that comes first.
+float at_least(float x, float least) {
+  return x > least ? x : least;
+}
+
+/// Adding and subtracting 1.5 * 2^23 rounds |x| < 2^22 half to even. NaN becomes 0.
 float round_code(float x, float max_code) {
   constexpr float magic = 12582912.0f;
-  const float clamped = std::min(std::max(x, 0.0f), max_code);
+  const float clamped = std::min(at_least(x, 0.0f), max_code);
   return (clamped + magic) - magic;
 }
 
@@ -89,7 +94,7 @@ Regression regress(const PassSums& sums, float n) {
   const float det = n * sums.qq - sums.q * sums.q;
   const float numerator = n * sums.rq - sums.q * sums.r;
   // All codes equal: only the offset can move. A slope below 1/8 would be noise.
-  const float delta = det > 0.0f ? std::max(numerator / det, -0.875f) : 0.0f;
+  const float delta = det > 0.0f ? at_least(numerator / det, -0.875f) : 0.0f;
   return {(sums.r - delta * sums.q) / n, delta};
 }
 
@@ -172,7 +177,7 @@ void tile_fit_mse(const float* tile, const float* weights, int n, int max_code, 
       const Regression fit = regress(sums, count);
       const float slope = 1.0f + fit.delta;
       const float relative = s / full;
-      const float error = (relative * relative) * std::max(sums.rr - (fit.alpha * sums.r + fit.delta * sums.rq), 0.0f);
+      const float error = (relative * relative) * at_least(sums.rr - (fit.alpha * sums.r + fit.delta * sums.rq), 0.0f);
       s *= slope;
       z = (z - fit.alpha) / slope;
       return error;
@@ -239,13 +244,13 @@ void tile_fit_bounded(const float* tile, const float* weights, int n, int max_co
         moved = mean_q - ((mean_q + sums.r / count) - z) * (s / next);
       }
       float offset = middle - moved;
-      if (std::fabs(offset) > range.offset_limit) {
+      if (!(std::fabs(offset) <= range.offset_limit)) {  // or is NaN, where sums overflowed
         // z is held at its limit: s from sum w (q - z) / sum (q - z)^2, with w / s_old = r + q - z_old.
         offset = std::copysign(range.offset_limit, offset);
         const float held = middle - offset;
         const float qq = (sums.qq - (held + held) * sums.q) + count * (held * held);
         const float wq = (sums.rq + sums.qq - z * sums.q) - held * ((sums.r + sums.q) - count * z);
-        next = qq > 0.0f ? std::min(std::max(s * (wq / qq), 0.125f * s), range.scale_limit) : s;
+        next = qq > 0.0f ? std::min(at_least(s * (wq / qq), 0.125f * s), range.scale_limit) : s;
       }
       s = next;
       c = offset * s;
@@ -266,7 +271,7 @@ void tile_snap(const float* tile, const float* weights, int n, int max_code, con
     float best_u = 0, best_i = 0, best_error = 0;
     const auto offset_code = [&](float u) {
       const float k = center[l] * inverse_or_zero(u * scale_step) * per_zero_step;
-      const float clamped = std::min(std::max(k, -127.0f), 127.0f);
+      const float clamped = std::min(at_least(k, -127.0f), 127.0f);
       return (clamped + 12582912.0f) - 12582912.0f;
     };
     const auto evaluate = [&](float u, float i) {

@@ -5,12 +5,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "every_exponent.h"
 #include "simd_targets.h"
 
 namespace mxq {
@@ -85,8 +85,7 @@ TestTile make_tile(int n, std::mt19937& random) {
 template <typename Value>
 testing::AssertionResult same_bits(const std::vector<Value>& a, const std::vector<Value>& b) {
   for (size_t i = 0; i < a.size(); ++i) {
-    // -0 and +0 are one value here; otherwise to the bit.
-    if (a[i] == b[i] || std::memcmp(&a[i], &b[i], sizeof(Value)) == 0) continue;
+    if (same_value(a[i], b[i])) continue;
     return testing::AssertionFailure() << "entry " << i << " (lane " << i % kTileLanes << "): " << +a[i] << " and "
                                        << +b[i];
   }
@@ -99,94 +98,126 @@ class AffineTile : public EverySimdTarget {
   static Floats lanes() { return Floats(kTileLanes); }
 };
 
+/// All kernels on a tile of finite weights, with what the fits would give them.
+void expect_the_reference(const TestTile& tile, std::mt19937& random, const std::string& what) {
+  const auto lanes = [] { return std::vector<float>(kTileLanes); };
+  using Floats = std::vector<float>;
+  const int n = tile.n;
+  for (const int max_code : {3, 7, 15, 31, 255}) {
+    SCOPED_TRACE(testing::Message() << what << ", n " << n << " max_code " << max_code << " seed 42");
+    auto min = lanes(), max = lanes(), min2 = lanes(), max2 = lanes();
+    tile_min_max(tile.data, n, min.data(), max.data());
+    ref::tile_min_max(tile.data, n, min2.data(), max2.data());
+    ASSERT_TRUE(same_bits(min, min2));
+    ASSERT_TRUE(same_bits(max, max2));
+
+    auto inverse = lanes(), zero = lanes();
+    for (int l = 0; l < kTileLanes; ++l) {
+      const float range = max[l] - min[l];
+      inverse[l] = range <= 1e-4f ? 1.0f : static_cast<float>(max_code) / range;
+      if (std::isinf(range)) inverse[l] = 3e-39f;  // as affine/fit.cc has it, about
+      zero[l] = -min[l] * inverse[l];
+    }
+    Floats zeros(6 * kTileLanes), errors(6 * kTileLanes), zeros2 = zeros, errors2 = errors;
+    tile_hqq_rounds(tile.data, n, max_code, inverse.data(), zero.data(), 6, zeros.data(), errors.data());
+    ref::tile_hqq_rounds(tile.data, n, max_code, inverse.data(), zero.data(), 6, zeros2.data(), errors2.data());
+    ASSERT_TRUE(same_bits(zeros, zeros2));
+    ASSERT_TRUE(same_bits(errors, errors2));
+
+    const float shrinks[] = {1.0f, 0.85f, 0.7f};
+    const float nudges[] = {0.95f, 1.05f};
+    const LeastSquaresSearch search{.shrinks = shrinks, .starts = 3, .nudges = nudges, .nudge_count = 2, .rounds = 6};
+    Floats some_weights(n);
+    for (float& h : some_weights) h = std::ldexp(1.0f, static_cast<int>(random() % 12) - 6);
+    auto scale = lanes(), center = lanes();
+    for (const float* weights :
+         {static_cast<const float*>(some_weights.data()), static_cast<const float*>(nullptr)}) {
+      auto scale2 = lanes(), center2 = lanes();
+      tile_fit_mse(tile.data, weights, n, max_code, min.data(), max.data(), search, scale.data(), center.data());
+      ref::tile_fit_mse(tile.data, weights, n, max_code, min.data(), max.data(), search, scale2.data(),
+                        center2.data());
+      ASSERT_TRUE(same_bits(scale, scale2));
+      ASSERT_TRUE(same_bits(center, center2));
+      for (int l = 0; l < kTileLanes; ++l) ASSERT_TRUE(std::isfinite(scale[l]) && std::isfinite(center[l])) << l;
+    }
+
+    for (const float offset_limit : {0.25f * static_cast<float>(max_code), 127.0f}) {
+      for (const float scale_limit : {0.01f, 1e30f}) {
+        auto s = scale, c = center, s2 = scale, c2 = center;
+        const MetadataRange range{scale_limit, offset_limit};
+        const float* weights = scale_limit < 1 ? some_weights.data() : nullptr;
+        tile_fit_bounded(tile.data, weights, n, max_code, range, 4, s.data(), c.data());
+        ref::tile_fit_bounded(tile.data, weights, n, max_code, range, 4, s2.data(), c2.data());
+        ASSERT_TRUE(same_bits(s, s2));
+        ASSERT_TRUE(same_bits(c, c2));
+        for (int l = 0; l < kTileLanes; ++l) {
+          ASSERT_LE(s[l], scale_limit);
+          ASSERT_LE(std::fabs(c[l]), 1.0001f * offset_limit * s[l]);
+        }
+      }
+    }
+
+    for (const auto& [scale_step, zero_step] : {std::pair{1e-4f, 0.01f}, {0.02f, 0.5f}, {0.0f, 0.0f}}) {
+      for (const SnapSearch neighbours : {SnapSearch{0, 0, 1}, {1, 1, 1}, {3, 2, 5}}) {
+        MetadataSteps steps;
+        for (int l = 0; l < kTileLanes; ++l) {
+          steps.scale[l] = std::ldexp(scale_step, l % 3);
+          steps.zero[l] = std::ldexp(zero_step, l % 2);
+        }
+        const float* weights = neighbours.scale_reach == 1 ? nullptr : some_weights.data();
+        std::vector<uint8_t> u(kTileLanes), u2 = u;
+        std::vector<int8_t> i(kTileLanes), i2 = i;
+        auto e = lanes(), e2 = lanes();
+        tile_snap(tile.data, weights, n, max_code, steps, neighbours, scale.data(), center.data(), u.data(), i.data(),
+                  e.data());
+        ref::tile_snap(tile.data, weights, n, max_code, steps, neighbours, scale.data(), center.data(), u2.data(),
+                       i2.data(), e2.data());
+        ASSERT_TRUE(same_bits(u, u2));
+        ASSERT_TRUE(same_bits(i, i2));
+        ASSERT_TRUE(same_bits(e, e2));
+      }
+    }
+
+    std::vector<uint8_t> codes(n * kTileLanes), codes2 = codes;
+    tile_codes(tile.data, n, max_code, inverse.data(), zero.data(), codes.data());
+    ref::tile_codes(tile.data, n, max_code, inverse.data(), zero.data(), codes2.data());
+    ASSERT_EQ(codes, codes2);
+    auto stored = lanes();
+    for (int l = 0; l < kTileLanes; ++l) stored[l] = 1.0f / inverse[l];
+    std::vector<double> error(kTileLanes), error2 = error;
+    tile_squared_error(tile.data, n, max_code, inverse.data(), stored.data(), zero.data(), error.data());
+    ref::tile_squared_error(tile.data, n, max_code, inverse.data(), stored.data(), zero.data(), error2.data());
+    ASSERT_TRUE(same_bits(error, error2));
+  }
+}
+
 TEST_P(AffineTile, EqualsTheReference) {
   std::mt19937 random(42);
   for (const int n : {1, 2, 3, 5, 16, 31, 32, 64, 128, 256}) {
-    const TestTile tile = make_tile(n, random);
-    for (const int max_code : {3, 7, 15, 31, 255}) {
-      SCOPED_TRACE(testing::Message() << "n " << n << " max_code " << max_code << " seed 42");
-      auto min = lanes(), max = lanes(), min2 = lanes(), max2 = lanes();
-      tile_min_max(tile.data, n, min.data(), max.data());
-      ref::tile_min_max(tile.data, n, min2.data(), max2.data());
-      ASSERT_TRUE(same_bits(min, min2));
-      ASSERT_TRUE(same_bits(max, max2));
+    expect_the_reference(make_tile(n, random), random, "usual weights");
+    if (HasFatalFailure()) return;
+  }
+}
 
-      auto inverse = lanes(), zero = lanes();
-      for (int l = 0; l < kTileLanes; ++l) {
-        const float range = max[l] - min[l];
-        inverse[l] = range <= 1e-4f ? 1.0f : static_cast<float>(max_code) / range;
-        zero[l] = -min[l] * inverse[l];
+TEST_P(AffineTile, EqualsTheReferenceOverTheWholeRange) {
+  std::mt19937 random(42);
+  const auto all = every_exponent();
+  for (const int n : {1, 7, 64}) {
+    for (int exponent = -140; exponent <= 120; exponent += 20) {  // what overflows is the largest
+      TestTile tile = make_tile(n, random);
+      for (float& w : tile.data) {
+        w = std::clamp(std::ldexp(w, exponent), std::numeric_limits<float>::lowest(), std::numeric_limits<float>::max());
       }
-      Floats zeros(6 * kTileLanes), errors(6 * kTileLanes), zeros2 = zeros, errors2 = errors;
-      tile_hqq_rounds(tile.data, n, max_code, inverse.data(), zero.data(), 6, zeros.data(), errors.data());
-      ref::tile_hqq_rounds(tile.data, n, max_code, inverse.data(), zero.data(), 6, zeros2.data(), errors2.data());
-      ASSERT_TRUE(same_bits(zeros, zeros2));
-      ASSERT_TRUE(same_bits(errors, errors2));
-
-      const float shrinks[] = {1.0f, 0.85f, 0.7f};
-      const float nudges[] = {0.95f, 1.05f};
-      const LeastSquaresSearch search{.shrinks = shrinks, .starts = 3, .nudges = nudges, .nudge_count = 2, .rounds = 6};
-      Floats some_weights(n);
-      for (float& h : some_weights) h = std::ldexp(1.0f, static_cast<int>(random() % 12) - 6);
-      auto scale = lanes(), center = lanes();
-      for (const float* weights :
-           {static_cast<const float*>(some_weights.data()), static_cast<const float*>(nullptr)}) {
-        auto scale2 = lanes(), center2 = lanes();
-        tile_fit_mse(tile.data, weights, n, max_code, min.data(), max.data(), search, scale.data(), center.data());
-        ref::tile_fit_mse(tile.data, weights, n, max_code, min.data(), max.data(), search, scale2.data(),
-                          center2.data());
-        ASSERT_TRUE(same_bits(scale, scale2));
-        ASSERT_TRUE(same_bits(center, center2));
-        for (int l = 0; l < kTileLanes; ++l) ASSERT_TRUE(std::isfinite(scale[l]) && std::isfinite(center[l])) << l;
-      }
-
-      for (const float offset_limit : {0.25f * static_cast<float>(max_code), 127.0f}) {
-        for (const float scale_limit : {0.01f, 1e30f}) {
-          auto s = scale, c = center, s2 = scale, c2 = center;
-          const MetadataRange range{scale_limit, offset_limit};
-          const float* weights = scale_limit < 1 ? some_weights.data() : nullptr;
-          tile_fit_bounded(tile.data, weights, n, max_code, range, 4, s.data(), c.data());
-          ref::tile_fit_bounded(tile.data, weights, n, max_code, range, 4, s2.data(), c2.data());
-          ASSERT_TRUE(same_bits(s, s2));
-          ASSERT_TRUE(same_bits(c, c2));
-          for (int l = 0; l < kTileLanes; ++l) {
-            ASSERT_LE(s[l], scale_limit);
-            ASSERT_LE(std::fabs(c[l]), 1.0001f * offset_limit * s[l]);
-          }
-        }
-      }
-
-      for (const auto& [scale_step, zero_step] : {std::pair{1e-4f, 0.01f}, {0.02f, 0.5f}, {0.0f, 0.0f}}) {
-        for (const SnapSearch neighbours : {SnapSearch{0, 0, 1}, {1, 1, 1}, {3, 2, 5}}) {
-          MetadataSteps steps;
-          for (int l = 0; l < kTileLanes; ++l) {
-            steps.scale[l] = std::ldexp(scale_step, l % 3);
-            steps.zero[l] = std::ldexp(zero_step, l % 2);
-          }
-          const float* weights = neighbours.scale_reach == 1 ? nullptr : some_weights.data();
-          std::vector<uint8_t> u(kTileLanes), u2 = u;
-          std::vector<int8_t> i(kTileLanes), i2 = i;
-          auto e = lanes(), e2 = lanes();
-          tile_snap(tile.data, weights, n, max_code, steps, neighbours, scale.data(), center.data(), u.data(), i.data(),
-                    e.data());
-          ref::tile_snap(tile.data, weights, n, max_code, steps, neighbours, scale.data(), center.data(), u2.data(),
-                         i2.data(), e2.data());
-          ASSERT_TRUE(same_bits(u, u2));
-          ASSERT_TRUE(same_bits(i, i2));
-          ASSERT_TRUE(same_bits(e, e2));
-        }
-      }
-
-      std::vector<uint8_t> codes(n * kTileLanes), codes2 = codes;
-      tile_codes(tile.data, n, max_code, inverse.data(), zero.data(), codes.data());
-      ref::tile_codes(tile.data, n, max_code, inverse.data(), zero.data(), codes2.data());
-      ASSERT_EQ(codes, codes2);
-      auto stored = lanes();
-      for (int l = 0; l < kTileLanes; ++l) stored[l] = 1.0f / inverse[l];
-      std::vector<double> error(kTileLanes), error2 = error;
-      tile_squared_error(tile.data, n, max_code, inverse.data(), stored.data(), zero.data(), error.data());
-      ref::tile_squared_error(tile.data, n, max_code, inverse.data(), stored.data(), zero.data(), error2.data());
-      ASSERT_TRUE(same_bits(error, error2));
+      expect_the_reference(tile, random, "weights times 2^" + std::to_string(exponent));
+      if (HasFatalFailure()) return;
+    }
+    for (size_t start = 0; start < 20; ++start) {
+      TestTile tile{};
+      tile.n = n;
+      const auto mixed = spread(all, 1013 * start, static_cast<size_t>(n) * kTileLanes);
+      std::copy(mixed.begin(), mixed.end(), tile.data);
+      expect_the_reference(tile, random, "weights of all exponents");
+      if (HasFatalFailure()) return;
     }
   }
 }

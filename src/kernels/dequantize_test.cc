@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "every_exponent.h"
 #include "simd_targets.h"
 
 namespace mxq {
@@ -43,6 +44,43 @@ TEST_P(Dequantize, LoopsEqualTheReference) {
         ref::dequantize_elements(stream.get(), n, scales.data(), zeros.data(), expected.data());
         ASSERT_EQ(out, expected);
       }
+    }
+  }
+}
+
+void expect_same(const std::vector<float>& found, const std::vector<float>& expected) {
+  for (size_t i = 0; i < found.size(); ++i) {
+    ASSERT_TRUE(same_value(found[i], expected[i])) << found[i] << ", not " << expected[i] << ", at " << i;
+  }
+}
+
+/// Whatever the scales, zeros and levels are, infinities and NaN included.
+TEST_P(Dequantize, LoopsEqualTheReferenceOverTheWholeRange) {
+  const auto all = every_float();
+  constexpr int kGroup = 16;
+  for (int64_t n = 1; n <= 3 * 16 + 3; ++n) {
+    const auto size = static_cast<size_t>(n);
+    std::vector<uint8_t> stream(size);
+    for (size_t i = 0; i < size; ++i) stream[i] = static_cast<uint8_t>(i * 83 + size);
+    for (size_t start = 0; start < all.size(); start += 499) {
+      SCOPED_TRACE(testing::Message() << n << " codes, from float " << start);
+      const auto scales = spread(all, start, size), zeros = spread(all, start * 3 + 1, size);
+      std::vector<float> found(size), expected(size);
+      dequantize_elements(stream.data(), n, scales.data(), zeros.data(), found.data());
+      ref::dequantize_elements(stream.data(), n, scales.data(), zeros.data(), expected.data());
+      expect_same(found, expected);
+      for (const int bits : {2, 3, 4, 8}) {
+        const int64_t length = (n * bits + 7) / 8;
+        dequantize_groups(stream.data(), length, bits, kGroup, n, scales.data(), zeros.data(), found.data());
+        ref::dequantize_groups(stream.data(), length, bits, kGroup, n, scales.data(), zeros.data(), expected.data());
+        expect_same(found, expected);
+        if (bits > 4) continue;
+        const auto levels = spread(all, start + 7, size_t{1} << bits);
+        dequantize_levels(stream.data(), length, bits, kGroup, n, scales.data(), levels.data(), found.data());
+        ref::dequantize_levels(stream.data(), length, bits, kGroup, n, scales.data(), levels.data(), expected.data());
+        expect_same(found, expected);
+      }
+      if (HasFatalFailure()) return;
     }
   }
 }

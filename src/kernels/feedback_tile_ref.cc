@@ -28,7 +28,8 @@ void tile_feedback(float* tile, const float* weights, int n, int max_code, const
   constexpr float magic = 12582912.0f;  // rounds half to even
   const float top = static_cast<float>(max_code);
   feed_back(tile, weights, n, coefficients, stride, errors, [&](float w, int l, int j) {
-    const float t = std::min(std::max(w * grid.inverse_scale[l] + grid.zero[l], 0.0f), top);
+    const float x = w * grid.inverse_scale[l] + grid.zero[l];
+    const float t = x > 0.0f ? std::min(x, top) : 0.0f;  // 0 for NaN too
     const float q = (t + magic) - magic;
     codes[j * kTileLanes + l] = static_cast<uint8_t>(q);
     return (q - grid.zero[l]) * grid.scale[l];

@@ -8,6 +8,7 @@
 #include <random>
 #include <vector>
 
+#include "every_exponent.h"
 #include "simd_targets.h"
 
 namespace mxq {
@@ -103,6 +104,73 @@ TEST_P(FeedbackTile, EqualsTheReference) {
         }
       }
     }
+  }
+}
+
+TEST_P(FeedbackTile, EqualsTheReferenceOverTheWholeRange) {
+  constexpr int64_t kStride = 51;
+  const auto all = every_exponent();
+  std::vector<float> coefficients(kStride * kStride);
+  std::normal_distribution<float> normal(0, 0.1f);
+  for (float& c : coefficients) c = normal(random_);
+  TileLevels levels;
+  levels.count = 8;
+  for (int i = 0; i < levels.count; ++i) levels.level[i] = static_cast<float>(i) - 3;
+  for (int i = 0; i + 1 < levels.count; ++i) levels.midpoint[i] = 0.5f * (levels.level[i] + levels.level[i + 1]);
+  for (size_t start = 0; start < all.size(); start += 331) {
+    const int n = 1 + static_cast<int>(start % kStride);
+    const size_t size = static_cast<size_t>(n) * kTileLanes;
+    SCOPED_TRACE(testing::Message() << "from float " << start << ", n " << n);
+    const auto values = spread(all, start, size), own = spread(all, 5 * start + 3, size);
+    const auto inverse = spread(all, 3 * start + 1, kTileLanes), scale = spread(all, 7 * start + 2, kTileLanes),
+               zero = spread(all, 11 * start + 5, kTileLanes);
+    const FeedbackGrid grid{inverse.data(), scale.data(), zero.data()};
+    Tile weights{};
+    std::copy(own.begin(), own.end(), weights.data);
+    const auto expect = [&](auto kernel, auto reference) {
+      Tile tiles[2]{}, errors[2]{};
+      std::vector<uint8_t> codes[2];
+      for (int i = 0; i < 2; ++i) {
+        std::copy(values.begin(), values.end(), tiles[i].data);
+        codes[i].resize(size);
+      }
+      kernel(tiles[0].data, codes[0].data(), errors[0].data);
+      reference(tiles[1].data, codes[1].data(), errors[1].data);
+      ASSERT_EQ(codes[0], codes[1]);
+      for (size_t i = 0; i < size; ++i) {
+        ASSERT_TRUE(same_value(tiles[0].data[i], tiles[1].data[i])) << i;
+        ASSERT_TRUE(same_value(errors[0].data[i], errors[1].data[i])) << i;
+      }
+    };
+    expect(
+        [&](float* tile, uint8_t* codes, float* errors) {
+          tile_feedback(tile, weights.data, n, 15, coefficients.data(), kStride, grid, codes, errors);
+        },
+        [&](float* tile, uint8_t* codes, float* errors) {
+          ref::tile_feedback(tile, weights.data, n, 15, coefficients.data(), kStride, grid, codes, errors);
+        });
+    expect(
+        [&](float* tile, uint8_t* codes, float* errors) {
+          tile_level_feedback(tile, weights.data, n, levels, coefficients.data(), kStride, grid, codes, errors);
+        },
+        [&](float* tile, uint8_t* codes, float* errors) {
+          ref::tile_level_feedback(tile, weights.data, n, levels, coefficients.data(), kStride, grid, codes, errors);
+        });
+    expect(
+        [&](float* tile, uint8_t*, float* errors) {
+          tile_update(tile, weights.data, n, coefficients.data(), kStride, errors);
+        },
+        [&](float* tile, uint8_t*, float* errors) {
+          ref::tile_update(tile, weights.data, n, coefficients.data(), kStride, errors);
+        });
+    expect(
+        [&](float* tile, uint8_t*, float*) {
+          tile_add_feedback(weights.data, n, coefficients.data(), kStride, n, tile);
+        },
+        [&](float* tile, uint8_t*, float*) {
+          ref::tile_add_feedback(weights.data, n, coefficients.data(), kStride, n, tile);
+        });
+    if (HasFatalFailure()) return;
   }
 }
 

@@ -9,6 +9,7 @@
 #include <random>
 #include <vector>
 
+#include "every_exponent.h"
 #include "simd_targets.h"
 
 namespace mxq {
@@ -75,6 +76,37 @@ TEST_P(LevelTile, EqualsTheReferenceAndTheDefinition) {
           ASSERT_NEAR(of[0][l], of_levels, 2e-5 * of_levels) << l;
         }
       }
+    }
+  }
+}
+
+TEST_P(LevelTile, EqualsTheReferenceOverTheWholeRange) {
+  const auto all = every_exponent();
+  alignas(64) float tile[51 * kTileLanes];
+  for (int count = 4; count <= 16; count *= 2) {
+    TileLevels levels;
+    levels.count = count;
+    for (int i = 0; i < count; ++i) levels.level[i] = static_cast<float>(i - count / 3);
+    for (int i = 0; i + 1 < count; ++i) levels.midpoint[i] = 0.5f * (levels.level[i] + levels.level[i + 1]);
+    for (size_t start = 0; start < all.size(); start += 331) {
+      const int n = 1 + static_cast<int>(start % 51);
+      const auto values = spread(all, start, static_cast<size_t>(n) * kTileLanes);
+      std::copy(values.begin(), values.end(), tile);
+      const auto inverse = spread(all, 3 * start + 1, kTileLanes);
+      std::vector<float> weights(static_cast<size_t>(n), 0.25f);
+      for (const float* w : {static_cast<const float*>(weights.data()), static_cast<const float*>(nullptr)}) {
+        float with[2][kTileLanes], of[2][kTileLanes];
+        tile_level_sums(tile, w, n, levels, inverse.data(), with[0], of[0]);
+        ref::tile_level_sums(tile, w, n, levels, inverse.data(), with[1], of[1]);
+        for (int l = 0; l < kTileLanes; ++l) {
+          ASSERT_TRUE(same_value(with[0][l], with[1][l])) << "from " << start << ", lane " << l;
+          ASSERT_TRUE(same_value(of[0][l], of[1][l])) << "from " << start << ", lane " << l;
+        }
+      }
+      std::vector<uint8_t> codes(values.size()), codes2 = codes;
+      tile_level_codes(tile, n, levels, inverse.data(), codes.data());
+      ref::tile_level_codes(tile, n, levels, inverse.data(), codes2.data());
+      ASSERT_EQ(codes, codes2) << "from " << start;
     }
   }
 }

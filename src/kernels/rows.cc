@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/half.h"
 
@@ -252,10 +253,11 @@ RowDivergence Divergence(const float* base, const float* other, int64_t n) {
   const auto add = [&](V b, V o, auto mask) {
     b = hn::Sub(b, vbase_max);
     o = hn::Sub(o, vother_max);
-    const V p = hn::IfThenElseZero(mask, hn::Exp(d, b)), q = hn::IfThenElseZero(mask, hn::Exp(d, o));
+    const V p = hn::IfThenElseZero(mask, Exp(b)), q = hn::IfThenElseZero(mask, Exp(o));
     base_sum.add(p);
     other_sum.add(q);
-    difference.add(hn::Mul(p, hn::Sub(b, o)));
+    // What has no probability adds nothing, however far apart the two are; NaN does.
+    difference.add(hn::IfThenZeroElse(hn::Eq(p, hn::Zero(d)), hn::Mul(p, hn::Sub(b, o))));
   };
   const auto whole = hn::FirstN(d, static_cast<size_t>(lanes));
   int64_t i = 0;
@@ -361,6 +363,8 @@ float dot(const float* x, const float* y, int64_t n) {
 float rms_norm(const float* x, const float* weight, float eps, int64_t n, float* out) {
   double squares = 0;
   for (int64_t i = 0; i < n; ++i) squares += static_cast<double>(x[i]) * x[i];
+  // Sums are fp32's.
+  if (squares > std::numeric_limits<float>::max()) squares = std::numeric_limits<double>::infinity();
   const double mean = squares / static_cast<double>(n), scale = 1 / std::sqrt(mean + eps);
   for (int64_t i = 0; i < n; ++i) out[i] = static_cast<float>(x[i] * scale * weight[i]);
   return static_cast<float>(mean);
@@ -392,22 +396,29 @@ float log_sum_exp(const float* row, int64_t n) {
 }
 
 RowDivergence row_divergence(const float* base, const float* other, int64_t n) {
-  const auto log_sum = [n](const float* row, double max) {
-    double sum = 0;
-    for (int64_t i = 0; i < n; ++i) sum += std::exp(row[i] - max);
-    return max + std::log(sum);
-  };
   RowDivergence result;
   result.base_top = std::max_element(base, base + n) - base;
   result.other_top = std::max_element(other, other + n) - other;
-  result.base_log_sum = log_sum(base, base[result.base_top]);
-  result.other_log_sum = log_sum(other, other[result.other_top]);
+  const double base_max = base[result.base_top], other_max = other[result.other_top];
+  const auto below = [](double x, double max) {  // as far as fp32 reaches
+    const double distance = x - max;
+    return distance < -std::numeric_limits<float>::max() ? -std::numeric_limits<double>::infinity() : distance;
+  };
+  double base_sum = 0, other_sum = 0, difference = 0;
   for (int64_t i = 0; i < n; ++i) {
-    const double log_p = base[i] - result.base_log_sum, log_q = other[i] - result.other_log_sum;
-    result.kl += std::exp(log_p) * (log_p - log_q);
+    const double b = below(base[i], base_max), o = below(other[i], other_max), p = std::exp(b);
+    base_sum += p;
+    other_sum += std::exp(o);
+    if (static_cast<float>(p) != 0) difference += p * (b - o);
   }
-  result.kl = std::max(result.kl, 0.0);
+  result.base_log_sum = base_max + std::log(base_sum);
+  result.other_log_sum = other_max + std::log(other_sum);
+  result.kl = std::max(difference / base_sum - std::log(base_sum / other_sum), 0.0);
   return result;
+}
+
+void add(float* x, const float* y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) x[i] += y[i];
 }
 
 void silu_multiply(float* gate, const float* up, int64_t n) {

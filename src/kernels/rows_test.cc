@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "every_exponent.h"
 #include "random_floats.h"
 #include "simd_targets.h"
 
@@ -24,24 +25,21 @@ class Rows : public EverySimdTarget {
   std::mt19937 random_{11};
 };
 
+/// As many floats as three of the longest vectors, and a few that are left over.
+constexpr int64_t kThreeVectors = 3 * 16 + 3;
+
+void expect_same(const std::vector<float>& found, const std::vector<float>& expected) {
+  ASSERT_EQ(found.size(), expected.size());
+  for (size_t i = 0; i < found.size(); ++i) {
+    ASSERT_TRUE(same_value(found[i], expected[i])) << found[i] << ", not " << expected[i] << ", at " << i;
+  }
+}
+
 void expect_near(const std::vector<float>& found, const std::vector<float>& expected, double relative) {
   ASSERT_EQ(found.size(), expected.size());
   for (size_t i = 0; i < found.size(); ++i) {
     ASSERT_NEAR(found[i], expected[i], relative * std::abs(expected[i]) + 1e-30) << "element " << i << ", seed 11";
   }
-}
-
-/// Floats of every exponent and both signs, a few of each; no NaN, no infinity.
-std::vector<float> every_exponent() {
-  std::vector<float> all;
-  for (uint64_t bits = 0; bits < uint64_t{1} << 32; bits += 0x1FFFF) {
-    const auto x = std::bit_cast<float>(static_cast<uint32_t>(bits));
-    if (std::isfinite(x)) all.push_back(x);
-  }
-  for (const float x : {0.0f, std::numeric_limits<float>::denorm_min(), std::numeric_limits<float>::max()}) {
-    all.insert(all.end(), {x, -x});
-  }
-  return all;
 }
 
 TEST_P(Rows, SiluIsRightOverItsWholeRange) {
@@ -55,6 +53,150 @@ TEST_P(Rows, SiluIsRightOverItsWholeRange) {
     // Where exp(-x) is beyond fp32 the product is 0, as it is in other programs; it is 3e-37 at most.
     ASSERT_NEAR(found[i], expected[i], 2e-6 * std::abs(expected[i]) + 1e-36) << "silu(" << x[i] << ")";
   }
+}
+
+TEST_P(Rows, SiluOfInfinitiesAndNan) {
+  const std::vector<float> x{INFINITY, -INFINITY, NAN, -0.0f, 1e-45f};
+  for (int64_t n = 1; n <= kThreeVectors; ++n) {
+    auto found = spread(x, 0, static_cast<size_t>(n)), expected = found;
+    const std::vector<float> up(found.size(), 1.0f);
+    silu_multiply(found.data(), up.data(), n);
+    ref::silu_multiply(expected.data(), up.data(), n);
+    expect_same(found, expected);
+  }
+}
+
+TEST_P(Rows, AddsAnything) {
+  const auto all = every_float();
+  for (int64_t n = 0; n <= kThreeVectors; ++n) {
+    auto found = spread(all, static_cast<size_t>(n) * 631, static_cast<size_t>(n)), expected = found;
+    const auto y = spread(all, static_cast<size_t>(n) * 211 + 5, found.size());
+    add(found.data(), y.data(), n);
+    ref::add(expected.data(), y.data(), n);
+    expect_same(found, expected);
+  }
+  for (const float special : {INFINITY, -INFINITY, NAN}) {
+    auto found = all, expected = all;
+    const std::vector<float> y(all.size(), special);
+    add(found.data(), y.data(), std::ssize(all));
+    ref::add(expected.data(), y.data(), std::ssize(all));
+    expect_same(found, expected);
+  }
+}
+
+TEST_P(Rows, NormIsRightOverItsWholeRange) {
+  constexpr float kEps = 1e-5f;
+  for (const int64_t n : {1, 4, 7, 16, 33, 50}) {
+    const auto weight = random_row(n, 1);
+    for (const float x : every_exponent()) {
+      std::vector<float> row(static_cast<size_t>(n), x), found(row.size()), expected(row.size());
+      for (size_t i = 1; i < row.size(); i += 3) row[i] *= -0.5f;
+      const float mean = rms_norm(row.data(), weight.data(), kEps, n, found.data());
+      const float wanted = ref::rms_norm(row.data(), weight.data(), kEps, n, expected.data());
+      ASSERT_EQ(std::isfinite(mean), std::isfinite(wanted)) << x << ", n " << n;
+      if (std::isfinite(wanted)) {
+        ASSERT_NEAR(mean, wanted, 2e-6 * wanted + 1e-44) << x;
+      }
+      for (size_t i = 0; i < row.size(); ++i) {
+        // By the formula; 0 where the squares overflow, as torch.rsqrt(inf) has it.
+        ASSERT_NEAR(found[i], expected[i], 3e-6 * std::abs(expected[i]) + 1e-42) << x << ", n " << n << ", " << i;
+        ASSERT_TRUE(std::isfinite(mean) || found[i] == 0) << x;
+      }
+    }
+    for (int64_t at = 0; at < n; ++at) {
+      for (const float bad : {INFINITY, -INFINITY, NAN}) {
+        auto row = random_row(n, 1), found = row;
+        row[static_cast<size_t>(at)] = bad;
+        EXPECT_FALSE(std::isfinite(rms_norm(row.data(), weight.data(), kEps, n, found.data()))) << n << ", " << at;
+        EXPECT_FALSE(std::isfinite(ref::rms_norm(row.data(), weight.data(), kEps, n, found.data()))) << n << ", " << at;
+      }
+    }
+  }
+}
+
+TEST_P(Rows, GradientOfTheNormIsRightWhereTheNormIsFinite) {
+  for (const int64_t n : {1, 7, 16, 33}) {
+    const auto shape = random_row(n, 1), weight = random_row(n, 1), outer = random_row(n, 1);
+    for (int exponent = -149; exponent <= 60; ++exponent) {
+      auto row = shape;
+      for (float& x : row) x = std::ldexp(x, exponent);
+      std::vector<float> found(row.size()), expected(row.size());
+      add_rms_norm_gradient(row.data(), weight.data(), 1e-5f, outer.data(), n, found.data());
+      ref::add_rms_norm_gradient(row.data(), weight.data(), 1e-5f, outer.data(), n, expected.data());
+      double largest = 0;  // of the terms whose difference it is
+      for (size_t i = 0; i < row.size(); ++i) {
+        largest = std::max(largest, std::abs(static_cast<double>(weight[i]) * outer[i]));
+      }
+      double mean = 0;
+      for (const float x : row) mean += static_cast<double>(x) * x / static_cast<double>(n);
+      for (size_t i = 0; i < row.size(); ++i) {
+        ASSERT_NEAR(found[i], expected[i], 1e-5 * largest * static_cast<double>(n) / std::sqrt(mean + 1e-5))
+            << "2^" << exponent << ", n " << n;
+      }
+    }
+  }
+}
+
+TEST_P(Rows, DotIsRightOverItsWholeRange) {
+  for (const int64_t n : {0, 1, 7, 8, 15, 16, 17, 31, 32, 33, 64, 67, 100}) {
+    for (const float x : every_exponent()) {
+      std::vector<float> row(static_cast<size_t>(n), x), other(row.size(), 1.0f);
+      for (size_t i = 0; i < row.size(); i += 3) other[i] = -0.25f;
+      const double magnitude = std::abs(static_cast<double>(x)) * static_cast<double>(n);
+      if (magnitude > std::numeric_limits<float>::max()) continue;
+      const double smallest = 1.5e-45 * static_cast<double>(n);  // products of denormals are rounded to it
+      ASSERT_NEAR(dot(row.data(), other.data(), n), ref::dot(row.data(), other.data(), n), 2e-6 * magnitude + smallest)
+          << x;
+    }
+    for (int64_t at = 0; at < n; ++at) {
+      auto row = random_row(n, 1);
+      const auto other = random_row(n, 1);
+      row[static_cast<size_t>(at)] = NAN;
+      EXPECT_TRUE(std::isnan(dot(row.data(), other.data(), n)));
+      row[static_cast<size_t>(at)] = 3e38f;
+      const std::vector<float> large(row.size(), 1e30f);
+      EXPECT_EQ(dot(row.data(), large.data(), n), INFINITY);
+    }
+  }
+}
+
+TEST_P(Rows, PairsAreRotatedOverTheirWholeRange) {
+  const auto all = every_float();
+  for (int64_t half = 0; half <= kThreeVectors; ++half) {
+    const auto size = static_cast<size_t>(half);
+    const std::vector<float> cos(size, 0.6f), sin(size, 0.8f);
+    for (size_t start = 0; start < all.size(); start += 997) {
+      auto found = spread(all, start, 2 * size), expected = found;
+      const auto head = found;
+      rotate_pairs(found.data(), cos.data(), sin.data(), half);
+      ref::rotate_pairs(expected.data(), cos.data(), sin.data(), half);
+      for (size_t i = 0; i < found.size(); ++i) {
+        if (same_value(found[i], expected[i])) continue;
+        const double a = head[i % size], b = head[size + i % size];
+        ASSERT_NEAR(found[i], expected[i], 3e-7 * (std::abs(a) + std::abs(b)) + 1e-44) << a << " and " << b;
+      }
+    }
+  }
+}
+
+TEST_P(Rows, SoftmaxInBf16IsRightOverItsWholeRange) {
+  for (const float x : every_exponent()) {
+    for (const int64_t n : {2, 7, 33}) {
+      std::vector<float> row(static_cast<size_t>(n));
+      row.back() = x;
+      std::vector<uint16_t> found(row.size()), expected(row.size());
+      const float sum = softmax_bf16(row.data(), 0.25f, n, found.data());
+      ASSERT_NEAR(sum / ref::softmax_bf16(row.data(), 0.25f, n, expected.data()), 1, 1e-5) << x;
+      for (size_t i = 0; i < row.size(); ++i) {
+        ASSERT_NEAR(std::max<int>(found[i], 0x80), std::max<int>(expected[i], 0x80), 1) << x;
+      }
+    }
+  }
+  // As attention has it where nothing may be looked at.
+  std::vector<float> row{0, -INFINITY, 1};
+  std::vector<uint16_t> found(3);
+  EXPECT_NEAR(softmax_bf16(row.data(), 1, 3, found.data()), 1 + std::exp(-1.0), 1e-5);
+  EXPECT_LE(found[1], 0x80);
 }
 
 TEST_P(Rows, Bf16IsRightOverItsWholeRange) {
@@ -77,7 +219,9 @@ TEST_P(Rows, ExponentialsAreRightOverTheirWholeRange) {
 }
 
 TEST_P(Rows, EqualTheReference) {
-  for (const int64_t n : {1, 2, 7, 8, 16, 17, 31, 64, 100, 1000}) {
+  std::vector<int64_t> lengths{64, 100, 1000};
+  for (int64_t n = 1; n <= kThreeVectors; ++n) lengths.push_back(n);
+  for (const int64_t n : lengths) {
     for (const float spread : {1e-3f, 1.f, 30.f}) {
       SCOPED_TRACE(testing::Message() << "n " << n << ", spread " << spread);
       const auto row = random_row(n, spread), other = random_row(n, 1);
@@ -246,6 +390,76 @@ TEST_P(Rows, DivergenceByFormula) {
     EXPECT_TRUE(std::isfinite(row_divergence(one.data(), two.data(), n).kl));
     one[static_cast<size_t>(n) / 2] = NAN;
     EXPECT_TRUE(std::isnan(row_divergence(one.data(), two.data(), n).kl));
+  }
+}
+
+TEST_P(Rows, DivergenceIsRightOverItsWholeRange) {
+  const auto all = every_exponent();
+  for (const int64_t n : {1, 2, 7, 16, 33}) {
+    for (size_t start = 0; start < all.size(); start += n == 2 ? 1 : 31) {
+      std::vector<float> base(static_cast<size_t>(n)), other(base.size());
+      base.front() = other.back() = all[start];
+      if (start % 2 == 0) other = spread(all, start, other.size());
+      const auto found = row_divergence(base.data(), other.data(), n);
+      const auto expected = ref::row_divergence(base.data(), other.data(), n);
+      SCOPED_TRACE(testing::Message() << all[start] << ", n " << n);
+      ASSERT_GE(found.kl, 0);
+      if (std::isinf(expected.kl)) {
+        ASSERT_EQ(found.kl, expected.kl);
+      } else if (expected.kl < 1e36 || std::isfinite(found.kl)) {  // else some of its terms add up beyond fp32
+        ASSERT_NEAR(found.kl, expected.kl, 1e-6 + 2e-6 * expected.kl);
+      }
+      ASSERT_NEAR(found.base_log_sum, expected.base_log_sum, 2e-6 + 2e-7 * std::abs(expected.base_log_sum));
+      ASSERT_NEAR(found.other_log_sum, expected.other_log_sum, 2e-6 + 2e-7 * std::abs(expected.other_log_sum));
+    }
+  }
+}
+
+/// KL of what is nearly equal is what a sum of large terms leaves: never below 0, and by the definition.
+TEST_P(Rows, DivergenceOfNearRowsIsNotNegative) {
+  for (int draw = 0; draw < 2000; ++draw) {
+    const int64_t n = 1 + draw % 300;
+    const auto base = random_row(n, 3), change = random_row(n, std::ldexp(1.0f, -draw % 24));
+    auto other = base;
+    for (size_t i = 0; i < other.size(); ++i) other[i] += change[i];
+    double p_sum = 0, q_sum = 0, kl = 0;
+    for (size_t i = 0; i < base.size(); ++i) {
+      p_sum += std::exp(static_cast<double>(base[i]));
+      q_sum += std::exp(static_cast<double>(other[i]));
+    }
+    for (size_t i = 0; i < base.size(); ++i) {
+      const double p = std::exp(static_cast<double>(base[i])) / p_sum;
+      kl += p * (static_cast<double>(base[i]) - other[i] - std::log(p_sum) + std::log(q_sum));
+    }
+    const double found = row_divergence(base.data(), other.data(), n).kl;
+    ASSERT_GE(found, 0) << "draw " << draw << ", seed 11";
+    ASSERT_NEAR(found, kl, 8e-7 + 1e-6 * kl) << "draw " << draw << ", seed 11";
+  }
+}
+
+TEST_P(Rows, DivergenceOfInfinitiesAndNan) {
+  for (int64_t n = 2; n <= kThreeVectors; ++n) {
+    for (int64_t at = 0; at < n; at += 3) {
+      const auto place = static_cast<size_t>(at);
+      const auto kl = [&](float in_base, float in_other) {
+        std::vector<float> base(static_cast<size_t>(n)), other(base.size());
+        base[place] = in_base;
+        other[place] = in_other;
+        const double found = row_divergence(base.data(), other.data(), n).kl;
+        EXPECT_TRUE(same_value(found, ref::row_divergence(base.data(), other.data(), n).kl) ||
+                    std::abs(found - ref::row_divergence(base.data(), other.data(), n).kl) < 1e-6)
+            << in_base << ", " << in_other << ", " << n;
+        return found;
+      };
+      EXPECT_NEAR(kl(-INFINITY, 0), std::log(static_cast<double>(n) / static_cast<double>(n - 1)), 1e-6);
+      EXPECT_NEAR(kl(-INFINITY, -INFINITY), 0, 1e-6);
+      EXPECT_EQ(kl(0, -INFINITY), INFINITY);
+      for (const float bad : {NAN, INFINITY}) {
+        EXPECT_TRUE(std::isnan(kl(bad, 0)));
+        EXPECT_TRUE(std::isnan(kl(0, bad)));
+        EXPECT_TRUE(std::isnan(kl(-INFINITY, bad)));
+      }
+    }
   }
 }
 

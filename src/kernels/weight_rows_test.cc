@@ -8,6 +8,7 @@
 #include <random>
 #include <vector>
 
+#include "every_exponent.h"
 #include "random_floats.h"
 #include "simd_targets.h"
 
@@ -51,6 +52,24 @@ TEST_P(WeightRows, SquaredDistance) {
     double sum = 0;
     for (size_t i = 0; i < a.size(); ++i) sum += (double{a[i]} - b[i]) * (double{a[i]} - b[i]);
     EXPECT_NEAR(found, sum, 1e-13 * sum);
+  }
+}
+
+TEST_P(WeightRows, EqualTheReferenceOverTheWholeRange) {
+  const auto all = every_float();
+  for (size_t start = 0; start < all.size(); start += 97) {
+    for (const size_t n : {1, 4, 16, 64, 128}) {
+      auto found = spread(all, start, n), expected = found;
+      walsh_hadamard(found.data(), static_cast<int64_t>(n));
+      ref::walsh_hadamard(expected.data(), static_cast<int64_t>(n));
+      for (size_t i = 0; i < n; ++i) ASSERT_TRUE(same_value(found[i], expected[i])) << "from " << start << ", " << i;
+    }
+    for (size_t n = 0; n <= 3 * 16 + 3; n += 1 + start % 3) {
+      const auto a = spread(all, start, n), b = spread(all, 5 * start + 11, n);
+      ASSERT_TRUE(same_value(squared_distance(a.data(), b.data(), static_cast<int64_t>(n)),
+                             ref::squared_distance(a.data(), b.data(), static_cast<int64_t>(n))))
+          << "from " << start << ", n " << n;
+    }
   }
 }
 

@@ -100,7 +100,19 @@ const SourceTensor* CheckpointSource::copy_of(const SourceTensor& tensor) const 
 
 const QuantizedView* CheckpointSource::quantized(const SourceTensor& tensor) const {
   const auto found = matrices_.find(held(tensor).index);
-  return found == matrices_.end() ? nullptr : &found->second;
+  return found == matrices_.end() ? nullptr : &found->second.view;
+}
+
+const QuantizedView* CheckpointSource::checked(const SourceTensor& tensor) const {
+  const SourceTensor& original = held(tensor);
+  const auto found = matrices_.find(original.index);
+  if (found == matrices_.end()) return nullptr;
+  const Matrix& matrix = found->second;
+  if (!matrix.checked) {  // threads that come together all look
+    check_numbers(original.stored_matrix_name(), matrix.view);
+    matrix.checked = true;
+  }
+  return &matrix.view;
 }
 
 std::string CheckpointSource::config_json() const {
@@ -119,7 +131,7 @@ std::vector<fs::path> CheckpointSource::weight_files() const {
 }
 
 void CheckpointSource::read_range(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const {
-  const QuantizedView* matrix = quantized(tensor);
+  const QuantizedView* matrix = checked(tensor);
   if (matrix == nullptr) {
     read_f32(*store_.find(held(tensor).stored_name), first * tensor.cols(), count * tensor.cols(), out);
   } else {
@@ -143,7 +155,7 @@ std::optional<QuantizedLayout> CheckpointSource::exact_layout(const SourceTensor
 }
 
 QuantizedMatrix CheckpointSource::exact_groups(const SourceTensor& tensor) const {
-  return QuantizedMatrix(*quantized(tensor));
+  return QuantizedMatrix(*checked(tensor));
 }
 
 void CheckpointSource::hash(const SourceTensor& tensor, ContentHash& hash) const {

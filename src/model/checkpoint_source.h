@@ -1,7 +1,9 @@
 // mxq checkpoints: quantized matrices are dequantized as they are read.
 #pragma once
 
+#include <atomic>
 #include <unordered_map>
+#include <utility>
 
 #include "format/hf_config.h"
 #include "format/tensor_store.h"
@@ -32,14 +34,23 @@ class CheckpointSource : public ModelSource {
   void read_range(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const override;
 
  private:
+  /// A matrix in the files.
+  struct Matrix {
+    explicit Matrix(QuantizedView in_file) : view(std::move(in_file)) {}
+    QuantizedView view;
+    mutable std::atomic<bool> checked{false};  // check_numbers() has found nothing
+  };
+
   const QuantizedView* quantized(const SourceTensor& tensor) const;
+  /// The same before its numbers are used. Throws what check_numbers() throws; looks once.
+  const QuantizedView* checked(const SourceTensor& tensor) const;
   /// The tensor, or what it is a copy of.
   const SourceTensor& held(const SourceTensor& tensor) const;
   void add_copies(const QuantizationConfig& quantization);
 
   TensorStore store_;
   std::unordered_map<size_t, DType> dtypes_;            // of the matrices before they were quantized
-  std::unordered_map<size_t, QuantizedView> matrices_;  // by SourceTensor::index
+  std::unordered_map<size_t, Matrix> matrices_;         // by SourceTensor::index
   std::unordered_map<size_t, size_t> copies_;           // index of the copy: index of what is held
 };
 

@@ -6,6 +6,7 @@
 #include <system_error>
 
 #include "format/hf_config.h"
+#include "format/weights.h"
 #include "model/arch/architecture.h"
 #include "model/checkpoint_source.h"
 #include "model/gguf_source.h"
@@ -89,7 +90,18 @@ const SourceTensor* ModelSource::find(std::string_view name) const {
   return found == index_.end() ? nullptr : &tensors_[found->second];
 }
 
+Error not_finite(const SourceTensor& tensor, double value, int64_t row, int64_t column) {
+  return {ErrorCode::not_finite, "read weights",
+          fmt::format("'{}' holds {} at row {}, column {}", tensor.name, value, row, column), "finite numbers"};
+}
+
 void ModelSource::read_rows(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const {
+  copy_rows(tensor, first, count, out);
+  const int64_t cols = tensor.cols(), at = first_not_finite(out, count * cols);
+  if (at >= 0) throw not_finite(tensor, out[at], first + at / cols, at % cols);
+}
+
+void ModelSource::copy_rows(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const {
   const int64_t rows = tensor.rows();
   if (first < 0 || count < 0 || first > rows || count > rows - first) {
     throw Error(ErrorCode::usage, fmt::format("read tensor '{}'", tensor.name),

@@ -16,6 +16,7 @@
 #include "model/config.h"
 #include "model/matrix_names.h"
 #include "model/text_names.h"
+#include "mxq/error.h"
 #include "mxq/quantized_matrix.h"
 #include "mxq/tensor.h"
 
@@ -41,6 +42,9 @@ struct SourceTensor {
   /// stored_name without ".weight".
   std::string stored_matrix_name() const;
 };
+
+/// What reading throws for a value that is NaN or infinite.
+Error not_finite(const SourceTensor& tensor, double value, int64_t row, int64_t column);
 
 /// An opened model. Reading is thread-safe.
 class ModelSource {
@@ -70,10 +74,13 @@ class ModelSource {
   /// By name or stored name; null where there is none.
   const SourceTensor* find(std::string_view name) const;
 
-  /// elements() floats. Throws Error(unsupported) naming the tensor if its dtype is no weight's.
+  /// elements() floats. Throws Error(unsupported) naming the tensor if its dtype is no weight's, Error(not_finite) naming
+  /// it, row and column of its first NaN or infinity.
   void read(const SourceTensor& tensor, float* out) const { read_rows(tensor, 0, tensor.rows(), out); }
   /// Rows [first, first + count). Throws Error(usage) for a range outside the tensor.
   void read_rows(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const;
+  /// The same for who only copies a tensor: NaN and infinities too.
+  void copy_rows(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const;
 
   /// The bytes as an HF checkpoint holds them, where they can be copied unchanged: no GGUF block type, no permuted
   /// rows, no codes. Empty optional otherwise: read() and write_dtype() to output_dtype().

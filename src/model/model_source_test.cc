@@ -1,5 +1,6 @@
 #include "model/model_source.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -12,6 +13,7 @@
 #include "format/safetensors_writer.h"
 #include "gguf_builder.h"
 #include "model/gguf_names.h"
+#include "schemes/stored_matrix.h"
 #include "temporary_folder.h"
 #include "tiny_gguf.h"
 
@@ -183,6 +185,31 @@ TEST(ModelSource, BlocksBecomeF16UnlessTheyWouldOverflow) {
     const SourceTensor& norm = *model->find("model.norm.weight");
     EXPECT_EQ(model->output_dtype(norm), DType::f32);
     EXPECT_EQ(model->plain_bytes(norm)->size(), 128u);
+  }
+}
+
+TEST(ModelSource, NamesBlocksWhoseScaleIsNoNumber) {
+  for (const float scale : {NAN, INFINITY}) {
+    const TemporaryFolder folder;
+    TinyGguf tiny;
+    tiny.without = {"token_embd.weight", "blk.0.attn_q.weight"};
+    GgufBuilder builder = tiny.builder();
+    builder.u32("llama.vocab_size", 4);
+    builder.tensor("token_embd.weight", 8, {4, 32}, q8_blocks(2, 1, 40) + q8_blocks(1, scale, 40) + q8_blocks(1, 1, 40));
+    builder.tensor("blk.0.attn_q.weight", 8, {32, 32}, q8_blocks(32, 1, 1));
+    builder.write(folder / "tiny.gguf");
+    const auto model = open_model(folder / "tiny.gguf");
+    const SourceTensor& embedding = *model->find("model.embed_tokens.weight");
+    std::vector<float> values(4 * 32);
+    const std::string says = fmt::format("'model.embed_tokens.weight' holds {} at row 2, column 0", scale);
+    expect_error(ErrorCode::not_finite, says, [&] { model->read(embedding, values.data()); });
+    expect_error(ErrorCode::not_finite, says, [&] { model->read_rows(embedding, 2, 1, values.data()); });
+    model->read_rows(embedding, 3, 1, values.data());
+    model->copy_rows(embedding, 0, 4, values.data());
+    // Groups that stay as they are do so only where their scales are numbers.
+    const QuantizedMatrix groups = model->exact_groups(embedding);
+    expect_error(ErrorCode::not_finite, fmt::format("'e.scales' holds {} at 2", scale),
+                 [&] { check_numbers("e", groups.view()); });
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "format/weights.h"
 #include "mxq/error.h"
 #include "schemes/family.h"
 
@@ -48,6 +49,19 @@ QuantizedView stored_view(const std::string& name, const QuantizedLayout& layout
     view.parts.push_back(tensor->bytes);
   }
   return view;
+}
+
+void check_numbers(const std::string& name, const QuantizedView& matrix) {
+  const auto specs = stored_specs(name, matrix.layout);
+  for (size_t i = 0; i < specs.size(); ++i) {
+    const TensorSpec& spec = specs[i];
+    const int64_t at = first_not_finite(matrix.parts[i].data(), spec.shape.front(), spec.dtype);
+    if (at < 0) continue;
+    float value = 0;
+    read_f32({spec.name, spec.dtype, spec.shape, matrix.parts[i]}, at, 1, &value);
+    throw Error(ErrorCode::not_finite, "read checkpoint", fmt::format("'{}' holds {} at {}", spec.name, value, at),
+                "finite numbers");
+  }
 }
 
 }  // namespace mxq

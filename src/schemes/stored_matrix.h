@@ -22,4 +22,8 @@ QuantizedLayout stored_layout(const QuantizationConfig& config, const Quantizati
 /// dtype or length than the layout asks for.
 QuantizedView stored_view(const std::string& name, const QuantizedLayout& layout, const TensorStore& store);
 
+/// That all its floats (scales, steps, zeros, levels, ...) are numbers; codes are, whatever their bits. Throws
+/// Error(not_finite) naming the first tensor and element that is none.
+void check_numbers(const std::string& name, const QuantizedView& matrix);
+
 }  // namespace mxq

@@ -113,6 +113,17 @@ int64_t Decoder::resident_bytes() const {
   return bytes;
 }
 
+namespace {
+
+/// What a norm of a mean square that is not finite says. Such a norm of finite values would be 0, as it is in other
+/// programs, and the result as good as none.
+[[noreturn]] void refuse_not_finite(const std::string& name) {
+  throw Error(ErrorCode::not_finite, "run model", name + " gives NaN or infinity",
+              "finite values whose squares fp32 can add up");
+}
+
+}  // namespace
+
 // Adds to x_ what is pending; then delta_ and operand_ = rms_norm(x_).
 void Decoder::add_and_norm(const std::vector<float>& weight) {
   const int64_t width = config_.hidden_size;
@@ -128,9 +139,7 @@ void Decoder::add_and_norm(const std::vector<float>& weight) {
     operand_.set_row(i, delta);
   });
   pending_ = false;
-  if (finite) return;
-  const std::string name = last_layer_ < 0 ? "the embedding" : fmt::format("layer {}", last_layer_);
-  throw Error(ErrorCode::not_finite, "run model", name + " gives NaN or infinity");
+  if (!finite) refuse_not_finite(last_layer_ < 0 ? "the embedding" : fmt::format("layer {}", last_layer_));
 }
 
 // Leaves pending what attention adds to x_.
@@ -153,11 +162,13 @@ void Decoder::attend(int64_t index, std::span<const Sequence> sequences, const I
     tape->plain_q = layer.q_norm.empty() ? std::vector<float>() : q_;
     tape->plain_k = layer.k_norm.empty() ? std::vector<float>() : k_;
   }
+  std::atomic<bool> finite{true};
   parallel_for(n_, [&](int64_t i) {
     const auto rotate = [&](float* heads, int64_t count, const std::vector<float>& norm) {
       for (float* head = heads; head < heads + count * shape.head_dim; head += shape.head_dim) {
-        if (!norm.empty()) {
-          rms_norm(head, norm.data(), static_cast<float>(config_.rms_norm_eps), shape.head_dim, head);
+        if (!norm.empty() && !std::isfinite(rms_norm(head, norm.data(), static_cast<float>(config_.rms_norm_eps),
+                                                     shape.head_dim, head))) {
+          finite = false;
         }
         rope_.rotate(head, positions_[static_cast<size_t>(i)]);
       }
@@ -165,6 +176,7 @@ void Decoder::attend(int64_t index, std::span<const Sequence> sequences, const I
     rotate(q_.data() + i * q_row, shape.heads, layer.q_norm);
     rotate(k_.data() + i * kv_row, shape.kv_heads, layer.k_norm);
   });
+  if (!finite) refuse_not_finite(fmt::format("q_proj or k_proj of layer {}", index));
 
   std::vector<AttentionInput> inputs;
   int64_t row = 0;

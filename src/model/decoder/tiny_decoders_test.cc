@@ -209,13 +209,30 @@ TEST_F(TinyDecoders, WhatTheConfigurationDeniesIsNotUsed) {
 
 TEST_F(TinyDecoders, NamesTheFirstLayerThatIsNotFinite) {
   for (const auto& [tensor, layer] :
-       {std::pair("model.layers.1.mlp.up_proj.weight", 1), std::pair("model.layers.1.self_attn.k_proj.weight", 1),
+       {std::pair("model.layers.1.mlp.up_proj.weight", 1), std::pair("model.layers.1.mlp.down_proj.weight", 1),
         std::pair("model.layers.0.self_attn.o_proj.weight", 0)}) {
+    TinyModel tiny("llama2");
+    for (float& weight : tiny.tensors.at(tensor).values) weight = 3e38f;
+    expect_error(ErrorCode::not_finite, "layer " + std::to_string(layer) + " gives NaN or infinity",
+                 [&] { run(tiny); });
+  }
+}
+
+// Of finite values too: their norm would be 0, as if they had been.
+TEST_F(TinyDecoders, NamesHeadsWhoseSquaresOverflow) {
+  TinyModel tiny("qwen3");
+  for (float& weight : tiny.tensors.at("model.layers.1.self_attn.k_proj.weight").values) weight *= 1e25f;
+  expect_error(ErrorCode::not_finite, "q_proj or k_proj of layer 1 gives NaN or infinity", [&] { run(tiny); });
+}
+
+TEST_F(TinyDecoders, RefusesTensorsThatHoldNoNumbers) {
+  for (const char* name : {"model.layers.1.mlp.up_proj.weight", "model.layers.0.self_attn.o_proj.weight",
+                           "model.layers.1.input_layernorm.weight", "model.layers.0.self_attn.q_norm.weight",
+                           "model.norm.weight"}) {
     for (const float value : {std::nanf(""), std::numeric_limits<float>::infinity()}) {
-      TinyModel tiny("llama2");
-      tiny.tensors.at(tensor).values[5] = value;
-      expect_error(ErrorCode::not_finite, "layer " + std::to_string(layer) + " gives NaN or infinity",
-                   [&] { run(tiny); });
+      TinyModel tiny("qwen3");
+      tiny.tensors.at(name).values[5] = value;
+      expect_error(ErrorCode::not_finite, std::string("'") + name + "' holds ", [&] { run(tiny); });
     }
   }
 }

@@ -1,0 +1,12 @@
+// What --json prints.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+
+namespace mxq::cli {
+
+/// Prints it in several lines. Throws Error(not_finite) naming the number that is NaN or infinite, for which JSON has no
+/// word.
+void print_json_output(const nlohmann::ordered_json& json);
+
+}  // namespace mxq::cli
