@@ -56,7 +56,7 @@ LogitFile::LogitFile(const std::filesystem::path& path, const LogitFileKey& key)
   }
   const auto size = static_cast<uint64_t>(key.rows) * static_cast<uint64_t>(key.vocab) * sizeof(float) + kHeaderBytes;
   if (bytes.size() != size) {
-    throw Error(ErrorCode::invalid_file, operation, fmt::format("{} bytes", bytes.size()), fmt::format("{}", size));
+    throw Error(ErrorCode::invalid_file, operation, fmt::format("{} bytes", bytes.size()), fmt::format("{} bytes", size));
   }
 }
 

@@ -97,7 +97,7 @@ void check_value(const TomlTable& table, std::string_view option, const std::str
   try {
     checks().at(option)(value);
   } catch (const Error& e) {
-    table.fail(option, fmt::format("'{}'", value), e.supported().empty() ? e.what() : e.supported());
+    table.fail(option, fmt::format("'{}'", value), e.supported().empty() ? e.given() : e.supported());
   }
 }
 

@@ -104,7 +104,7 @@ OutputTensors plain_output(const ModelSource& model, const SourceTensor& tensor,
           throw Error(ErrorCode::unsupported, "write " + std::string(dtype_name(dtype)),
                       fmt::format("'{}' holds {} at row {}, column {}", tensor.name, values[static_cast<size_t>(at)],
                                   begin + at / row, at % row),
-                      fmt::format("numbers that {} can hold; {} can hold it", dtype_name(dtype),
+                      fmt::format("numbers that {} can hold, or the dtype {}", dtype_name(dtype),
                                   dtype == DType::f16 ? "bf16 or f32" : "f32"));
         }
         write_dtype(values.data(), count * row, dtype, bytes.data());

@@ -6,6 +6,7 @@
 
 #include "base/mapped_file.h"
 #include "base/pattern.h"
+#include "model/model_state.h"
 #include "mxq/error.h"
 #include "mxq/text.h"
 
@@ -84,6 +85,14 @@ std::vector<const SourceTensor*> select_matrices(const ModelSource& model, const
   }
   if (matrices.empty()) throw Error(ErrorCode::usage, "--skip", "no matrix is left to quantize");
   return matrices;
+}
+
+std::vector<std::string> selected_matrices(const Model& model, const MatrixSelection& selection) {
+  std::vector<std::string> names;
+  for (const SourceTensor* tensor : select_matrices(model.state().source(), selection)) {
+    names.push_back(tensor->matrix_name());
+  }
+  return names;
 }
 
 TiedCopy find_tied_copy(const ModelSource& model) {
