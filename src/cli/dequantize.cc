@@ -6,6 +6,7 @@
 #include "cli/commands.h"
 #include "cli/model_remarks.h"
 #include "cli/option_modes.h"
+#include "cli/standard_streams.h"
 #include "mxq/quantize_model.h"
 #include "mxq/text.h"
 
@@ -43,7 +44,7 @@ void add_dequantize(CLI::App& app, const CommonOptions& common) {
     spdlog::info("{}: {} files, {} in {:.1f} s", options->output, report.files.size(), format_size(bytes),
                  report.seconds);
     if (common.json) {
-      fmt::print("{}\n", nlohmann::ordered_json{{"files", report.files}, {"seconds", report.seconds}}.dump(2));
+      put_json(nlohmann::ordered_json{{"files", report.files}, {"seconds", report.seconds}});
     }
   });
 }

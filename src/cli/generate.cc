@@ -42,7 +42,7 @@ void check_length(const Model& opened, const Options& options, const std::string
   if (memory > 0 && cache > memory) {
     throw Error(ErrorCode::infeasible, "generate",
                 fmt::format("{} of keys and values for a prompt of {} tokens", format_size(cache), tokens),
-                fmt::format("{} of memory", format_size(memory)));
+                fmt::format("at most the {} of memory of this machine", format_size(memory)));
   }
 }
 
@@ -53,7 +53,7 @@ void run(const Options& options, const CommonOptions& common) {
   check_length(model, options, prompt);
   const auto show = [&](std::string_view text) {
     if (common.json) return;
-    fmt::print("{}", text);
+    put_data(text);
     flush_output();
   };
   const auto result = generate(model, prompt, options.generate, show, common.progress().get());
@@ -66,10 +66,10 @@ void run(const Options& options, const CommonOptions& common) {
         {"text", result.text},         {"ids", result.ids},         {"prompt_tokens", result.prompt_tokens},
         {"tokens", result.ids.size()}, {"ended", result.ended},     {"prompt_seconds", result.prompt_seconds},
         {"seconds", result.seconds},   {"tokens_per_second", speed}};
-    fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+    put_json(json);
     return;
   }
-  fmt::print("\n");
+  put("\n");
   flush_output();
   if (!common.quiet) {
     say(fmt::format("mxq: prompt of {} tokens in {:.2f} s, then {} tokens, {:.0f} a second\n", result.prompt_tokens,

@@ -12,6 +12,7 @@
 #include "cli/option_modes.h"
 #include "cli/plan_model.h"
 #include "cli/report_coverage.h"
+#include "cli/standard_streams.h"
 #include "mxq/files.h"
 #include "mxq/output.h"
 
@@ -55,7 +56,7 @@ void add_measure(CLI::App& app, const CommonOptions& common) {
     if (output) {
       output->write(csv);
     } else if (!common.json) {
-      fmt::print("{}", csv);
+      put_data(csv);
     }
     spdlog::info("{} matrices measured in {:.1f} s ({} known from the cache)", result.table.matrices.size(),
                  result.seconds, result.matrices_from_cache);
@@ -66,7 +67,7 @@ void add_measure(CLI::App& app, const CommonOptions& common) {
                                         {"from_cache", result.matrices_from_cache},
                                         {"seconds", result.seconds},
                                         {"coverage", coverage_json(coverage)}};
-      fmt::print("{}\n", json.dump(2));
+      put_json(json);
     }
   });
 }

@@ -206,7 +206,7 @@ Budget BudgetOptions::budget() const {
                 "exactly one of --bits, --size, --vram");
   }
   if ((context || reserve) && !vram) {
-    throw Error(ErrorCode::usage, "budget", "--context or --reserve without --vram", "they belong to --vram");
+    throw Error(ErrorCode::usage, "budget", "--context or --reserve without --vram", "--vram, which they belong to");
   }
   if (bits) return parse_bits_budget(*bits);
   Budget budget;
@@ -256,6 +256,7 @@ AllocateOptions PlanOptions::allocate() const {
     }
     options.pins.emplace_back(pin.substr(0, at), parse_scheme(pin.substr(at + 1)).name());
   }
+  check_pins(options);
   for (const auto& list : ties) {
     for (auto& tie : split(list, ',')) options.ties.push_back(std::move(tie));
   }

@@ -11,6 +11,7 @@
 #include "cli/plan_model.h"
 #include "cli/print_plan.h"
 #include "cli/report_coverage.h"
+#include "cli/standard_streams.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
 #include "mxq/output.h"
@@ -81,7 +82,7 @@ void run(const Options& options, const CLI::App& command, const CommonOptions& c
     throw Error(ErrorCode::usage, "plan", "no budget", "--bits, --size or --vram (or --frontier FILE)");
   }
   if (!options.errors.empty() && options.budget.all_bytes()) {
-    throw Error(ErrorCode::usage, "plan", "--size or --vram with --errors", "they need the MODEL; --bits does not");
+    throw Error(ErrorCode::usage, "plan", "--size or --vram with --errors", "--bits, or MODEL instead of --errors");
   }
   refuse_unused(command, mode_of(options));
   const std::optional<Budget> budget = options.budget.given() ? std::optional(options.budget.budget()) : std::nullopt;
@@ -103,6 +104,7 @@ void run(const Options& options, const CLI::App& command, const CommonOptions& c
     choice = choose_method(model, options.method, options.plan.objective, options.budget.all_bytes());
     choice.check();  // likewise
     refuse_unused_method(command, choice.method, options.plan.sample_text, choice.objective == Objective::kl);
+    check_pins_of(model, options.plan, choice.method);
     auto measured = measure_model(model, choice.method.measure(), common.progress().get());
     table = std::move(measured.table);
     problem = prepare_problem(model, budget, options.plan, choice, table, common, measured.seconds);
@@ -124,7 +126,7 @@ void run(const Options& options, const CLI::App& command, const CommonOptions& c
   if (common.json) {
     auto shown = nlohmann::ordered_json::parse(json);
     if (coverage) shown["coverage"] = coverage_json(*coverage);
-    fmt::print("{}\n", shown.dump(2));
+    put_json(shown);
   } else {
     print_plan(file.plan, table);
     if (coverage) print_coverage(*coverage);

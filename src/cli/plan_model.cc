@@ -142,6 +142,14 @@ void refuse_unused_method(const CLI::App& command, const MethodOptions& method, 
   }
 }
 
+void check_pins_of(const Model& model, const PlanOptions& plan, const MethodOptions& method) {
+  if (plan.pins.empty()) return;
+  const MeasureOptions measure = method.measure();
+  std::vector<std::string> schemes;
+  for (const Scheme& scheme : measure.schemes) schemes.push_back(scheme.name());
+  check_pins(plan.allocate(), selected_matrices(model, measure.matrices), schemes);
+}
+
 void warn_of_pins(const ErrorTable& table, const AllocateOptions& options) {
   const auto below = pins_below_min_bits(table, options);
   if (below.empty()) return;

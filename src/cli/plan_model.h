@@ -41,6 +41,9 @@ MethodChoice choose_method(const ErrorTable& table, const MethodOptions& method,
 void refuse_unused_method(const CLI::App& command, const MethodOptions& method, const SampleTextOptions& sample_text,
                           bool sampled);
 
+/// Throws Error(usage) for pins that the model's matrices cannot take, before those are measured.
+void check_pins_of(const Model& model, const PlanOptions& plan, const MethodOptions& method);
+
 /// Says so where pins are of fewer bits than --min-bits.
 void warn_of_pins(const ErrorTable& table, const AllocateOptions& options);
 

@@ -16,6 +16,7 @@
 #include "cli/plan_model.h"
 #include "cli/print_plan.h"
 #include "cli/report_coverage.h"
+#include "cli/standard_streams.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
 #include "mxq/runtime.h"
@@ -82,12 +83,12 @@ std::string percent(double loss) {
 }
 
 void print_trials(const TrialReport& report, Objective objective) {
-  fmt::print("{:10} {:>8} {:>10} {:>12} {:>10}\n", "trials", "bits", "KL", "perplexity", "predicted");
+  put("{:10} {:>8} {:>10} {:>12} {:>10}\n", "trials", "bits", "KL", "perplexity", "predicted");
   for (size_t i = 0; i < report.trials.size(); ++i) {
     const Trial& trial = report.trials[i];
-    fmt::print("{:10} {:>8.4f} {:>10.5f} {:>12} {:>10}\n", i == report.kept ? "  kept" : "",
-               trial.plan.plan.bits_per_parameter, trial.comparison.kl.mean, percent(trial.loss),
-               objective == Objective::kl ? percent(trial.plan.plan.value) : "");
+    put("{:10} {:>8.4f} {:>10.5f} {:>12} {:>10}\n", i == report.kept ? "  kept" : "",
+        trial.plan.plan.bits_per_parameter, trial.comparison.kl.mean, percent(trial.loss),
+        objective == Objective::kl ? percent(trial.plan.plan.value) : "");
   }
 }
 
@@ -103,11 +104,11 @@ Result verify(const Model& model, const Options& options, const PlanFile& plan, 
   if (!common.json) {
     print_trials(report, plan.plan.objective);
     if (plans.size() == 1) {
-      fmt::print("verified   no uniform plan fits the budget\n");
+      put("verified   no uniform plan fits the budget\n");
     } else {
       const double mixed = report.trials[0].comparison.kl.mean, uniform = report.trials[1].comparison.kl.mean;
-      fmt::print("verified   KL {:.5f} of the plan against {:.5f} of uniform {}: {} is kept\n", mixed, uniform,
-                 plan.plan.best_uniform->scheme, report.kept == 0 ? "the plan" : "the uniform one");
+      put("verified   KL {:.5f} of the plan against {:.5f} of uniform {}: {} is kept\n", mixed, uniform,
+          plan.plan.best_uniform->scheme, report.kept == 0 ? "the plan" : "the uniform one");
     }
   }
   return {report.trials[report.kept].plan, report.written, report.trials};
@@ -174,6 +175,7 @@ Result quantize_planned(const Model& model, const Options& options, const CLI::A
   PlanFile file;
   file.quantize = choice.method.measure().quantize;
   file.calibration = choice.method.calibrate(options.plan.sample_text);
+  check_pins_of(model, options.plan, choice.method);
   auto measured = measure_model(model, choice.method.measure(), common.progress().get());
   seconds.measure = measured.seconds;
   const Problem problem =
@@ -232,7 +234,7 @@ void print_json(const Result& result, const Coverage& coverage, const Seconds& s
   json["coverage"] = coverage_json(coverage);
   json["seconds"] = {{"measure", seconds.measure}, {"plan", seconds.plan}, {"quantize", seconds.quantize}};
   json["peak_rss_bytes"] = peak_rss_bytes();
-  fmt::print("{}\n", json.dump(2));
+  put_json(json);
 }
 
 void print_summary(const Model& model, const Options& options, const PlanFile& file, const WriteReport& report, const Coverage& coverage,
@@ -244,13 +246,13 @@ void print_summary(const Model& model, const Options& options, const PlanFile& f
   const WeightBytes before = weight_bytes(model);
   const double weights = 8 * static_cast<double>(file.plan.bytes) / file.plan.bits_per_parameter;
   const auto half = static_cast<int64_t>(2 * weights);
-  fmt::print("matrices   {}; {} in fp16, so {:.2f} x smaller\n", format_size(report.matrix_bytes), format_size(half),
-             static_cast<double>(half) / static_cast<double>(report.matrix_bytes));
-  fmt::print("all        {} in {}; as it was: {}, all in fp16: {}\n", format_size(after), options.output,
-             format_size(before.stored), format_size(2 * before.weights));
+  put("matrices   {}; {} in fp16, so {:.2f} x smaller\n", format_size(report.matrix_bytes), format_size(half),
+      static_cast<double>(half) / static_cast<double>(report.matrix_bytes));
+  put("all        {} in {}; as it was: {}, all in fp16: {}\n", format_size(after), options.output,
+      format_size(before.stored), format_size(2 * before.weights));
   print_coverage(coverage);
-  fmt::print("time       measure {:.1f} s, plan {:.3f} s, quantize {:.1f} s; peak memory {}\n", seconds.measure,
-             seconds.plan, seconds.quantize, format_size(peak_rss_bytes()));
+  put("time       measure {:.1f} s, plan {:.3f} s, quantize {:.1f} s; peak memory {}\n", seconds.measure,
+      seconds.plan, seconds.quantize, format_size(peak_rss_bytes()));
 }
 
 void run(Options& options, const CLI::App& command, const CommonOptions& common) {

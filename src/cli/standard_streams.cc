@@ -10,6 +10,7 @@
 #include <iostream>
 
 #include "mxq/error.h"
+#include "mxq/text.h"
 
 namespace mxq::cli {
 
@@ -25,6 +26,18 @@ void guard_streams() {
 void say(std::string_view text) noexcept {
   std::fwrite(text.data(), 1, text.size(), stderr);
   std::fflush(stderr);
+}
+
+void put_lines(std::string_view text) {
+  fmt::print("{}", printable_lines(text));
+}
+
+void put_data(std::string_view text) {
+  ::isatty(STDOUT_FILENO) != 0 ? put_lines(text) : fmt::print("{}", text);
+}
+
+void put_json(const nlohmann::ordered_json& json, int indent) {
+  put_lines(json.dump(indent, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
 void flush_output() {
