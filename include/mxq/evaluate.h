@@ -53,6 +53,8 @@ struct Perplexity {
   double seconds = 0;            // of the forward passes
   double tokens_per_second = 0;  // all tokens of all windows
   int64_t weight_bytes = 0;      // as the model's files hold them
+  /// Of text that a model sampled: that, and why, ids had to do without a tokenizer; empty: it was there.
+  std::string sample_note = {};
 };
 
 /// Throws Error(usage) for a text too short for a window, or a window or stride that makes no sense, and whatever

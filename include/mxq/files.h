@@ -14,7 +14,7 @@ void write_file(const std::filesystem::path& path, std::string_view text);
 std::string read_file(const std::filesystem::path& path);
 
 /// The text of a file: of a .jsonl, the rows' texts as below; any other as it is. "-" reads standard input.
-/// Throws Error(not_found), Error(io) or Error(invalid_file).
+/// Throws Error(not_found), Error(io), Error(invalid_file), or Error(unsupported) for more than 1 GiB.
 std::string read_text(const std::filesystem::path& path);
 
 /// Rows of JSON (C4's and others' form), a line each, that are objects with a string "text": the texts, joined with

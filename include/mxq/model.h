@@ -30,7 +30,8 @@ class Model {
   /// What whoever uses the model should know about how its files are read, a sentence each: a text model inside a
   /// wrapper, tensors and layers that are not used, an index that is wrong about what no weight needs.
   std::vector<std::string> notes() const;
-  /// Fields of config.json or of GGUF metadata that the architecture's table does not know; they are not honoured.
+  /// Fields of config.json, of GGUF metadata or of tokenizer_config.json ("tokenizer_config.x") that are not known; they
+  /// are not honoured.
   std::vector<std::string> unknown_fields() const;
   /// Why the model cannot be run, as one line; nullopt where it can.
   const std::optional<std::string>& why_not_runnable() const;

@@ -22,4 +22,18 @@ std::string format_size(int64_t bytes);
 
 std::vector<std::string> split(std::string_view text, char separator);
 
+/// `text` as one line that any terminal may be given: control characters (C0, DEL, C1), line and paragraph separators,
+/// marks of writing direction and bytes that are not UTF-8 are spelt out: \n, \x1b, \u202e. Longer than `most` bytes,
+/// it is cut between characters and ends in "...". Printable text stays as it is, so that twice is as good as once.
+std::string printable(std::string_view text, size_t most = std::string_view::npos);
+/// 'name', printable and cut to a length that fits an error message.
+std::string in_quotes(std::string_view name);
+/// printable(), uncut, for text of several lines: newlines and tabs stay.
+std::string printable_lines(std::string_view text);
+
+/// Of the names, the one that takes the fewest letters to insert, remove or change to become `name` (Levenshtein), at
+/// most `most` of them; of several the first. nullopt where there is none.
+std::optional<std::string> nearest_name(std::string_view name, const std::vector<std::string>& names,
+                                        size_t most = std::string_view::npos);
+
 }  // namespace mxq

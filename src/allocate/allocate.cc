@@ -11,6 +11,7 @@
 #include "allocate/objective.h"
 #include "base/stopwatch.h"
 #include "mxq/error.h"
+#include "mxq/text.h"
 
 namespace mxq {
 
@@ -76,8 +77,10 @@ Plan allocate(const ErrorTable& table, int64_t budget_bytes, const AllocateOptio
   if (budget_bytes < smallest) {
     throw Error(
         ErrorCode::infeasible, "allocate",
-        fmt::format("a budget of {} bytes ({:.4f} bits a weight)", budget_bytes, bits_of(budget_bytes, table)),
-        fmt::format("the smallest reachable is {} bytes ({:.4f} bits a weight)", smallest, bits_of(smallest, table)));
+        fmt::format("a budget of {} ({} bytes, {:.4f} bits a weight)", format_size(budget_bytes), budget_bytes,
+                    bits_of(budget_bytes, table)),
+        fmt::format("at least {} ({} bytes, {:.4f} bits a weight)", format_size(smallest), smallest,
+                    bits_of(smallest, table)));
   }
   const mckp::Problem problem = make_problem(groups, budget_bytes);
   const mckp::Solution solution = options.solver == Solver::highs ? solve_with_highs(problem) : mckp::solve(problem);
@@ -115,7 +118,7 @@ Plan smallest_plan(const ErrorTable& table, double value, const AllocateOptions&
   if (!(best.value <= value)) {
     throw Error(ErrorCode::infeasible, "allocate",
                 fmt::format("objective {} of at most {}", objective_name(options.objective), value),
-                fmt::format("the least reachable is {}", best.value));
+                fmt::format("at least {}", best.value));
   }
   // The best value falls with the budget; each plan that is good enough bounds the next from above by its own bytes.
   int64_t low = range.smallest;

@@ -167,8 +167,22 @@ TEST(Allocate, SmallestPlanForAValue) {
   for (const double value : {9.9, 0.0, -1.0, std::numeric_limits<double>::quiet_NaN()}) {
     const Error error = error_of([&] { smallest_plan(two(), value, options); });
     EXPECT_EQ(error.code(), ErrorCode::infeasible);
-    EXPECT_THAT(error.what(), HasSubstr("the least reachable is 10"));
+    EXPECT_THAT(error.what(), HasSubstr("expected at least 10"));
   }
+}
+
+TEST(Allocate, PinsAreCheckedBeforeThereIsATable) {
+  const std::vector<std::string> names{"layers.0.q", "layers.1.q"}, schemes{"b3g64", "b4g64"};
+  const auto with = [](const std::string& pattern, const std::string& scheme) {
+    AllocateOptions options;
+    options.pins = {{pattern, scheme}};
+    return options;
+  };
+  EXPECT_NO_THROW(check_pins(with("layers.0", "b3g64"), names, schemes));
+  EXPECT_THAT(error_of([&] { check_pins(with("(", "b3g64")); }).what(), HasSubstr("pin '(=b3g64'"));
+  EXPECT_THAT(error_of([&] { check_pins(with("x", "b3g64"), names, schemes); }).what(), HasSubstr("no matrix"));
+  EXPECT_THAT(error_of([&] { check_pins(with("q", "b8g64"), names, schemes); }).what(),
+              HasSubstr("scheme 'b8g64' is not measured; expected b3g64, b4g64"));
 }
 
 TEST(Allocate, BadTablesAreRefused) {

@@ -66,7 +66,7 @@ Reduced reduce(const Problem& problem) {
   for (const auto& items : problem.classes) overflow |= __builtin_add_overflow(least, lightest(items), &least);
   if (overflow || least > problem.capacity) {
     throw Error(ErrorCode::infeasible, kOperation, fmt::format("capacity {}", problem.capacity),
-                overflow ? "the lightest items weigh over 2^63" : fmt::format("at least {}", least));
+                overflow ? "more than 2^63, what the lightest items weigh" : fmt::format("at least {}", least));
   }
   reduced.capacity = problem.capacity - least;
   int64_t divisor = 0;

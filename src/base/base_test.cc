@@ -94,6 +94,28 @@ TEST(Text, NumbersTakeTheWholeText) {
   EXPECT_FALSE(parse_int("9223372036854775808"));
 }
 
+TEST(Text, PrintableTextHasNoControls) {
+  EXPECT_EQ(printable("caf\u00e9 \u6e2f 'x' \\d"), "caf\u00e9 \u6e2f 'x' \\d");
+  EXPECT_EQ(printable("a\x1b[31m\x07\x7f\n\t\r"), R"(a\x1b[31m\x07\u007f\n\t\r)");
+  EXPECT_EQ(printable(std::string_view("\0z", 2)), R"(\x00z)");
+  EXPECT_EQ(printable("\u0085\u009b1m"), R"(\u0085\u009b1m)");          // C1: a line break, and what begins an escape
+  EXPECT_EQ(printable("\u202ex\u2066\u200f\u2028"), R"(\u202ex\u2066\u200f\u2028)");
+  EXPECT_EQ(printable("\xff\xc3(\xed\xa0\x80"), R"(\xff\xc3(\xed\xa0\x80)");  // no UTF-8: a byte, half a character, a surrogate
+  EXPECT_EQ(printable(printable("\x1b\n")), printable("\x1b\n"));
+  EXPECT_EQ(printable_lines("a\n\tb\r\x1b"), "a\n\tb\\r\\x1b");
+  EXPECT_EQ(printable("\u00e9\u00e9", 3), "\u00e9...");
+  EXPECT_EQ(in_quotes(std::string(300, 'a')), "'" + std::string(200, 'a') + "...'");
+}
+
+TEST(Text, NearestNames) {
+  const std::vector<std::string> names{"bits", "size", "metadata"};
+  EXPECT_EQ(nearest_name("metdata", names), "metadata");
+  EXPECT_EQ(nearest_name("bist", names, 2), "bits");
+  EXPECT_EQ(nearest_name("bist", names, 1), std::nullopt);
+  EXPECT_EQ(nearest_name("size", names, 0), "size");
+  EXPECT_EQ(nearest_name("x", {}), std::nullopt);
+}
+
 TEST(Parallel, RunsEveryIndexOnceAndRethrows) {
   std::vector<std::atomic<int>> seen(1000);
   parallel_for(1000, [&](int64_t i) { ++seen[static_cast<size_t>(i)]; });
@@ -155,7 +177,7 @@ TEST(ContentHash, KnownValues) {
 
 TEST(Error, IsOneLine) {
   const Error error(ErrorCode::io, "read x\ny", "z", "w");
-  EXPECT_STREQ(error.what(), "read x?y: z; w");
+  EXPECT_STREQ(error.what(), "read x\\ny: z; expected w");
 }
 
 TEST(DType, Bytes) {

@@ -20,7 +20,13 @@ bool CsvReader::next(std::vector<std::string>& cells) {
       cells.push_back(cell(quoted, more));
       blank &= !quoted && cells.back().empty();
     }
-    if (!(blank && cells.size() == 1)) return true;
+    if (blank && cells.size() == 1) continue;
+    // As Excel writes CSV where the comma is the decimal point.
+    if (header_ && cells.size() == 1 && cells[0].find_first_of(";\t") != std::string::npos) {
+      fail("", "the cells are separated by semicolons or tabs", "commas between cells, and points in numbers");
+    }
+    header_ = false;
+    return true;
   }
   return false;
 }

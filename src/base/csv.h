@@ -14,7 +14,8 @@ class CsvReader {
   /// The text must outlive it. `operation` is that of errors: "read error table errors.csv".
   CsvReader(std::string_view text, std::string operation);
 
-  /// False at the end. Blank lines are passed over. Throws Error(invalid_file) for quotes that do not fit.
+  /// False at the end. Blank lines are passed over. Throws Error(invalid_file) for quotes that do not fit,
+  /// and for other separators than commas.
   bool next(std::vector<std::string>& cells);
 
   /// Error(invalid_file) about the last row, or one of its columns.
@@ -27,6 +28,7 @@ class CsvReader {
   std::string operation_;
   size_t at_ = 0;
   int64_t line_ = 1, next_line_ = 1;
+  bool header_ = true;  // the next row is the first
 };
 
 /// In quotes where it has to be.

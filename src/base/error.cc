@@ -2,18 +2,16 @@
 
 #include <utility>
 
+#include "mxq/text.h"
+
 namespace mxq {
 
 namespace {
 
-std::string one_line(const std::string& operation, const std::string& given, const std::string& supported) {
+std::string one_line(const std::string& operation, const std::string& given, const std::string& allowed) {
   std::string text = operation + ": " + given;
-  if (!supported.empty()) text += "; " + supported;
-  // Names and values from files may hold anything; the message stays one printable line.
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  }
-  return text;
+  if (!allowed.empty()) text += "; expected " + allowed;
+  return printable(text);  // names and values from files may hold anything
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ Value parse_named(const Named<Value> (&known)[n], std::string_view what, std::st
     names += entry.name;
   }
   throw Error(ErrorCode::usage, fmt::format("parse {}", what), fmt::format("'{}'", name),
-              fmt::format("known: {}", names));
+              names);
 }
 
 template <typename Value, size_t n>

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "cli/commands.h"
-#include "cli/json_output.h"
 #include "cli/option_modes.h"
+#include "cli/standard_streams.h"
 #include "mxq/error.h"
 #include "mxq/experiment.h"
 #include "mxq/files.h"
@@ -38,7 +38,7 @@ std::filesystem::path store_named(const Options& options) {
   if (!options.spec.ends_with(".toml")) {
     if (options.store.empty()) return options.spec;
     throw Error(ErrorCode::usage, "bench", fmt::format("--store {} beside the store {}", options.store, options.spec),
-                "one of the two; --store says where the results of a SPEC.toml are");
+                "one of the two: --store is for the results of a SPEC.toml");
   }
   return store_of(options, read_experiment(options.spec));
 }
@@ -71,12 +71,12 @@ std::vector<const ExperimentRun*> runs_to_do(Experiment& experiment, const std::
 RunEstimate preflight(const std::vector<const ExperimentRun*>& runs, const std::filesystem::path& store, bool print) {
   RunEstimate all;
   const ExperimentRoom room = room_beside(store);
-  if (print) fmt::print("{:40} {:>10} {:>11} {:>11}\n", "run", "time", "memory", "disk");
+  if (print) put("{:40} {:>10} {:>11} {:>11}\n", "run", "time", "memory", "disk");
   for (const ExperimentRun* run : runs) {
     const RunEstimate estimate = estimate_run(*run);
     if (print) {
-      fmt::print("{:40} {:>10} {:>11} {:>11}\n", run->label(), duration(estimate.seconds),
-                 format_size(estimate.memory_bytes), format_size(estimate.disk_bytes));
+      put("{:40} {:>10} {:>11} {:>11}\n", run->label(), duration(estimate.seconds),
+          format_size(estimate.memory_bytes), format_size(estimate.disk_bytes));
     }
     check_room(*run, estimate, room);
     all.seconds += estimate.seconds;
@@ -88,30 +88,30 @@ RunEstimate preflight(const std::vector<const ExperimentRun*>& runs, const std::
 
 void print_plan(const Experiment& experiment, size_t to_do, const RunEstimate& estimate, bool json) {
   if (json) {
-    print_json_output({{"runs", to_do},
-                       {"known", experiment.runs.size() - to_do},
-                       {"seconds", estimate.seconds},
-                       {"memory_bytes", estimate.memory_bytes},
-                       {"disk_bytes", estimate.disk_bytes}});
+    put_json(nlohmann::ordered_json{{"runs", to_do},
+                                    {"known", experiment.runs.size() - to_do},
+                                    {"seconds", estimate.seconds},
+                                    {"memory_bytes", estimate.memory_bytes},
+                                    {"disk_bytes", estimate.disk_bytes}});
     return;
   }
-  fmt::print("{} runs to do, {} done or failed before; {} in all; memory and disk of the largest: {}, {}\n", to_do,
-             experiment.runs.size() - to_do, duration(estimate.seconds), format_size(estimate.memory_bytes),
-             format_size(estimate.disk_bytes));
+  put("{} runs to do, {} done or failed before; {} in all; memory and disk of the largest: {}, {}\n", to_do,
+      experiment.runs.size() - to_do, duration(estimate.seconds), format_size(estimate.memory_bytes),
+      format_size(estimate.disk_bytes));
 }
 
 void print_report(const Experiment& experiment, const std::filesystem::path& store, const WorkReport& report,
                   bool json) {
   if (json) {
-    print_json_output({{"store", store.string()},
-                       {"done", report.done},
-                       {"failed", report.failed},
-                       {"known", report.known},
-                       {"failed_before", report.failed_before},
-                       {"elsewhere", report.elsewhere},
-                       {"seconds", report.seconds}});
+    put_json(nlohmann::ordered_json{{"store", store.string()},
+                                    {"done", report.done},
+                                    {"failed", report.failed},
+                                    {"known", report.known},
+                                    {"failed_before", report.failed_before},
+                                    {"elsewhere", report.elsewhere},
+                                    {"seconds", report.seconds}});
   } else {
-    fmt::print(
+    put(
         "{} runs: {} done now in {}, {} done before; {} failed now, {} failed before; {} in other processes\n"
         "results    {}\n",
         experiment.runs.size(), report.done, duration(report.seconds), report.known, report.failed,
@@ -148,32 +148,32 @@ void run(const Options& options, const CommonOptions& common) {
   print_report(experiment, path, report, common.json);
   if (report.failures.empty()) return;
   throw Error(ErrorCode::io, "bench",
-              fmt::format("{} of {} runs failed", report.failures.size(), experiment.runs.size()),
-              "bench log STORE RUN shows why, bench SPEC --retry does them again");
+              fmt::format("{} of {} runs failed (bench log STORE RUN shows why, bench SPEC --retry does them again)",
+                          report.failures.size(), experiment.runs.size()));
 }
 
 void print_status(const Options& options, const CommonOptions& common) {
   const ResultStore store = ResultStore::open(store_named(options));
   const ExperimentStatus status = store.status();
   if (common.json) {
-    print_json_output({{"queued", status.queued},
-                       {"running", status.running},
-                       {"done", status.done},
-                       {"failed", status.failed},
-                       {"workers", status.workers},
-                       {"mean_seconds", status.mean_seconds},
-                       {"eta_seconds", status.eta_seconds}});
+    put_json(nlohmann::ordered_json{{"queued", status.queued},
+                                    {"running", status.running},
+                                    {"done", status.done},
+                                    {"failed", status.failed},
+                                    {"workers", status.workers},
+                                    {"mean_seconds", status.mean_seconds},
+                                    {"eta_seconds", status.eta_seconds}});
     return;
   }
   for (const StoredRun& run : store.runs()) {
     if (run.source != "mxq") continue;
     const std::string took = run.finished > run.started ? duration(run.finished - run.started) : "";
-    fmt::print("{:8} {:>10}  {}{}{}\n", run_state_name(run.state), took, run.label(), run.error.empty() ? "" : ": ",
-               run.error);
+    put("{:8} {:>10}  {}{}{}\n", run_state_name(run.state), took, run.label(), run.error.empty() ? "" : ": ",
+        run.error);
   }
-  fmt::print("{} done, {} running, {} queued, {} failed; {} workers{}\n", status.done, status.running, status.queued,
-             status.failed, status.workers,
-             status.eta_seconds > 0 ? ", " + duration(status.eta_seconds) + " to go" : "");
+  put("{} done, {} running, {} queued, {} failed; {} workers{}\n", status.done, status.running, status.queued,
+      status.failed, status.workers,
+      status.eta_seconds > 0 ? ", " + duration(status.eta_seconds) + " to go" : "");
 }
 
 /// The run of this name, or of an id that begins so.
@@ -189,8 +189,8 @@ void print_log(const Options& options) {
                 fmt::format("{} runs '{}'", found.empty() ? "no" : fmt::format("{}", found.size()), name),
                 "one run's name as bench status shows it, or its id as bench export has it");
   }
-  fmt::print("{}: {}{}{}\n{}", found[0].label(), run_state_name(found[0].state), found[0].error.empty() ? "" : ": ",
-             found[0].error, store.log(found[0].id));
+  put("{}: {}{}{}\n{}", found[0].label(), run_state_name(found[0].state), found[0].error.empty() ? "" : ": ",
+      found[0].error, store.log(found[0].id));
 }
 
 }  // namespace
@@ -235,7 +235,7 @@ void add_bench(CLI::App& app, const CommonOptions& common) {
       output.emplace(options->output, kResultsFile, InputPaths{{"the store", path}, {"the spec", options->spec}});
     }
     const std::string csv = ResultStore::open(path).export_csv(options->all);
-    output ? output->write(csv) : fmt::print("{}", csv);
+    output ? output->write(csv) : put_data(csv);
   });
   auto* imported = bench->add_subcommand("import", "results of others, in the form of the authors' combined.csv");
   imported->add_option("STORE", options->spec, "store, made where there is none")->required();
@@ -245,7 +245,7 @@ void add_bench(CLI::App& app, const CommonOptions& common) {
     OutputFile(options->spec, kStoreFile, {{"the results", options->csv}});
     ResultStore store = ResultStore::create(options->spec);
     const std::string source = std::filesystem::path(options->csv).filename().string();
-    fmt::print("{} results imported from {}\n", store.import_csv(read_file(options->csv), source), options->csv);
+    put("{} results imported from {}\n", store.import_csv(read_file(options->csv), source), options->csv);
   });
 }
 

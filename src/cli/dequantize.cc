@@ -4,9 +4,9 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
-#include "cli/json_output.h"
 #include "cli/model_remarks.h"
 #include "cli/option_modes.h"
+#include "cli/standard_streams.h"
 #include "mxq/quantize_model.h"
 #include "mxq/text.h"
 
@@ -44,7 +44,7 @@ void add_dequantize(CLI::App& app, const CommonOptions& common) {
     spdlog::info("{}: {} files, {} in {:.1f} s", options->output, report.files.size(), format_size(bytes),
                  report.seconds);
     if (common.json) {
-      print_json_output({{"files", report.files}, {"seconds", report.seconds}});
+      put_json(nlohmann::ordered_json{{"files", report.files}, {"seconds", report.seconds}});
     }
   });
 }

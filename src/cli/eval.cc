@@ -1,12 +1,13 @@
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
-#include "cli/json_output.h"
 #include "cli/model_remarks.h"
 #include "cli/option_modes.h"
+#include "cli/standard_streams.h"
 #include "mxq/error.h"
 #include "mxq/evaluate.h"
 #include "mxq/files.h"
@@ -57,22 +58,22 @@ nlohmann::ordered_json to_json(const Comparison& result) {
 
 /// `window`: the tokens of each; 0 where there is no one length.
 void print(const Perplexity& result, int64_t window) {
-  fmt::print("perplexity {:.4f} +- {:.4f} on {} tokens in {} windows{}\n", result.perplexity, result.standard_error,
-             result.tokens, result.windows, window > 0 ? fmt::format(" of {}", window) : "");
+  put("perplexity {:.4f} +- {:.4f} on {} tokens in {} windows{}\n", result.perplexity, result.standard_error,
+      result.tokens, result.windows, window > 0 ? fmt::format(" of {}", window) : "");
 }
 
 void print(const Comparison& result) {
   const Divergence& kl = result.kl;
-  fmt::print("base       {:.4f} +- {:.4f}; ln of the ratio {:.5f} +- {:.5f}\n", result.base.perplexity,
-             result.base.standard_error, kl.ln_ppl_ratio, kl.ln_ppl_ratio_error);
-  fmt::print("KL         mean {:.5f} +- {:.5f}, median {:.5f}, 99th percentile {:.5f}, largest {:.5f}\n", kl.mean,
-             kl.mean_error, kl.median, kl.p99, kl.max);
-  fmt::print("top token  the same in {:.2f} +- {:.2f} %\n", 100 * kl.top1_agreement, 100 * kl.top1_error);
+  put("base       {:.4f} +- {:.4f}; ln of the ratio {:.5f} +- {:.5f}\n", result.base.perplexity,
+      result.base.standard_error, kl.ln_ppl_ratio, kl.ln_ppl_ratio_error);
+  put("KL         mean {:.5f} +- {:.5f}, median {:.5f}, 99th percentile {:.5f}, largest {:.5f}\n", kl.mean,
+      kl.mean_error, kl.median, kl.p99, kl.max);
+  put("top token  the same in {:.2f} +- {:.2f} %\n", 100 * kl.top1_agreement, 100 * kl.top1_error);
 }
 
 void print_cost(const Perplexity& result) {
-  fmt::print("time       {:.1f} s, {:.0f} tokens a second; weights {}, peak memory {}\n", result.seconds,
-             result.tokens_per_second, format_size(result.weight_bytes), format_size(peak_rss_bytes()));
+  put("time       {:.1f} s, {:.0f} tokens a second; weights {}, peak memory {}\n", result.seconds,
+      result.tokens_per_second, format_size(result.weight_bytes), format_size(peak_rss_bytes()));
 }
 
 struct Result {
@@ -127,11 +128,13 @@ void run(const Options& options, const CommonOptions& common) {
   const auto progress = common.progress();
   const auto [result, comparison, window] =
       options.self ? evaluate_self(options, progress.get()) : evaluate_text(options, progress.get());
+  if (!result.sample_note.empty()) spdlog::warn("{}", result.sample_note);
   if (common.json) {
     auto json = to_json(result, options.self ? "self" : options.recipe);
     if (window > 0) json["window"] = window;
+    if (!result.sample_note.empty()) json["sample_note"] = result.sample_note;
     if (comparison) json["kl"] = to_json(*comparison);
-    print_json_output(json);
+    put_json(json);
     return;
   }
   print(result, window);

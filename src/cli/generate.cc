@@ -7,7 +7,6 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
-#include "cli/json_output.h"
 #include "cli/model_remarks.h"
 #include "cli/option_modes.h"
 #include "cli/standard_streams.h"
@@ -43,7 +42,7 @@ void check_length(const Model& opened, const Options& options, const std::string
   if (memory > 0 && cache > memory) {
     throw Error(ErrorCode::infeasible, "generate",
                 fmt::format("{} of keys and values for a prompt of {} tokens", format_size(cache), tokens),
-                fmt::format("{} of memory", format_size(memory)));
+                fmt::format("at most the {} of memory of this machine", format_size(memory)));
   }
 }
 
@@ -54,7 +53,7 @@ void run(const Options& options, const CommonOptions& common) {
   check_length(model, options, prompt);
   const auto show = [&](std::string_view text) {
     if (common.json) return;
-    fmt::print("{}", text);
+    put_data(text);
     flush_output();
   };
   const auto result = generate(model, prompt, options.generate, show, common.progress().get());
@@ -66,10 +65,10 @@ void run(const Options& options, const CommonOptions& common) {
         {"text", result.text},         {"ids", result.ids},         {"prompt_tokens", result.prompt_tokens},
         {"tokens", result.ids.size()}, {"ended", result.ended},     {"prompt_seconds", result.prompt_seconds},
         {"seconds", result.seconds},   {"tokens_per_second", speed}};
-    print_json_output(json);
+    put_json(json);
     return;
   }
-  fmt::print("\n");
+  put("\n");
   flush_output();
   if (!common.quiet) {
     say(fmt::format("mxq: prompt of {} tokens in {:.2f} s, then {} tokens, {:.0f} a second\n", result.prompt_tokens,

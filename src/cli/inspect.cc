@@ -5,10 +5,10 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
-#include "cli/json_output.h"
 #include "cli/model_remarks.h"
 #include "cli/option_modes.h"
 #include "cli/report_coverage.h"
+#include "cli/standard_streams.h"
 
 namespace mxq::cli {
 
@@ -31,18 +31,18 @@ nlohmann::ordered_json as_json(const ModelReport& report) {
 }
 
 void print(const ModelReport& report) {
-  fmt::print("{}: {:.1f} M parameters, {} matrices to quantize\n", report.architecture,
-             static_cast<double>(report.parameters) / 1e6, report.matrices.size());
+  put("{}: {:.1f} M parameters, {} matrices to quantize\n", report.architecture,
+      static_cast<double>(report.parameters) / 1e6, report.matrices.size());
   print_coverage(report.coverage);
-  fmt::print("\n");
+  put("\n");
   size_t width = 6;
   for (const auto& m : report.matrices) width = std::max(width, m.name.size());
-  fmt::print("{:{}}  {:>13}  {:5}  {:>9}  {:>9}  {:>9}  {:>9}  {:>9}  {:>8}\n", "matrix", width, "N x K", "dtype",
-             "min |w|", "99 %", "99.9 %", "99.99 %", "max |w|", "kurtosis");
+  put("{:{}}  {:>13}  {:5}  {:>9}  {:>9}  {:>9}  {:>9}  {:>9}  {:>8}\n", "matrix", width, "N x K", "dtype",
+      "min |w|", "99 %", "99.9 %", "99.99 %", "max |w|", "kurtosis");
   for (const auto& m : report.matrices) {
-    fmt::print("{:{}}  {:>13}  {:5}  {:9.3g}  {:9.4g}  {:9.4g}  {:9.4g}  {:9.4g}  {:8.4g}\n", m.name, width,
-               fmt::format("{} x {}", m.rows, m.cols), m.dtype, m.percentiles[0], m.percentiles[1], m.percentiles[2],
-               m.percentiles[3], m.percentiles[4], m.kurtosis);
+    put("{:{}}  {:>13}  {:5}  {:9.3g}  {:9.4g}  {:9.4g}  {:9.4g}  {:9.4g}  {:8.4g}\n", m.name, width,
+        fmt::format("{} x {}", m.rows, m.cols), m.dtype, m.percentiles[0], m.percentiles[1], m.percentiles[2],
+        m.percentiles[3], m.percentiles[4], m.kurtosis);
   }
 }
 
@@ -62,7 +62,7 @@ void add_inspect(CLI::App& app, const CommonOptions& common) {
     const auto report = inspect_model(model, common.progress().get());
     warn_of_coverage(report.coverage);
     if (common.json) {
-      print_json_output(as_json(report));
+      put_json(as_json(report));
     } else {
       print(report);
     }

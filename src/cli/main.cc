@@ -1,12 +1,16 @@
 // The program: parses the command line, runs one subcommand, turns errors into one line and an exit code.
 #include <fmt/format.h>
+#include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
+#include <ctime>
 #include <exception>
 #include <iostream>
+#include <memory>
 #include <new>
 #include <string>
 #include <system_error>
@@ -14,10 +18,12 @@
 #include "cli/commands.h"
 #include "cli/option_modes.h"
 #include "cli/standard_streams.h"
+#include "cli/suggest.h"
 #include "cli/wait_policy.h"
 #include "mxq/error.h"
 #include "mxq/method.h"
 #include "mxq/runtime.h"
+#include "mxq/text.h"
 
 namespace {
 
@@ -31,12 +37,9 @@ constexpr const char* kIntro =
     "MODEL is a folder of Hugging Face safetensors or a .gguf file; OUT becomes a checkpoint folder.\n"
     "Other budgets: --size 4GiB (weight files), --vram 8GiB --context 4096.\n";
 
-int report(const std::string& message, int status) {
-  std::string line = message;
-  for (char& c : line) {
-    if (c == '\n') c = ' ';
-  }
-  mxq::cli::say(fmt::format("mxq: error: {}\n", line));
+int report(std::string message, int status) {
+  std::replace(message.begin(), message.end(), '\n', ' ');
+  mxq::cli::say(fmt::format("mxq: error: {}\n", mxq::printable(message)));
   return status;
 }
 
@@ -45,11 +48,22 @@ std::string flagged(const mxq::Error& e) {
   if (mxq::find_method_field(e.operation()) == nullptr && e.operation() != "verify") return e.what();
   return mxq::Error(e.code(), "--" + e.operation(), e.given(), e.supported()).what();
 }
+/// %* of a pattern: the message as one printable line.
+class PrintableMessage : public spdlog::custom_flag_formatter {
+ public:
+  void format(const spdlog::details::log_msg& message, const std::tm&, spdlog::memory_buf_t& out) override {
+    const std::string line = mxq::printable({message.payload.data(), message.payload.size()});
+    out.append(line.data(), line.data() + line.size());
+  }
+  std::unique_ptr<custom_flag_formatter> clone() const override { return std::make_unique<PrintableMessage>(); }
+};
 
 void set_up(const mxq::cli::CommonOptions& common) {
   mxq::set_threads(common.threads);
   auto logger = std::make_shared<spdlog::logger>("mxq", std::make_shared<spdlog::sinks::stderr_sink_mt>());
-  logger->set_pattern("mxq: %v");
+  auto pattern = std::make_unique<spdlog::pattern_formatter>();
+  pattern->add_flag<PrintableMessage>('*').set_pattern("mxq: %*");
+  logger->set_formatter(std::move(pattern));
   logger->set_level(common.quiet ? spdlog::level::warn : spdlog::level::from_str(common.log_level));
   spdlog::set_default_logger(std::move(logger));
 }
@@ -80,7 +94,7 @@ int run(int argc, char** argv) {
   } catch (const CLI::Success& e) {
     app.exit(e);  // --help and --version
   } catch (const CLI::ParseError& e) {
-    return report(e.what(), kWrongUsage);
+    return report(e.what() + mxq::cli::suggestion(app, {argv + 1, argv + argc}), kWrongUsage);
   }
   mxq::cli::flush_output();
   return 0;

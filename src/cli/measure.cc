@@ -8,11 +8,11 @@
 #include <string>
 
 #include "cli/commands.h"
-#include "cli/json_output.h"
 #include "cli/model_remarks.h"
 #include "cli/option_modes.h"
 #include "cli/plan_model.h"
 #include "cli/report_coverage.h"
+#include "cli/standard_streams.h"
 #include "mxq/files.h"
 #include "mxq/output.h"
 
@@ -52,7 +52,7 @@ void add_measure(CLI::App& app, const CommonOptions& common) {
     if (output) {
       output->write(csv);
     } else if (!common.json) {
-      fmt::print("{}", csv);
+      put_data(csv);
     }
     spdlog::info("{} matrices measured in {:.1f} s ({} known from the cache)", result.table.matrices.size(),
                  problem.seconds, result.matrices_from_cache);
@@ -63,7 +63,7 @@ void add_measure(CLI::App& app, const CommonOptions& common) {
                                         {"from_cache", result.matrices_from_cache},
                                         {"seconds", problem.seconds},
                                         {"coverage", coverage_json(coverage)}};
-      print_json_output(json);
+      put_json(json);
     }
   });
 }

@@ -7,6 +7,7 @@ namespace mxq::cli {
 
 void say_remarks(const Model& model) {
   for (const auto& note : model.notes()) spdlog::warn("{}", note);
+  if (!spdlog::should_log(spdlog::level::info)) return;
   const auto unknown = model.unknown_fields();
   if (unknown.empty()) return;
   spdlog::info("fields of the model's configuration that are not known and not honoured: {}", fmt::join(unknown, ", "));

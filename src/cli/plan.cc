@@ -6,12 +6,12 @@
 #include <optional>
 
 #include "cli/commands.h"
-#include "cli/json_output.h"
 #include "cli/model_remarks.h"
 #include "cli/option_modes.h"
 #include "cli/plan_model.h"
 #include "cli/print_plan.h"
 #include "cli/report_coverage.h"
+#include "cli/standard_streams.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
 #include "mxq/output.h"
@@ -71,7 +71,7 @@ void run(const Options& options, const CLI::App& command, const CommonOptions& c
     throw Error(ErrorCode::usage, "plan", "no budget", "--bits, --size or --vram (or --frontier FILE)");
   }
   if (!options.errors.empty() && request.counts_all_bytes()) {
-    throw Error(ErrorCode::usage, "plan", "--size or --vram with --errors", "they need the MODEL; --bits does not");
+    throw Error(ErrorCode::usage, "plan", "--size or --vram with --errors", "--bits, or MODEL instead of --errors");
   }
   refuse_unused(command, mode_of(options));
   if (request.has_budget()) request.budget();  // what is wrong is said before the model is measured
@@ -106,7 +106,7 @@ void run(const Options& options, const CLI::App& command, const CommonOptions& c
   if (common.json) {
     auto shown = nlohmann::ordered_json::parse(json);
     if (coverage) shown["coverage"] = coverage_json(*coverage);
-    print_json_output(shown);
+    put_json(shown);
   } else {
     print_plan(file.plan, problem.table());
     if (coverage) print_coverage(*coverage);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/standard_streams.h"
 #include "mxq/text.h"
 
 namespace mxq::cli {
@@ -50,33 +51,33 @@ void print_plan(const Plan& plan, const ErrorTable& table) {
     by_size.emplace_back(static_cast<double>(share.bytes) / static_cast<double>(share.weights), scheme);
   }
   std::sort(by_size.begin(), by_size.end());
-  fmt::print("{:20}{:>8}", "matrices by scheme", "weights");
-  for (const auto& module : modules) fmt::print("{:>8}", short_name(module));
-  fmt::print("\n");
+  put("{:20}{:>8}", "matrices by scheme", "weights");
+  for (const auto& module : modules) put("{:>8}", short_name(module));
+  put("\n");
   for (const auto& [size, scheme] : by_size) {
     const double share = static_cast<double>(schemes[scheme].weights) / static_cast<double>(weights);
-    fmt::print("  {:18}{:>6.1f} %", scheme, 100 * share);
+    put("  {:18}{:>6.1f} %", scheme, 100 * share);
     for (const auto& module : modules) {
       const auto found = counts[module].find(scheme);
-      fmt::print("{:>8}", found == counts[module].end() ? "." : std::to_string(found->second));
+      put("{:>8}", found == counts[module].end() ? "." : std::to_string(found->second));
     }
-    fmt::print("\n");
+    put("\n");
   }
-  fmt::print("\n");
-  fmt::print("budget     {} for {} matrices of {:.1f} M weights\n", format_size(plan.budget_bytes),
-             plan.matrices.size(), static_cast<double>(weights) / 1e6);
-  fmt::print("plan       {} = {:.4f} bits a weight\n", format_size(plan.bytes), plan.bits_per_parameter);
+  put("\n");
+  put("budget     {} for {} matrices of {:.1f} M weights\n", format_size(plan.budget_bytes),
+      plan.matrices.size(), static_cast<double>(weights) / 1e6);
+  put("plan       {} = {:.4f} bits a weight\n", format_size(plan.bytes), plan.bits_per_parameter);
   const std::string proof =
       plan.gap == 0 ? "proved optimal" : fmt::format("at most {:.2g} % above the optimum", 100 * plan.gap);
-  fmt::print("objective  {} = {:.6g}, {} in {:.1f} ms\n", objective_name(plan.objective), plan.value, proof,
-             1000 * plan.seconds);
+  put("objective  {} = {:.6g}, {} in {:.1f} ms\n", objective_name(plan.objective), plan.value, proof,
+      1000 * plan.seconds);
   if (plan.best_uniform) {
     const auto& uniform = *plan.best_uniform;
-    fmt::print("uniform    {} is the best that fits: {} = {:.6g} in {}; the plan is {:.1f} % lower\n", uniform.scheme,
-               objective_name(plan.objective), uniform.objective, format_size(uniform.bytes),
-               uniform.objective > 0 ? 100 * (1 - plan.value / uniform.objective) : 0.0);
+    put("uniform    {} is the best that fits: {} = {:.6g} in {}; the plan is {:.1f} % lower\n", uniform.scheme,
+        objective_name(plan.objective), uniform.objective, format_size(uniform.bytes),
+        uniform.objective > 0 ? 100 * (1 - plan.value / uniform.objective) : 0.0);
   } else {
-    fmt::print("uniform    no single scheme fits this budget\n");
+    put("uniform    no single scheme fits this budget\n");
   }
 }
 

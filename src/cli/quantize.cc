@@ -11,12 +11,12 @@
 #include <vector>
 
 #include "cli/commands.h"
-#include "cli/json_output.h"
 #include "cli/model_remarks.h"
 #include "cli/option_modes.h"
 #include "cli/plan_model.h"
 #include "cli/print_plan.h"
 #include "cli/report_coverage.h"
+#include "cli/standard_streams.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
 #include "mxq/runtime.h"
@@ -45,14 +45,14 @@ std::string percent(double loss) {
 }
 
 void print_trials(const TrialReport& report, Objective objective) {
-  fmt::print("{:10} {:>8} {:>10} {:>12} {:>10}\n", "trials", "bits", "KL", "perplexity", "predicted");
+  put("{:10} {:>8} {:>10} {:>12} {:>10}\n", "trials", "bits", "KL", "perplexity", "predicted");
   for (size_t i = 0; i < report.trials.size(); ++i) {
     const Trial& trial = report.trials[i];
     if (!trial.not_finite.empty()) {
-      fmt::print("{:10} {:>8.4f} {}\n", "", trial.plan.plan.bits_per_parameter, trial.not_finite);
+      put("{:10} {:>8.4f} {}\n", "", trial.plan.plan.bits_per_parameter, trial.not_finite);
       continue;
     }
-    fmt::print("{:10} {:>8.4f} {:>10.5f} {:>12} {:>10}\n", i == report.kept ? "  kept" : "",
+    put("{:10} {:>8.4f} {:>10.5f} {:>12} {:>10}\n", i == report.kept ? "  kept" : "",
                trial.plan.plan.bits_per_parameter, trial.comparison.kl.mean, percent(trial.loss),
                objective == Objective::kl ? percent(trial.plan.plan.value) : "");
   }
@@ -62,14 +62,14 @@ void print_trials(const TrialReport& report, Objective objective) {
 void print_verdict(const TrialReport& report, const PlanFile& plan) {
   print_trials(report, plan.plan.objective);
   if (report.trials.size() == 1) {
-    fmt::print("verified   no uniform plan fits the budget\n");
+    put("verified   no uniform plan fits the budget\n");
     return;
   }
   const auto kl = [&](size_t i) {
     const Trial& trial = report.trials[i];
     return trial.not_finite.empty() ? fmt::format("KL {:.5f}", trial.comparison.kl.mean) : "no numbers";
   };
-  fmt::print("verified   {} of the plan against {} of uniform {}: {} is kept\n", kl(0), kl(1),
+  put("verified   {} of the plan against {} of uniform {}: {} is kept\n", kl(0), kl(1),
              report.trials[0].plan.plan.best_uniform->scheme, report.kept == 0 ? "the plan" : "the uniform one");
 }
 
@@ -141,7 +141,7 @@ void print_json(const Quantized& result, const Coverage& coverage) {
   json["coverage"] = coverage_json(coverage);
   json["seconds"] = seconds_json(result);
   json["peak_rss_bytes"] = peak_rss_bytes();
-  print_json_output(json);
+  put_json(json);
 }
 
 void print_summary(const Model& model, const Options& options, const Quantized& result, const Coverage& coverage) {
@@ -154,12 +154,12 @@ void print_summary(const Model& model, const Options& options, const Quantized& 
   const WeightBytes before = weight_bytes(model);
   const double weights = 8 * static_cast<double>(file.plan.bytes) / file.plan.bits_per_parameter;
   const auto half = static_cast<int64_t>(2 * weights);
-  fmt::print("matrices   {}; {} in fp16, so {:.2f} x smaller\n", format_size(report.matrix_bytes), format_size(half),
+  put("matrices   {}; {} in fp16, so {:.2f} x smaller\n", format_size(report.matrix_bytes), format_size(half),
              static_cast<double>(half) / static_cast<double>(report.matrix_bytes));
-  fmt::print("all        {} in {}; as it was: {}, all in fp16: {}\n", format_size(after), options.output,
+  put("all        {} in {}; as it was: {}, all in fp16: {}\n", format_size(after), options.output,
              format_size(before.stored), format_size(2 * before.weights));
   print_coverage(coverage);
-  fmt::print("time       measure {:.1f} s, plan {:.3f} s, quantize {:.1f} s; peak memory {}\n", result.problem.seconds,
+  put("time       measure {:.1f} s, plan {:.3f} s, quantize {:.1f} s; peak memory {}\n", result.problem.seconds,
              file.plan.seconds, report.seconds, format_size(peak_rss_bytes()));
 }
 

@@ -25,7 +25,7 @@ std::filesystem::path packages() {
     if (std::filesystem::is_directory(place / "mxq" / "report")) return place;
   }
   throw Error(ErrorCode::not_found, "report", "the Python package mxq.report is missing",
-              (folder.parent_path() / "share" / "mxq" / "python").string());
+              "it in " + (folder.parent_path() / "share" / "mxq" / "python").string());
 }
 
 nlohmann::json formats(const std::string& list) {

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include "cli/standard_streams.h"
+
 namespace mxq::cli {
 
 nlohmann::ordered_json coverage_json(const Coverage& coverage) {
@@ -26,7 +28,7 @@ void warn_of_coverage(const Coverage& coverage, bool bits) {
 }
 
 void print_coverage(const Coverage& coverage) {
-  if (!coverage.left.empty()) fmt::print("left       {}\n", coverage.line());
+  if (!coverage.left.empty()) put("left       {}\n", coverage.line());
 }
 
 }  // namespace mxq::cli

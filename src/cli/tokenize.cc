@@ -4,6 +4,7 @@
 
 #include "cli/commands.h"
 #include "cli/option_modes.h"
+#include "cli/standard_streams.h"
 #include "mxq/files.h"
 #include "mxq/tokenizer.h"
 
@@ -29,9 +30,9 @@ void add_tokenize(CLI::App& app, const CommonOptions& common) {
     encode.add_bos = encode.add_eos = !options->no_bos;
     const auto ids = tokenizer->encode(read_text(options->text), encode);
     if (common.json) {
-      fmt::print("{}\n", nlohmann::ordered_json{{"ids", ids}, {"tokens", ids.size()}}.dump());
+      put_json(nlohmann::ordered_json{{"ids", ids}, {"tokens", ids.size()}}, -1);
     } else {
-      fmt::print("{}\n", fmt::join(ids, " "));
+      put("{}\n", fmt::join(ids, " "));
     }
   });
 }

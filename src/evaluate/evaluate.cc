@@ -147,6 +147,7 @@ Perplexity measure_perplexity(const Model& model, const SelfText& text, const Ru
   const Windows windows = self_windows(model, text, run, progress);
   Perplexity result = perplexity_of(model.state().decoder(run, progress), windows, kDefaultBatch, progress);
   result.weight_bytes = stored_bytes(model.state().source());
+  result.sample_note = model.state().token_facts().note;
   return result;
 }
 
@@ -166,7 +167,10 @@ Comparison compare_models(const Model& model, const Model& base, const SelfText&
                           Progress* progress_or_null, const fs::path& base_logits) {
   Progress& progress = or_silent(progress_or_null);
   require_same_tokens(model, base, true);
-  return compare_on(model, base, self_windows(base, text, run, progress), run, kDefaultBatch, progress, base_logits);
+  Comparison result =
+      compare_on(model, base, self_windows(base, text, run, progress), run, kDefaultBatch, progress, base_logits);
+  result.model.sample_note = base.state().token_facts().note;
+  return result;
 }
 
 }  // namespace mxq

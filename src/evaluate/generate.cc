@@ -98,6 +98,7 @@ Generation generate(const Model& model, const std::string& prompt, const Generat
   };
   KvCache cache;
   std::vector<float> logits(static_cast<size_t>(decoder.vocab_size()));
+  const int64_t words = std::min<int64_t>(decoder.vocab_size(), tokenizer.vocab_size());  // rows behind stand for no text
   Stopwatch watch;
   std::span<const int32_t> next = read_ahead(decoder, ids, cache, progress);
   while (true) {
@@ -108,7 +109,7 @@ Generation generate(const Model& model, const std::string& prompt, const Generat
       result.prompt_seconds = watch.seconds();
       watch.restart();
     }
-    result.ids.push_back(sampler.pick(logits.data(), decoder.vocab_size()));
+    result.ids.push_back(sampler.pick(logits.data(), words));
     result.ended = std::find(ends.begin(), ends.end(), result.ids.back()) != ends.end();
     if (result.ended) {
       result.has_chat_template = has_chat_template(model.state().source());

@@ -103,7 +103,7 @@ TEST_F(Perplexities, AWindowOfTheWholeTextEqualsPlainSums) {
 TEST_F(Perplexities, TokensOutsideTheVocabularyAreRefused) {
   Decoder decoder(*model_, {Compute::f32, true});
   const std::vector<int32_t> outside{1, 49152};
-  expect_error(ErrorCode::usage, "token id 49152; 0 to 49151",
+  expect_error(ErrorCode::usage, "token id 49152; expected 0 to 49151",
                [&] { perplexity_of(decoder, cut_windows(outside, {}, -1), 1024, silent_); });
 }
 

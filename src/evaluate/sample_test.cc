@@ -96,7 +96,7 @@ TEST(Sampler, TheLikeliestAtTemperatureZero) {
 }
 
 TEST(Sampler, WhatMakesNoSenseIsRefused) {
-  expect_error(ErrorCode::usage, "temperature -1; 0 and above", [] { Sampler({.temperature = -1}, 0); });
+  expect_error(ErrorCode::usage, "temperature -1; expected 0 and above", [] { Sampler({.temperature = -1}, 0); });
   expect_error(ErrorCode::usage, "temperature nan", [] { Sampler({.temperature = std::nan("")}, 0); });
   expect_error(ErrorCode::usage, "temperature inf",
                [] { Sampler({.temperature = std::numeric_limits<double>::infinity()}, 0); });

@@ -68,7 +68,7 @@ Windows cut_windows(std::span<const int32_t> ids, const PerplexityOptions& optio
   if (options.max_tokens > 0) ids = ids.first(std::min(ids.size(), static_cast<size_t>(options.max_tokens)));
   const int64_t window = window_of(options);
   if (options.recipe == Recipe::llama_cpp) {
-    if (options.stride != 0) refuse(fmt::format("stride {}", options.stride), "llama.cpp's recipe has none");
+    if (options.stride != 0) refuse(fmt::format("stride {}", options.stride), "none with llama.cpp's recipe");
     return llama_cpp_windows(ids, window, bos);
   }
   return hf_windows(ids, window, options.stride != 0 ? options.stride : window / 2);

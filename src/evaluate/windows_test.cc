@@ -95,15 +95,15 @@ TEST(Windows, SequencesCountInFull) {
 
 TEST(Windows, WhatMakesNoSenseIsRefused) {
   const auto cut = [](int64_t n, PerplexityOptions options) { return [=] { cut_windows(numbered(n), options, -1); }; };
-  expect_error(ErrorCode::usage, "a text of 1 tokens; at least 2 tokens", cut(1, {}));
+  expect_error(ErrorCode::usage, "a text of 1 tokens; expected at least 2 tokens", cut(1, {}));
   expect_error(ErrorCode::usage, "a text of 0 tokens", cut(0, {}));
   expect_error(ErrorCode::usage, "windows of 1 tokens", cut(9, with(Recipe::hf, 1)));
   expect_error(ErrorCode::usage, "windows of 4 tokens, stride 5", cut(9, with(Recipe::hf, 4, 5)));
   expect_error(ErrorCode::usage, "stride -1", cut(9, with(Recipe::hf, 4, -1)));
-  expect_error(ErrorCode::usage, "a text of 511 tokens; at least one window of 512",
+  expect_error(ErrorCode::usage, "a text of 511 tokens; expected at least one window of 512",
                cut(511, with(Recipe::llama_cpp, 0)));
   expect_error(ErrorCode::usage, "windows of 3 tokens", cut(9, with(Recipe::llama_cpp, 3)));
-  expect_error(ErrorCode::usage, "stride 4; llama.cpp's recipe has none", cut(99, with(Recipe::llama_cpp, 8, 4)));
+  expect_error(ErrorCode::usage, "stride 4; expected none with llama.cpp's recipe", cut(99, with(Recipe::llama_cpp, 8, 4)));
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "mxq/error.h"
+#include "mxq/text.h"
 
 namespace mxq {
 
@@ -20,7 +21,9 @@ namespace {
 
 constexpr uint64_t kMaxAlignment = 1 << 20;
 constexpr uint32_t kMaxDimensions = 4;
-constexpr std::string_view kSupportedTypes = "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, F64, I8, I16, I32 or I64";
+constexpr std::string_view kSupportedTypes =
+    "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, F64, I8, I16, I32 or I64 "
+    "(llama-quantize --allow-requantize FILE OUT F16 makes such a file, the model's original a better one)";
 
 struct TensorType {
   uint32_t id;
@@ -128,14 +131,14 @@ class Cursor {
 GgufType read_type(Cursor& in, std::string_view key) {
   const auto id = in.number<uint32_t>("a metadata value's type");
   if (id >= kTypeBytes.size()) {
-    in.invalid(fmt::format("metadata '{}' has value type {}", gguf_printable(key), id), "0 to 12");
+    in.invalid(fmt::format("metadata {} has value type {}", in_quotes(key), id), "0 to 12");
   }
   return static_cast<GgufType>(id);
 }
 
 bool read_bool(Cursor& in, std::byte byte, std::string_view key) {
   if (byte > std::byte{1}) {
-    in.invalid(fmt::format("metadata '{}' has the bool {}", gguf_printable(key), static_cast<int>(byte)), "0 or 1");
+    in.invalid(fmt::format("metadata {} has the bool {}", in_quotes(key), static_cast<int>(byte)), "0 or 1");
   }
   return byte == std::byte{1};
 }
@@ -143,7 +146,7 @@ bool read_bool(Cursor& in, std::byte byte, std::string_view key) {
 GgufArray read_array(Cursor& in, std::string_view key) {
   GgufArray array;
   array.element = read_type(in, key);
-  const auto what = fmt::format("metadata '{}'", gguf_printable(key));
+  const auto what = fmt::format("metadata {}", in_quotes(key));
   if (array.element == GgufType::array) in.unsupported(what + " is an array of arrays", "arrays of plain values");
   if (array.element == GgufType::string) {
     array.count = in.count("the length of " + what, sizeof(uint64_t));
@@ -201,7 +204,7 @@ struct TensorPlace {
 TensorPlace read_tensor_info(Cursor& in, uint64_t alignment, TensorView& tensor) {
   tensor.name = std::string(in.string("a tensor's name"));
   if (tensor.name.empty()) in.invalid("a tensor has no name");
-  const std::string what = fmt::format("tensor '{}'", gguf_printable(tensor.name));
+  const std::string what = fmt::format("tensor {}", in_quotes(tensor.name));
   const auto dimensions = in.number<uint32_t>("the dimensions of " + what);
   if (dimensions > kMaxDimensions) {
     in.invalid(fmt::format("{} has {} dimensions", what, dimensions), fmt::format("at most {}", kMaxDimensions));
@@ -255,8 +258,8 @@ void place_tensors(const Cursor& in, std::span<const std::byte> data, const std:
   for (size_t i = 0; i < places.size(); ++i) {
     if (places[i].bytes == 0) continue;
     if (places[i].offset > data.size() || places[i].bytes > data.size() - places[i].offset) {
-      in.invalid(fmt::format("tensor '{}' takes {} bytes at offset {} of {} bytes of data",
-                             gguf_printable(tensors[i].name), places[i].bytes, places[i].offset, data.size()));
+      in.invalid(fmt::format("tensor {} takes {} bytes at offset {} of {} bytes of data",
+                             in_quotes(tensors[i].name), places[i].bytes, places[i].offset, data.size()));
     }
     tensors[i].bytes = data.subspan(places[i].offset, places[i].bytes);
     order.push_back(i);
@@ -265,8 +268,8 @@ void place_tensors(const Cursor& in, std::span<const std::byte> data, const std:
   for (size_t k = 1; k < order.size(); ++k) {
     const auto &before = places[order[k - 1]], &here = places[order[k]];
     if (before.offset + before.bytes > here.offset) {
-      in.invalid(fmt::format("tensors '{}' and '{}' overlap", gguf_printable(tensors[order[k - 1]].name),
-                             gguf_printable(tensors[order[k]].name)));
+      in.invalid(fmt::format("tensors {} and {} overlap", in_quotes(tensors[order[k - 1]].name),
+                             in_quotes(tensors[order[k]].name)));
     }
   }
 }
@@ -308,7 +311,7 @@ GgufFile parse_gguf(std::span<const std::byte> bytes, const std::string& source)
   for (uint64_t i = 0; i < entries; ++i) {
     std::string key(in.string("a metadata key"));
     if (key.empty()) in.invalid("a metadata key is empty");
-    if (file.metadata.contains(key)) in.invalid(fmt::format("metadata '{}' is there twice", gguf_printable(key)));
+    if (file.metadata.contains(key)) in.invalid(fmt::format("metadata {} is there twice", in_quotes(key)));
     GgufValue value = read_value(in, key);
     file.metadata.emplace(std::move(key), std::move(value));
   }
@@ -325,7 +328,7 @@ GgufFile parse_gguf(std::span<const std::byte> bytes, const std::string& source)
     file.tensors.emplace_back();  // never moves what `names` points to: the room is reserved
     places.push_back(read_tensor_info(in, file.alignment, file.tensors.back()));
     if (!names.insert(file.tensors.back().name).second) {
-      in.invalid(fmt::format("tensor '{}' is there twice", gguf_printable(file.tensors.back().name)));
+      in.invalid(fmt::format("tensor {} is there twice", in_quotes(file.tensors.back().name)));
     }
   }
 

@@ -37,9 +37,6 @@ enum class GgufType : uint32_t {
 /// "u8", "string", ...
 std::string_view gguf_type_name(GgufType type);
 
-/// Text from an untrusted file, fit for one line of an error message: escaped where it is not printable ASCII, and cut.
-std::string gguf_printable(std::string_view text);
-
 /// An array of metadata: views into the file, so that a vocabulary of 100,000 tokens costs no copies.
 struct GgufArray {
   GgufType element = GgufType::u8;  // never array: nested arrays are refused

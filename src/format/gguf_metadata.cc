@@ -7,6 +7,7 @@
 
 #include "format/gguf.h"
 #include "mxq/error.h"
+#include "mxq/text.h"
 
 namespace mxq {
 
@@ -22,12 +23,12 @@ constexpr std::array<std::string_view, 13> kTypeNames{"u8",   "i8",     "u16",  
       [&](const auto& v) {
         using T = std::decay_t<decltype(v)>;
         if constexpr (std::is_same_v<T, GgufArray>) {
-          return fmt::format("metadata '{}' is an array of {} {}", gguf_printable(key), v.count,
+          return fmt::format("metadata {} is an array of {} {}", in_quotes(key), v.count,
                              gguf_type_name(v.element));
         } else if constexpr (std::is_same_v<T, std::string>) {
-          return fmt::format("metadata '{}' is the string '{}'", gguf_printable(key), gguf_printable(v));
+          return fmt::format("metadata {} is the string {}", in_quotes(key), in_quotes(v));
         } else {
-          return fmt::format("metadata '{}' is {} ({})", gguf_printable(key), v, type);
+          return fmt::format("metadata {} is {} ({})", in_quotes(key), v, type);
         }
       },
       value);
@@ -102,7 +103,7 @@ template <typename T>
 T required(const GgufFile& file, std::string_view key, std::optional<T> value) {
   if (!value) {
     throw Error(ErrorCode::invalid_file, "read " + file.source,
-                fmt::format("metadata '{}' is missing", gguf_printable(key)));
+                fmt::format("metadata {} is missing", in_quotes(key)));
   }
   return *std::move(value);
 }
@@ -111,20 +112,6 @@ T required(const GgufFile& file, std::string_view key, std::optional<T> value) {
 
 std::string_view gguf_type_name(GgufType type) {
   return kTypeNames.at(static_cast<size_t>(type));
-}
-
-std::string gguf_printable(std::string_view text) {
-  constexpr size_t limit = 100;
-  std::string result;
-  for (char c : text.substr(0, limit)) {
-    if (c >= 0x20 && c < 0x7f) {
-      result += c;
-    } else {
-      result += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-    }
-  }
-  if (text.size() > limit) result += "...";
-  return result;
 }
 
 const GgufValue* GgufFile::find(std::string_view key) const {

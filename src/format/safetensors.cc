@@ -15,6 +15,7 @@
 #include "base/mapped_file.h"
 #include "format/strict_json.h"
 #include "mxq/error.h"
+#include "mxq/text.h"
 
 namespace mxq {
 

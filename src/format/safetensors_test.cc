@@ -133,7 +133,7 @@ TEST(Safetensors, TooShort) {
 TEST(Safetensors, HeaderLength) {
   expect_invalid(file_of("{}").substr(0, 9), "header of 2 bytes ends beyond the file's 9 bytes");
   expect_invalid(std::string("\xff\xff\xff\xff\xff\xff\xff\xff{}", 10), "header length 18446744073709551615");
-  expect_invalid(std::string("\x01\xe1\xf5\x05\0\0\0\0{}", 10), "header length 100000001; at most 100000000");
+  expect_invalid(std::string("\x01\xe1\xf5\x05\0\0\0\0{}", 10), "header length 100000001; expected at most 100000000");
   expect_invalid(std::string("\x00\xe1\xf5\x05\0\0\0\0{}", 10), "header of 100000000 bytes ends beyond");
 }
 
@@ -210,7 +210,7 @@ TEST(Safetensors, MissingParts) {
 TEST(Safetensors, UnknownDType) {
   for (const std::string& dtype : {std::string("F8-E4M3"), std::string("a b"), std::string(33, 'x'), std::string()}) {
     expect_error(file_of(R"({"w":{"dtype":")" + dtype + R"(","shape":[8],"data_offsets":[0,8]}})", "12345678"),
-                 ErrorCode::unsupported, "tensor 'w' has dtype '" + dtype + "'; at most 32 letters, digits and '_'");
+                 ErrorCode::unsupported, "tensor 'w' has dtype '" + dtype + "'; expected at most 32 letters, digits and '_'");
   }
 }
 

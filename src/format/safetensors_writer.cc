@@ -11,6 +11,7 @@
 #include "base/mapped_file.h"
 #include "format/strict_json.h"
 #include "mxq/error.h"
+#include "mxq/text.h"
 
 namespace mxq {
 

@@ -152,7 +152,7 @@ TEST(Shards, FillInOrderAndKeepGroupsTogether) {
   EXPECT_EQ(plan_shards(specs, 10).shards[1].file, "model-00002-of-00006.safetensors");
   EXPECT_EQ(plan_shards(specs).shards[0].file, "model.safetensors");
   EXPECT_EQ(plan_shards({}).shards.size(), 1u);
-  expect_error(ErrorCode::usage, "shards of 0 bytes; 1 or more", [&] { plan_shards(specs, 0); });
+  expect_error(ErrorCode::usage, "shards of 0 bytes; expected 1 or more", [&] { plan_shards(specs, 0); });
 }
 
 TEST(Shards, IndexIsHuggingFaces) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "mxq/error.h"
+#include "mxq/text.h"
 
 namespace mxq {
 
@@ -101,14 +102,6 @@ void walk_json(std::string_view text, const std::string& operation,
   }
   Walker walker(text, operation, handle);
   nlohmann::json::sax_parse(text.begin(), text.end(), &walker);
-}
-
-std::string in_quotes(std::string_view name) {
-  constexpr size_t kLongest = 200;
-  if (name.size() <= kLongest) return fmt::format("'{}'", name);
-  size_t end = kLongest;
-  while (end > 0 && (static_cast<unsigned char>(name[end]) & 0xc0) == 0x80) --end;  // cut between characters
-  return fmt::format("'{}...'", name.substr(0, end));
 }
 
 }  // namespace mxq

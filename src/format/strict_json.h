@@ -36,7 +36,4 @@ using JsonPath = std::span<const std::string>;
 void walk_json(std::string_view text, const std::string& operation,
                const std::function<void(JsonPath, const JsonEvent&)>& handle);
 
-/// 'name', cut to a length that fits an error message.
-std::string in_quotes(std::string_view name);
-
 }  // namespace mxq

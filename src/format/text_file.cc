@@ -5,7 +5,6 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
-#include <iterator>
 #include <optional>
 #include <string>
 #include <utility>
@@ -13,10 +12,13 @@
 #include "format/strict_json.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
+#include "mxq/text.h"
 
 namespace mxq {
 
 namespace {
+
+constexpr int64_t kLongestText = int64_t{1} << 30;
 
 /// The "text" of one row.
 std::string row_text(std::string_view row, const std::string& operation) {
@@ -40,12 +42,31 @@ bool is_jsonl(const std::filesystem::path& path) {
   return ending == ".jsonl";
 }
 
-/// A pipe, such as the shell's <(command), cannot be mapped as read_file does.
-std::string read_stream(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string text(std::istreambuf_iterator<char>(file), {});
-  if (!file.is_open() || file.bad()) throw Error(ErrorCode::io, "read " + path.string(), "failed");
+[[noreturn]] void refuse_length(const std::string& operation, const std::string& given) {
+  throw Error(ErrorCode::unsupported, operation, given, "texts of at most " + format_size(kLongestText));
+}
+
+/// What cannot be mapped as read_file does: standard input, pipes such as the shell's <(command), and devices, which
+/// may never end.
+std::string read_stream(std::istream& stream, const std::string& operation) {
+  constexpr size_t kPiece = 1 << 16;
+  std::string text;
+  while (stream) {
+    const size_t had = text.size();
+    if (had > kLongestText) refuse_length(operation, "a longer text");
+    text.resize(had + kPiece);
+    stream.read(text.data() + had, kPiece);
+    text.resize(had + static_cast<size_t>(stream.gcount()));
+  }
+  if (!stream.eof()) throw Error(ErrorCode::io, operation, "failed");
   return text;
+}
+
+std::string read_mapped(const std::filesystem::path& path, const std::string& operation) {
+  std::error_code ignored;
+  const auto size = std::filesystem::file_size(path, ignored);
+  if (!ignored && size > kLongestText) refuse_length(operation, format_size(static_cast<int64_t>(size)));
+  return read_file(path);
 }
 
 }  // namespace
@@ -65,15 +86,14 @@ std::string join_json_rows(std::string_view rows, const std::string& source) {
 }
 
 std::string read_text(const std::filesystem::path& path) {
-  if (path == "-") {
-    std::string text(std::istreambuf_iterator<char>(std::cin), {});
-    if (std::cin.bad()) throw Error(ErrorCode::io, "read standard input", "failed");
-    return without_mark(std::move(text));
-  }
+  if (path == "-") return without_mark(read_stream(std::cin, "read standard input"));
+  const std::string operation = "read " + path.string();
   std::error_code ignored;
   const auto type = std::filesystem::status(path, ignored).type();
   const bool is_stream = type == std::filesystem::file_type::fifo || type == std::filesystem::file_type::character;
-  std::string text = without_mark(is_stream ? read_stream(path) : read_file(path));
+  std::ifstream stream;
+  if (is_stream) stream.open(path, std::ios::binary);
+  std::string text = without_mark(is_stream ? read_stream(stream, operation) : read_mapped(path, operation));
   return is_jsonl(path) ? join_json_rows(text, path.string()) : text;
 }
 

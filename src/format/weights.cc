@@ -14,6 +14,7 @@
 #include "format/ggml_blocks.h"
 #include "format/strict_json.h"
 #include "mxq/error.h"
+#include "mxq/text.h"
 
 namespace mxq {
 

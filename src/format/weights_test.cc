@@ -120,7 +120,7 @@ TEST(ReadF32, Errors) {
       EXPECT_THAT(e.what(), HasSubstr(what));
     }
   };
-  expect(DType::i32, 10, 0, 1, ErrorCode::unsupported, "tensor 'w' has dtype I32; F64, F32, F16");
+  expect(DType::i32, 10, 0, 1, ErrorCode::unsupported, "tensor 'w' has dtype I32; expected F64, F32, F16");
   expect(DType::f32, 10, -1, 1, ErrorCode::usage, "1 elements from -1 on of tensor 'w'");
   expect(DType::f32, 10, 0, -1, ErrorCode::usage, "-1 elements from 0 on");
   expect(DType::f32, 10, 11, 0, ErrorCode::usage, "0 elements from 11 on");

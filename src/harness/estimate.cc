@@ -132,12 +132,12 @@ void check_room(const ExperimentRun& run, const RunEstimate& needs, const Experi
   if (room.memory_bytes && needs.memory_bytes > *room.memory_bytes) {
     throw Error(ErrorCode::infeasible, "bench",
                 fmt::format("run '{}' needs about {} of memory", run.label(), format_size(needs.memory_bytes)),
-                fmt::format("this machine has {}", format_size(*room.memory_bytes)));
+                fmt::format("at most the {} of this machine", format_size(*room.memory_bytes)));
   }
   if (room.disk_bytes && needs.disk_bytes > *room.disk_bytes) {
     throw Error(ErrorCode::infeasible, "bench",
                 fmt::format("run '{}' needs about {} of disk", run.label(), format_size(needs.disk_bytes)),
-                fmt::format("{} has {} left", room.folder.string(), format_size(*room.disk_bytes)));
+                fmt::format("at most the {} that are left in {}", format_size(*room.disk_bytes), room.folder.string()));
   }
 }
 

@@ -86,38 +86,38 @@ TEST_F(Spec, NothingDependsOnWhereItIsReadFrom) {
 }
 
 TEST_F(Spec, Mistakes) {
-  refuses(kModel + "[[method]]\nname = \"x\"\n", "line 4: unknown key 'method'; the nearest known one is 'methods'");
+  refuses(kModel + "[[method]]\nname = \"x\"\n", "line 4: unknown key 'method'; expected 'methods', the nearest");
   refuses(kModel + "[[methods]]\nname = \"x\"\nbits = 3\nnormalise = \"none\"\n",
-          "line 7: unknown key 'normalise'; the nearest known one is 'normalize'");
-  refuses("[[models]]\nname = \"m\"\npath = \"absent\"\n" + kHqq, "line 3: path = 'absent'; a file or folder");
-  refuses(kModel + "[[methods]]\nname = \"x\"\nfit = \"magic\"\nbits = 3\n", "line 6: fit = 'magic'; known: rtn, hqq");
-  refuses(kModel + "[[methods]]\nname = \"x\"\nuniform = [\"b9g64\"]\n", "line 6: uniform = 'b9g64'; known: ");
+          "line 7: unknown key 'normalise'; expected 'normalize', the nearest");
+  refuses("[[models]]\nname = \"m\"\npath = \"absent\"\n" + kHqq, "line 3: path = 'absent'; expected a file or folder");
+  refuses(kModel + "[[methods]]\nname = \"x\"\nfit = \"magic\"\nbits = 3\n", "line 6: fit = 'magic'; expected rtn, hqq");
+  refuses(kModel + "[[methods]]\nname = \"x\"\nuniform = [\"b9g64\"]\n", "line 6: uniform = 'b9g64'; expected ");
   refuses(kModel + "[[methods]]\nname = \"x\"\nbits = [99]\n", "line 6: bits = '99'");
   refuses(kModel + "[[methods]]\nname = \"x\"\nsize = \"big\"\n", "line 6: size = 'big'");
   refuses(kModel + "[[methods]]\nname = \"x\"\nfit = \"hqq\"\n", "line 4: method 'x' without a budget");
-  refuses(kModel + "[[methods]]\nname = \"x\"\nbits = 3\nmodels = [\"q\"]\n", "models = 'q'; one of [[models]]: m");
-  refuses(kModel + kHqq + kHqq, "name = 'hqq'; another name");
+  refuses(kModel + "[[methods]]\nname = \"x\"\nbits = 3\nmodels = [\"q\"]\n", "models = 'q'; expected one of [[models]]: m");
+  refuses(kModel + kHqq + kHqq, "name = 'hqq'; expected another name");
   refuses(kModel + "[[methods]]\nname = \"x\"\nbits = [3, 3]\n", "run 'm x 3' twice");
-  refuses(kModel + kHqq + "[metrics]\nkl = \"u\"\n", "kl = 'u'; one of [[texts]]: ");
-  refuses(kModel + kHqq + "[metrics]\npacked = 1\n", "packed = neither of them; true or false");
+  refuses(kModel + kHqq + "[metrics]\nkl = \"u\"\n", "kl = 'u'; expected one of [[texts]]: ");
+  refuses(kModel + kHqq + "[metrics]\npacked = 1\n", "packed = neither of them; expected true or false");
   refuses(kModel + "[[methods]]\nname = \"x\"\noriginal = true\nbits = 3\n",
-          "original = true; a method without budget");
+          "original = true; expected a method without budget");
   const std::string method = kModel + "[[methods]]\nname = \"x\"\nbits = 3\n";
-  refuses(method + "metadata = \"q9\"\n", "line 7: metadata = 'q9'; known: q8");
-  refuses(method + "axis = 2\n", "line 7: axis = '2'; 0, 1");
-  refuses(method + "schemes = \"wide,b9g1\"\n", "line 7: schemes = 'wide,b9g1'; a comma list of wide");
-  refuses(method + "damping = -1\n", "line 7: damping = '-1'; a number from 0 to 100");
-  refuses(method + "calibration-tokens = 0\n", "line 7: calibration-tokens = '0'; a whole number from 1");
-  refuses(method + "column-order = \"up\"\n", "line 7: column-order = 'up'; known: left");
-  refuses(method + "zero-point = \"x\"\n", "line 7: zero-point = 'x'; known: real");
-  refuses(method + "sample-tokens = 1.5\n", "line 7: sample-tokens = '1.5'; a whole number from 4");
-  refuses(method + "max-loss = [\"1%\", \"-1%\"]\n", "line 7: max-loss = '-1%'; how much perplexity may rise");
-  refuses(kModel + kText + "recipe = \"x\"\n" + kHqq, "line 8: recipe = 'x'; known: hf");
-  refuses(kModel + kText + "stride = 0\n" + kHqq, "line 8: stride = '0'; a whole number from 1");
-  refuses(kModel + kHqq + "[metrics]\ncompute = \"f16\"\n", "compute = 'f16'; f32, bf16, auto");
+  refuses(method + "metadata = \"q9\"\n", "line 7: metadata = 'q9'; expected q8");
+  refuses(method + "axis = 2\n", "line 7: axis = '2'; expected 0, 1");
+  refuses(method + "schemes = \"wide,b9g1\"\n", "line 7: schemes = 'wide,b9g1'; expected a comma list of wide");
+  refuses(method + "damping = -1\n", "line 7: damping = '-1'; expected a number from 0 to 100");
+  refuses(method + "calibration-tokens = 0\n", "line 7: calibration-tokens = '0'; expected a whole number from 1");
+  refuses(method + "column-order = \"up\"\n", "line 7: column-order = 'up'; expected left");
+  refuses(method + "zero-point = \"x\"\n", "line 7: zero-point = 'x'; expected real");
+  refuses(method + "sample-tokens = 1.5\n", "line 7: sample-tokens = '1.5'; expected a whole number from 4");
+  refuses(method + "max-loss = [\"1%\", \"-1%\"]\n", "line 7: max-loss = '-1%'; expected how much perplexity may rise");
+  refuses(kModel + kText + "recipe = \"x\"\n" + kHqq, "line 8: recipe = 'x'; expected hf");
+  refuses(kModel + kText + "stride = 0\n" + kHqq, "line 8: stride = '0'; expected a whole number from 1");
+  refuses(kModel + kHqq + "[metrics]\ncompute = \"f16\"\n", "compute = 'f16'; expected f32, bf16, auto");
   const std::string command = kModel + kHqq + "[[metrics.commands]]\nname = \"c\"\nrun = ";
-  refuses(command + "[\"no-such-program\"]\n", "run = 'no-such-program'; a program in PATH, or");
-  refuses(command + "[\"./text.txt\"]\n", "run = './text.txt'; a program in PATH, or");
+  refuses(command + "[\"no-such-program\"]\n", "run = 'no-such-program'; expected a program in PATH, or");
+  refuses(command + "[\"./text.txt\"]\n", "run = './text.txt'; expected a program in PATH, or");
   refuses(kHqq, "no runs");
   refuses("a = [", "line 1: ");
   expect_error(ErrorCode::not_found, "absent.toml", [&] { read_experiment(folder_ / "absent.toml"); });

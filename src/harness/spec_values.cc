@@ -71,7 +71,7 @@ void at_line(const TomlTable& table, std::string_view option, const std::string&
   try {
     set();
   } catch (const Error& e) {
-    table.fail(option, fmt::format("'{}'", value), e.supported().empty() ? e.what() : e.supported());
+    table.fail(option, fmt::format("'{}'", value), e.supported().empty() ? e.given() : e.supported());
   }
 }
 

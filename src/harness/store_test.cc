@@ -168,7 +168,7 @@ TEST_F(Store, OthersAreRefused) {
   fs::remove(path_);
   { ResultStore::create(path_); }
   { Database(path_, Access::write).execute("PRAGMA user_version = 7"); }
-  expect_error(ErrorCode::unsupported, "version 7; 2", [&] { ResultStore::open(path_); });
+  expect_error(ErrorCode::unsupported, "version 7; expected version 2", [&] { ResultStore::open(path_); });
 }
 
 TEST_F(Store, DamageIsSaid) {
@@ -229,7 +229,7 @@ TEST_F(Store, AnExportReadBackIsTheSame) {
     EXPECT_EQ(after[i].version, before[i].version);
     EXPECT_EQ(after[i].source, "ours.csv");
   }
-  expect_error(ErrorCode::invalid_file, "column 'state': 'maybe'; queued",
+  expect_error(ErrorCode::invalid_file, "column 'state': 'maybe'; expected queued",
                [&] { copy.import_csv("model,algo,config,state\nm,a,c,maybe\n", "x.csv"); });
 }
 
@@ -257,10 +257,10 @@ TEST_F(Store, BadCsv) {
   auto store = ResultStore::create(path_);
   expect_error(ErrorCode::invalid_file, "column 'algo': the column is missing",
                [&] { store.import_csv("model,config\nm,c\n", "x.csv"); });
-  expect_error(ErrorCode::invalid_file, "line 3, column 'bpp': 'many'; a number",
+  expect_error(ErrorCode::invalid_file, "line 3, column 'bpp': 'many'; expected a number",
                [&] { store.import_csv("model,algo,config,bpp\nm,a,c,1\nm,a,d,many\n", "x.csv"); });
   EXPECT_TRUE(store.runs().empty()) << "all or nothing";
-  expect_error(ErrorCode::invalid_file, "line 2: 2 cells; 3",
+  expect_error(ErrorCode::invalid_file, "line 2: 2 cells; expected 3",
                [&] { store.import_csv("model,algo,config\nm,a\n", "x.csv"); });
   EXPECT_EQ(store.import_csv("model,algo,config,bpp\n\"a,b\",\"q\"\"\",c,\n", "x.csv"), 1);
   EXPECT_NE(store.export_csv().find("\n\"a,b\",\"q\"\"\",c,,"), std::string::npos);

@@ -2,38 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <numeric>
-
 #include "mxq/error.h"
+#include "mxq/text.h"
 
 namespace mxq {
-
-namespace {
-
-/// Letters to insert, remove or change (Levenshtein).
-size_t distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t changed = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, changed});
-    }
-  }
-  return row.back();
-}
-
-}  // namespace
-
-std::string nearest_name(std::string_view name, const std::set<std::string, std::less<>>& names) {
-  const auto nearer = [&](const std::string& a, const std::string& b) { return distance(name, a) < distance(name, b); };
-  const auto found = std::min_element(names.begin(), names.end(), nearer);
-  return found == names.end() ? std::string() : *found;
-}
 
 const toml::node* TomlTable::find(std::string_view key) {
   known_.emplace(key);
@@ -64,7 +36,7 @@ std::optional<std::string> TomlTable::text(std::string_view key) {
 std::string TomlTable::required_text(std::string_view key) {
   auto found = text(key);
   if (!found || found->empty()) {
-    throw Error(ErrorCode::usage, "read " + file_, fmt::format("line {}: no {}", line(), key), "every entry has one");
+    throw Error(ErrorCode::usage, "read " + file_, fmt::format("line {}: no {}", line(), key), "one in every entry");
   }
   return *found;
 }
@@ -118,9 +90,10 @@ std::optional<TomlTable> TomlTable::table(std::string_view key) {
 void TomlTable::refuse_other_keys() const {
   for (const auto& [key, node] : table_) {
     if (known_.contains(key.str())) continue;
+    const auto nearest = nearest_name(key.str(), {known_.begin(), known_.end()});
     throw Error(ErrorCode::usage, "read " + file_,
                 fmt::format("line {}: unknown key '{}'", key.source().begin.line, key.str()),
-                fmt::format("the nearest known one is '{}'", nearest_name(key.str(), known_)));
+                nearest ? fmt::format("'{}', the nearest that is known", *nearest) : "none here");
   }
 }
 

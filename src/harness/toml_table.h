@@ -46,7 +46,4 @@ class TomlTable {
   std::set<std::string, std::less<>> known_;
 };
 
-/// Of `names`, the one with the fewest letters to change.
-std::string nearest_name(std::string_view name, const std::set<std::string, std::less<>>& names);
-
 }  // namespace mxq

@@ -19,14 +19,21 @@ namespace mxq {
 
 namespace {
 
+int64_t weights_of(const ErrorTable& table) {
+  int64_t weights = 0;
+  for (const auto& matrix : table.matrices) weights += matrix.params;
+  return weights;
+}
+
 /// `given` less `rest`, which `parts` explains. Throws where the smallest plan does not fit into what is left.
 int64_t left_for_matrices(const char* flag, int64_t given, int64_t rest, const std::string& parts,
                           const ErrorTable& table, const AllocateOptions& options) {
   const int64_t smallest = reachable_bytes(table, options).smallest;
   if (given < rest + smallest) {
-    throw Error(ErrorCode::infeasible, flag, fmt::format("{} bytes", given),
-                fmt::format("the smallest reachable is {} bytes: {} of quantized matrices, {}", rest + smallest,
-                            smallest, parts));
+    const double bits = 8 * static_cast<double>(smallest) / static_cast<double>(weights_of(table));
+    throw Error(ErrorCode::infeasible, flag, fmt::format("{} ({} bytes)", format_size(given), given),
+                fmt::format("at least {} ({} bytes): {} of quantized matrices ({:.4f} bits a weight), {}",
+                            format_size(rest + smallest), rest + smallest, format_size(smallest), bits, parts));
   }
   return given - rest;
 }
@@ -71,17 +78,14 @@ ModelBytes model_bytes(const Model& opened, const MatrixSelection& planned, Fit 
 int64_t matrix_budget(const Budget& budget, const ErrorTable& table, const AllocateOptions& options,
                       const ModelBytes& model) {
   switch (budget.kind) {
-    case Budget::Kind::bits: {
-      int64_t params = 0;
-      for (const auto& matrix : table.matrices) params += matrix.params;
-      return static_cast<int64_t>(std::floor(budget.bits * static_cast<double>(params) / 8));
-    }
+    case Budget::Kind::bits:
+      return static_cast<int64_t>(std::floor(budget.bits * static_cast<double>(weights_of(table)) / 8));
     case Budget::Kind::scheme:
       return uniform_plan(table, budget.scheme, options).bytes;
     case Budget::Kind::size:
       return left_for_matrices("size", budget.bytes, model.plain + model.headers,
-                               fmt::format("{} of unquantized tensors and headers", model.plain + model.headers), table,
-                               options);
+                               fmt::format("{} of unquantized tensors and headers", format_size(model.plain + model.headers)),
+                               table, options);
     case Budget::Kind::vram: {
       if (model.kv_per_token == 0) {
         throw Error(ErrorCode::unsupported, "vram", "the model's config does not tell the size of its KV cache",
@@ -90,7 +94,8 @@ int64_t matrix_budget(const Budget& budget, const ErrorTable& table, const Alloc
       const int64_t cache = model.kv_per_token * budget.context;
       return left_for_matrices("vram", budget.bytes, model.plain + cache + budget.reserve,
                                fmt::format("{} of unquantized tensors, {} of KV cache for {} tokens, {} of reserve",
-                                           model.plain, cache, budget.context, budget.reserve),
+                                           format_size(model.plain), format_size(cache), budget.context,
+                                           format_size(budget.reserve)),
                                table, options);
     }
   }

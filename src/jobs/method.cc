@@ -190,7 +190,7 @@ Method resolve(const Model& model, const MethodRequest& request) {
       throw Error(code, asked, "a model that cannot be run: " + *reason, allowed);
     };
     if (request.max_loss) refuse(ErrorCode::usage, "max-loss", "the objective kl, which predicts losses");
-    if (request.verify) refuse(ErrorCode::usage, "verify", "models that can be: trials run them");
+    if (request.verify) refuse(ErrorCode::usage, "verify", "a model that can be run, for trials run it");
     if (request.objective == Objective::kl) refuse(ErrorCode::unsupported, "objective", "rel, f2, f");
     if (!request.uniform) changed.push_back("objective rel instead of kl");
     objective = Objective::rel;
@@ -210,7 +210,7 @@ Method resolve(const Model& model, const MethodRequest& request) {
     if (!fit_applies(*request.uniform, method.quantize.fit)) {
       throw Error(ErrorCode::usage, "uniform",
                   fmt::format("{} with the fit {}", request.uniform->name(), fit_name(method.quantize.fit)),
-                  fmt::format("rtn or mse: {} has codes of its own way", request.uniform->family));
+                  fmt::format("the fit rtn or mse, for {} has codes of its own way", request.uniform->family));
     }
   }
   refuse_unused(request, method, trials || method.objective == Objective::kl);

@@ -55,7 +55,10 @@ bool truth(Text value) {
 std::pair<std::string, std::string> pin(Text value) {
   const size_t at = value.rfind('=');
   if (at == std::string::npos || at == 0) refuse(value, "REGEX=SCHEME, e.g. 'layers.0.=b8g32'");
-  return {value.substr(0, at), parse_scheme(value.substr(at + 1)).name()};
+  AllocateOptions options;
+  options.pins.emplace_back(value.substr(0, at), parse_scheme(value.substr(at + 1)).name());
+  check_pins(options);  // the expression
+  return options.pins.front();
 }
 
 /// The families, as `help` of schemes lists them.

@@ -144,7 +144,7 @@ TEST(MaxLoss, IsAShareAndNeverAGuess) {
   EXPECT_NEAR(parse_max_loss("5%"), std::log(1.05), 1e-15);
   EXPECT_NEAR(parse_max_loss("0.05"), std::log(1.05), 1e-15);
   EXPECT_NEAR(parse_max_loss("500%"), std::log(6.0), 1e-15);
-  expect_error(ErrorCode::usage, "'5'; 5% or 0.05", [] { parse_max_loss("5"); });
+  expect_error(ErrorCode::usage, "'5'; expected 5% or 0.05", [] { parse_max_loss("5"); });
   for (const char* bad : {"", "0", "-1%", "nan", "inf", "1e400", "1", "1.0", "%", "1 %", "0.05x", "-inf%"}) {
     EXPECT_THROW(parse_max_loss(bad), Error) << bad;
   }

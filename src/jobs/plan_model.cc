@@ -1,5 +1,8 @@
 #include "mxq/plan_model.h"
 
+#include <string>
+#include <vector>
+
 #include "mxq/budget.h"
 #include "mxq/error.h"
 
@@ -34,6 +37,11 @@ PlanningProblem pose(const Model& model, const MethodRequest& request, const Met
   options.quantize = method.quantize;
   options.matrices = method.matrices;
   options.cache = cache;
+  if (!request.pins.empty()) {
+    std::vector<std::string> schemes;
+    for (const Scheme& scheme : method.schemes) schemes.push_back(scheme.name());
+    check_pins(problem.allocate, selected_matrices(model, method.matrices), schemes);
+  }
   problem.measured = measure_model(model, options, progress);
   problem.seconds = problem.measured.seconds;
   if (request.has_budget()) {

@@ -166,7 +166,7 @@ double parse_max_loss(std::string_view text) {
   }
   if (!percent && *value >= 1) {
     throw Error(ErrorCode::usage, "max-loss", fmt::format("'{}'", text),
-                fmt::format("{}% or {}, if that is what is meant; {}% for a factor of {}", *value, *value / 100,
+                fmt::format("{}% or {}, if that is what is meant, or {}% for a factor of {}", *value, *value / 100,
                             *value * 100, 1 + *value));
   }
   return std::log1p(percent ? *value / 100 : *value);
@@ -212,8 +212,8 @@ TrialReport quantize_within_loss(const Model& model, const fs::path& out, const 
     } else if (file.plan.bytes == largest.bytes) {
       throw Error(ErrorCode::infeasible, "max loss",
                   fmt::format("a perplexity at most {:.3g} % higher", 100 * std::expm1(max_loss)),
-                  fmt::format("the largest plan ({:.4f} bits a weight) makes it {:.3g} % higher",
-                              file.plan.bits_per_parameter, 100 * std::expm1(loss)));
+                  fmt::format("at least {:.3g} %, what it is with the largest plan ({:.4f} bits a weight)",
+                              100 * std::expm1(loss), file.plan.bits_per_parameter));
     } else {
       bad = predicted;
     }

@@ -101,13 +101,14 @@ class Fields {
 
 // What every configuration must satisfy, wherever it came from.
 void check(const ModelConfig& config, const std::string& source) {
-  if (config.num_attention_heads % config.num_key_value_heads != 0) {
+  if (config.num_key_value_heads > 0 && config.num_attention_heads % config.num_key_value_heads != 0) {
     invalid(source, fmt::format("num_attention_heads {} is no multiple of num_key_value_heads {}",
                                 config.num_attention_heads, config.num_key_value_heads));
   }
 }
 
 int64_t default_head_dim(const ModelConfig& config, const std::string& source) {
+  if (config.num_attention_heads == 0) return 0;
   if (config.hidden_size % config.num_attention_heads != 0) {
     invalid(source, fmt::format("head_dim is missing and hidden_size {} is no multiple of num_attention_heads {}",
                                 config.hidden_size, config.num_attention_heads));
@@ -290,22 +291,35 @@ ModelConfig parse_hf_config(std::string_view json, const std::string& source) {
   if (!architecture) architecture = whole.find_string("model_type");
   if (!architecture) invalid(source, "'model_type' is missing");
   config.architecture = *architecture;
-  config.hidden_size = fields.get_int("hidden_size", 1, kMaxExtent);
-  config.intermediate_size = fields.get_int("intermediate_size", 1, kMaxExtent);
-  config.num_hidden_layers = fields.get_int("num_hidden_layers", 1, kMaxLayers);
-  config.num_attention_heads = fields.get_int("num_attention_heads", 1, kMaxExtent);
   const Architecture* arch = find_architecture(config.architecture);
   const Architecture other;  // of those that are not run, so that shapes and sizes are known
+  // Of those that are not run the names are those that transformers' attribute_map lists, and 0 stands for none.
+  const auto extent = [&](std::initializer_list<const char*> names, int64_t high) {
+    if (arch != nullptr) return fields.get_int(*names.begin(), 1, high);
+    for (const char* name : names) {
+      const Json* value = fields.find(name);
+      if (value != nullptr && value->is_number_integer()) return *fields.find_int(name, 1, high);
+    }
+    return int64_t{0};
+  };
+  config.hidden_size = extent({"hidden_size", "n_embd", "d_model"}, kMaxExtent);
+  config.intermediate_size = extent({"intermediate_size", "n_inner", "ffn_dim"}, kMaxExtent);
+  config.num_hidden_layers = extent({"num_hidden_layers", "n_layer", "n_layers"}, kMaxLayers);
+  config.num_attention_heads = extent({"num_attention_heads", "n_head", "n_heads"}, kMaxExtent);
   const Architecture& known = arch != nullptr ? *arch : other;
   const auto kv_heads = fields.find_int("num_key_value_heads", 1, kMaxExtent);
   config.num_key_value_heads =
       kv_heads ? *kv_heads
       : fields.contains("num_key_value_heads") ? config.num_attention_heads
                                                : known.default_kv_heads.value_or(config.num_attention_heads);
-  config.vocab_size = fields.get_int("vocab_size", 1, kMaxExtent);
-  const int64_t positions = arch != nullptr ? arch->default_max_positions : 2048;
-  config.max_position_embeddings =
-      fields.find_int("max_position_embeddings", 1, kMaxContext).value_or(positions);
+  config.vocab_size = extent({"vocab_size"}, kMaxExtent);
+  if (arch != nullptr) {
+    config.max_position_embeddings =
+        fields.find_int("max_position_embeddings", 1, kMaxContext).value_or(arch->default_max_positions);
+  } else {
+    const int64_t positions = extent({"max_position_embeddings", "n_positions", "max_seq_len"}, kMaxContext);
+    config.max_position_embeddings = positions > 0 ? positions : 2048;
+  }
   config.rms_norm_eps = fields.find_positive("rms_norm_eps").value_or(1e-6);
   const auto head_dim = fields.find_int("head_dim", 1, kMaxExtent);
   config.head_dim = head_dim               ? *head_dim
@@ -444,7 +458,7 @@ void read_gguf_rope(const GgufFile& file, const GgufFields& fields, ModelConfig&
   }
   const auto type = fields.find_string("rope.scaling.type").value_or("none");
   if (has_tensor(file, "rope_factors_long.weight") || (type != "none" && type != "linear" && type != "yarn")) {
-    refuse(fmt::format("rope scaling of type '{}'", type == "none" ? "longrope" : gguf_printable(type)),
+    refuse(fmt::format("rope scaling of type '{}'", type == "none" ? "longrope" : printable(type, 200)),
            "none, linear, yarn or Llama 3's");
   }
   if (type == "none") return;
@@ -475,7 +489,7 @@ void read_gguf_tokens(const GgufFile& file, ModelConfig& config) {
 
 // A value as JSON has it; lists are not shown.
 std::string gguf_shown(const GgufValue& value) {
-  if (const auto* text = std::get_if<std::string>(&value)) return fmt::format("\"{}\"", gguf_printable(*text));
+  if (const auto* text = std::get_if<std::string>(&value)) return fmt::format("\"{}\"", printable(*text, 200));
   if (std::holds_alternative<GgufArray>(value)) return "a list";
   return std::visit(
       [](const auto& number) -> std::string {
@@ -492,11 +506,11 @@ void check_gguf_fields(const GgufFile& file, const std::string& architecture, Mo
     if (!key.starts_with(prefix)) continue;
     const ConfigField* field = find_gguf_field(std::string_view(key).substr(prefix.size()));
     if (field == nullptr) {
-      config.unknown_fields.push_back(gguf_printable(key));
+      config.unknown_fields.push_back(printable(key, 200));
     } else if (field->use == ConfigField::only) {
       const std::string given = gguf_shown(value);
       if (std::find(field->allowed.begin(), field->allowed.end(), given) != field->allowed.end()) continue;
-      config.unsupported.push_back({fmt::format("'{}' is {}", gguf_printable(key), given),
+      config.unsupported.push_back({fmt::format("{} is {}", in_quotes(key), given),
                                     field->allowed.empty() ? "no such key"
                                                            : fmt::format("{}", fmt::join(field->allowed, " or "))});
     }
@@ -519,7 +533,7 @@ ModelConfig gguf_config(const GgufFile& file) {
   const auto& known = gguf_architectures();
   if (std::find(known.begin(), known.end(), architecture) == known.end()) {
     throw Error(ErrorCode::unsupported, "read " + file.source,
-                fmt::format("architecture '{}'", gguf_printable(architecture)),
+                fmt::format("architecture {}", in_quotes(architecture)),
                 fmt::format("{}", fmt::join(known, ", ")));
   }
   const GgufFields fields(file, architecture);

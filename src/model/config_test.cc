@@ -32,6 +32,22 @@ ModelConfig parse(const Json& json) {
   return parse_hf_config(json.dump(), "config.json");
 }
 
+TEST(ModelConfig, ArchitecturesThatAreNotRunMayCallTheirNumbersOtherwise) {
+  const auto config = parse_hf_config(
+      R"({"model_type": "gpt2", "n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 512, "vocab_size": 384})", "c");
+  EXPECT_EQ(config.hidden_size, 64);
+  EXPECT_EQ(config.num_hidden_layers, 2);
+  EXPECT_EQ(config.head_dim, 16);
+  EXPECT_EQ(config.max_position_embeddings, 512);
+  EXPECT_EQ(kv_cache_bytes(config, 1), 2 * 2 * 2 * 64);
+  // What is not there, or is no number, is not known.
+  const auto bare = parse_hf_config(R"({"model_type": "x", "hidden_size": [1, 2]})", "c");
+  EXPECT_EQ(bare.hidden_size, 0);
+  EXPECT_EQ(kv_cache_bytes(bare, 1), 0);
+  expect_error(kInvalid, "'hidden_size' is 0; expected an integer from 1",
+               [] { parse_hf_config(R"({"model_type": "x", "hidden_size": 0})", "c"); });
+}
+
 TEST(ModelConfig, ReadsEveryFieldOfHuggingFace) {
   const ModelConfig config = parse(llama());
   EXPECT_EQ(config.architecture, "llama");
@@ -146,7 +162,7 @@ TEST(ModelConfig, ReadsPythonsLiteralsAndTheLastOfTwoKeys) {
     "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 32, "limits": [0.0, Infinity, -Infinity, NaN],)";
   const auto read = [&](const std::string& rest) { return parse_hf_config(start + rest + "}", "config.json"); };
   EXPECT_EQ(read(R"("rope_theta": 5.0, "rope_theta": 7.0, "note": "a \"NaN\" in text")").rope_theta, 7);
-  expect_error(kInvalid, "'rope_theta' is Infinity; a number above 0", [&] { read(R"("rope_theta": Infinity)"); });
+  expect_error(kInvalid, "'rope_theta' is Infinity; expected a number above 0", [&] { read(R"("rope_theta": Infinity)"); });
   expect_error(kInvalid, "'rms_norm_eps' is NaN", [&] { read(R"("rms_norm_eps": NaN)"); });
 }
 
@@ -170,7 +186,7 @@ TEST(ModelConfig, NamesFieldAndValueOfWhatIsWrong) {
   for (const char* field : {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
                             "num_key_value_heads", "head_dim", "vocab_size", "max_position_embeddings"}) {
     const std::string is = std::string("read config.json: '") + field + "' is ";
-    wrong(field, 0, is + "0; an integer from 1 to");
+    wrong(field, 0, is + "0; expected an integer from 1 to");
     wrong(field, -5, is + "-5");
     wrong(field, int64_t{1} << 41, is + "2199023255552");
     wrong(field, ~uint64_t{0}, is + "18446744073709551615");
@@ -184,19 +200,19 @@ TEST(ModelConfig, NamesFieldAndValueOfWhatIsWrong) {
     json.erase(field);
     expect_error(kInvalid, std::string("'") + field + "' is missing", [&] { parse(json); });
   }
-  wrong("rope_theta", -1.0, "'rope_theta' is -1.0; a number above 0");
+  wrong("rope_theta", -1.0, "'rope_theta' is -1.0; expected a number above 0");
   wrong("rms_norm_eps", "x", "'rms_norm_eps' is \"x\"");
-  wrong("tie_word_embeddings", 1, "'tie_word_embeddings' is 1; true or false");
+  wrong("tie_word_embeddings", 1, "'tie_word_embeddings' is 1; expected true or false");
   wrong("eos_token_id", "</s>", "'eos_token_id' is \"</s>\"");
-  wrong("rope_scaling", 8, "'rope_scaling' is 8; an object");
-  wrong("model_type", 8, "'model_type' is 8; a string");
+  wrong("rope_scaling", 8, "'rope_scaling' is 8; expected an object");
+  wrong("model_type", 8, "'model_type' is 8; expected a string");
   wrong("num_key_value_heads", 5, "num_attention_heads 32 is no multiple of num_key_value_heads 5");
   Json json = llama();
   json.erase("head_dim");
   json["num_attention_heads"] = 24;
   expect_error(kInvalid, "hidden_size 2048 is no multiple of num_attention_heads 24", [&] { parse(json); });
   expect_error(kInvalid, "no JSON", [] { parse_hf_config("{\"a\": 1,\n}", "config.json"); });
-  expect_error(kInvalid, "the JSON is [1]; an object", [] { parse_hf_config("[1]", "config.json"); });
+  expect_error(kInvalid, "the JSON is [1]; expected an object", [] { parse_hf_config("[1]", "config.json"); });
   expect_error(kInvalid, "no JSON", [] { parse_hf_config("", "config.json"); });
 }
 
@@ -244,14 +260,14 @@ TEST(ModelConfig, RefusesGgufMetadataThatCannotBe) {
   };
   const auto unsupported = ErrorCode::unsupported;
   refused(kInvalid, "metadata 'general.architecture' is missing", GgufBuilder());
-  refused(unsupported, "architecture 'gpt2'; llama, mistral, qwen2, qwen3",
+  refused(unsupported, "architecture 'gpt2'; expected llama, mistral, qwen2, qwen3",
           GgufBuilder().string("general.architecture", "gpt2"));
   for (const char* key :
        {"block_count", "context_length", "embedding_length", "feed_forward_length", "attention.head_count"}) {
     TinyGguf tiny;
     tiny.without = {key};
     refused(kInvalid, (std::string("metadata 'llama.") + key + "' is missing").c_str(), tiny.builder());
-    refused(kInvalid, (std::string("'llama.") + key + "' is 0; an integer from 1").c_str(),
+    refused(kInvalid, (std::string("'llama.") + key + "' is 0; expected an integer from 1").c_str(),
             tiny.builder().u32(std::string("llama.") + key, 0));
   }
   TinyGguf tiny;

@@ -13,6 +13,7 @@
 #include "model/gguf_names.h"
 #include "model/tokenizer_files.h"
 #include "mxq/error.h"
+#include "mxq/text.h"
 
 namespace mxq {
 
@@ -41,7 +42,7 @@ GgufSource::GgufSource(const fs::path& path)
     auto name = hf_name_from_gguf(view.name);
     if (!name) {
       throw Error(ErrorCode::unsupported, "read " + path.string(),
-                  fmt::format("tensor '{}'", gguf_printable(view.name)),
+                  fmt::format("tensor {}", in_quotes(view.name)),
                   fmt::format("the tensors of {}", fmt::join(gguf_architectures(), ", ")));
     }
     add(*std::move(name), view.dtype, std::string(dtype_name(view.dtype)), view.shape);
@@ -116,6 +117,17 @@ void GgufSource::check_complete() const {
 
 std::string GgufSource::config_json() const {
   return hf_config_json(*config_, DType::f16);
+}
+
+std::vector<std::string> GgufSource::notes() const {
+  std::vector<std::string> notes = ModelSource::notes();
+  const std::string pre = gguf_.find_string("tokenizer.ggml.pre").value_or("");
+  if (gguf_.find_string("tokenizer.ggml.model") == "gpt2" && (pre.empty() || pre == "default")) {
+    notes.emplace_back(
+        "the file does not say how its tokenizer cuts text into words (tokenizer.ggml.pre): llama.cpp's default is "
+        "taken, which is hardly the model's own");
+  }
+  return notes;
 }
 
 std::vector<std::pair<std::string, std::string>> GgufSource::side_files(std::vector<std::string>& notes) const {

@@ -16,6 +16,7 @@ class GgufSource : public ModelSource {
   explicit GgufSource(const std::filesystem::path& path);
 
   std::string config_json() const override;
+  std::vector<std::string> notes() const override;
   std::vector<std::pair<std::string, std::string>> side_files(std::vector<std::string>& notes) const override;
   std::vector<std::filesystem::path> weight_files() const override { return {path_}; }
   std::optional<std::span<const std::byte>> plain_bytes(const SourceTensor& tensor) const override;

@@ -1,10 +1,14 @@
 #include "mxq/model.h"
 
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "base/content_hash.h"
 #include "model/model_state.h"
+#include "model/tokenizer/tokenizer_config.h"
 #include "mxq/error.h"
+#include "mxq/files.h"
 
 namespace mxq {
 
@@ -28,7 +32,13 @@ std::vector<std::string> Model::notes() const {
 
 std::vector<std::string> Model::unknown_fields() const {
   const auto& config = state_->source().config();
-  return config ? config->unknown_fields : std::vector<std::string>();
+  std::vector<std::string> fields = config ? config->unknown_fields : std::vector<std::string>();
+  const std::filesystem::path file = path() / "tokenizer_config.json";
+  std::error_code ignored;
+  if (std::filesystem::is_regular_file(file, ignored)) {
+    for (const auto& name : unknown_tokenizer_fields(read_file(file))) fields.push_back("tokenizer_config." + name);
+  }
+  return fields;
 }
 
 const std::optional<std::string>& Model::why_not_runnable() const {

@@ -15,6 +15,7 @@
 #include "format/strict_json.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
+#include "mxq/text.h"
 
 namespace mxq {
 

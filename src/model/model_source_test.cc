@@ -229,9 +229,9 @@ TEST(ModelSource, RefusesGgufFilesThatAreNotWhole) {
   }
   TinyGguf tiny;
   tiny.shapes = {{"blk.1.ffn_up.weight", {64, 64}}};
-  refused(invalid, "tensor 'blk.1.ffn_up.weight' has shape [64, 64]; [64, 32] by the metadata", tiny.builder());
+  refused(invalid, "tensor 'blk.1.ffn_up.weight' has shape [64, 64]; expected [64, 32] by the metadata", tiny.builder());
   tiny.shapes = {{"blk.0.attn_k.weight", {32, 32}}};
-  refused(invalid, "tensor 'blk.0.attn_k.weight' has 32 rows; 2 heads of 8", tiny.builder());
+  refused(invalid, "tensor 'blk.0.attn_k.weight' has 32 rows; expected 2 heads of 8", tiny.builder());
   refused(ErrorCode::unsupported, "tensor 'blk.0.ffn_gate_exps.weight'",
           TinyGguf().builder().f32_tensor("blk.0.ffn_gate_exps.weight", {1}, {1}));
   GgufBuilder split = TinyGguf().builder();

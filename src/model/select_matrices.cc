@@ -6,6 +6,8 @@
 
 #include "base/mapped_file.h"
 #include "base/pattern.h"
+#include "model/matrix_names.h"
+#include "model/model_state.h"
 #include "mxq/error.h"
 #include "mxq/text.h"
 
@@ -17,7 +19,8 @@ namespace {
 bool is_beyond(const ModelSource& model, const SourceTensor& tensor) {
   const std::string_view stack = stack_name(tensor.name);
   if (!model.config() || model.config()->num_hidden_layers == 0 || !stack.ends_with("model.layers")) return false;
-  return parse_int(tensor.matrix->layer).value_or(0) >= model.config()->num_hidden_layers;
+  const auto name = parse_matrix_name(tensor.name);  // tensor.matrix is not set where the model is run
+  return name && parse_int(name->layer).value_or(0) >= model.config()->num_hidden_layers;
 }
 
 bool equal_bytes(std::span<const std::byte> a, std::span<const std::byte> b) {
@@ -54,10 +57,9 @@ std::optional<LeftReason> why_left(const ModelSource& model, const SourceTensor&
     default:
       break;
   }
+  if (tensor.role == TensorRole::matrix && is_beyond(model, tensor)) return LeftReason::beyond;
   if (!tensor.matrix) return LeftReason::dtype;
-  if (tensor.role == TensorRole::matrix) {
-    return is_beyond(model, tensor) ? std::optional(LeftReason::beyond) : std::nullopt;
-  }
+  if (tensor.role == TensorRole::matrix) return std::nullopt;
   // Nobody reads the output matrix of a tied model.
   if (tensor.role == TensorRole::head && model.config() && model.config()->tie_word_embeddings) {
     return LeftReason::unused_head;
@@ -84,6 +86,14 @@ std::vector<const SourceTensor*> select_matrices(const ModelSource& model, const
   }
   if (matrices.empty()) throw Error(ErrorCode::usage, "skip", "no matrix is left to quantize");
   return matrices;
+}
+
+std::vector<std::string> selected_matrices(const Model& model, const MatrixSelection& selection) {
+  std::vector<std::string> names;
+  for (const SourceTensor* tensor : select_matrices(model.state().source(), selection)) {
+    names.push_back(tensor->matrix_name());
+  }
+  return names;
 }
 
 TiedCopy find_tied_copy(const ModelSource& model) {

@@ -11,6 +11,7 @@
 #include "model/tokenizer/word_rules.h"
 #include "model/tokenizer_vocabulary.h"
 #include "mxq/error.h"
+#include "mxq/text.h"
 
 namespace mxq {
 
@@ -26,17 +27,24 @@ Json sequence(const char* of, Json items) {
   return {{"type", "Sequence"}, {of, std::move(items)}};
 }
 
-Json split_words(const char* pattern) {
-  const Json split{{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}};
-  return sequence("pretokenizers", Json::array({split, byte_level(false)}));
+Json split_words(std::string_view pattern) {
+  if (pattern == kSingleDigits) return {{"type", "Digits"}, {"individual_digits", true}};
+  return {{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}};
 }
 
 // The pre-tokenizer of byte-level BPE.
 Json pre_tokenizer(const WordRule& rule) {
-  if (rule.pattern) return split_words(rule.pattern);
-  if (!rule.single_digits) return byte_level(true);
-  const Json digits{{"type", "Digits"}, {"individual_digits", true}};
-  return sequence("pretokenizers", Json::array({digits, byte_level(true)}));
+  std::vector<std::string_view> patterns;
+  for (const char* pattern : rule.patterns) {
+    if (pattern != nullptr) patterns.emplace_back(pattern);
+  }
+  const bool ends_with_gpt2 = patterns.back() == kGpt2Words;
+  if (ends_with_gpt2) patterns.pop_back();
+  if (patterns.empty()) return byte_level(true);
+  Json steps = Json::array();
+  for (const std::string_view pattern : patterns) steps.push_back(split_words(pattern));
+  steps.push_back(byte_level(ends_with_gpt2));
+  return sequence("pretokenizers", std::move(steps));
 }
 
 // One object of added_tokens: matched whole, before anything else looks at the text.
@@ -73,8 +81,8 @@ class Builder {
     } else if (model == "llama") {
       sentencepiece_bpe();
     } else {
-      result_.notes.push_back(fmt::format("no tokenizer.json: tokenizer.ggml.model is '{}' (supported: gpt2, llama)",
-                                          gguf_printable(model)));
+      result_.notes.push_back(fmt::format("no tokenizer.json: tokenizer.ggml.model is {} (supported: gpt2, llama)",
+                                          in_quotes(model)));
     }
     result_.files["special_tokens_map.json"] = special_tokens().dump(2) + "\n";
     result_.files["tokenizer_config.json"] = tokenizer_config().dump(2, ' ', false) + "\n";
@@ -83,16 +91,12 @@ class Builder {
 
  private:
   void byte_level_bpe() {
-    const std::string pre = file_.find_string("tokenizer.ggml.pre").value_or("default");
+    const std::string pre = file_.find_string("tokenizer.ggml.pre").value_or("");
     const auto rule = word_rule(pre);
     if (!rule) {
-      result_.notes.push_back(fmt::format("no tokenizer.json: tokenizer.ggml.pre is '{}' (supported: {})",
-                                          gguf_printable(pre), kWordRuleNames));
+      result_.notes.push_back(fmt::format("no tokenizer.json: tokenizer.ggml.pre is {} (supported: {})",
+                                          in_quotes(pre), kWordRuleNames));
       return;
-    }
-    if (pre == "default") {
-      result_.notes.emplace_back(
-          "tokenizer.json: the file does not say how text is cut into words; GPT-2's rule is taken");
     }
     adds_bos_ = file_.find_bool("tokenizer.ggml.add_bos_token").value_or(rule->adds_bos);
     const Json model{{"type", "BPE"},

@@ -111,13 +111,17 @@ TEST(TokenizerFiles, WordRules) {
 
   for (const char* pre : {"default", ""}) {
     const auto result = rebuild(byte_level(pre));
-    EXPECT_TRUE(result.files.contains("tokenizer.json"));
-    EXPECT_THAT(result.notes, ElementsAre(HasSubstr("GPT-2's rule is taken")));
+    const Json steps = Json::parse(result.files.at("tokenizer.json"))["pre_tokenizer"]["pretokenizers"];
+    ASSERT_EQ(steps.size(), 5u);
+    EXPECT_EQ(steps[0]["pattern"]["Regex"], R"([\p{P}$+<=>^~|]+)");
+    EXPECT_EQ(steps[3]["pattern"]["Regex"], "[0-9][0-9][0-9]");
+    EXPECT_EQ(steps[4]["use_regex"], false);
+    EXPECT_THAT(result.notes, IsEmpty());
   }
   const auto unknown = rebuild(byte_level("tekken\n"));
   EXPECT_FALSE(unknown.files.contains("tokenizer.json"));
   EXPECT_TRUE(unknown.files.contains("tokenizer_config.json"));
-  EXPECT_THAT(unknown.notes, ElementsAre(HasSubstr("tokenizer.ggml.pre is 'tekken\\x0a'")));
+  EXPECT_THAT(unknown.notes, ElementsAre(HasSubstr("tokenizer.ggml.pre is 'tekken\\n'")));
 }
 
 TEST(TokenizerFiles, AddsBosAndEosAsTheFileSays) {
@@ -223,7 +227,7 @@ TEST(TokenizerFiles, RefusesVocabulariesThatContradictThemselves) {
     refused("token 1 is not UTF-8", with({"a", bad}));
   }
   refused("1 token types of 2 tokens", with({"a", "b"}).numbers<int32_t>("tokenizer.ggml.token_type", 5, {1}));
-  refused("token 1 has type 7; 0 to 6", with({"a", "b"}).numbers<int32_t>("tokenizer.ggml.token_type", 5, {1, 7}));
+  refused("token 1 has type 7; expected 0 to 6", with({"a", "b"}).numbers<int32_t>("tokenizer.ggml.token_type", 5, {1, 7}));
   refused("merge 0 is one word, 'ab'", with({"a", "b"}).strings("tokenizer.ggml.merges", {"ab"}));
   refused("merge 0 is one word, ''", with({"a", "b"}).strings("tokenizer.ggml.merges", {""}));
   refused("merge 0 needs the token 'ab', which is not there",
@@ -235,7 +239,7 @@ TEST(TokenizerFiles, RefusesVocabulariesThatContradictThemselves) {
   GgufBuilder long_token;
   long_token.string("general.architecture", "llama").string("tokenizer.ggml.model", "llama");
   long_token.strings("tokenizer.ggml.tokens", {std::string(1025, 'a')}).numbers<float>("tokenizer.ggml.scores", 6, {0});
-  refused("token 0 has 1025 bytes; at most 1024", long_token);
+  refused("token 0 has 1025 bytes; expected at most 1024", long_token);
 }
 
 }  // namespace

@@ -5,8 +5,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "model/tokenizer/utf8.h"
+#include "base/utf8.h"
 #include "mxq/error.h"
+#include "mxq/text.h"
 
 namespace mxq {
 
@@ -58,7 +59,7 @@ std::vector<Merge> read_merges(const GgufFile& file, const Vocabulary& vocabular
   for (size_t i = 0; i < lines.size(); ++i) {
     const size_t blank = lines[i].find(' ', 1);
     if (blank == std::string_view::npos)
-      invalid(file, fmt::format("merge {} is one word, '{}'", i, gguf_printable(lines[i])));
+      invalid(file, fmt::format("merge {} is one word, {}", i, in_quotes(lines[i])));
     const Merge merge{lines[i].substr(0, blank), lines[i].substr(blank + 1)};
     const auto never_made = [&](std::string_view half) {
       return !vocabulary.ids.contains(half) && !find_invalid_utf8(half) && character_length(half) < half.size();
@@ -67,7 +68,7 @@ std::vector<Merge> read_merges(const GgufFile& file, const Vocabulary& vocabular
     whole.assign(merge.first).append(merge.second);
     for (std::string_view part : {merge.first, merge.second, std::string_view(whole)}) {
       if (!vocabulary.ids.contains(part)) {
-        invalid(file, fmt::format("merge {} needs the token '{}', which is not there", i, gguf_printable(part)));
+        invalid(file, fmt::format("merge {} needs the token {}, which is not there", i, in_quotes(part)));
       }
     }
     merges.push_back(merge);

@@ -87,7 +87,7 @@ Scheme parse_scheme(std::string_view name) {
       names += (names.empty() ? "" : ", ") + known;
     }
   }
-  throw Error(ErrorCode::usage, "parse scheme", fmt::format("'{}'", name), "known: " + names);
+  throw Error(ErrorCode::usage, "parse scheme", fmt::format("'{}'", name), names);
 }
 
 }  // namespace mxq

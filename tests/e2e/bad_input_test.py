@@ -141,10 +141,10 @@ class BadRequest(MxqTest):
     def test_budgets(self):
         line = self.quantize("--bits", "1")
         self.assertRegex(line, r"smallest|at least")
-        line = self.quantize("--size", "1KiB", says="the smallest reachable is ")
-        smallest = re.search(r"reachable is (\d+) bytes", line)[1]
+        line = self.quantize("--size", "1KiB", says=("1.0 KiB (1024 bytes)", "bits a weight"))
+        smallest = re.search(r"expected at least [0-9.]+ [KM]iB \((\d+) bytes\)", line)[1]
         self.quantize("--size", str(int(smallest) - 1), says=smallest)
-        self.quantize("--vram", "1MiB", "--context", "100", says=("the smallest reachable is ", "KV cache for 100 tokens"))
+        self.quantize("--vram", "1MiB", "--context", "100", says=("expected at least ", "KV cache for 100 tokens"))
         for bad in ("three", "nan", "-1", "0", "1e9", ""):
             self.quantize("--bits", bad, status=2)
         for bad in ("4 parsecs", "-1GiB", "0", "GiB"):

@@ -58,6 +58,13 @@ class Coverage(MxqTest):
         self.assertNotIn("stay as they are", stderr)
         self.comes_back(tensors)
 
+    def test_layers_behind_the_last_of_a_model_that_is_run(self):
+        small_model(self.folder / "m")
+        config = json.loads((self.folder / "m/config.json").read_text())
+        (self.folder / "m/config.json").write_text(json.dumps({**config, "num_hidden_layers": 1}))
+        left = self.mxq_json("inspect", self.folder / "m")["coverage"]["left"]
+        self.assertEqual([part["reason"] for part in left if part["reason"] != "embeddings"], ["beyond"])
+
     def test_stacks_of_experts_towers_and_projectors_are_said(self):
         shapes = {"model.layers.0.self_attn.q_proj.weight": (64, 64),
                   "model.layers.0.mlp.experts.gate_up_proj": (4, 64, 32), "model.layers.0.mlp.experts.down_proj": (4, 32, 64),

@@ -63,7 +63,7 @@ class SmallModel(MxqTest):
         refuses("--against", self.model, "--text", self.text, "--window", "32", status=2, says=["logits of another"])
         whole = kept.read_bytes()
         kept.write_bytes(whole[:-1])
-        refuses("--against", self.model, *text, says=[f"{len(whole) - 1} bytes; {len(whole)}"])
+        refuses("--against", self.model, *text, says=[f"{len(whole) - 1} bytes; expected {len(whole)} bytes"])
         kept.write_bytes(b"nothing of the kind")
         refuses("--against", self.model, *text, status=2, says=["mxq did not write it as a file of logits"])
         refuses(*text, status=2, says=["--base-logits requires --against"])

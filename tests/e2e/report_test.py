@@ -28,7 +28,7 @@ from mxq.report.style import COLORS, GREY, Styles, bar_style, scheme_style, seri
 from mxq.report.tables import all_runs, command_output, failures, fold, paper_table  # noqa: E402
 
 NAME = 'a <i>model</i> & "more"'
-METHOD = r'_<a href="x">rtn</a> $\frac 1$ %{x} <!--<script>'
+METHOD = r'_<a href="x">rtn</a> $\frac 1$ %{x} <!--<script>alert(1)</script>'
 SPEC = f"""
 store = "results.db"
 [[models]]
@@ -254,6 +254,45 @@ class Stores(unittest.TestCase):
         self.assertEqual(json.loads(command_output(results).rows[0][4].text), printed)
         self.assertEqual(failures(results).rows[0][4].text, "$ mxq quantize\nno")
 
+    def test_names_without_control_characters(self):
+        with self.make() as store:
+            self.add(store, "a", "b3g64", method="\x1b[31m\x00\u202ex")
+            plan = {"matrices": {"model.layers.0.\x07q": {"scheme": "b3g64", "bytes": 1}}}
+            store.execute("INSERT INTO documents VALUES('a', 'quantize', ?)", (json.dumps(plan),))
+        results = read_store(self.path)
+        self.assertEqual(results.runs[0].method, "\ufffd[31m\ufffd\ufffdx")
+        self.assertEqual(list(results.document(results.runs[0], "quantize")["matrices"]), ["model.layers.0.\ufffdq"])
+
+    def test_damaged_stores_are_one_line(self):
+        """Each store, and what is wrong with it."""
+        if not PYTHON: self.skipTest("no Python with plotly and matplotlib (scripts/setup.sh --report)")
+        whole = {"bits_per_parameter": 3, "matrices": {"model.layers.0.mlp.up_proj": {"scheme": "b3g64", "bytes": 9}},
+                 "best_uniform": {"scheme": "b3g64", "bytes": 9}}
+        harms = {"UPDATE metrics SET value = -1": "", "UPDATE metrics SET value = 0": "", "UPDATE metrics SET value = 'text'": "is no number",
+                 "UPDATE metrics SET value = x'00'": "is no number", "UPDATE metrics SET value = 1e308": None,
+                 "UPDATE runs SET model = NULL": "damaged", "UPDATE runs SET config = x'ff'": None, "UPDATE runs SET started = 'x'": "damaged",
+                 "UPDATE documents SET json = '[]'": "damaged", "UPDATE documents SET json = '{\"matrices\": [1]}'": "damaged",
+                 f"UPDATE documents SET json = '{'[' * 99999}'": "recursion", "UPDATE documents SET json = x'ff'": "quantize of",
+                 "UPDATE runs SET model = printf('%.300c', 'm'), method = printf('%.300c', 'x')": "", "DROP TABLE documents": "documents"}
+        for number, (harm, says) in enumerate(harms.items()):
+            self.path = self.folder / f"{number}.db"
+            with self.make() as store:
+                for id in "ab":
+                    self.add(store, id, f"b{ord(id) % 7}g64", started=1, finished=5)
+                    store.execute("INSERT INTO documents VALUES(?, 'quantize', ?)", (id, json.dumps(whole)))
+                    store.executemany("INSERT INTO metrics VALUES(?, ?, ?)", [(id, name, 3 + ord(id) % 7) for name in (
+                        "bits_per_parameter", "perplexity.t", "kl.t", "file_bytes", "quantize_seconds", "quantize_peak_rss_bytes")])
+                store.execute(harm)
+            chosen = {"store": str(self.path), "output": str(self.folder / f"out{number}"), "foreign": "", "checkpoint": "", "formats": ["svg"],
+                      "only": "", "markdown": str(self.folder / f"{number}.md"), "introduction": "", "title": "t", "program": MXQ}
+            done = subprocess.run([PYTHON, "-m", "mxq.report", json.dumps(chosen)], capture_output=True, text=True,
+                                  env={**os.environ, "PYTHONPATH": str(SOURCE / "python")})
+            self.assertNotIn("Traceback", done.stderr, harm)
+            self.assertRegex(done.stderr, r"\A(mxq: error: [^\n]*\n)?\Z", harm)
+            if says is not None:
+                self.assertEqual(done.returncode, 1 if says else 0, f"{harm}: {done.stderr}")
+                self.assertIn(says, done.stderr, harm)
+
     def test_long_texts_are_cut(self):
         folded = fold(["x" * 10**6] * 3 + ["y"])
         self.assertLess(sum(len(one.text) for one in folded), 1.6e6)
@@ -302,6 +341,8 @@ class Report(MxqTest):
         own = re.sub(r"<script>.*?</script>", "", page, flags=re.S)
         self.assertNotRegex(own, r"""(src|href)=["'](?!#|data:)""", "nothing is fetched")
         self.assertNotRegex(own, "<i>|<a href=.x|<!--")
+        self.assertNotIn("<script>alert", page)
+        self.assertIn("\\u003cscript>alert(1)\\u003c/script>", page)
         # Values are those of the export.
         rows = list(csv.DictReader(io.StringIO(self.mxq("bench", "export", store))))
         table = self.data(page)["tables"][1]
@@ -325,6 +366,7 @@ class Report(MxqTest):
         markdown = (self.folder / "results.md").read_text()
         for row in rows[1:]:
             method = re.sub(r"([\\_<>|*`])", r"\\\1", row["algo"])  # nothing in a name is Markdown or HTML
+            self.assertNotRegex(markdown, r"(?<!\\)<(?!!-- mxq report)")
             self.assertIn(f"| {method} | `{row['config']}` | {float(row['ppl_wikitext']):.2f} |", markdown)
         # Again: the same bytes.
         self.report(store, "-o", self.folder / "again", "--formats", "svg", "--only", "frontier|weights")

@@ -46,7 +46,7 @@ class Tokenize(MxqTest):
         self.refuses("tokenize", self.folder, "--text", text, says="no tokenizer.json")
         self.refuses("tokenize", model, status=2, says="--text")
         (model / "tokenizer.json").write_text('{"model": {"type": "WordPiece"}}')
-        self.refuses("tokenize", model, "--text", text, says="the model is 'WordPiece'; BPE")
+        self.refuses("tokenize", model, "--text", text, says="the model is 'WordPiece'; expected BPE")
 
     @needs_shared
     def test_vocabularies_without_tensors(self):

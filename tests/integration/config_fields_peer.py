@@ -101,6 +101,8 @@ def write_tokenizer(folder):
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.save(str(folder / "tokenizer.json"))
+    # Else the model_type's class would add tokens of its own.
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
     return tokenizer.encode(TEXT).ids
 
 
@@ -122,7 +124,7 @@ def reference(folder, ids):
 
 
 def ours(mxq, folder):
-    logits = folder / "logits"
+    logits = folder.with_name(folder.name + ".logits")  # nothing is written into a model
     done = subprocess.run([mxq, "-q", "eval", folder, "--against", folder, "--base-logits", logits, "--text",
                            folder / "text.txt"], capture_output=True, text=True)
     if done.returncode:
@@ -135,8 +137,7 @@ def ours(mxq, folder):
 
 def judge(mxq, folder, config, ids, name):
     (folder / "config.json").write_text(json.dumps(config))
-    for stale in ("model.safetensors", "logits"):
-        (folder / stale).unlink(missing_ok=True)
+    (folder / "model.safetensors").unlink(missing_ok=True)
     try:
         wanted = reference(folder, ids)
     except Exception as error:  # whatever it is, there are no logits to compare with
@@ -158,7 +159,8 @@ def main():
         defaults = transformers.AutoConfig.for_model(kind).to_dict()
         defaults.update({k: v for k, v in transformers.PretrainedConfig().to_dict().items() if k not in defaults})
         with tempfile.TemporaryDirectory() as temporary:
-            folder = pathlib.Path(temporary)
+            folder = pathlib.Path(temporary) / "model"
+            folder.mkdir()
             ids = write_tokenizer(folder)
             (folder / "text.txt").write_text(TEXT)
             base = {"model_type": kind, "sliding_window": None, **BASE}

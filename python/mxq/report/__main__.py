@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 import types
+import warnings
 
 from . import draw_matplotlib, foreign, output, page, tables
 from .chart import slug
@@ -147,11 +148,16 @@ def one_line(message):
 
 
 if __name__ == "__main__":
+    warnings.simplefilter("ignore")  # matplotlib's, of fonts and layouts
     try:
         main(options(sys.argv[1]))
     except ImportError as e:
         sys.exit(f"mxq: error: report: the Python package {e.name} is missing; pip install plotly matplotlib")
     except (ReportError, OSError, re.error) as e:
         sys.exit(f"mxq: error: {one_line(e)}")
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as e:  # rows of the store that no mxq writes
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except MemoryError:
+        sys.exit("mxq: error: report: out of memory")
+    except Exception as e:  # rows of the store that no mxq writes: what of them is wrong shows where it is drawn
         sys.exit(f"mxq: error: report: the results are damaged: {one_line(f'{type(e).__name__}: {e}')}")

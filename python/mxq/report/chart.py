@@ -99,6 +99,12 @@ def slug(*parts):
     return re.sub("[^a-z0-9]+", "-", " ".join(parts).lower())[:120].strip("-")
 
 
+def brief(text, most=80):
+    """A name as a legend or a title has room for it."""
+    text = str(text)
+    return text if len(text) <= most else text[:most - 1] + "\u2026"
+
+
 def evenly(items, most):
     """At most so many of them, the first and the last among those."""
     return items if len(items) <= most else [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]

@@ -1,7 +1,7 @@
 """Charts as files, for papers and README pages."""
 import io
 
-from .chart import extent, log_ticks
+from .chart import brief, extent, log_ticks
 
 MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "triangle-down": "v", "x": "X", "cross": "P", "star": "*"}
 DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-.", "longdash": (0, (8, 3))}
@@ -65,14 +65,14 @@ def draw(chart):
             if panel.y2.range: second.set_ylim(*panel.y2.range)
             _axis(panel.y2, second.yaxis, extent(panel, True))
         if panel.x.ticks and sum(len(str(label)) for _, label in panel.x.ticks) > 80: axes.tick_params(axis="x", labelrotation=90)
-        axes.set_title(panel.title, fontsize=9, loc="left")
+        axes.set_title(brief(panel.title, 120), fontsize=9, loc="left")
         axes.spines[["top"] if second else ["top", "right"]].set_visible(False)
         if second: second.spines["top"].set_visible(False)
         axes.grid(axis="both" if panel.x.ticks is None else "y", color="#000000", alpha=0.1)
         axes.set_axisbelow(True)
-    figure.suptitle(chart.title, fontsize=11)
+    figure.suptitle(brief(chart.title, 120), fontsize=11)
     if chart.legend and len(entries) > 1:
-        figure.legend(entries.values(), entries.keys(), loc="outside right center" if len(entries) > 8 else "outside lower center",
+        figure.legend(entries.values(), [brief(name) for name in entries], loc="outside right center" if len(entries) > 8 else "outside lower center",
                       ncols=1 if len(entries) > 8 else min(4, len(entries)), frameon=False, fontsize=8)
     return figure
 

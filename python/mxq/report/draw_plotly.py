@@ -2,7 +2,7 @@
 import html
 import math
 
-from .chart import extent, log_ticks
+from .chart import brief, extent, log_ticks
 
 GAP = 64  # pixels above a panel
 
@@ -39,7 +39,7 @@ def _axis(axis, values=None):
 
 def _traces(mark, x, y, y2, shown):
     kind = type(mark).__name__
-    common = {"name": _text(mark.name), "legendgroup": mark.name, "showlegend": mark.name not in shown, "xaxis": x, "yaxis": y}
+    common = {"name": _text(brief(mark.name)), "legendgroup": mark.name, "showlegend": mark.name not in shown, "xaxis": x, "yaxis": y}
     shown.add(mark.name)
     if kind == "Line":
         mode = "+".join(part for part, wanted in (("lines", mark.joined), ("markers", mark.marker)) if wanted)
@@ -95,6 +95,6 @@ def _layout(chart, columns):
         if panel.y2:
             layout["yaxis" + y2[1:]] = _axis(panel.y2, extent(panel, True)) | {"overlaying": y, "side": "right", "anchor": x, "showgrid": False}
         if panel.title:
-            layout["annotations"].append({"text": _text(panel.title), "showarrow": False, "xref": "paper", "yref": "paper", "x": domain_x[0],
+            layout["annotations"].append({"text": _text(brief(panel.title, 120)), "showarrow": False, "xref": "paper", "yref": "paper", "x": domain_x[0],
                                           "y": domain_y[1], "xanchor": "left", "yanchor": "bottom"})
     return layout

@@ -102,6 +102,14 @@ def is_uniform(run, document):
     return plan is None or {matrix["scheme"] for matrix in plan.get("matrices", {}).values()} == {run.config}
 
 
+def printable(value):
+    """What a store holds, without characters that XML forbids or that move a terminal's cursor: lines and tabs stay."""
+    if isinstance(value, str): return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in value)
+    if isinstance(value, list): return [printable(item) for item in value]
+    if isinstance(value, dict): return {printable(key): printable(item) for key, item in value.items()}
+    return value
+
+
 def _runs(store):
     runs = {}
     for id, model, method, config, source, state, started, finished, error in store.execute(
@@ -121,13 +129,13 @@ def read_store(path):
     if not path.is_file(): raise ReportError(f"read {path}: no such file")
     store = sqlite3.connect(f"{path.resolve().as_uri()}?{_mode(path.resolve())}", uri=True)
     # What commands print need not be UTF-8.
-    store.text_factory = lambda raw: raw.decode("utf-8", "replace")
+    store.text_factory = lambda raw: printable(raw.decode("utf-8", "replace"))
 
     def document(run, name):
         try:
             row = store.execute("SELECT json FROM documents WHERE run = ? AND name = ?", (run.id, name)).fetchone()
-            return json.loads(row[0]) if row else None
-        except (sqlite3.Error, ValueError) as e:
+            return printable(json.loads(row[0])) if row else None
+        except (sqlite3.Error, ValueError, RecursionError) as e:
             raise ReportError(f"read {path}: {name} of {run.label}: {e}") from e
 
     def log(run): return store.execute("SELECT log FROM runs WHERE id = ?", (run.id,)).fetchone()[0] or ""

@@ -43,7 +43,7 @@ ModelConfig runnable_config(const ModelSource& model) {
   if (q != nullptr && q->rows() != rows) {
     throw Error(ErrorCode::invalid_file, "run " + model.path().string(),
                 fmt::format("tensor '{}' has {} rows", q->name, q->rows()),
-                fmt::format("{}: {} heads of {} by the config", rows, config.num_attention_heads, config.head_dim));
+                fmt::format("{}, for the config says {} heads of {}", rows, config.num_attention_heads, config.head_dim));
   }
   return config;
 }

@@ -246,31 +246,31 @@ TEST_F(TinyDecoders, RefusesWhatItCannotRun) {
   const auto config = [&](ErrorCode code, const std::string& message, const char* field, const Json& value) {
     refused(code, message, "llama2", [&](TinyModel& tiny) { tiny.config[field] = value; });
   };
-  config(ErrorCode::unsupported, "architecture 'gpt2'; llama, mistral, qwen2, qwen3", "model_type", "gpt2");
+  config(ErrorCode::unsupported, "architecture 'gpt2'; expected llama, mistral, qwen2, qwen3", "model_type", "gpt2");
   const auto rope = Json{{"rope_type", "yarn"}, {"factor", 4.0}};
-  config(ErrorCode::unsupported, "'rope_scaling' of type \"yarn\"; none, default, linear or llama3", "rope_scaling", rope);
+  config(ErrorCode::unsupported, "'rope_scaling' of type \"yarn\"; expected none, default, linear or llama3", "rope_scaling", rope);
   Json llama3{{"rope_type", "llama3"}, {"factor", 8.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0}};
   config(ErrorCode::unsupported, "lacks 'original_max_position_embeddings'", "rope_scaling", llama3);
   llama3["original_max_position_embeddings"] = 64;
   llama3.erase("low_freq_factor");
   config(ErrorCode::unsupported, "'rope_scaling' of type \"llama3\" lacks 'low_freq_factor'", "rope_scaling", llama3);
   config(ErrorCode::unsupported, "of type \"linear\" lacks 'factor'", "rope_scaling", Json{{"type", "linear"}});
-  config(ErrorCode::unsupported, "'hidden_act' is \"gelu\"; \"silu\" or \"swish\"", "hidden_act", "gelu");
-  config(ErrorCode::unsupported, "'partial_rotary_factor' is 0.5; 1", "partial_rotary_factor", 0.5);
+  config(ErrorCode::unsupported, "'hidden_act' is \"gelu\"; expected \"silu\" or \"swish\"", "hidden_act", "gelu");
+  config(ErrorCode::unsupported, "'partial_rotary_factor' is 0.5; expected 1", "partial_rotary_factor", 0.5);
   refused(ErrorCode::unsupported, "'layer_types' has \"chunked_attention\"", "qwen2_pattern",
           [](TinyModel& tiny) { tiny.config["layer_types"][0] = "chunked_attention"; });
   refused(ErrorCode::unsupported, "'layer_types' has sliding_attention, and 'use_sliding_window' is not true",
           "qwen2_pattern", [](TinyModel& tiny) { tiny.config["use_sliding_window"] = false; });
   const auto invalid = ErrorCode::invalid_file;
-  config(invalid, "4 heads, 4 KV heads of 7; an even head size", "head_dim", 7);
+  config(invalid, "4 heads, 4 KV heads of 7; expected an even head size", "head_dim", 7);
   // Refused before tables of that size are made.
-  config(invalid, "'model.layers.0.self_attn.q_proj.weight' has 32 rows; 8589934592: 4 heads of 2147483648", "head_dim",
+  config(invalid, "'model.layers.0.self_attn.q_proj.weight' has 32 rows; expected 8589934592, for the config says 4 heads of 2147483648", "head_dim",
          int64_t{1} << 31);
-  config(invalid, "'model.embed_tokens.weight' has shape [64, 32]; [2147483648, 32]", "vocab_size", int64_t{1} << 31);
-  config(invalid, "'model.embed_tokens.weight' has shape [64, 32]; [64, 2147483648]", "hidden_size", int64_t{1} << 31);
+  config(invalid, "'model.embed_tokens.weight' has shape [64, 32]; expected [2147483648, 32]", "vocab_size", int64_t{1} << 31);
+  config(invalid, "'model.embed_tokens.weight' has shape [64, 32]; expected [64, 2147483648]", "hidden_size", int64_t{1} << 31);
   config(invalid, "tensor 'model.layers.2.input_layernorm.weight' is missing", "num_hidden_layers", 100'000);
-  config(invalid, "'model.layers.0.mlp.gate_proj.weight' has shape [48, 32]; [49, 32]", "intermediate_size", 49);
-  config(invalid, "'model.layers.0.self_attn.k_proj.weight' has shape [32, 32]; [16, 32]", "num_key_value_heads", 2);
+  config(invalid, "'model.layers.0.mlp.gate_proj.weight' has shape [48, 32]; expected [49, 32]", "intermediate_size", 49);
+  config(invalid, "'model.layers.0.self_attn.k_proj.weight' has shape [32, 32]; expected [16, 32]", "num_key_value_heads", 2);
   config(invalid, "'model.layers.0.self_attn.q_proj.bias' is missing", "attention_bias", true);
   config(invalid, "'model.layers.0.mlp.gate_proj.bias' is missing", "mlp_bias", true);
 
@@ -287,7 +287,7 @@ TEST_F(TinyDecoders, RefusesWhatItCannotRun) {
   const auto model = open_model(folder_.path());
   Decoder decoder(*model);
   for (const int32_t id : {-1, 64}) {
-    expect_error(ErrorCode::usage, "token id " + std::to_string(id) + "; 0 to 63", [&] {
+    expect_error(ErrorCode::usage, "token id " + std::to_string(id) + "; expected 0 to 63", [&] {
       decoder.hidden(std::vector<int32_t>{1, id});
     });
   }

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "model/tokenizer/unicode.h"
-#include "model/tokenizer/utf8.h"
+#include "base/utf8.h"
 
 namespace mxq {
 

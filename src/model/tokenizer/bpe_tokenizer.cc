@@ -10,7 +10,7 @@
 #include "model/tokenizer/byte_level.h"
 #include "model/tokenizer/nfc.h"
 #include "model/tokenizer/unicode.h"
-#include "model/tokenizer/utf8.h"
+#include "base/utf8.h"
 #include "mxq/error.h"
 
 namespace mxq {

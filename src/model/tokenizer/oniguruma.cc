@@ -10,8 +10,9 @@
 #include <vector>
 
 #include "format/strict_json.h"
-#include "model/tokenizer/utf8.h"
+#include "base/utf8.h"
 #include "mxq/error.h"
+#include "mxq/text.h"
 
 namespace mxq {
 

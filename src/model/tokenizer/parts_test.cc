@@ -12,7 +12,7 @@
 #include "model/tokenizer/byte_level.h"
 #include "model/tokenizer/nfc.h"
 #include "model/tokenizer/splitter.h"
-#include "model/tokenizer/utf8.h"
+#include "base/utf8.h"
 #include "model/tokenizer/word_rules.h"
 #include "mxq/error.h"
 

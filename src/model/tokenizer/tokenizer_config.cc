@@ -6,12 +6,14 @@
 #include <array>
 #include <charconv>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <string_view>
 #include <unordered_set>
 #include <utility>
 
 #include "model/tokenizer/json_tree.h"
 #include "mxq/error.h"
+#include "mxq/text.h"
 
 namespace mxq {
 
@@ -357,6 +359,29 @@ class TokenizerConfig::Reader {
   TokenizerClass class_defaults_;
   std::vector<std::string> said_;
 };
+
+std::vector<std::string> unknown_tokenizer_fields(std::string_view tokenizer_config) {
+  static const std::unordered_set<std::string_view> known{
+      // read above
+      "tokenizer_class", "added_tokens_decoder", "extra_special_tokens", "add_bos_token", "add_eos_token",
+      "split_special_tokens", "legacy", "add_prefix_space", "from_slow", "fix_mistral_regex", "prefix_token",
+      "middle_token", "suffix_token", "eot_token",
+      // of chats, of batches, of decoding, of where files lie
+      "chat_template", "use_default_system_prompt", "model_max_length", "max_length", "stride", "padding_side",
+      "truncation_side", "truncation_strategy", "pad_to_multiple_of", "pad_token_type_id", "model_input_names",
+      "return_token_type_ids", "clean_up_tokenization_spaces", "spaces_between_special_tokens", "errors",
+      "name_or_path", "special_tokens_map_file", "tokenizer_file", "vocab_file", "merges_file", "auto_map",
+      "processor_class", "use_fast", "sp_model_kwargs", "fill_token", "backend", "is_local", "device_map",
+      "transformers_version", "model_specific_special_tokens", "image_token", "audio_token", "video_token"};
+  const auto fields = nlohmann::ordered_json::parse(tokenizer_config, nullptr, /*allow_exceptions=*/false);
+  std::vector<std::string> unknown;
+  if (!fields.is_object()) return unknown;
+  for (const auto& [name, value] : fields.items()) {
+    const bool special = std::find(kSpecialNames.begin(), kSpecialNames.end(), name) != kSpecialNames.end();
+    if (!special && !known.contains(name)) unknown.push_back(name);
+  }
+  return unknown;
+}
 
 TokenizerConfig::TokenizerConfig(const TokenizerSideFiles& files, const std::vector<AddedToken>& file_tokens) {
   Reader(*this, files, file_tokens).read();

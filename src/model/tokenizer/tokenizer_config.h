@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "model/tokenizer/added_vocabulary.h"
@@ -20,6 +21,10 @@ struct TokenizerSideFiles {
   SideFile added_tokens = {};        // added_tokens.json       } added_tokens_decoder
   SideFile model_config = {};        // config.json: names the class where tokenizer_config.json does not
 };
+
+/// Fields of tokenizer_config.json that neither TokenizerConfig reads nor is known to leave ids as they are, in the
+/// file's order. Empty for what is no JSON object.
+std::vector<std::string> unknown_tokenizer_fields(std::string_view tokenizer_config);
 
 /// transformers 4.57's AutoTokenizer makes a tokenizer of a class from tokenizer.json; some classes put their own rules
 /// in place of the file's.

@@ -5,6 +5,7 @@
 #include "model/tokenizer/word_rules.h"
 #include "model/tokenizer_vocabulary.h"
 #include "mxq/error.h"
+#include "mxq/text.h"
 
 namespace mxq {
 
@@ -30,18 +31,19 @@ void surround(const GgufFile& file, bool bos_by_default, TokenizerSpec& spec) {
 }
 
 void byte_level(const GgufFile& file, const Vocabulary& vocabulary, TokenizerSpec& spec) {
-  const std::string pre = file.find_string("tokenizer.ggml.pre").value_or("default");
+  const std::string pre = file.find_string("tokenizer.ggml.pre").value_or("");
   const auto rule = word_rule(pre);
   if (!rule) {
-    throw Error(ErrorCode::unsupported, spec.operation, fmt::format("tokenizer.ggml.pre is '{}'", gguf_printable(pre)),
+    throw Error(ErrorCode::unsupported, spec.operation, fmt::format("tokenizer.ggml.pre is {}", in_quotes(pre)),
                 std::string(kWordRuleNames));
   }
   spec.byte_level = true;
   spec.ignore_merges = rule->ignore_merges;
   surround(file, rule->adds_bos, spec);
   if (rule->nfc) spec.normalize.push_back({NormalizeStep::nfc, {}, {}});
-  if (rule->single_digits) spec.words.push_back({.rule = {.pattern = kSingleDigits}});
-  spec.words.push_back({.rule = {.pattern = rule->pattern ? rule->pattern : kGpt2Words}});
+  for (const char* pattern : rule->patterns) {
+    if (pattern != nullptr) spec.words.push_back({.rule = {.pattern = pattern}});
+  }
   spec.merges = merges_by_id(read_merges(file, vocabulary), vocabulary);
 }
 
@@ -82,7 +84,7 @@ TokenizerSpec tokenizer_spec(const GgufFile& file) {
     sentencepiece(file, vocabulary, spec);
   } else {
     throw Error(ErrorCode::unsupported, spec.operation,
-                fmt::format("tokenizer.ggml.model is '{}'", gguf_printable(model)), "gpt2, llama");
+                fmt::format("tokenizer.ggml.model is {}", in_quotes(model)), "gpt2, llama");
   }
   return spec;
 }

@@ -9,9 +9,10 @@
 #include <utility>
 
 #include "model/tokenizer/json_tree.h"
-#include "model/tokenizer/utf8.h"
+#include "base/utf8.h"
 #include "model/tokenizer/word_rules.h"
 #include "mxq/error.h"
+#include "mxq/text.h"
 
 namespace mxq {
 

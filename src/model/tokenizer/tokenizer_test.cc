@@ -16,6 +16,7 @@
 #include "expect_error.h"
 #include "gguf_builder.h"
 #include "model/tokenizer/bpe_tokenizer.h"
+#include "model/tokenizer/tokenizer_config.h"
 #include "model/tokenizer/tokenizer_gguf.h"
 #include "model/tokenizer/tokenizer_json.h"
 #include "model/tokenizer_files.h"
@@ -323,7 +324,7 @@ TEST(Tokenizer, RefusesTextThatIsNotUtf8AndIdsThatAreNotThere) {
   expect_error(kInvalid, "byte 0 of the text", [&] { tokenizer.encode("\xed\xa0\x80"); });
   EXPECT_EQ(tokenizer.encode(std::string("\0", 1), {.add_bos = false}), Ids{});
   for (const int32_t id : {-1, 15}) {
-    expect_error(ErrorCode::usage, "decode: id " + std::to_string(id) + "; 0 to 14",
+    expect_error(ErrorCode::usage, "decode: id " + std::to_string(id) + "; expected 0 to 14",
                  [&] { tokenizer.decode(std::vector{id}); });
   }
   Json nfc = byte_level();
@@ -349,7 +350,7 @@ TEST(Tokenizer, RefusesFilesThatContradictThemselves) {
   refused(kInvalid, "merge 0 needs the token 'x'", "/model/merges/0", "a x");
   refused(kInvalid, "merge 0 needs the token 'ba'", "/model/merges/0", "b a");
   refused(kInvalid, "the id of token 'a' is not a number from 0 on", "/model/vocab/a", -1);
-  refused(kInvalid, "token 'a' has id 4000000000; below", "/model/vocab/a", 4000000000u);
+  refused(kInvalid, "token 'a' has id 4000000000; expected below", "/model/vocab/a", 4000000000u);
   refused(kInvalid, "tokens 'a' and 'b' both have id 0", "/model/vocab/b", 0);
   refused(kInvalid, "'byte_fallback' is not true or false", "/model/byte_fallback", 1);
   refused(kInvalid, "added token '<s>' has no id", "/added_tokens/0/id", "12");
@@ -364,9 +365,9 @@ TEST(Tokenizer, RefusesPartsThatItDoesNotKnowNamingThem) {
     json[Json::json_pointer(at)] = value;
     expect_error(kUnsupported, "read tokenizer.json: " + message, [&] { open(json); });
   };
-  refused("the model is 'Unigram'; BPE", "/model", {{"type", "Unigram"}, {"vocab", {Json::array({"a", -1.5})}}});
+  refused("the model is 'Unigram'; expected BPE", "/model", {{"type", "Unigram"}, {"vocab", {Json::array({"a", -1.5})}}});
   refused("'end_of_word_suffix' is '</w>'", "/model/end_of_word_suffix", "</w>");
-  refused("'dropout' is 0.5: ids by chance; 0", "/model/dropout", 0.5);
+  refused("'dropout' is 0.5: ids by chance; expected 0", "/model/dropout", 0.5);
   refused("the model has the field 'new'", "/model/new", 1);
   refused("the file has the field 'new'", "/new", 1);
   refused("version '2.0'", "/version", "2.0");
@@ -388,9 +389,57 @@ TEST(Tokenizer, RefusesPartsThatItDoesNotKnowNamingThem) {
     expect_error(kUnsupported, "read the tokenizer of vocab.gguf: " + message,
                  [&] { tokenizer_spec(parse_gguf(std::as_bytes(std::span(bytes)), "vocab.gguf")); });
   };
-  gguf("tokenizer.ggml.model is 'bert'; gpt2, llama", GgufBuilder().string("tokenizer.ggml.model", "bert"));
-  gguf("tokenizer.ggml.pre is 'new'; smollm",
+  gguf("tokenizer.ggml.model is 'bert'; expected gpt2, llama", GgufBuilder().string("tokenizer.ggml.model", "bert"));
+  gguf("tokenizer.ggml.pre is 'new'; expected smollm",
        GgufBuilder().string("tokenizer.ggml.model", "gpt2").string("tokenizer.ggml.pre", "new"));
+}
+
+// The words by hand from the four expressions of llama.cpp's LLAMA_VOCAB_PRE_TYPE_DEFAULT: punctuation, GPT-2's words,
+// numbers, three digits.
+TEST(Tokenizer, AGgufThatNamesNoRuleIsCutAsLlamaCppCutsIt) {
+  const std::vector<std::string> tokens{"\u0120", "1", "2", "3", "4", "5", "'", "s", "\u01201", "34", "45", "'s"};
+  const auto ids = [&](const char* pre, const std::string& text) {
+    GgufBuilder b;
+    b.string("general.architecture", "llama").string("tokenizer.ggml.model", "gpt2");
+    b.strings("tokenizer.ggml.tokens", tokens);
+    b.strings("tokenizer.ggml.merges", {"\u0120 1", "3 4", "4 5", "' s"});
+    if (pre != nullptr) b.string("tokenizer.ggml.pre", pre);
+    const std::string bytes = b.build();
+    return BpeTokenizer(tokenizer_spec(parse_gguf(std::as_bytes(std::span(bytes)), "vocab.gguf"))).encode(text, {});
+  };
+  EXPECT_EQ(ids("gpt-2", " 12345's"), (Ids{8, 2, 9, 5, 11}));
+  for (const char* pre : {static_cast<const char*>(nullptr), "", "default"}) {
+    EXPECT_EQ(ids(pre, " 12345's"), (Ids{0, 1, 2, 3, 10, 6, 7}));  // blank | 123 | 45 | ' | s
+    EXPECT_EQ(ids(pre, "2345"), (Ids{2, 9, 5}));                    // 234 | 5
+  }
+}
+
+// Made by tests/integration/tokenizer_config_peer.py --seed 11 --count 40 --golden FILE: transformers 4.57.6's ids.
+TEST(Tokenizer, FilesBesideTokenizerJsonCountAsInTransformers) {
+  using Ordered = nlohmann::ordered_json;  // tokens get ids in the file's order
+  const Ordered golden = Ordered::parse(read_file(MXQ_SOURCE_DIR "/tests/data/tokenizer_config.json"));
+  ASSERT_GT(golden["cases"].size(), 20u);
+  for (size_t number = 0; number < golden["cases"].size(); ++number) {
+    const Ordered& one = golden["cases"][number];
+    const TemporaryFolder folder;
+    for (const auto& [name, content] : one["files"].items()) {
+      Ordered file = content;
+      if (name == "tokenizer.json") file["model"]["vocab"] = golden["vocabularies"][file["model"]["vocab"].get<size_t>()];
+      write_file(folder / name, file.dump());
+    }
+    const auto tokenizer = open_tokenizer(folder.path());
+    for (size_t i = 0; i < one["texts"].size(); ++i) {
+      const auto text = one["texts"][i].get<std::string>();
+      EXPECT_EQ(tokenizer->encode(text), one["ids"][i].get<Ids>()) << "case " << number << ", " << text;
+    }
+  }
+}
+
+TEST(Tokenizer, FieldsOfTokenizerConfigThatNobodyKnows) {
+  EXPECT_THAT(unknown_tokenizer_fields(R"({"bos_token": "<s>", "wobble": 1, "chat_template": "", "legacy": false, "x": {}})"),
+              ElementsAre("wobble", "x"));
+  EXPECT_THAT(unknown_tokenizer_fields("[1]"), IsEmpty());
+  EXPECT_THAT(unknown_tokenizer_fields("{"), IsEmpty());
 }
 
 TEST(Tokenizer, OpensFoldersAndSaysWhatIsMissing) {

@@ -2,7 +2,7 @@
 
 #include <utf8proc.h>
 
-#include "model/tokenizer/utf8.h"
+#include "base/utf8.h"
 
 namespace mxq {
 

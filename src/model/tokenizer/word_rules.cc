@@ -2,8 +2,6 @@
 
 namespace mxq {
 
-const char* const kGpt2Words = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
-
 namespace {
 
 // The patterns are OpenAI's cl100k with Llama 3's and Qwen's numbers (three digits, one digit), as their published
@@ -19,24 +17,31 @@ constexpr const char* kTekkenWords =
 constexpr const char* kGpt4oWords =
     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
+// llama.cpp's own, of no published model.
+constexpr const char* kPunctuation = R"([\p{P}$+<=>^~|]+)";
+constexpr const char* kNumbers = R"(\p{N}+)";
+constexpr const char* kThreeDigits = "[0-9][0-9][0-9]";
+
 struct NamedRule {
   std::string_view name;
   WordRule rule;
 };
 
-constexpr WordRule kGpt2{};
-constexpr WordRule kDigits{false, true, nullptr, false, false};
-constexpr WordRule kLlama3{false, false, kLlama3Words, true, true};
-constexpr WordRule kDbrx{false, false, kLlama3Words, false, false};
-constexpr WordRule kQwen2{true, false, kQwen2Words, false, false};
-constexpr WordRule kStableLm2{false, false, kQwen2Words, false, false};
-constexpr WordRule kTekken{false, false, kTekkenWords, true, true};
-constexpr WordRule kGpt4o{false, false, kGpt4oWords, false, false};
+constexpr WordRule kDefault{.patterns = {kPunctuation, kGpt2Words, kNumbers, kThreeDigits}};
+constexpr WordRule kGpt2{.patterns = {kGpt2Words}};
+constexpr WordRule kDigits{.patterns = {kSingleDigits, kGpt2Words}};
+constexpr WordRule kLlama3{.patterns = {kLlama3Words}, .ignore_merges = true, .adds_bos = true};
+constexpr WordRule kDbrx{.patterns = {kLlama3Words}};
+constexpr WordRule kQwen2{.patterns = {kQwen2Words}, .nfc = true};
+constexpr WordRule kStableLm2{.patterns = {kQwen2Words}};
+constexpr WordRule kTekken{.patterns = {kTekkenWords}, .ignore_merges = true, .adds_bos = true};
+constexpr WordRule kGpt4o{.patterns = {kGpt4oWords}};
 
 // As llama.cpp groups the names.
 constexpr NamedRule kRules[] = {
+    {"", kDefault},
     {"smollm", kDigits},       {"llama-bpe", kLlama3},     {"qwen2", kQwen2},
-    {"gpt-2", kGpt2},          {"default", kGpt2},         {"llama3", kLlama3},
+    {"gpt-2", kGpt2},          {"default", kDefault},     {"llama3", kLlama3},
     {"llama-v3", kLlama3},     {"falcon3", kLlama3},       {"falcon-h1", kLlama3},
     {"pixtral", kLlama3},      {"midm-2.0", kLlama3},      {"lfm2", kLlama3},
     {"dbrx", kDbrx},           {"smaug-bpe", kDbrx},       {"deepseek-r1-qwen", kStableLm2},

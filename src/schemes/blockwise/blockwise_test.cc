@@ -181,7 +181,7 @@ TEST(Blockwise, Refusals) {
   const std::vector<float> w(128, 1.0f);
   const MatrixView m{w.data(), 2, 64};
   expect_error(ErrorCode::unsupported, "nf4 on axis 0", [&] { quantize_matrix(m, nf4(64), {Fit::rtn, 0}); });
-  expect_error(ErrorCode::unsupported, "nf4 with metadata f16; q8 (double quantization) or f32", [&] {
+  expect_error(ErrorCode::unsupported, "nf4 with metadata f16; expected q8 (double quantization) or f32", [&] {
     quantize_matrix(m, nf4(64), {Fit::rtn, 1, Metadata::f16});
   });
   expect_error(ErrorCode::unsupported, "blocks of 48", [&] { quantize_matrix(m, nf4(48), kPlain); });

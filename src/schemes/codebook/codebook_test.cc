@@ -207,7 +207,7 @@ TEST(Codebook, Refusals) {
   const std::vector<float> w(128, 1.0f);
   const MatrixView m{w.data(), 2, 64};
   expect_error(ErrorCode::unsupported, "gaussian on axis 0", [&] { quantize_matrix(m, gauss(3, 64), {Fit::rtn, 0}); });
-  expect_error(ErrorCode::unsupported, "kmeans of 5 bits in groups of 64; 2, 3 or 4 bits",
+  expect_error(ErrorCode::unsupported, "kmeans of 5 bits in groups of 64; expected 2, 3 or 4 bits",
                [&] { quantize_matrix(m, km(5, 64), {}); });
   EXPECT_EQ(parse_scheme("gauss3g64"), gauss(3, 64));
   EXPECT_EQ(parse_scheme("km4g128"), km(4, 128));

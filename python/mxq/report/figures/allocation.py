@@ -27,7 +27,7 @@ def allocations(results, model, key):
     charts = []
     for run in evenly(planned, MOST):
         plan = results.document(run, "quantize")
-        if plan: charts += allocation(plan, f"{model}, {run.label}", f"{key}-{slug(run.label)}")
+        if plan: charts += allocation(plan, f"{model}, {run.label}", slug(key, run.label))
     return charts
 
 
