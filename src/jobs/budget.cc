@@ -6,13 +6,12 @@
 #include <cmath>
 #include <optional>
 
-#include "format/safetensors_writer.h"
 #include "model/model_state.h"
 #include "mxq/error.h"
 #include "mxq/scheme.h"
 #include "mxq/text.h"
 #include "calibrate/awq_fit.h"
-#include "export/checkpoint_writer.h"
+#include "export/target.h"
 #include "model/select_matrices.h"
 
 namespace mxq {
@@ -63,10 +62,9 @@ ModelBytes model_bytes(const Model& opened, const MatrixSelection& planned, Fit 
   const ModelSource& model = folded ? *folded : plain;
   const auto matrices = select_matrices(model, planned);
   ModelBytes bytes;
-  for (const auto& kept : kept_tensors(model, matrices)) {
-    for (const auto& spec : kept.specs()) bytes.plain += spec.bytes();
-  }
-  bytes.headers = header_bound(model, matrices);
+  const RestBytes rest = mxq_target().rest(model, matrices);
+  bytes.plain = rest.tensors;
+  bytes.headers = rest.headers;
   const auto& config = model.config();
   if (config) {
     bytes.kv_per_token = kv_cache_bytes(*config, 1);

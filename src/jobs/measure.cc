@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/stopwatch.h"
+#include "export/target.h"
 #include "model/model_state.h"
 #include "mxq/error.h"
 #include "mxq/quantized_matrix.h"
@@ -51,6 +52,7 @@ Measurement measure_model(const Model& opened, const MeasureOptions& given, Prog
   const ModelSource& model = opened.state().source();
   const auto matrices = select_matrices(model, options.matrices);
   const MeasureCache cache(options.cache);
+  const Target& target = mxq_target();
   Progress& bar = or_silent(progress);
   int64_t weights = 0, done = 0;
   for (const auto* tensor : matrices) weights += tensor->rows() * tensor->cols();
@@ -73,8 +75,8 @@ Measurement measure_model(const Model& opened, const MeasureOptions& given, Prog
     row.kurtosis = measured.kurtosis;
     for (const auto& scheme : options.schemes) {
       const std::string name = scheme.name();
-      row.schemes.push_back(
-          {name, storage_bytes(scheme, options.quantize, row.rows, row.cols), measured.fnorm.at(name)});
+      if (!target.holds(scheme, options.quantize, row.rows, row.cols)) continue;
+      row.schemes.push_back({name, target.matrix_bytes(scheme, options.quantize, row.rows, row.cols), measured.fnorm.at(name)});
     }
     done += row.params;
     result.table.matrices.push_back(std::move(row));

@@ -19,7 +19,8 @@
 #include "mxq/text.h"
 #include "calibrate/awq_fit.h"
 #include "calibrate/calibrated_fit.h"
-#include "export/checkpoint_writer.h"
+#include "export/model_folder.h"
+#include "export/target.h"
 #include "model/select_matrices.h"
 #include "model/statistics.h"
 #include "schemes/magnitude.h"
@@ -29,8 +30,6 @@
 namespace mxq {
 
 namespace {
-
-constexpr const char* kPlanName = "mxq-plan.json";
 
 /// The model's tensors that the plan names. Throws where the plan was made for another model.
 std::unordered_map<const SourceTensor*, Scheme> match_plan(const ModelSource& model, const PlanFile& file) {
@@ -45,7 +44,7 @@ std::unordered_map<const SourceTensor*, Scheme> match_plan(const ModelSource& mo
     const auto found = planned.find(tensor.matrix_name());
     if (found == planned.end()) continue;
     const Scheme scheme = parse_scheme(found->second->scheme);
-    const int64_t bytes = storage_bytes(scheme, file.quantize, tensor.rows(), tensor.cols());
+    const int64_t bytes = mxq_target().matrix_bytes(scheme, file.quantize, tensor.rows(), tensor.cols());
     if (bytes != found->second->bytes) {
       other_model(fmt::format("the plan gives '{}' {} bytes in {}, a {} x {} matrix takes {}", found->first,
                               found->second->bytes, scheme.name(), tensor.rows(), tensor.cols(), bytes));
@@ -113,35 +112,6 @@ const char* torch_dtype(DType dtype) {
   return dtype == DType::f32 ? "float32" : dtype == DType::f16 ? "float16" : "bfloat16";
 }
 
-bool is_plain_float(DType dtype) {
-  return dtype == DType::f64 || dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
-}
-
-/// The dtype of a weight before it was quantized, or F16 for GGUF's blocks, which had another before that.
-DType original_dtype(const ModelSource& model, const SourceTensor& tensor) {
-  const SourceTensor& original = *model.find(tensor.name);
-  if (!is_plain_float(original.dtype)) return DType::f16;
-  return model.output_dtype(original);
-}
-
-/// Notes in `config` the dtype that its matrices had: the most frequent one once, the others with their matrices.
-void record_dtypes(const ModelSource& model, QuantizationConfig& config) {
-  std::map<DType, size_t> counts;
-  std::vector<DType> dtypes;
-  for (const auto& matrix : config.matrices) {
-    dtypes.push_back(original_dtype(model, *model.find(matrix.name + ".weight")));
-    ++counts[dtypes.back()];
-  }
-  if (dtypes.empty()) return;
-  const DType usual = std::max_element(counts.begin(), counts.end(), [](const auto& a, const auto& b) {
-                        return a.second < b.second;
-                      })->first;
-  config.dtype = dtype_name(usual);
-  for (size_t i = 0; i < dtypes.size(); ++i) {
-    if (dtypes[i] != usual) config.matrices[i].dtype = dtype_name(dtypes[i]);
-  }
-}
-
 }  // namespace
 
 void check_output(const std::filesystem::path& model, const std::filesystem::path& out, const WriteOptions& options) {
@@ -181,68 +151,29 @@ WriteReport quantize_model(const Model& opened, const std::filesystem::path& out
     sort_by_layer(matrices);
   }
 
-  FolderContents contents;
-  QuantizationConfig config;
-  config.fit = fit_name(file.quantize.fit);
-  config.axis = file.quantize.axis;
-  config.metadata = metadata_name(file.quantize.metadata);
-  std::vector<std::string> notes;
-  for (const auto& kept : kept_tensors(*model, matrices)) {
-    const SourceTensor& tensor = *kept.tensor;
-    if (!kept.groups) {
-      contents.tensors.push_back(plain_output(*model, tensor, kept.dtype, NotFinite::refuse, notes));
-      continue;
-    }
-    contents.tensors.push_back(quantized_output(tensor.stored_matrix_name(), *kept.groups, [&model, &tensor] {
-      QuantizedMatrix groups = model->exact_groups(tensor);
-      model->done(tensor);
-      return groups;
-    }));
-    config.matrices.push_back({tensor.stored_matrix_name(), kept.groups->scheme.name(), tensor.rows(), tensor.cols(),
-                               kept.groups->has_column_scales, kept.groups->rotated, kept.groups->axis,
-                               std::string(metadata_name(kept.groups->metadata)),
-                               {}});
-  }
-  const TiedCopy tied = find_tied_copy(*model);
-  if (tied.copy != nullptr && !schemes.contains(tied.copy)) {
-    config.copies.emplace_back(tied.copy->stored_name, tied.original->stored_name);
-  }
-  int64_t matrix_bytes = 0;
+  PlanFile stored = file;
+  stored.plan.seconds = 0;  // the same model and budget give the same bytes
+  Export what{*model, state.source(), file.quantize, {}, write_plan(stored), {}};
+  what.key = fmt::format("quantize {} {} {}", MXQ_VERSION, options.max_shard_bytes, what.plan);
+  // A file of text may change between two runs.
+  if (!text.sequences.empty()) what.key += nlohmann::json(text.sequences).dump();
   for (const auto* tensor : matrices) {
     const Scheme scheme = schemes.at(tensor);
     QuantizedLayout layout = quantized_layout(scheme, file.quantize, tensor->rows(), tensor->cols());
     const auto read_row = [&](int64_t row, float* to) { model->read_rows(*tensor, row, 1, to); };
     layout.rotated &= !lies_on_grid(layout.rows, layout.cols, read_row, scheme, file.quantize);
-    contents.tensors.push_back(quantized_output(tensor->stored_matrix_name(), layout, [&, tensor, scheme] {
-      require_held(*model, *tensor, scheme, file.quantize);
-      if (calibrated) return calibrated->take(*tensor);
-      if (folded) {
-        if (auto found = folded->matrices.extract(tensor->name)) return std::move(found.mapped());
-      }
-      return quantize_tensor(*model, *tensor, scheme, tabled(file.quantize));
-    }));
-    config.matrices.push_back({tensor->stored_matrix_name(),
-                               scheme.name(),
-                               layout.rows,
-                               layout.cols,
-                               layout.has_column_scales,
-                               layout.rotated,
-                               {},
-                               {},
-                               {}});
-    matrix_bytes += layout.total_bytes();
+    what.matrices.push_back({tensor, layout, [&, tensor, scheme] {
+                               require_held(*model, *tensor, scheme, file.quantize);
+                               if (calibrated) return calibrated->take(*tensor);
+                               if (folded) {
+                                 if (auto found = folded->matrices.extract(tensor->name)) {
+                                   return std::move(found.mapped());
+                                 }
+                               }
+                               return quantize_tensor(*model, *tensor, scheme, tabled(file.quantize));
+                             }});
   }
-  record_dtypes(state.source(), config);
-  PlanFile stored = file;
-  stored.plan.seconds = 0;  // the same model and budget give the same bytes
-  contents.files = {{"config.json", set_quantization_config(model->config_json(), config, "config.json")},
-                    {kPlanName, write_plan(stored)}};
-  contents.key = fmt::format("quantize {} {} {}", MXQ_VERSION, options.max_shard_bytes, write_plan(stored));
-  // A file of text may change between two runs.
-  if (!text.sequences.empty()) contents.key += nlohmann::json(text.sequences).dump();
-  auto report = write_model_folder(*model, contents, folder, options, progress);
-  report.notes.insert(report.notes.end(), notes.begin(), notes.end());
-  report.matrix_bytes = matrix_bytes;
+  auto report = mxq_target().write(what, folder, options, progress);
   report.sample = text.health;
   for (auto& note : {text.note, calibrated ? calibrated->damping_note() : std::string()}) {
     if (!note.empty()) report.notes.push_back(note);

@@ -1,4 +1,4 @@
-#include "export/checkpoint_writer.h"
+#include "export/model_folder.h"
 
 #include <fmt/format.h>
 
@@ -44,11 +44,6 @@ void skip_shard(const Shard& shard, const std::vector<OutputTensors>& tensors, s
     left -= tensors[next].specs.size();
     done += tensors[next].work;
   }
-}
-
-/// Bytes of a tensor whose dtype mxq only copies.
-std::optional<int64_t> foreign_bytes(const ModelSource& model, const SourceTensor& tensor) {
-  return is_foreign(tensor.dtype) ? std::optional(model.stored_bytes(tensor)) : std::nullopt;
 }
 
 /// Whether the file has the tensor's own values: no codes, no blocks.
@@ -108,7 +103,7 @@ void convert_rows(const ModelSource& model, const SourceTensor& tensor, DType dt
       throw Error(ErrorCode::unsupported, "write " + std::string(dtype_name(dtype)),
                   fmt::format("'{}' holds {} at row {}, column {}", tensor.name, values[static_cast<size_t>(at)],
                               begin + at / row, at % row),
-                  fmt::format("numbers that {} can hold; {} can hold it", dtype_name(dtype),
+                  fmt::format("numbers that {} can hold, or the dtype {}", dtype_name(dtype),
                               dtype == DType::f16 ? "bf16 or f32" : "f32"));
     }
     write_dtype(values.data(), size, dtype, bytes.data());
@@ -131,6 +126,10 @@ std::string source_identity(const ModelSource& model) {
 }
 
 }  // namespace
+
+std::optional<int64_t> foreign_bytes(const ModelSource& model, const SourceTensor& tensor) {
+  return is_foreign(tensor.dtype) ? std::optional(model.stored_bytes(tensor)) : std::nullopt;
+}
 
 OutputTensors quantized_output(const std::string& name, const QuantizedLayout& layout,
                                std::function<QuantizedMatrix()> make) {
@@ -207,39 +206,8 @@ WriteReport write_model_folder(const ModelSource& model, const FolderContents& c
   return report;
 }
 
-std::vector<TensorSpec> KeptTensor::specs() const {
-  if (groups) return stored_specs(tensor->stored_matrix_name(), *groups);
-  return {{tensor->stored_name, dtype, tensor->shape, stored}};
-}
-
-std::vector<KeptTensor> kept_tensors(const ModelSource& model, const std::vector<const SourceTensor*>& matrices) {
-  const std::unordered_set<const SourceTensor*> quantized(matrices.begin(), matrices.end());
-  const TiedCopy tied = find_tied_copy(model);
-  std::vector<KeptTensor> kept;
-  for (const auto& tensor : model.tensors()) {
-    if (quantized.contains(&tensor) || &tensor == tied.copy) continue;
-    const auto groups = model.exact_layout(tensor);
-    kept.push_back({&tensor, groups ? DType::u8 : model.output_dtype(tensor), foreign_bytes(model, tensor), groups});
-  }
-  std::stable_sort(kept.begin(), kept.end(), [](const KeptTensor& a, const KeptTensor& b) {
-    return dtype_block_bytes(a.dtype) > dtype_block_bytes(b.dtype);
-  });
-  return kept;
-}
-
-int64_t header_bound(const ModelSource& model, const std::vector<const SourceTensor*>& matrices) {
-  constexpr int64_t kShardOverhead = 256;  // length, metadata and padding of one more shard's header
-  std::vector<TensorSpec> specs;
-  for (const auto& kept : kept_tensors(model, matrices)) {
-    for (auto& spec : kept.specs()) specs.push_back(std::move(spec));
-  }
-  for (const auto* tensor : matrices) {
-    // The scheme of the most bytes has the offsets of the most digits.
-    const QuantizedLayout widest{tensor->rows(), tensor->cols(), {8, 32}, 1, Metadata::q8, true};
-    for (auto& spec : stored_specs(tensor->stored_matrix_name(), widest)) specs.push_back(std::move(spec));
-  }
-  const auto shards = static_cast<int64_t>(plan_shards(specs).shards.size());
-  return static_cast<int64_t>(safetensors_header(specs, kMetadata).size()) + shards * kShardOverhead;
+int64_t header_bytes(const std::vector<TensorSpec>& specs) {
+  return static_cast<int64_t>(safetensors_header(specs, kMetadata).size());
 }
 
 }  // namespace mxq

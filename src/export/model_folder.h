@@ -1,4 +1,4 @@
-// Writes a model's folder: shards, index, config and side files, all or nothing.
+// How every target that is a folder of safetensors is written: shards, index, config and side files, all or nothing.
 #pragma once
 
 #include <filesystem>
@@ -50,21 +50,11 @@ struct FolderContents {
 WriteReport write_model_folder(const ModelSource& model, const FolderContents& contents,
                                const OutputFolder& out, const WriteOptions& options, Progress* progress);
 
-/// A tensor that a checkpoint holds besides the planned matrices, with the values that it has.
-struct KeptTensor {
-  const SourceTensor* tensor = nullptr;
-  DType dtype = DType::f16;               // where it is stored as floats
-  std::optional<int64_t> stored;          // bytes, where it is stored as one of the foreign dtypes
-  std::optional<QuantizedLayout> groups;  // where its own blocks are kept (ModelSource::exact_layout)
+/// Bytes of a tensor whose dtype mxq only copies; nullopt of others.
+std::optional<int64_t> foreign_bytes(const ModelSource& model, const SourceTensor& tensor);
 
-  std::vector<TensorSpec> specs() const;
-};
-
-/// All tensors that are not among `matrices`, but for a tied copy (find_tied_copy), in the order in which a checkpoint stores them: floats first, wide dtypes
-/// before narrow ones, so that each is aligned.
-std::vector<KeptTensor> kept_tensors(const ModelSource& model, const std::vector<const SourceTensor*>& matrices);
-
-/// At least what all safetensors headers of a checkpoint of the model take, whatever the plan.
-int64_t header_bound(const ModelSource& model, const std::vector<const SourceTensor*>& matrices);
+/// The safetensors header of so many tensors in one file, and what one more file adds to that at most.
+int64_t header_bytes(const std::vector<TensorSpec>& specs);
+inline constexpr int64_t kShardOverhead = 256;
 
 }  // namespace mxq

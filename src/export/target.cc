@@ -1,0 +1,25 @@
+#include "export/target.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "mxq/error.h"
+
+namespace mxq {
+
+std::span<const Target* const> targets() {
+  static const Target* const all[] = {&mxq_target()};
+  return all;
+}
+
+const Target& find_target(std::string_view name) {
+  std::vector<std::string_view> names;
+  for (const Target* target : targets()) {
+    if (target->name() == name) return *target;
+    names.push_back(target->name());
+  }
+  throw Error(ErrorCode::usage, "format", fmt::format("'{}'", name), fmt::format("{}", fmt::join(names, ", ")));
+}
+
+}  // namespace mxq

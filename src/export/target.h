@@ -1,0 +1,77 @@
+// Targets: the file formats that plans are made for. Each is one file in this folder, and its line in targets().
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/model_source.h"
+#include "mxq/output.h"
+#include "mxq/progress.h"
+#include "mxq/quantize_model.h"
+#include "mxq/quantized_matrix.h"
+#include "mxq/scheme.h"
+
+namespace mxq {
+
+/// A matrix of a plan, and how its codes are made when their turn comes.
+struct ExportMatrix {
+  const SourceTensor* tensor = nullptr;
+  QuantizedLayout layout;
+  std::function<QuantizedMatrix()> make;
+};
+
+/// All that a target writes.
+struct Export {
+  /// Whose tensors are written: where a fit has folded scales into them, what that made of the model.
+  const ModelSource& model;
+  /// The model as it was opened, which tells the dtypes that its weights had.
+  const ModelSource& original;
+  QuantizeOptions quantize;
+  std::vector<ExportMatrix> matrices;  // in the order in which they have to be made
+  std::string plan;                    // as write_plan() has it
+  std::string key;                     // the same for runs that make the same bytes
+};
+
+/// What a file takes besides the planned matrices.
+struct RestBytes {
+  int64_t tensors = 0;  // that are not quantized, as they will be stored
+  int64_t headers = 0;  // at most
+};
+
+class Target {
+ public:
+  virtual ~Target() = default;
+
+  /// As --format will have it: "mxq".
+  virtual std::string_view name() const = 0;
+
+  // What a plan has to know before it is made.
+
+  /// Whether a rows x cols matrix can be stored in the scheme, quantized so.
+  virtual bool holds(const Scheme& scheme, const QuantizeOptions& options, int64_t rows, int64_t cols) const = 0;
+  /// The bytes that it then takes, exactly.
+  virtual int64_t matrix_bytes(const Scheme& scheme, const QuantizeOptions& options, int64_t rows,
+                               int64_t cols) const = 0;
+  /// Of a file in which `matrices` are quantized.
+  virtual RestBytes rest(const ModelSource& model, const std::vector<const SourceTensor*>& matrices) const = 0;
+  /// Ties that the format asks for, as AllocateOptions::ties.
+  virtual std::vector<std::string> ties() const { return {}; }
+
+  /// Writes all of it, or leaves nothing; after a kill, the same call goes on. What it holds is read back by the
+  /// ModelSource that open_model() finds for it.
+  virtual WriteReport write(const Export& what, const OutputFolder& out, const WriteOptions& options,
+                            Progress* progress) const = 0;
+};
+
+std::span<const Target* const> targets();
+/// Throws Error(usage) naming the known ones for anything else.
+const Target& find_target(std::string_view name);
+
+/// docs/checkpoint.md: the one that holds all that mxq makes.
+const Target& mxq_target();
+
+}  // namespace mxq
