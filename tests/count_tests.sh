@@ -6,4 +6,4 @@ cd "$(dirname "$0")/.."
 unit=$(grep -rhE '^(TYPED_)?TEST(_F|_P)?\(' --include='*_test.cc' src | wc -l)
 end_to_end=$(find tests/e2e -name '*_test.py' | wc -l)
 replayed=$(grep -c '^mxq_fuzz_target(' fuzz/CMakeLists.txt)
-echo $((unit + end_to_end + replayed + 3))
+echo $((unit + end_to_end + replayed + 4))

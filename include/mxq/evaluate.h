@@ -14,7 +14,7 @@
 
 namespace mxq {
 
-/// How a text is cut into windows and which of their tokens count; docs/algorithms.md has both in full.
+/// How a text is cut into windows and which of their tokens count; docs/reference/algorithms.md has both in full.
 enum class Recipe {
   /// Hugging Face's for models of fixed length, the paper's: windows that overlap, each `stride` after the last; a
   /// window's mean loss counts for the tokens that no window before it had.

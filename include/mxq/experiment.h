@@ -60,7 +60,7 @@ struct Experiment {
   std::vector<ExperimentRun> runs;
 };
 
-/// Reads a spec (docs/bench.md). Paths in it are relative to its folder. Throws Error(not_found), and Error(usage)
+/// Reads a spec (docs/reference/bench.md). Paths in it are relative to its folder. Throws Error(not_found), and Error(usage)
 /// naming the line for what is no TOML, for unknown keys (with the nearest known one), names and values of options, for
 /// models, texts and programs that do not exist and for runs that are there twice.
 Experiment read_experiment(const std::filesystem::path& spec);

@@ -15,7 +15,7 @@ namespace mxq {
 /// files are opened, hashed, loaded and sampled from once. One thread at a time may use a model.
 class Model {
  public:
-  /// Opens whatever docs/models.md lists. Throws Error(not_found) where nothing is there, Error(unsupported) for what
+  /// Opens whatever docs/reference/models.md lists. Throws Error(not_found) where nothing is there, Error(unsupported) for what
   /// mxq cannot read, Error(invalid_file) for broken files.
   Model(const std::filesystem::path& path);  // NOLINT: a path stands for the model in every job
   Model(const std::string& path) : Model(std::filesystem::path(path)) {}

@@ -19,7 +19,7 @@ struct PlanFile {
 /// How write_plan() begins.
 inline constexpr FileKind kPlanFile{"a plan", "{\n  \"objective\": {\n"};
 
-/// The fields of docs/plan.md.
+/// The fields of docs/reference/plan.md.
 std::string write_plan(const PlanFile& file);
 /// `source` names the file in errors. Throws Error(invalid_file) naming the field that is missing or wrong.
 PlanFile read_plan(const std::string& json, const std::string& source);

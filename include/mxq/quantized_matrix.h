@@ -43,7 +43,7 @@ struct QuantizedLayout {
 /// The layout that quantize_matrix gives a rows x cols matrix.
 QuantizedLayout quantized_layout(const Scheme& scheme, const QuantizeOptions& options, int64_t rows, int64_t cols);
 
-/// The bytes of a quantized matrix, little-endian; docs/checkpoint.md has each family's parts byte by byte.
+/// The bytes of a quantized matrix, little-endian; docs/reference/checkpoint.md has each family's parts byte by byte.
 /// W is what the family says, each row rotated back where the layout is rotated, times the column's scale. Arithmetic
 /// in fp32.
 struct QuantizedView {

@@ -1,5 +1,5 @@
 // The multiple-choice knapsack problem (MCKP): from every class exactly one item, total weight within the capacity,
-// smallest total cost. Solved to proved optimality; docs/algorithms.md tells how and cites the sources.
+// smallest total cost. Solved to proved optimality; docs/reference/algorithms.md tells how and cites the sources.
 #pragma once
 
 #include <cstddef>

@@ -199,7 +199,7 @@ void add_bench(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<Options>();
   auto* bench = app.add_subcommand("bench", "models by methods by budgets, from a spec; resumes where it was stopped");
   bench->require_subcommand(0, 1);
-  bench->add_option("SPEC", options->spec, "the experiment as TOML (docs/bench.md)");
+  bench->add_option("SPEC", options->spec, "the experiment as TOML (docs/reference/bench.md)");
   bench->add_option("--store", options->store, "where results are kept (default: the spec's, or SPEC with .db)")
       ->type_name("FILE");
   bench->add_flag("--retry", options->retry, "also do again what has failed");

@@ -7,7 +7,7 @@
 
 namespace mxq::cli {
 
-/// The field "coverage" of --json: docs/plan.md.
+/// The field "coverage" of --json: docs/reference/plan.md.
 nlohmann::ordered_json coverage_json(const Coverage& coverage);
 
 /// A warning where weights that nobody asked to leave are more than one in a hundred. `bits`: the budget is --bits, which

@@ -1,4 +1,4 @@
-// The mxq checkpoint: safetensors, in which a quantized matrix is a few tensors (docs/checkpoint.md).
+// The mxq checkpoint: safetensors, in which a quantized matrix is a few tensors (docs/reference/checkpoint.md).
 #include <fmt/format.h>
 
 #include <algorithm>

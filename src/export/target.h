@@ -71,7 +71,7 @@ std::span<const Target* const> targets();
 /// Throws Error(usage) naming the known ones for anything else.
 const Target& find_target(std::string_view name);
 
-/// docs/checkpoint.md: the one that holds all that mxq makes.
+/// docs/reference/checkpoint.md: the one that holds all that mxq makes.
 const Target& mxq_target();
 
 }  // namespace mxq

@@ -1,5 +1,5 @@
 // Edits of a Hugging Face config.json, among them the "quantization_config" of an mxq checkpoint: which matrices are
-// quantized, and how. Names and numbers only; schemes/stored_matrix.h knows what they mean. docs/checkpoint.md has the
+// quantized, and how. Names and numbers only; schemes/stored_matrix.h knows what they mean. docs/reference/checkpoint.md has the
 // whole format.
 #pragma once
 

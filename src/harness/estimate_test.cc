@@ -1,4 +1,4 @@
-// Estimates: what they count, by hand; how near they are is looked at in docs/bench.md's terms, not here.
+// Estimates: what they count, by hand; how near they are is looked at in docs/reference/bench.md's terms, not here.
 #include <gtest/gtest.h>
 
 #include <fstream>

@@ -43,7 +43,7 @@ struct MatrixName {
 /// "language_model.model.layers.0.X", "transformer.h.0.X", "layers.0.X". nullopt for all other names.
 std::optional<MatrixName> parse_matrix_name(std::string_view tensor_name);
 
-/// By the rules of docs/models.md.
+/// By the rules of docs/reference/models.md.
 TensorRole tensor_role(std::string_view tensor_name, std::span<const int64_t> shape);
 
 /// What stands before the layer's number: "model.layers" of "model.layers.0.self_attn.q_proj.weight"; empty where the

@@ -1,5 +1,5 @@
 // Families of schemes: what a matrix's weights become, whatever was done to the matrix before (normalize.h).
-// docs/adding-a-scheme.md shows how to add one.
+// docs/guides/adding-a-scheme.md shows how to add one.
 #pragma once
 
 #include <memory>

@@ -1,4 +1,4 @@
-"""The mxq checkpoint against docs/checkpoint.md: decoded here, byte by byte, by an independent reader."""
+"""The mxq checkpoint against docs/reference/checkpoint.md: decoded here, byte by byte, by an independent reader."""
 import array
 import functools
 import json
@@ -18,7 +18,7 @@ def f32(x):
 
 
 def decode(tensors, name, entry, axis, metadata):
-    """The matrix's floats by the definition in docs/checkpoint.md, in float32 arithmetic."""
+    """The matrix's floats by the definition in docs/reference/checkpoint.md, in float32 arithmetic."""
     rows, cols = entry["rows"], entry["cols"]
     family = entry["scheme"].rstrip("0123456789").rstrip("g").rstrip("0123456789")
     decoders = {"nf": decode_blockwise, "fp": decode_blockwise, "gauss": decode_codebook, "km": decode_codebook}
@@ -120,7 +120,7 @@ def decode_affine(tensors, name, entry, axis, metadata):
 
 
 def rotated_back(row):
-    """The signs and the Walsh-Hadamard transform of docs/checkpoint.md, by definition."""
+    """The signs and the Walsh-Hadamard transform of docs/reference/checkpoint.md, by definition."""
     n, mask, state, signs = len(row), 2**64 - 1, len(row), []
     for _ in range(n):
         state = z = (state + 0x9E3779B97F4A7C15) & mask

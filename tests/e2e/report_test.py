@@ -158,7 +158,7 @@ class Parts(unittest.TestCase):
 
 
 class Stores(unittest.TestCase):
-    """What is read of a store, made here as docs/bench.md describes one."""
+    """What is read of a store, made here as docs/reference/bench.md describes one."""
 
     def setUp(self):
         self.folder = Path(tempfile.mkdtemp(prefix="mxq-store-"))

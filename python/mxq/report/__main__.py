@@ -1,4 +1,4 @@
-"""What `mxq report` runs (src/cli/report.cc, docs/report.md)."""
+"""What `mxq report` runs (src/cli/report.cc, docs/reference/report.md)."""
 import importlib.util
 import json
 import pathlib

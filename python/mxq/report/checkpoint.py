@@ -1,4 +1,4 @@
-"""One group of a checkpoint's codes, as it lies in the file (docs/checkpoint.md)."""
+"""One group of a checkpoint's codes, as it lies in the file (docs/reference/checkpoint.md)."""
 import json
 import re
 import struct

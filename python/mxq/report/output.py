@@ -1,4 +1,4 @@
-"""Where reports are written: only over what mxq report wrote (docs/report.md). src/base/written_files.h has the list's form."""
+"""Where reports are written: only over what mxq report wrote (docs/reference/report.md). src/base/written_files.h has the list's form."""
 import os
 import stat
 import tempfile

@@ -1,4 +1,4 @@
-"""What a store of `mxq bench` holds (docs/bench.md)."""
+"""What a store of `mxq bench` holds (docs/reference/bench.md)."""
 import json
 import math
 import os

@@ -1,4 +1,4 @@
-// The affine family: W = (code - zero) * scale, a scale and a zero for each group (docs/checkpoint.md).
+// The affine family: W = (code - zero) * scale, a scale and a zero for each group (docs/reference/checkpoint.md).
 #pragma once
 
 #include "schemes/family.h"

@@ -13,7 +13,7 @@ namespace mxq::affine {
 namespace {
 
 /// Room that the steps of scales leave above what the weights as they are ask for, as errors of other columns come on
-/// top of them; less where a step is as coarse as the last code. Measured: see docs/algorithms.md.
+/// top of them; less where a step is as coarse as the last code. Measured: see docs/reference/algorithms.md.
 constexpr float kHeadroom = 2.0f, kHeadroomOfWideCodes = 1.25f;
 /// No zero needs more than this: a step of one code.
 constexpr float kLargestOffset = 127.0f;

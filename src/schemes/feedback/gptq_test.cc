@@ -22,7 +22,7 @@
 namespace mxq {
 namespace {
 
-/// Codes, and scale and zero of every weight's group, as docs/checkpoint.md has them.
+/// Codes, and scale and zero of every weight's group, as docs/reference/checkpoint.md has them.
 struct Read {
   std::vector<int> codes;
   std::vector<double> scale, zero;

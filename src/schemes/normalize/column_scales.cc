@@ -15,9 +15,9 @@ namespace mxq {
 
 namespace {
 
-/// From four to sixteen they give the same quality within what measuring it leaves open (docs/algorithms.md).
+/// From four to sixteen they give the same quality within what measuring it leaves open (docs/reference/algorithms.md).
 constexpr int kRounds = 8;
-/// Rows are levelled within tiles of so many columns: measured better than whole rows (docs/algorithms.md).
+/// Rows are levelled within tiles of so many columns: measured better than whole rows (docs/reference/algorithms.md).
 constexpr int64_t kTileColumns = 64;
 /// What a t may be: normal numbers of fp16.
 constexpr float kSmallest = 0x1p-14f, kLargest = 0x1p15f;

@@ -32,7 +32,7 @@ def allocations(results, model, key):
 
 
 def allocation(plan, name, key):
-    """A plan as docs/plan.md has it."""
+    """A plan as docs/reference/plan.md has it."""
     columns = []
     for matrix, chosen in plan["matrices"].items():
         layer, module = split_name(matrix) or (None, matrix)
