@@ -71,8 +71,8 @@ SecondMoments finite_moments(const Operand& rows, std::string_view of) {
   for (int64_t i = 0; i < moments.width(); ++i) {
     const float square = moments.values()[static_cast<size_t>(i * moments.width() + i)];
     if (std::isfinite(square)) continue;
-    throw Error(ErrorCode::not_finite, "gather inputs", fmt::format("the inputs of {} have a mean square of {}", of, square),
-                "finite inputs whose squares fp32 can hold");
+    throw Error(ErrorCode::not_finite, "gather inputs",
+                fmt::format("the inputs of {} have a mean square of {}", of, square), "finite inputs whose squares fp32 can hold");
   }
   return moments;
 }

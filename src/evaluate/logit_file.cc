@@ -94,7 +94,8 @@ const float* LogitFile::row(int64_t i) const {
   uint64_t stored;
   std::memcpy(&stored, begin + values.size(), sizeof stored);
   if (checksum(values, static_cast<uint64_t>(i)) != stored) {
-    throw Error(ErrorCode::invalid_file, operation_, fmt::format("the logits of prediction {} are damaged", i), kRemedy);
+    throw Error(ErrorCode::invalid_file, operation_, fmt::format("the logits of prediction {} are damaged", i),
+                kRemedy);
   }
   return reinterpret_cast<const float*>(begin);
 }

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <unordered_set>
+#include <utility>
 
 #include "base/atomic_file.h"
 #include "base/content_hash.h"
@@ -51,29 +53,54 @@ bool holds_floats(const SourceTensor& tensor) {
   return tensor.stored_as == dtype_name(tensor.dtype) && dtype_block_elements(tensor.dtype) == 1;
 }
 
-/// A tensor's first value that is none, its number among all elements.
-void meet(const SourceTensor& tensor, double value, int64_t at, NotFinite policy, std::vector<std::string>& notes) {
-  const Error error = not_finite(tensor, value, at / tensor.cols(), at % tensor.cols());
-  if (policy == NotFinite::refuse) throw Error(error);
-  notes.push_back(error.given() + ": copied as it is");
-}
+/// Sees all values of a tensor on their way: throws for what is refused, notes the first of the others that is none.
+class Watch {
+ public:
+  Watch(const SourceTensor& tensor, NotFinite policy, std::vector<std::string>& notes)
+      : tensor_(tensor), policy_(policy), notes_(notes) {}
+
+  /// The next `count` values.
+  void see(const std::byte* values, int64_t count, DType dtype) {
+    const int64_t unit = dtype_block_bytes(dtype), first = std::exchange(seen_, seen_ + count);
+    for (int64_t from = 0; from < count && !(told_ && policy_ == NotFinite::copy); ++from) {
+      const int64_t at = first_not_finite(values + from * unit, count - from, dtype);
+      if (at < 0) return;
+      from += at;
+      float value = 0;
+      const std::span bytes(values, static_cast<size_t>(count * unit));
+      read_f32({tensor_.name, dtype, {count}, bytes}, from, 1, &value);
+      meet(value, first + from);
+    }
+  }
+
+ private:
+  /// Masks are made of infinities.
+  bool refuses(float value) const {
+    const bool weights = tensor_.name.ends_with(".weight") || tensor_.name.ends_with(".bias");
+    return policy_ == NotFinite::refuse && (weights || std::isnan(value));
+  }
+  void meet(float value, int64_t at) {
+    const Error error = not_finite(tensor_, value, at / tensor_.cols(), at % tensor_.cols());
+    if (refuses(value)) throw Error(error);
+    if (!std::exchange(told_, true)) notes_.push_back(error.given() + ": copied as it is");
+  }
+
+  const SourceTensor& tensor_;
+  NotFinite policy_;
+  std::vector<std::string>& notes_;
+  int64_t seen_ = 0;
+  bool told_ = false;
+};
 
 void copy_bytes(const SourceTensor& tensor, std::span<const std::byte> raw, NotFinite policy, SafetensorsWriter& writer,
                 std::vector<std::string>& notes) {
   const bool floats = dtype_is_weight(tensor.dtype) && holds_floats(tensor);
-  const int64_t unit = dtype_block_bytes(tensor.dtype);
-  bool met = false;
+  Watch watch(tensor, policy, notes);
   // A piece at a time, each let go at once: an embedding may be larger than the memory that we promise to stay in.
   for (size_t begin = 0; begin < raw.size(); begin += kChunkBytes) {
     const auto piece = raw.subspan(begin, std::min(kChunkBytes, raw.size() - begin));
-    const auto count = static_cast<int64_t>(piece.size()) / unit;
-    const int64_t at = floats && !met ? first_not_finite(piece.data(), count, tensor.dtype) : -1;
-    if (at >= 0) {
-      met = true;
-      float value = 0;
-      read_f32({tensor.name, tensor.dtype, {count}, piece}, at, 1, &value);
-      meet(tensor, value, static_cast<int64_t>(begin) / unit + at, policy, notes);
-    }
+    const auto count = static_cast<int64_t>(piece.size()) / dtype_block_bytes(tensor.dtype);
+    if (floats) watch.see(piece.data(), count, tensor.dtype);
     writer.write(piece);
     advise_done(piece);
   }
@@ -88,14 +115,12 @@ void convert_rows(const ModelSource& model, const SourceTensor& tensor, DType dt
   std::vector<float> values(static_cast<size_t>(std::min(step, rows) * row));
   std::vector<std::byte> bytes(static_cast<size_t>(dtype_bytes(dtype, static_cast<int64_t>(values.size()))));
   int64_t zeros = 0;
-  bool met = false;
+  Watch watch(tensor, policy, notes);
   for (int64_t begin = 0; begin < rows; begin += step) {
     const int64_t count = std::min(step, rows - begin), size = count * row;
     if (copied) {
       model.copy_rows(tensor, begin, count, values.data());
-      const int64_t at = met ? -1 : first_not_finite(values.data(), size);
-      if (at >= 0) meet(tensor, values[static_cast<size_t>(at)], begin * row + at, policy, notes);
-      met |= at >= 0;
+      watch.see(std::as_bytes(std::span(values)).data(), size, DType::f32);
     } else {
       model.read_rows(tensor, begin, count, values.data());
     }

@@ -29,8 +29,9 @@ struct OutputTensors {
 OutputTensors quantized_output(const std::string& name, const QuantizedLayout& layout,
                                std::function<QuantizedMatrix()> make);
 
-/// What becomes of a float tensor that holds NaN or infinities: refused by name, or copied as it is and told in the notes.
-/// What is quantized is always refused.
+/// What becomes of a float tensor that holds NaN or infinities: refused by name, or copied as it is and told in the
+/// notes. Infinities of a tensor that is neither a weight nor a bias (a mask) are copied, what is quantized is refused
+/// either way.
 enum class NotFinite { refuse, copy };
 
 /// A tensor written as `dtype`: copied byte by byte where that is what is stored, else converted to F64, F32, F16 or BF16

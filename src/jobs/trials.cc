@@ -181,7 +181,8 @@ TrialReport quantize_best(const Model& model, const fs::path& out, std::span<con
   const auto best =
       std::min_element(all.begin(), all.end(), [](const Trial& a, const Trial& b) { return a.loss < b.loss; });
   if (!std::isfinite(best->loss)) {
-    throw Error(ErrorCode::not_finite, "try plans", fmt::format("none of {} models gives numbers: {}", all.size(), all.front().not_finite));
+    throw Error(ErrorCode::not_finite, "try plans",
+                fmt::format("none of {} models gives numbers: {}", all.size(), all.front().not_finite));
   }
   return trials.keep(static_cast<size_t>(best - all.begin()));
 }

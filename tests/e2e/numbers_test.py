@@ -3,6 +3,7 @@ refused by name, or copied with a word where copying is all that is asked for.""
 import array
 import json
 import math
+import shutil
 import struct
 import unittest
 
@@ -127,9 +128,21 @@ class Models(Numbers):
     def test_side_tensors_of_every_dtype(self):
         out = self.folder / "out"
         for dtype, encode in ENCODE.items():
-            self.write({**self.tensors, "extra.table": (dtype, [2, 3], encode([0, 1, 2, 3, math.inf, 5]))})
-            self.refuses("quantize", self.model, "--uniform", "b4g32", "--fit", "rtn", "-o", out,
-                         says="'extra.table' holds inf at row 1, column 1")
+            quantize = ("quantize", self.model, "--uniform", "b4g32", "--fit", "rtn", "-o", out)
+            for name, value, text in (("extra.weight", math.inf, "inf"), ("extra.bias", -math.inf, "-inf"),
+                                      ("extra.mask", math.nan, "nan")):
+                self.write({**self.tensors, name: (dtype, [2, 3], encode([0, 1, 2, 3, value, 5]))})
+                self.refuses(*quantize, says=f"'{name}' holds {text} at row 1, column 1")
+            # Masks are made of infinities; NaN behind one is still NaN.
+            self.write({**self.tensors, "extra.mask": (dtype, [2, 3], encode([0, -math.inf, 2, 3, math.nan, 5]))})
+            self.refuses(*quantize, says="'extra.mask' holds nan at row 1, column 1")
+            mask = (dtype, [2, 3], encode([0, -math.inf, 2, 3, -math.inf, 5]))
+            self.write({**self.tensors, "extra.mask": mask})
+            done = self.run_mxq(*quantize, "--overwrite")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn("'extra.mask' holds -inf at row 0, column 1: copied as it is", done.stderr)
+            self.assertEqual(read_folder(out)["extra.mask"][2], mask[2])
+            shutil.rmtree(out)
 
     def test_dequantize_copies_them_and_says_so(self):
         table = ("F32", [2, 3], f32([0, math.nan, 2, 3, math.inf, 5]))
