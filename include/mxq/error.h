@@ -18,7 +18,8 @@ enum class ErrorCode {
 };
 
 /// Thrown for everything that goes wrong. The library never prints, exits or aborts.
-/// what() is one line: "operation: what was given; what is supported" (the last part only where there is one).
+/// what() is one printable line: "operation: what was given; expected what is allowed" (the last part only where there is
+/// one). The allowed reads as a continuation of "expected".
 class Error : public std::runtime_error {
  public:
   Error(ErrorCode code, std::string operation, std::string given, std::string supported = {});
@@ -28,7 +29,7 @@ class Error : public std::runtime_error {
   const std::string& operation() const noexcept { return operation_; }
   /// What was found, with its value, e.g. "tensor 'w' has dtype F4".
   const std::string& given() const noexcept { return given_; }
-  /// What would have been right, e.g. "F32, F16 or BF16"; may be empty.
+  /// What would have been right, to be read behind "expected", e.g. "F32, F16 or BF16"; may be empty.
   const std::string& supported() const noexcept { return supported_; }
 
  private:

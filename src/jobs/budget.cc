@@ -81,9 +81,10 @@ int64_t matrix_budget(const Budget& budget, const ErrorTable& table, const Alloc
     case Budget::Kind::scheme:
       return uniform_plan(table, budget.scheme, options).bytes;
     case Budget::Kind::size:
-      return left_for_matrices("size", budget.bytes, model.plain + model.headers,
-                               fmt::format("{} of unquantized tensors and headers", format_size(model.plain + model.headers)),
-                               table, options);
+      return left_for_matrices(
+          "size", budget.bytes, model.plain + model.headers,
+          fmt::format("{} of unquantized tensors and headers", format_size(model.plain + model.headers)), table,
+          options);
     case Budget::Kind::vram: {
       if (model.kv_per_token == 0) {
         throw Error(ErrorCode::unsupported, "vram", "the model's config does not tell the size of its KV cache",

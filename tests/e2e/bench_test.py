@@ -187,7 +187,7 @@ run = ["sh", "-c", "test -e good && echo '{\\"score\\": 7, \\"note\\": \\"x\\"}'
         self.assertEqual(done.returncode, 1)
         self.assertIn(f"0 done before; {RUNS} failed now", done.stdout)
         self.assertIn("failed: small hqq b3g32: command.picky: exit code 4: not yet", done.stderr)
-        self.assertRegex(done.stderr, f"mxq: error: bench: {RUNS} of {RUNS} runs failed; .*--retry")
+        self.assertRegex(done.stderr, f"mxq: error: bench: {RUNS} of {RUNS} runs failed \\(.*--retry")
         log = self.mxq("bench", "log", self.store, "small", "hqq", "b3g32")
         self.assertIn(" --base-logits ", log)
         self.assertRegex(log, r"(?s)^small hqq b3g32: failed: command.picky.*\$ .*mxq quantize .*\$ sh -c .*not yet\n$")

@@ -94,7 +94,7 @@ def make_keys_unique(found):
 
 def figures_of(found, only):
     """The charts whose keys the expression finds, or an error where it does not end: Python's expressions know no other limit."""
-    def stop(*_): raise ReportError(f"--only: the regular expression '{only}' takes too long; a simpler one")
+    def stop(*_): raise ReportError(f"--only: the regular expression '{only}' takes too long; expected a simpler one")
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, SECONDS_TO_SEARCH)
     try:
@@ -137,7 +137,7 @@ def main(chosen):
         introduction = chosen.introduction.read_text(encoding="utf-8") if chosen.introduction else "# Results"
         output.write_whole(chosen.markdown, (markdown(results, introduction) + output.MARKDOWN_END).encode())
     try:
-        print(f"{summary}: {chosen.output / 'index.html'}, {len(text.encode()) / 2**20:.1f} MiB", flush=True)
+        print(one_line(f"{summary}: {chosen.output / 'index.html'}, {len(text.encode()) / 2**20:.1f} MiB"), flush=True)
     except OSError as e:
         sys.stdout = None  # or Python tries again, and ends with a status of its own
         raise ReportError(f"write standard output: {e.strerror}") from e

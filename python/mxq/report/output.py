@@ -17,7 +17,7 @@ def _kind(path):
         return None
 
 
-def _refuse(path, given, allowed): raise ReportError(f"write {path}: {given}; {allowed}")
+def _refuse(path, given, allowed): raise ReportError(f"write {path}: {given}; expected {allowed}")
 
 
 def require_apart(path, inputs):

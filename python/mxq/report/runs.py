@@ -144,7 +144,7 @@ def read_store(path):
         if store.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
             raise ReportError(f"read {path}: no store of mxq bench")
         version = store.execute("PRAGMA user_version").fetchone()[0]
-        if version != VERSION: raise ReportError(f"read {path}: version {version}; this mxq reads {VERSION}")
+        if version != VERSION: raise ReportError(f"read {path}: version {version}; expected version {VERSION}")
         runs = _runs(store)
     except sqlite3.Error as e:
         raise ReportError(f"read {path}: {e}") from e
