@@ -18,8 +18,8 @@ enum class ErrorCode {
 };
 
 /// Thrown for everything that goes wrong. The library never prints, exits or aborts.
-/// what() is one printable line: "operation: what was given; expected what is allowed" (the last part only where there is
-/// one). The allowed reads as a continuation of "expected".
+/// what() is one printable line: "operation: what was given; expected what is allowed" (the last part only where there
+/// is one).
 class Error : public std::runtime_error {
  public:
   Error(ErrorCode code, std::string operation, std::string given, std::string supported = {});
