@@ -17,6 +17,8 @@ What compares our own ways with each other, and the picture of the frontier, is 
   sizes        default at sizes of all weight files: the embedding planned too, or left as it is
   objectives   f, f2, rel and kl with mse and with gptq, at 5 budgets
   uniform      every fit with one scheme for all, over all b2, b3, b4 schemes, and the default at 12 budgets
+Only where it is named, for a file whose weights lie on a grid (SmolLM2's published GGUF):
+  published    all weight files in 70 MiB, the embedding planned too or left as it is, and 4.56 bits
 --few: everything on that quarter. --quick: 8 windows, headline only.
 """
 import argparse, copy, json, os, pathlib, shutil, statistics, subprocess, sys, tempfile
@@ -132,6 +134,15 @@ def sizes(b):
               (f'{left["bits"]:.2f} | {left["kl"]:.4f} | {planned["kl"] / left["kl"]:.3f} |' if left else 'out of reach | | |'), flush=True)
 
 
+def published(b):
+    print('| budget | embedding | bits | KL |')
+    print('|---|---|---|---|')
+    for flags, embedding in ((('--size', '70MiB'), 'planned'), (('--size', '70MiB', '--no-embeddings'), 'as it is'),
+                             (('--bits', '4.56'), 'as it is')):
+        row = b.row(*flags)
+        print(f'| {" ".join(flags[:2])} | {embedding} | {row["bits"]:.4f} | {row["kl"]:.4f} |', flush=True)
+
+
 def budgets(b):
     print('| budget | best uniform that fits | hqq | mse | kl, mse | ratio to the better | predicted |')
     print('|---|---|---|---|---|---|---|')
@@ -228,7 +239,9 @@ def arguments(description, windows):
 def main():
     parser = arguments(__doc__, 64)
     parts = {f.__name__: f for f in (headline, calibration, sinq, budgets, fits, sizes, objectives, uniform)}
-    parser.add_argument('--parts', type=lambda names: names.split(','), default=list(parts))
+    everywhere = list(parts)
+    parts['published'] = published
+    parser.add_argument('--parts', type=lambda names: names.split(','), default=everywhere)
     parser.add_argument('--few', action='store_true'); parser.add_argument('--quick', action='store_true')
     o = parser.parse_args()
     if o.few: o.windows = few_windows(o.windows)

@@ -18,7 +18,7 @@ scripts/degridded_model.sh "$mxq"
 if [[ ! ${PARTS:-} ]]; then
   # The published file, whose weights lie on a grid.
   gguf=build/models/SmolLM2-135M-Instruct.Q4_1.gguf
-  "$python" bench/quality.py "$mxq" "$gguf" --windows "$windows" --few --out "$out/gguf.json" --parts headline
+  "$python" bench/quality.py "$mxq" "$gguf" --windows "$windows" --few --out "$out/gguf.json" --parts headline,published
   "$python" bench/texts.py "$MXQ_SHARED/data/wikitext-2/test-joined.txt" "$out"
   "$python" bench/predicted_kl.py "$mxq" "$model" --text "$out/scored.txt" --windows "$windows" --out "$out/plans.json" -- --fit mse
   "$mxq" measure "$model" --sensitivity -o "$out/errors.csv"

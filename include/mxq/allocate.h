@@ -28,6 +28,12 @@ Solver parse_solver(std::string_view name);
 /// False where the library was built without HiGHS; Solver::highs then throws Error(unsupported).
 bool solver_available(Solver solver);
 
+/// Matrices of a block, by the last parts of their names ("q_proj"), that take one scheme.
+struct Tie {
+  std::string name;  // "qkv"
+  std::vector<std::string> modules;
+};
+
 struct AllocateOptions {
   Objective objective = Objective::rel;
   Solver solver = Solver::exact;
@@ -37,9 +43,7 @@ struct AllocateOptions {
   std::vector<std::pair<std::string, std::string>> pins;
   /// Schemes of fewer bits a weight are not considered (0: all are). Pins override it.
   int min_bits = 0;
-  /// Ties, each a comma-free group: "qkv" (q_proj, k_proj, v_proj of a layer), "gate_up" (gate_proj, up_proj).
-  /// Tied matrices of one layer take one scheme.
-  std::vector<std::string> ties;
+  std::vector<Tie> ties;
 };
 
 struct PlannedMatrix {

@@ -12,9 +12,11 @@
 namespace mxq {
 
 struct SchemeCost {
-  std::string scheme;  // "b4g64"
+  std::string scheme;  // "b4g64"; a name only, which allocate() compares
   int64_t bytes = 0;   // stored bytes
   double fnorm = 0;    // ||W - Q(W)||_F, metadata as stored
+  int bits = 0;        // of a code; 0: unknown, and what the bytes come to counts
+  int group = 0;       // weights of a group; 0: unknown
 };
 
 struct MatrixErrors {

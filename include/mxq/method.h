@@ -30,7 +30,7 @@ struct MethodRequest {
   std::optional<Solver> solver;
   std::vector<std::pair<std::string, std::string>> pins;
   std::optional<int> min_bits;
-  std::vector<std::string> ties;
+  std::vector<std::string> ties;  // "qkv"
   std::optional<std::vector<Scheme>> schemes;
 
   // How a matrix is quantized, and which are.
@@ -58,7 +58,7 @@ struct MethodRequest {
   bool counts_all_bytes() const { return size || vram || max_loss; }
   /// Throws Error(usage) where there is no budget (has_budget()), more than one, or context or reserve without vram.
   Budget budget() const;
-  /// Solver and constraints; the objective is that of a Method.
+  /// Solver and constraints; the objective is that of a Method. Throws Error(usage) naming the known ties for others.
   AllocateOptions constraints() const;
 };
 
@@ -72,6 +72,9 @@ enum class FieldGroup {
   matrix,   // how one is quantized, and which are
   text,     // what is looked at
 };
+
+/// Under which a group's options stand: "Budget", "Plan", "Method", "Texts".
+std::string_view group_heading(FieldGroup group);
 
 /// What a field needs to have an effect.
 enum class FieldNeeds {

@@ -23,8 +23,8 @@ MatrixErrors matrix(const std::string& name, int64_t params, double norm, std::v
 
 /// Two matrices, worked out by hand.
 ErrorTable two(double norm_a = 10, double norm_b = 100) {
-  return {{matrix("a", 100, norm_a, {{"b4g64", 50, 2}, {"b8g64", 100, 1}}),
-           matrix("b", 200, norm_b, {{"b4g64", 100, 6}, {"b8g64", 200, 3}})}};
+  return {{matrix("a", 100, norm_a, {{"b4g64", 50, 2, 4, 64}, {"b8g64", 100, 1, 8, 64}}),
+           matrix("b", 200, norm_b, {{"b4g64", 100, 6, 4, 64}, {"b8g64", 200, 3, 8, 64}})}};
 }
 
 template <typename Call>
@@ -72,7 +72,7 @@ TEST(Allocate, WithoutNormsRelIsRelativeToB4g64) {
   for (auto& m : table.matrices) m.schemes[0].scheme = "b4g32";
   const Error e = error_of([&] { allocate(table, 300); });
   EXPECT_EQ(e.code(), ErrorCode::unsupported);
-  EXPECT_THAT(e.what(), AllOf(HasSubstr("'a'"), HasSubstr("b4g64")));
+  EXPECT_THAT(e.what(), AllOf(HasSubstr("'a'"), HasSubstr("4 bits in groups of 64")));
   AllocateOptions options;
   options.objective = Objective::f2;
   EXPECT_EQ(allocate(table, 300, options).value, 1 + 9);
@@ -80,7 +80,7 @@ TEST(Allocate, WithoutNormsRelIsRelativeToB4g64) {
 
 TEST(Allocate, AMatrixWithoutErrorsCostsNothing) {
   ErrorTable table = two();
-  table.matrices.push_back(matrix("zero", 50, 0, {{"b4g64", 25, 0}, {"b8g64", 50, 0}}));
+  table.matrices.push_back(matrix("zero", 50, 0, {{"b4g64", 25, 0, 4, 64}, {"b8g64", 50, 0, 8, 64}}));
   const Plan plan = allocate(table, 175);
   EXPECT_DOUBLE_EQ(plan.value, 4 + 0.72);
   EXPECT_EQ(plan.matrices[2].scheme, "b4g64");

@@ -21,27 +21,9 @@ namespace {
 
 constexpr const char* kOperation = "allocate";
 
-struct Tie {
-  std::string_view name;
-  std::vector<std::string_view> modules;  // last components of the names
-};
-
-const std::vector<Tie>& known_ties() {
-  static const std::vector<Tie> ties{{"qkv", {"q_proj", "k_proj", "v_proj"}}, {"gate_up", {"gate_proj", "up_proj"}}};
-  return ties;
-}
-
-/// "b4g64" has 4 bits; a name without a digit has what its bytes come to.
 int scheme_bits(const SchemeCost& scheme, int64_t params) {
-  const size_t digit = scheme.scheme.find_first_of("0123456789");
-  if (digit != std::string::npos) {
-    size_t end = digit;
-    while (end < scheme.scheme.size() && end < digit + 6 && scheme.scheme[end] >= '0' && scheme.scheme[end] <= '9') {
-      ++end;
-    }
-    return static_cast<int>(*parse_int(std::string_view(scheme.scheme).substr(digit, end - digit)));
-  }
-  return params == 0 ? 0 : static_cast<int>(static_cast<double>(scheme.bytes) * 8 / static_cast<double>(params));
+  if (scheme.bits > 0 || params == 0) return scheme.bits;
+  return static_cast<int>(static_cast<double>(scheme.bytes) * 8 / static_cast<double>(params));
 }
 
 std::string scheme_list(const MatrixErrors& matrix) {
@@ -103,16 +85,6 @@ std::vector<std::optional<std::string>> apply_pins(const ErrorTable& table, cons
 
 /// Places in the table that take one scheme together, in order of the first.
 std::vector<std::vector<size_t>> apply_ties(const ErrorTable& table, const AllocateOptions& options) {
-  std::vector<const Tie*> ties;
-  for (const std::string& name : options.ties) {
-    const auto tie = std::find_if(known_ties().begin(), known_ties().end(), [&](auto& t) { return t.name == name; });
-    if (tie == known_ties().end()) {
-      std::string known;
-      for (const Tie& t : known_ties()) known += fmt::format("{}{}", known.empty() ? "" : ", ", t.name);
-      throw Error(ErrorCode::usage, "tie", fmt::format("'{}'", name), known);
-    }
-    ties.push_back(&*tie);
-  }
   std::vector<std::vector<size_t>> groups;
   std::map<std::pair<const Tie*, std::string_view>, size_t> places;
   for (size_t i = 0; i < table.matrices.size(); ++i) {
@@ -120,14 +92,14 @@ std::vector<std::vector<size_t>> apply_ties(const ErrorTable& table, const Alloc
     const size_t dot = name.rfind('.');
     const std::string_view module = dot == name.npos ? name : name.substr(dot + 1);
     const std::string_view block = dot == name.npos ? std::string_view{} : name.substr(0, dot);
-    const auto tie = std::find_if(ties.begin(), ties.end(), [&](const Tie* t) {
-      return std::find(t->modules.begin(), t->modules.end(), module) != t->modules.end();
+    const auto tie = std::find_if(options.ties.begin(), options.ties.end(), [&](const Tie& t) {
+      return std::find(t.modules.begin(), t.modules.end(), module) != t.modules.end();
     });
-    if (tie == ties.end()) {
+    if (tie == options.ties.end()) {
       groups.push_back({i});
       continue;
     }
-    const auto [at, fresh] = places.try_emplace({*tie, block}, groups.size());
+    const auto [at, fresh] = places.try_emplace({&*tie, block}, groups.size());
     if (fresh) groups.emplace_back();
     groups[at->second].push_back(i);
   }

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <random>
 
-#include "allocate/paper_tables.h"
+#include "paper_tables.h"
 #include "base/parallel.h"
 #include "mxq/allocate.h"
 #include "mxq/error.h"

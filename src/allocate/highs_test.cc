@@ -6,7 +6,7 @@
 #include <cmath>
 #include <random>
 
-#include "allocate/paper_tables.h"
+#include "paper_tables.h"
 #include "mxq/allocate.h"
 #include "mxq/error.h"
 

@@ -14,7 +14,8 @@ namespace mxq {
 
 namespace {
 
-constexpr const char* kReference = "b4g64";
+/// Of the scheme whose error stands in for a norm.
+constexpr int kReferenceBits = 4, kReferenceGroup = 64;
 
 constexpr Named<Objective> kObjectives[] = {
     {"kl", Objective::kl}, {"rel", Objective::rel}, {"f2", Objective::f2}, {"f", Objective::f}};
@@ -32,10 +33,11 @@ double reference(const MatrixErrors& matrix, bool norms) {
   if (largest_error(matrix) == 0) return 1;
   if (norms) return matrix.norm * matrix.norm;
   for (const SchemeCost& s : matrix.schemes) {
-    if (s.scheme == kReference && s.fnorm > 0) return s.fnorm * s.fnorm;
+    if (s.bits == kReferenceBits && s.group == kReferenceGroup && s.fnorm > 0) return s.fnorm * s.fnorm;
   }
   throw Error(ErrorCode::unsupported, "objective rel",
-              fmt::format("matrix '{}' has neither a norm nor an error above 0 at {}", matrix.name, kReference),
+              fmt::format("matrix '{}' has neither a norm nor an error above 0 at {} bits in groups of {}", matrix.name,
+                          kReferenceBits, kReferenceGroup),
               "a table with either, or the objectives f2 and f");
 }
 
@@ -65,6 +67,11 @@ void check(const MatrixErrors& matrix) {
 }
 
 }  // namespace
+
+bool has_sensitivities(const ErrorTable& table) {
+  return std::all_of(table.matrices.begin(), table.matrices.end(),
+                     [](const MatrixErrors& m) { return m.sensitivity >= 0; });
+}
 
 std::string_view objective_name(Objective objective) {
   return name_of(kObjectives, objective);

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <map>
 
-#include "allocate/paper_tables.h"
+#include "paper_tables.h"
 #include "mxq/allocate.h"
 #include "mxq/text.h"
 

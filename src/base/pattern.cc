@@ -1,14 +1,12 @@
 #include "base/pattern.h"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
 #include <fmt/format.h>
-#include <pcre2.h>
 
 #include <algorithm>
-#include <array>
 #include <cctype>
 #include <string_view>
 
+#include "base/pcre2_handles.h"
 #include "mxq/error.h"
 
 namespace mxq {
@@ -21,22 +19,7 @@ constexpr uint32_t kSteps = 5'000'000, kHeapKiB = 64 << 10;
 /// A repetition of a repetition multiplies: what PCRE2 makes of it may take as much.
 constexpr size_t kLargestCode = size_t{16} << 20;
 
-template <auto Free>
-struct Deleter {
-  template <typename T>
-  void operator()(T* p) const {
-    Free(p);
-  }
-};
-using CompileContext = std::unique_ptr<pcre2_compile_context, Deleter<pcre2_compile_context_free>>;
-using MatchContext = std::unique_ptr<pcre2_match_context, Deleter<pcre2_match_context_free>>;
-using MatchData = std::unique_ptr<pcre2_match_data, Deleter<pcre2_match_data_free>>;
-
-std::string reason(int code) {
-  std::array<PCRE2_UCHAR, 256> text{};
-  pcre2_get_error_message(code, text.data(), text.size());
-  return reinterpret_cast<const char*>(text.data());
-}
+using namespace pcre2;
 
 bool is_digit(char c) {
   return c >= '0' && c <= '9';

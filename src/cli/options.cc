@@ -15,23 +15,6 @@ namespace mxq::cli {
 
 namespace {
 
-std::string_view heading(FieldGroup group) {
-  switch (group) {
-    case FieldGroup::bits:
-    case FieldGroup::bytes:
-    case FieldGroup::goal:
-      return "Budget";
-    case FieldGroup::choice:
-      return "Plan";
-    case FieldGroup::schemes:
-    case FieldGroup::matrix:
-      return "Method";
-    case FieldGroup::text:
-      return "Texts";
-  }
-  return {};
-}
-
 void set(const MethodField& field, MethodRequest& request, const std::string& value) {
   try {
     field.set(request, value);
@@ -94,7 +77,7 @@ void add_method(CLI::App& command, MethodOptions& method, std::initializer_list<
   std::map<std::string_view, CLI::App*> headings;
   for (const MethodField& field : method_fields()) {
     if (std::find(groups.begin(), groups.end(), field.group) == groups.end()) continue;
-    const std::string_view name = heading(field.group);
+    const std::string_view name = group_heading(field.group);
     if (!headings.contains(name)) headings[name] = command.add_option_group(std::string(name));
     add_field(*headings[name], field, method.request);
   }

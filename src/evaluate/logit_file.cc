@@ -21,7 +21,7 @@ constexpr std::string_view kMagic = kLogitFile.beginning;
 constexpr uint64_t kVersion = 2;
 constexpr size_t kHeaderBytes = 64;
 constexpr size_t kVersionAt = 8, kHashAt = 16, kHashBytes = 32, kRowsAt = 48, kVocabAt = 56;
-constexpr const char* kRemedy = "what --base-logits wrote; without the file it is written anew";
+constexpr const char* kRemedy = "what --base-logits wrote, or no such file: it is written anew then";
 
 using Header = std::array<char, kHeaderBytes>;
 
@@ -75,7 +75,7 @@ LogitFile::LogitFile(const std::filesystem::path& path, const LogitFileKey& key)
   if (std::memcmp(bytes.data() + kVersionAt, expected.data() + kVersionAt, sizeof kVersion) != 0) {
     throw Error(ErrorCode::unsupported, operation_,
                 fmt::format("version {} of the file of logits", version_in(bytes.data())),
-                fmt::format("version {}; without the file it is written anew", kVersion));
+                fmt::format("version {}, or no such file: it is written anew then", kVersion));
   }
   if (std::memcmp(bytes.data(), expected.data(), kHeaderBytes) != 0) {
     throw Error(ErrorCode::usage, operation_, "logits of another model, text, window or compute",
@@ -84,7 +84,7 @@ LogitFile::LogitFile(const std::filesystem::path& path, const LogitFileKey& key)
   const auto size = static_cast<uint64_t>(key.rows) * static_cast<uint64_t>(row_bytes(key.vocab)) + kHeaderBytes;
   if (bytes.size() != size) {
     throw Error(ErrorCode::invalid_file, operation_, fmt::format("{} bytes", bytes.size()),
-                fmt::format("{}; without the file it is written anew", size));
+                fmt::format("{} bytes, or no such file: it is written anew then", size));
   }
 }
 

@@ -58,8 +58,8 @@ class Target {
                                int64_t cols) const = 0;
   /// Of a file in which `matrices` are quantized.
   virtual RestBytes rest(const ModelSource& model, const std::vector<const SourceTensor*>& matrices) const = 0;
-  /// Ties that the format asks for, as AllocateOptions::ties.
-  virtual std::vector<std::string> ties() const { return {}; }
+  /// Ties that the format asks for, by the names of fused_modules().
+  virtual std::vector<std::string_view> ties() const { return {}; }
 
   /// Writes all of it, or leaves nothing; after a kill, the same call goes on. What it holds is read back by the
   /// ModelSource that open_model() finds for it.

@@ -5,6 +5,7 @@
 
 #include "expect_error.h"
 #include "format/safetensors_writer.h"
+#include "model/decoder/tiny_model.h"
 #include "mxq/error.h"
 #include "mxq/experiment.h"
 #include "mxq/runtime.h"
@@ -144,6 +145,9 @@ TEST_F(Estimate, WhatCannotFitIsRefused) {
 }
 
 TEST_F(Estimate, CalibratingAndPlanningTakeLonger) {
+  run_.model_path = folder_ / "tiny";  // one that can be run
+  std::filesystem::create_directory(run_.model_path);
+  TinyModel("llama2").write(run_.model_path);
   const double rounded = estimate_run(with({"--uniform", "b4g64", "--fit", "rtn"})).seconds;
   const double calibrated = estimate_run(with({"--uniform", "b4g64", "--fit", "gptq"})).seconds;
   const double planned = estimate_run(with({"--bits", "3.25"})).seconds;

@@ -104,7 +104,7 @@ TEST_F(Spec, Mistakes) {
           "original = true; expected a method without budget");
   const std::string method = kModel + "[[methods]]\nname = \"x\"\nbits = 3\n";
   refuses(method + "metadata = \"q9\"\n", "line 7: metadata = 'q9'; expected q8");
-  refuses(method + "axis = 2\n", "line 7: axis = '2'; expected 0, 1");
+  refuses(method + "axis = 2\n", "line 7: axis = '2'; expected 0 or 1");
   refuses(method + "schemes = \"wide,b9g1\"\n", "line 7: schemes = 'wide,b9g1'; expected a comma list of wide");
   refuses(method + "damping = -1\n", "line 7: damping = '-1'; expected a number from 0 to 100");
   refuses(method + "calibration-tokens = 0\n", "line 7: calibration-tokens = '0'; expected a whole number from 1");

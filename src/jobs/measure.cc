@@ -76,7 +76,8 @@ Measurement measure_model(const Model& opened, const MeasureOptions& given, Prog
     for (const auto& scheme : options.schemes) {
       const std::string name = scheme.name();
       if (!target.holds(scheme, options.quantize, row.rows, row.cols)) continue;
-      row.schemes.push_back({name, target.matrix_bytes(scheme, options.quantize, row.rows, row.cols), measured.fnorm.at(name)});
+      row.schemes.push_back({name, target.matrix_bytes(scheme, options.quantize, row.rows, row.cols), measured.fnorm.at(name), scheme.bits,
+                             scheme.group});
     }
     done += row.params;
     result.table.matrices.push_back(std::move(row));

@@ -6,11 +6,21 @@
 #include <string_view>
 #include <utility>
 
+#include "model/arch/architecture.h"
 #include "mxq/error.h"
 
 namespace mxq {
 
 namespace {
+
+Tie tie_named(const std::string& name) {
+  std::vector<std::string_view> known;
+  for (const FusedModules& fused : fused_modules()) {
+    if (fused.name == name) return {name, {fused.modules.begin(), fused.modules.end()}};
+    known.push_back(fused.name);
+  }
+  throw Error(ErrorCode::usage, "tie", fmt::format("'{}'", name), fmt::format("{}", fmt::join(known, ", ")));
+}
 
 /// With what a fit by its published name stands for, where nothing else was asked for.
 MethodRequest spelled_out(MethodRequest request) {
@@ -157,7 +167,7 @@ AllocateOptions MethodRequest::constraints() const {
   options.solver = solver.value_or(options.solver);
   options.pins = pins;
   options.min_bits = min_bits.value_or(0);
-  options.ties = ties;
+  for (const auto& name : ties) options.ties.push_back(tie_named(name));
   return options;
 }
 

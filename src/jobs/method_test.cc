@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -11,6 +12,7 @@
 #include "expect_error.h"
 #include "format/safetensors_writer.h"
 #include "model/decoder/tiny_model.h"
+#include "mxq/files.h"
 #include "temporary_folder.h"
 
 namespace mxq {
@@ -128,6 +130,14 @@ TEST_F(Resolve, FieldsWithoutEffectAreRefusedByName) {
                [&] { runnable({{"bits", "4"}, {"fit", "awq"}, {"zero-point", "real"}}); });
 }
 
+TEST(Requests, TiesAreThoseOfTheArchitectures) {
+  const AllocateOptions options = request({{"tie", "qkv,gate_up"}}).constraints();
+  ASSERT_EQ(options.ties.size(), 2u);
+  EXPECT_EQ(options.ties[0].modules, (std::vector<std::string>{"q_proj", "k_proj", "v_proj"}));
+  EXPECT_EQ(options.ties[1].modules, (std::vector<std::string>{"gate_proj", "up_proj"}));
+  expect_error(ErrorCode::usage, "'kv'; expected qkv, gate_up", [] { request({{"tie", "qkv,kv"}}); });
+}
+
 TEST(Requests, OneBudget) {
   expect_error(ErrorCode::usage, "0 budgets", [] { MethodRequest().budget(); });
   expect_error(ErrorCode::usage, "2 budgets", [] { request({{"bits", "3"}, {"size", "1GB"}}).budget(); });
@@ -159,7 +169,7 @@ TEST(Fields, SetWhatTheySay) {
     for (const MethodField& other : method_fields()) {
       EXPECT_EQ(other.given(made), &other == &field) << field.name << " sets " << other.name;
     }
-    if (field.name == "skip" || field.name == "calibration" || field.name == "tie") continue;  // any text
+    if (field.name == "skip" || field.name == "calibration") continue;  // any text
     EXPECT_THROW(field.set(made, "nonsense!"), Error) << field.name;
     // What is shown can be set again.
     if (field.show != nullptr) {
@@ -170,6 +180,32 @@ TEST(Fields, SetWhatTheySay) {
     }
   }
   EXPECT_EQ(names.size(), good.size());
+}
+
+/// docs/reference/options.md is this table; MXQ_WRITE_DOCS=1 writes it.
+TEST(Fields, AreDocumented) {
+  std::string page =
+      "# Options of a method\n\n"
+      "`mxq measure`, `plan` and `quantize` take these options. An experiment spec takes them as keys of `[[methods]]`,\n"
+      "without the dashes. The program makes this page from the one table that all of them read\n"
+      "(`src/jobs/method_fields.cc`): a test fails where the page differs.\n";
+  std::string last;
+  for (const MethodField& field : method_fields()) {
+    if (const std::string now(group_heading(field.group)); now != last) {
+      page += "\n## " + now + "\n\n| option | default | what |\n|---|---|---|\n";
+      last = now;
+    }
+    std::string help(field.help);
+    for (size_t at = 0; (at = help.find('|', at)) != std::string::npos; at += 2) help.insert(at, "\\");
+    std::string value(field.value);
+    for (size_t at = 0; (at = value.find('|', at)) != std::string::npos; at += 2) value.insert(at, "\\");
+    page += "| `--" + std::string(field.name) + (value.empty() ? ", --no-" + std::string(field.name) : " " + value) +
+            "`" + (field.several ? ", more than once" : "") + " | " +
+            (field.usual.empty() ? "" : "`" + std::string(field.usual) + "`") + " | " + help + " |\n";
+  }
+  const std::filesystem::path path = std::filesystem::path(MXQ_SOURCE_DIR) / "docs/reference/options.md";
+  if (std::getenv("MXQ_WRITE_DOCS") != nullptr) write_file(path, page);
+  EXPECT_EQ(read_file(path), page) << "MXQ_WRITE_DOCS=1 makes the page anew";
 }
 
 TEST(Fields, KeysTellAllOptionsApart) {

@@ -16,6 +16,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+/// Of the fields and their meaning. Plans from before there was one have none, and are of the first.
+constexpr int64_t kPlanVersion = 1;
+
 class Reader {
  public:
   Reader(const Json& object, std::string where, const std::string& source)
@@ -141,6 +144,7 @@ std::string write_plan(const PlanFile& file) {
               {"value", plan.value},
               {"lower_bound", plan.lower_bound},
               {"gap", plan.gap}}},
+            {"version", kPlanVersion},
             {"bits_per_parameter", plan.bits_per_parameter},
             {"bytes", plan.bytes},
             {"budget_bytes", plan.budget_bytes},
@@ -166,6 +170,10 @@ std::string write_plan(const PlanFile& file) {
 PlanFile read_plan(const std::string& text, const std::string& source) {
   const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   const Reader root(json, "", source);
+  if (root.contains("version") && root.count("version") != kPlanVersion) {
+    throw Error(ErrorCode::unsupported, "read plan " + source, fmt::format("version {} of plans", root.count("version")),
+                fmt::format("version {}", kPlanVersion));
+  }
   PlanFile file;
   Plan& plan = file.plan;
   const Reader objective = root.object("objective");

@@ -3,13 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "expect_error.h"
-#include "mxq/budget.h"
 #include "mxq/error.h"
-#include "mxq/trials.h"
 
 namespace mxq {
 namespace {
@@ -107,6 +103,13 @@ TEST(PlanFile, CalibrationsWithoutDampingHaveTheUsualOne) {
   EXPECT_THAT(error_of(json.dump()), HasSubstr("left, diagonal"));
 }
 
+TEST(PlanFile, CarriesItsVersionAndPlansWithoutOneAreTheFirst) {
+  auto json = nlohmann::json::parse(write_plan(example()));
+  EXPECT_EQ(json["version"], 1);
+  json.erase("version");
+  EXPECT_EQ(read_plan(json.dump(), "p").plan.bytes, example().plan.bytes);
+}
+
 TEST(PlanFile, NoUniformPlanIsNull) {
   PlanFile file = example();
   file.plan.best_uniform.reset();
@@ -123,13 +126,15 @@ TEST(PlanFile, ErrorsNameTheField) {
     json[nlohmann::json::json_pointer(pointer)] = std::move(value);
     return error_of(json.dump());
   };
+  EXPECT_THAT(changed("/version", 2), HasSubstr("plan.json: version 2 of plans; expected version 1"));
+  EXPECT_THAT(changed("/version", "1"), HasSubstr("'version' is not a count"));
   EXPECT_THAT(changed("/bytes", "300"), HasSubstr("'bytes' is not a count"));
   EXPECT_THAT(changed("/bytes", -1), HasSubstr("'bytes' is not a count"));
   EXPECT_THAT(changed("/bytes", 7), AllOf(HasSubstr("plan.json: 'bytes' is 7"), HasSubstr("the matrices take")));
   EXPECT_THAT(changed("/objective/kind", "best"), HasSubstr("plan.json: 'objective.kind' is 'best'"));
   EXPECT_THAT(changed("/solver", "luck"), HasSubstr("plan.json: 'solver' is 'luck'"));
   EXPECT_THAT(changed("/quantize/fit", "magic"), HasSubstr("plan.json: 'quantize.fit' is 'magic'"));
-  EXPECT_THAT(changed("/quantize/axis", 2), HasSubstr("plan.json: 'quantize.axis' is 2"));
+  EXPECT_THAT(changed("/quantize/axis", 2), HasSubstr("plan.json: 'quantize.axis' is '2'; expected 0 or 1"));
   EXPECT_THAT(changed("/quantize/normalize", "rows"),
               AllOf(HasSubstr("'quantize.normalize' is 'rows'"), HasSubstr("none, columns")));
   EXPECT_THAT(changed("/matrices/model.layers.0.self_attn.q_proj/scheme", "b99g1"),
@@ -138,24 +143,6 @@ TEST(PlanFile, ErrorsNameTheField) {
   EXPECT_THAT(changed("/matrices", 3), HasSubstr("'matrices' is not an object"));
   EXPECT_THAT(changed("/matrices/model.layers.0.self_attn.q_proj", 3), HasSubstr("q_proj' is not an object"));
   EXPECT_THAT(changed("/matrices/model.layers.0.self_attn.q_proj/bytes", 0.5), HasSubstr("bytes' is not a count"));
-}
-
-TEST(MaxLoss, IsAShareAndNeverAGuess) {
-  EXPECT_NEAR(parse_max_loss("5%"), std::log(1.05), 1e-15);
-  EXPECT_NEAR(parse_max_loss("0.05"), std::log(1.05), 1e-15);
-  EXPECT_NEAR(parse_max_loss("500%"), std::log(6.0), 1e-15);
-  expect_error(ErrorCode::usage, "'5'; expected 5% or 0.05", [] { parse_max_loss("5"); });
-  for (const char* bad : {"", "0", "-1%", "nan", "inf", "1e400", "1", "1.0", "%", "1 %", "0.05x", "-inf%"}) {
-    EXPECT_THROW(parse_max_loss(bad), Error) << bad;
-  }
-}
-
-TEST(BitsBudget, NumbersAndSchemes) {
-  EXPECT_EQ(parse_bits_budget("3.25").bits, 3.25);
-  EXPECT_EQ(parse_bits_budget("b3g64").scheme, "b3g64");
-  for (const char* bad : {"", "0", "-3", "nan", "33", "3.25x", "inf", "-inf", "-nan", "1e400", "1e-400", "-1e400", "b9g64", "b"}) {
-    EXPECT_THROW(parse_bits_budget(bad), Error) << bad;
-  }
 }
 
 }  // namespace

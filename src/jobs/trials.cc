@@ -9,6 +9,7 @@
 #include "base/staged_folder.h"
 #include "base/stopwatch.h"
 #include "base/written_files.h"
+#include "jobs/loss_search.h"
 #include "model/model_state.h"
 #include "model/model_tokenizer.h"
 #include "mxq/error.h"
@@ -19,13 +20,6 @@ namespace mxq {
 namespace fs = std::filesystem;
 
 namespace {
-
-/// A search ends where this much of the allowed loss is used, where no plan is left between two trials whose predicted
-/// losses differ by less than this, or after so many trials if one of them was good.
-constexpr double kUsed = 0.95, kCloseEnough = 1.02;
-constexpr size_t kMostTrials = 6;
-/// Aimed at after a trial that lost too much.
-constexpr double kAim = 0.98;
 
 InputPaths inputs_of(const fs::path& model, const WriteOptions& write) {
   InputPaths inputs{{"the model", model}};
@@ -148,10 +142,6 @@ class Trials {
   TrialReport report_;
 };
 
-bool loss_is_used(double loss, double max_loss) {
-  return loss <= max_loss && loss >= kUsed * max_loss;
-}
-
 }  // namespace
 
 void check_trial_output(const fs::path& model, const fs::path& out, const WriteOptions& write) {
@@ -192,46 +182,12 @@ TrialReport quantize_within_loss(const Model& model, const fs::path& out, const 
                                  const TrialOptions& options, const WriteOptions& write, Progress* progress) {
   if (!(max_loss > 0)) throw Error(ErrorCode::usage, "max loss", fmt::format("{}", max_loss), "above 0");
   Trials trials(model, out, options, write, progress);
-  const Plan largest = allocate(table, reachable_bytes(table, allocate_options).largest, allocate_options);
-  const auto plan_of = [&](double aim) {
-    return aim <= largest.value ? largest : smallest_plan(table, aim, allocate_options);
-  };
-  const auto tried = [&](const Plan& plan) {
-    return std::any_of(trials.trials().begin(), trials.trials().end(),
-                       [&](const Trial& trial) { return trial.plan.plan.bytes == plan.bytes; });
-  };
-  // Predicted losses: of the smallest plan that is known to be good enough, and of the largest that is not.
-  double good = 0, bad = INFINITY;
-  std::optional<size_t> kept;
   PlanFile file = method;
-  file.plan = plan_of(max_loss);
-  while (true) {
-    const double predicted = file.plan.value, loss = trials.run(file).loss;
-    if (loss <= max_loss) {
-      kept = trials.trials().size() - 1;
-      good = predicted;
-    } else if (file.plan.bytes == largest.bytes) {
-      throw Error(ErrorCode::infeasible, "max loss",
-                  fmt::format("a perplexity at most {:.3g} % higher", 100 * std::expm1(max_loss)),
-                  fmt::format("at least {:.3g} %, what it is with the largest plan ({:.4f} bits a weight)",
-                              100 * std::expm1(loss), file.plan.bits_per_parameter));
-    } else {
-      bad = predicted;
-    }
-    const bool patient = trials.trials().size() < kMostTrials;
-    if (kept && (!patient || loss_is_used(loss, max_loss) || bad <= good * kCloseEnough)) break;
-    // Losses are about in proportion to what was predicted.
-    double aim = loss > 0 ? predicted * max_loss / loss * kAim : 2 * predicted;
-    if (!kept) {
-      aim = std::min(aim, patient ? kAim * bad : bad / 2);
-    } else if (bad < INFINITY) {
-      aim = std::clamp(aim, good * std::sqrt(kCloseEnough), bad / std::sqrt(kCloseEnough));
-    }
-    file.plan = plan_of(aim);
-    while (!kept && tried(file.plan)) file.plan = plan_of(aim *= kAim);
-    if (tried(file.plan)) break;
-  }
-  return trials.keep(*kept);
+  const size_t kept = search_within_loss(table, allocate_options, max_loss, [&](const Plan& plan) {
+    file.plan = plan;
+    return trials.run(file).loss;
+  });
+  return trials.keep(kept);
 }
 
 }  // namespace mxq

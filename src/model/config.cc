@@ -10,7 +10,7 @@
 
 #include "format/python_json.h"
 #include "model/arch/architecture.h"
-#include "model/gguf_names.h"
+#include "model/config_checks.h"
 #include "mxq/error.h"
 #include "mxq/text.h"
 
@@ -19,14 +19,6 @@ namespace mxq {
 namespace {
 
 using Json = nlohmann::json;
-
-constexpr int64_t kMaxExtent = int64_t{1} << 31;  // of any dimension: products of two of them stay far inside 63 bits
-constexpr int64_t kMaxContext = int64_t{1} << 40;
-constexpr int64_t kMaxLayers = 100'000;
-
-[[noreturn]] void invalid(const std::string& source, std::string given, std::string supported = {}) {
-  throw Error(ErrorCode::invalid_file, "read " + source, std::move(given), std::move(supported));
-}
 
 // A value as one short line.
 std::string shown(const Json& value) {
@@ -54,14 +46,14 @@ class Fields {
     const bool inside = value->is_number_unsigned() ? value->get<uint64_t>() <= static_cast<uint64_t>(high)
                                                     : value->is_number_integer() && value->get<int64_t>() <= high;
     if (!inside || value->get<int64_t>() < low) {
-      invalid(source_, fmt::format("'{}' is {}", name, shown(*value)),
+      refuse_config(source_, fmt::format("'{}' is {}", name, shown(*value)),
               fmt::format("an integer from {} to {}", low, high));
     }
     return value->get<int64_t>();
   }
   int64_t get_int(const std::string& name, int64_t low, int64_t high) const {
     const auto value = find_int(name, low, high);
-    if (!value) invalid(source_, fmt::format("'{}' is missing", name));
+    if (!value) refuse_config(source_, fmt::format("'{}' is missing", name));
     return *value;
   }
   // Finite and above 0.
@@ -69,26 +61,26 @@ class Fields {
     const Json* value = find(name);
     if (!value) return std::nullopt;
     if (!value->is_number() || !std::isfinite(value->get<double>()) || value->get<double>() <= 0) {
-      invalid(source_, fmt::format("'{}' is {}", name, shown(*value)), "a number above 0");
+      refuse_config(source_, fmt::format("'{}' is {}", name, shown(*value)), "a number above 0");
     }
     return value->get<double>();
   }
   bool get_bool(const std::string& name, bool otherwise) const {
     const Json* value = find(name);
     if (!value) return otherwise;
-    if (!value->is_boolean()) invalid(source_, fmt::format("'{}' is {}", name, shown(*value)), "true or false");
+    if (!value->is_boolean()) refuse_config(source_, fmt::format("'{}' is {}", name, shown(*value)), "true or false");
     return value->get<bool>();
   }
   std::optional<std::string> find_string(const std::string& name) const {
     const Json* value = find(name);
     if (!value) return std::nullopt;
-    if (!value->is_string()) invalid(source_, fmt::format("'{}' is {}", name, shown(*value)), "a string");
+    if (!value->is_string()) refuse_config(source_, fmt::format("'{}' is {}", name, shown(*value)), "a string");
     return value->get<std::string>();
   }
   std::optional<Fields> find_object(const std::string& name) const {
     const Json* value = find(name);
     if (!value) return std::nullopt;
-    if (!value->is_object()) invalid(source_, fmt::format("'{}' is {}", name, shown(*value)), "an object");
+    if (!value->is_object()) refuse_config(source_, fmt::format("'{}' is {}", name, shown(*value)), "an object");
     return Fields(*value, source_);
   }
   const std::string& source() const { return source_; }
@@ -98,23 +90,6 @@ class Fields {
   const Json* object_;
   std::string source_;
 };
-
-// What every configuration must satisfy, wherever it came from.
-void check(const ModelConfig& config, const std::string& source) {
-  if (config.num_key_value_heads > 0 && config.num_attention_heads % config.num_key_value_heads != 0) {
-    invalid(source, fmt::format("num_attention_heads {} is no multiple of num_key_value_heads {}",
-                                config.num_attention_heads, config.num_key_value_heads));
-  }
-}
-
-int64_t default_head_dim(const ModelConfig& config, const std::string& source) {
-  if (config.num_attention_heads == 0) return 0;
-  if (config.hidden_size % config.num_attention_heads != 0) {
-    invalid(source, fmt::format("head_dim is missing and hidden_size {} is no multiple of num_attention_heads {}",
-                                config.hidden_size, config.num_attention_heads));
-  }
-  return config.hidden_size / config.num_attention_heads;
-}
 
 // "rope_scaling" of transformers 4, or "rope_parameters" of transformers 5.
 void read_rope(const Fields& fields, ModelConfig& config) {
@@ -186,7 +161,7 @@ std::vector<int64_t> read_token_ids(const Fields& fields, const std::string& nam
   for (const Json& id : value->is_array() ? *value : Json::array({*value})) {
     // -1 is how some models say "none".
     if (!id.is_number_integer() || id.get<int64_t>() < -1 || id.get<int64_t>() > kMaxExtent) {
-      invalid(fields.source(), fmt::format("'{}' is {}", name, shown(*value)), "a token id, or several");
+      refuse_config(fields.source(), fmt::format("'{}' is {}", name, shown(*value)), "a token id, or several");
     }
     if (id.get<int64_t>() >= 0) ids.push_back(id.get<int64_t>());
   }
@@ -215,7 +190,7 @@ void read_window(const Fields& fields, const Architecture& architecture, ModelCo
     return;
   }
   if (!types->is_array() || types->size() != layers) {
-    invalid(fields.source(), fmt::format("'layer_types' is {}", shown(*types)),
+    refuse_config(fields.source(), fmt::format("'layer_types' is {}", shown(*types)),
             fmt::format("a list with one for each of num_hidden_layers {}", layers));
   }
   bool any = false;
@@ -272,9 +247,9 @@ Json parse_object(std::string_view json, const std::string& source) {
   } catch (const Json::exception& error) {
     std::string reason = error.what();
     std::replace(reason.begin(), reason.end(), '\n', ' ');
-    invalid(source, "no JSON: " + reason);
+    refuse_config(source, "no JSON: " + reason);
   }
-  if (!object.is_object()) invalid(source, "the JSON is " + shown(object), "an object");
+  if (!object.is_object()) refuse_config(source, "the JSON is " + shown(object), "an object");
   return object;
 }
 
@@ -289,7 +264,7 @@ ModelConfig parse_hf_config(std::string_view json, const std::string& source) {
   ModelConfig config;
   auto architecture = fields.find_string("model_type");
   if (!architecture) architecture = whole.find_string("model_type");
-  if (!architecture) invalid(source, "'model_type' is missing");
+  if (!architecture) refuse_config(source, "'model_type' is missing");
   config.architecture = *architecture;
   const Architecture* arch = find_architecture(config.architecture);
   const Architecture other;  // of those that are not run, so that shapes and sizes are known
@@ -341,243 +316,7 @@ ModelConfig parse_hf_config(std::string_view json, const std::string& source) {
   read_window(fields, known, config);
   read_quantization(whole, config);
   if (part && config.quantization.empty()) read_quantization(*part, config);
-  check(config, source);
-  return config;
-}
-
-namespace {
-
-// Integers of GGUF metadata under the architecture's prefix, with the same bounds as above.
-class GgufFields {
- public:
-  GgufFields(const GgufFile& file, const std::string& architecture) : file_(file), prefix_(architecture + ".") {}
-
-  std::optional<int64_t> find_int(std::string_view name, int64_t low, int64_t high) const {
-    const std::string key = prefix_ + std::string(name);
-    const GgufValue* value = file_.find(key);
-    if (!value) return std::nullopt;
-    int64_t number = 0;
-    if (std::holds_alternative<GgufArray>(*value)) {
-      // One number a layer: fine as long as all are the same.
-      const auto numbers = file_.get_ints(key);
-      if (numbers.empty() ||
-          std::adjacent_find(numbers.begin(), numbers.end(), std::not_equal_to<>()) != numbers.end()) {
-        throw Error(ErrorCode::unsupported, "read " + file_.source, fmt::format("'{}' differs between layers", key),
-                    "one value for all layers");
-      }
-      number = numbers.front();
-    } else {
-      number = file_.get_u32(key);
-    }
-    if (number < low || number > high) {
-      invalid(file_.source, fmt::format("'{}' is {}", key, number), fmt::format("an integer from {} to {}", low, high));
-    }
-    return number;
-  }
-  int64_t get_int(std::string_view name, int64_t low, int64_t high) const {
-    const auto value = find_int(name, low, high);
-    if (!value) invalid(file_.source, fmt::format("metadata '{}{}' is missing", prefix_, name));
-    return *value;
-  }
-  std::optional<double> find_positive(std::string_view name) const {
-    const std::string key = prefix_ + std::string(name);
-    const auto value = file_.find_f32(key);
-    if (!value) return std::nullopt;
-    if (!std::isfinite(*value) || *value <= 0) {
-      invalid(file_.source, fmt::format("'{}' is {}", key, *value), "a number above 0");
-    }
-    // The shortest decimal of the float: 1e-05 rather than 9.999999747378752e-06.
-    return parse_double(fmt::format("{}", *value));
-  }
-  std::optional<std::string> find_string(std::string_view name) const {
-    return file_.find_string(prefix_ + std::string(name));
-  }
-
- private:
-  const GgufFile& file_;
-  std::string prefix_;
-};
-
-bool has_tensor(const GgufFile& file, std::string_view name) {
-  return std::any_of(file.tensors.begin(), file.tensors.end(), [&](const auto& t) { return t.name == name; });
-}
-
-const TensorView* find_tensor(const GgufFile& file, std::string_view name) {
-  const auto found =
-      std::find_if(file.tensors.begin(), file.tensors.end(), [&](const auto& t) { return t.name == name; });
-  return found == file.tensors.end() ? nullptr : &*found;
-}
-
-// What llama3's rope scaling divides the frequency of pair i by (Llama 3.1's reference implementation).
-double llama3_divisor(const RopeScaling& rope, double theta, int64_t i, int64_t head_dim) {
-  constexpr double tau = 6.283185307179586;
-  const double wavelength = tau * std::pow(theta, 2.0 * static_cast<double>(i) / static_cast<double>(head_dim));
-  const auto context = static_cast<double>(*rope.original_max_position_embeddings);
-  if (wavelength < context / rope.high_freq_factor) return 1;
-  if (wavelength > context / rope.low_freq_factor) return rope.factor;
-  const double smooth = (context / wavelength - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
-  return 1 / ((1 - smooth) / rope.factor + smooth);
-}
-
-// GGUF holds llama3's scaling as the table of divisors only. The three parameters that its conversion has lost are the
-// same for all published models; whether they hold here is checked against the table.
-RopeScaling rope_from_table(const GgufFile& file, const TensorView& table, const ModelConfig& config) {
-  const int64_t pairs = table.elements();
-  RopeScaling rope;
-  rope.type = "llama3";
-  rope.original_max_position_embeddings = 8192;
-  std::vector<float> divisors(table.dtype == DType::f32 ? static_cast<size_t>(pairs) : 0);
-  if (!divisors.empty())
-    std::copy_n(table.bytes.data(), table.bytes.size(), reinterpret_cast<std::byte*>(divisors.data()));
-  bool same = pairs * 2 == config.head_dim && !divisors.empty();
-  if (same) rope.factor = divisors.back();
-  for (int64_t i = 0; same && i < pairs; ++i) {
-    const double wanted = llama3_divisor(rope, config.rope_theta, i, config.head_dim);
-    same = std::abs(divisors[static_cast<size_t>(i)] - wanted) <= 1e-4 * wanted;  // a NaN fails too
-  }
-  if (!same) {
-    throw Error(ErrorCode::unsupported, "read " + file.source,
-                "tensor 'rope_freqs.weight' is not the table of Llama 3's rope scaling",
-                "factor f, low_freq_factor 1, high_freq_factor 4, original context 8192");
-  }
-  return rope;
-}
-
-void read_gguf_rope(const GgufFile& file, const GgufFields& fields, ModelConfig& config) {
-  config.rope_theta = fields.find_positive("rope.freq_base").value_or(10000.0);
-  const auto rotated = fields.find_int("rope.dimension_count", 1, kMaxExtent);
-  const auto refuse = [&](std::string given, std::string supported) {
-    throw Error(ErrorCode::unsupported, "read " + file.source, std::move(given), std::move(supported));
-  };
-  if (rotated && *rotated != config.head_dim) {
-    refuse(fmt::format("rotary embedding of {} of a head's {} dimensions", *rotated, config.head_dim), "all of them");
-  }
-  if (const auto* table = find_tensor(file, "rope_freqs.weight")) {
-    config.rope_scaling = rope_from_table(file, *table, config);
-    return;
-  }
-  const auto type = fields.find_string("rope.scaling.type").value_or("none");
-  if (has_tensor(file, "rope_factors_long.weight") || (type != "none" && type != "linear" && type != "yarn")) {
-    refuse(fmt::format("rope scaling of type '{}'", type == "none" ? "longrope" : printable(type, 200)),
-           "none, linear, yarn or Llama 3's");
-  }
-  if (type == "none") return;
-  RopeScaling rope;
-  rope.type = type;
-  rope.factor = fields.find_positive("rope.scaling.factor").value_or(1.0);
-  if (type == "yarn") {
-    rope.original_max_position_embeddings = fields.find_int("rope.scaling.original_context_length", 1, kMaxContext);
-  }
-  config.rope_scaling = rope;
-}
-
-void read_gguf_tokens(const GgufFile& file, ModelConfig& config) {
-  const auto token = [&](const char* key) -> std::optional<int64_t> {
-    const auto id = file.find_u32(key);
-    // 2^32 - 1 is how some converters say "none".
-    return id && *id < static_cast<uint32_t>(config.vocab_size) ? std::optional<int64_t>(*id) : std::nullopt;
-  };
-  config.bos_token_id = token("tokenizer.ggml.bos_token_id");
-  config.pad_token_id = token("tokenizer.ggml.padding_token_id");
-  for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) {
-    const auto id = token(key);
-    if (id && std::find(config.eos_token_ids.begin(), config.eos_token_ids.end(), *id) == config.eos_token_ids.end()) {
-      config.eos_token_ids.push_back(*id);
-    }
-  }
-}
-
-// A value as JSON has it; lists are not shown.
-std::string gguf_shown(const GgufValue& value) {
-  if (const auto* text = std::get_if<std::string>(&value)) return fmt::format("\"{}\"", printable(*text, 200));
-  if (std::holds_alternative<GgufArray>(value)) return "a list";
-  return std::visit(
-      [](const auto& number) -> std::string {
-        if constexpr (std::is_arithmetic_v<std::decay_t<decltype(number)>>) return fmt::format("{}", number);
-        return "";
-      },
-      value);
-}
-
-// What the table says of every key under the architecture's prefix.
-void check_gguf_fields(const GgufFile& file, const std::string& architecture, ModelConfig& config) {
-  const std::string prefix = architecture + ".";
-  for (const auto& [key, value] : file.metadata) {
-    if (!key.starts_with(prefix)) continue;
-    const ConfigField* field = find_gguf_field(std::string_view(key).substr(prefix.size()));
-    if (field == nullptr) {
-      config.unknown_fields.push_back(printable(key, 200));
-    } else if (field->use == ConfigField::only) {
-      const std::string given = gguf_shown(value);
-      if (std::find(field->allowed.begin(), field->allowed.end(), given) != field->allowed.end()) continue;
-      config.unsupported.push_back({fmt::format("{} is {}", in_quotes(key), given),
-                                    field->allowed.empty() ? "no such key"
-                                                           : fmt::format("{}", fmt::join(field->allowed, " or "))});
-    }
-  }
-}
-
-int64_t gguf_vocab_size(const GgufFile& file, const GgufFields& fields) {
-  // The embedding is the truth: the key is missing in some files.
-  if (const auto* embedding = find_tensor(file, "token_embd.weight"); embedding && embedding->shape.size() == 2) {
-    return std::clamp<int64_t>(embedding->shape[0], 1, kMaxExtent);
-  }
-  if (const auto size = fields.find_int("vocab_size", 1, kMaxExtent)) return *size;
-  return static_cast<int64_t>(file.get_strings("tokenizer.ggml.tokens").size());
-}
-
-}  // namespace
-
-ModelConfig gguf_config(const GgufFile& file) {
-  const std::string architecture = file.get_string("general.architecture");
-  const auto& known = gguf_architectures();
-  if (std::find(known.begin(), known.end(), architecture) == known.end()) {
-    throw Error(ErrorCode::unsupported, "read " + file.source,
-                fmt::format("architecture {}", in_quotes(architecture)),
-                fmt::format("{}", fmt::join(known, ", ")));
-  }
-  const GgufFields fields(file, architecture);
-  if (fields.find_int("expert_count", 0, kMaxExtent).value_or(0) > 0) {
-    throw Error(ErrorCode::unsupported, "read " + file.source, "a mixture of experts in GGUF", "dense models");
-  }
-
-  ModelConfig config;
-  config.architecture = architecture;
-  config.hidden_size = fields.get_int("embedding_length", 1, kMaxExtent);
-  config.intermediate_size = fields.get_int("feed_forward_length", 1, kMaxExtent);
-  config.num_hidden_layers = fields.get_int("block_count", 1, kMaxLayers);
-  config.num_attention_heads = fields.get_int("attention.head_count", 1, kMaxExtent);
-  config.num_key_value_heads =
-      fields.find_int("attention.head_count_kv", 1, kMaxExtent).value_or(config.num_attention_heads);
-  config.max_position_embeddings = fields.get_int("context_length", 1, kMaxContext);
-  const auto eps = fields.find_positive("attention.layer_norm_rms_epsilon");
-  if (!eps)
-    invalid(file.source, fmt::format("metadata '{}.attention.layer_norm_rms_epsilon' is missing", architecture));
-  config.rms_norm_eps = *eps;
-  const auto key = fields.find_int("attention.key_length", 1, kMaxExtent);
-  const auto value = fields.find_int("attention.value_length", 1, kMaxExtent);
-  config.head_dim = key ? *key : default_head_dim(config, file.source);
-  if (value && *value != config.head_dim) {
-    throw Error(ErrorCode::unsupported, "read " + file.source,
-                fmt::format("keys of {} and values of {} dimensions", config.head_dim, *value), "equal ones");
-  }
-  config.vocab_size = gguf_vocab_size(file, fields);
-  read_gguf_rope(file, fields, config);
-  config.sliding_window = fields.find_int("attention.sliding_window", 0, kMaxContext);
-  if (config.sliding_window == 0) config.sliding_window.reset();
-  // llama.cpp reads Mistral models as llama; only transformers' Mistral has the window.
-  if (config.sliding_window && architecture == "llama") config.architecture = "mistral";
-  // A file without tensors (a vocabulary) says nothing about ties.
-  config.tie_word_embeddings = !file.tensors.empty() && !has_tensor(file, "output.weight");
-  config.attention_bias = has_tensor(file, "blk.0.attn_q.bias");
-  config.output_bias = has_tensor(file, "blk.0.attn_output.bias");
-  config.mlp_bias = has_tensor(file, "blk.0.ffn_gate.bias");
-  read_gguf_tokens(file, config);
-  check_gguf_fields(file, architecture, config);
-  if (config.attention_bias && find_architecture(config.architecture)->attention_bias == Bias::never) {
-    config.unsupported.push_back({fmt::format("biases in a GGUF of {}", config.architecture), "none"});
-  }
-  check(config, file.source);
+  check_config(config, source);
   return config;
 }
 

@@ -4,6 +4,8 @@
 #include <array>
 #include <vector>
 
+#include "mxq/text.h"
+
 namespace mxq {
 
 namespace {
@@ -30,10 +32,6 @@ constexpr std::array<std::string_view, 7> kTowers{"vision", "visual", "image", "
 
 /// Found in a component inside a layer, they name what is no linear layer: tables of positions.
 constexpr std::array<std::string_view, 4> kTables{"embed", "relative_attention_bias", "rel_pos", "rotary"};
-
-bool is_number(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
-}
 
 bool contains(std::string_view text, std::string_view part) {
   return text.find(part) != text.npos;
@@ -76,7 +74,7 @@ Place place_of(std::string_view name) {
   if (place.suffixed) name.remove_suffix(kSuffix.size());
   Parts parts = split_name(name);
   for (size_t i = 1; i + 1 < parts.size(); ++i) {
-    if (!is_number(parts[i]) || !is_stack(parts[i - 1])) continue;
+    if (!layer_number(parts[i]) || !is_stack(parts[i - 1])) continue;
     place.layer = parts[i];
     place.module.assign(parts.begin() + static_cast<ptrdiff_t>(i) + 1, parts.end());
     parts.resize(i);
@@ -139,6 +137,11 @@ TensorRole tensor_role(std::string_view name, std::span<const int64_t> shape) {
   if (!place.suffixed) return TensorRole::unnamed;
   const bool small = std::min(shape[0], shape[1]) < kLeastExtent && !is_one_of(place.module.back(), kProjections);
   return small ? TensorRole::small : role;
+}
+
+std::optional<int64_t> layer_number(std::string_view part) {
+  if (part.empty() || !std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; })) return {};
+  return parse_int(part);
 }
 
 std::optional<MatrixName> parse_matrix_name(std::string_view name) {

@@ -43,6 +43,9 @@ struct MatrixName {
 /// "language_model.model.layers.0.X", "transformer.h.0.X", "layers.0.X". nullopt for all other names.
 std::optional<MatrixName> parse_matrix_name(std::string_view tensor_name);
 
+/// A layer's number: decimal digits; nullopt for anything else.
+std::optional<int64_t> layer_number(std::string_view part);
+
 /// By the rules of docs/reference/models.md.
 TensorRole tensor_role(std::string_view tensor_name, std::span<const int64_t> shape);
 

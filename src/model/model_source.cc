@@ -22,17 +22,12 @@ namespace fs = std::filesystem;
 
 namespace {
 
-bool is_number(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
-}
-
 // N of "model.layers.N....".
 std::optional<int64_t> layer_of(std::string_view name) {
   constexpr std::string_view prefix = "model.layers.";
   if (!name.starts_with(prefix)) return std::nullopt;
   name.remove_prefix(prefix.size());
-  const std::string_view digits = name.substr(0, name.find('.'));
-  return is_number(digits) ? parse_int(digits) : std::nullopt;
+  return layer_number(name.substr(0, name.find('.')));
 }
 
 // Whether the decoder reads the tensor of a layer.

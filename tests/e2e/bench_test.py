@@ -11,41 +11,17 @@ import time
 import unittest
 from pathlib import Path
 
+from specs import ORIGINAL, spec, wikitext
 from support import MXQ, MxqTest, small_disk, small_text_model
 
 SEED = 20261122
 TEXT = "The tower is 324 metres tall, about the same height as an 81-storey building. " * 6
 
-SPEC = """
-store = "results.db"
-[[models]]
-name = "small"
-path = "model"
-[[texts]]
-name = "wikitext"
-path = "text"
-window = 64
-stride = 64
-[[methods]]
-name = "rtn"
-fit = "rtn"
-uniform = ["b2g32", "b3g32", "b4g32", "b8g32"]
-[[methods]]
-name = "hqq"
-fit = "hqq"
-uniform = ["b2g32", "b3g32", "b4g32", "b8g32"]
-[[methods]]
-name = "mixed"
-fit = "mse"
-objective = "f2"
-bits = [3, 4, 5]
-[[methods]]
-name = "original"
-original = true
-[metrics]
-kl = ["wikitext"]
-base-logits = true
-"""
+SCHEMES = ["b2g32", "b3g32", "b4g32", "b8g32"]
+SPEC = spec({"name": "small", "path": "model"},
+            [{"name": "rtn", "fit": "rtn", "uniform": SCHEMES}, {"name": "hqq", "fit": "hqq", "uniform": SCHEMES},
+             {"name": "mixed", "fit": "mse", "objective": "f2", "bits": [3, 4, 5]}, ORIGINAL],
+            wikitext(), {"kl": ["wikitext"], "base-logits": True}, store="results.db")
 RUNS = 12
 # In the place of one of the twelve, on a real model: the default, whose sensitivities and calibration take several phases.
 DEFAULT = """bits = [3, 4]
@@ -204,7 +180,7 @@ run = ["sh", "-c", "test -e good && echo '{\\"score\\": 7, \\"note\\": \\"x\\"}'
 
     def test_missing_command(self):
         self.spec.write_text(SPEC + '[[metrics.commands]]\nname = "x"\nrun = ["no-such-program"]\n')
-        self.refuses("bench", self.spec, status=2, says=("line 32: run = 'no-such-program'", "PATH"))
+        self.refuses("bench", self.spec, status=2, says=("line 31: run = 'no-such-program'", "PATH"))
 
     def test_dry_run(self):
         text = self.mxq("bench", self.spec, "--dry-run")
@@ -279,7 +255,7 @@ run = ["sh", "-c", "cat /dev/zero > {filler} 2>/dev/null; echo 1"]
         self.refuses("bench", status=2, says="no spec")
         self.refuses("bench", "status", self.folder / "absent.db", says="no such file")
         self.spec.write_text(SPEC.replace("[[methods]]", "[[metods]]", 1))
-        self.refuses("bench", self.spec, status=2, says=("unknown key 'metods'", "'methods'", "line 11"))
+        self.refuses("bench", self.spec, status=2, says=("unknown key 'metods'", "'methods'", "line 10"))
         self.spec.write_text(SPEC + '[[methods]]\nname = "again"\nfit = "hqq"\nuniform = ["b3g32"]\n')
         self.assertIn("runs 'small hqq b3g32' and 'small again b3g32' are the same", self.run_mxq("bench", self.spec).stderr)
         self.store.unlink()

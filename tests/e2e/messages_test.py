@@ -113,7 +113,7 @@ class Words(MxqTest):
         tensors[name] = ("F32", shape, f32([float("nan")] * len(floats(tensors[name]))))
         write_safetensors(model / "model.safetensors", tensors)
         quantize = ("quantize", model, "--bits", "3.5", "--fit", "mse", "--objective", "rel", "-o", self.folder / "out", "--pin")
-        self.refuses(*quantize, "(=b4g64", status=2, says="pin '(=b4g64'")
+        self.refuses(*quantize, "(=b4g64", status=2, says="--pin: '(' is not a regular expression")
         self.refuses(*quantize, "nothing=b4g64", status=2, says="no matrix has a name that matches")
         self.refuses(*quantize, "q_proj=b4g16", status=2, says=("b4g16", "is not measured"))
         self.refuses(*quantize, "(([a-z_.0-9]+)+)+[!?]=b4g64", status=2, says="takes too long")

@@ -234,7 +234,7 @@ class KeptLogits(Numbers):
 
     def test_cut_short_and_foreign(self):
         for size in (64, 65, len(self.whole) - 1):
-            self.refuses_bytes(self.whole[:size], (f"{size} bytes; {len(self.whole)}", "written anew"))
+            self.refuses_bytes(self.whole[:size], (f"{size} bytes; expected {len(self.whole)} bytes", "written anew"))
         self.refuses_bytes(self.whole + b"\0", (f"{len(self.whole) + 1} bytes",))
         self.refuses_bytes(self.whole[:60], ("no file of logits", "written anew"))
 

@@ -46,7 +46,7 @@ class Options(MxqTest):
         self.refused((*command, "--max-loss", "5%"), ("--context", "--reserve", "--verify"),
                      ["has no effect with --max-loss"])
         self.refused((*command, "--bits", "4"), ("--text",), ["has no effect with a budget"])
-        self.refused((*command, "--bits", "4"), ("--context", "--reserve"), ["--vram"])
+        self.refused((*command, "--bits", "4"), ("--context", "--reserve"), ["given without vram"])
         self.refused((*command, "--bits", "4", *REL), (*OF_TEXTS, "--sample-tokens", "--sample-seed"),
                      ["has no effect with"])
 
@@ -101,9 +101,9 @@ class Options(MxqTest):
         same = self.mxq_json("plan", self.model, "--bits", "5", *PROBES, "--embeddings", "--schemes", "b4g32,gauss4g64,b8g64")
         self.assertEqual(few["matrices"], same["matrices"])
         for options, says in ((("--schemes", "nf4g64"), "none of the schemes"), (("--schemes", "b4g64,b4g16"), "b4g16"),
-                              (("--skip", "nothing_like_it"), "nothing_like_it"), (("--axis", "0"), "--axis 0"),
-                              (("--metadata", "f16"), "--metadata f16"), (("--fit", "mse"), "--fit mse"),
-                              (("--fit", "autogptq"), "for an error table of"), (("--normalize", "none"), "--normalize none")):
+                              (("--skip", "nothing_like_it"), "nothing_like_it"), (("--axis", "0"), "--axis: 0"),
+                              (("--metadata", "f16"), "--metadata: f16"), (("--fit", "mse"), "--fit: mse"),
+                              (("--fit", "autogptq"), "for an error table of"), (("--normalize", "none"), "--normalize: none")):
             self.refuses("plan", "--errors", errors, "--bits", "5", *options, status=2, says=says)
         self.mxq("measure", self.model, "--fit", "mse", "-o", errors)
         self.refuses("plan", "--errors", errors, "--bits", "5", "--embeddings", status=2, says="the embedding")

@@ -103,7 +103,7 @@ class Plan(MxqTest):
         plan = self.mxq_json("plan", "--errors", errors, "--bits", "3.5")
         self.assertEqual(plan["quantize"], {"fit": "rtn", "axis": 1, "metadata": "f16", "normalize": "columns"})
         self.refuses("plan", "--errors", errors, "--bits", "3.5", "--fit", "mse", status=2,
-                     says="--fit mse for an error table of rtn")
+                     says="--fit: mse for an error table of rtn")
         lines = errors.read_text().splitlines()
         errors.write_text("\n".join([*lines[:-1], lines[-1].replace("rtn", "mse")]))
         self.refuses("plan", "--errors", errors, "--bits", "3.5", says=("'fit'", "another method"))

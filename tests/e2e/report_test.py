@@ -15,6 +15,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
+from specs import ORIGINAL, spec, wikitext
 from support import MXQ, SHARED, SOURCE, MxqTest, floats, read_safetensors, small_text_model
 
 sys.path.insert(0, str(SOURCE / "python"))
@@ -29,31 +30,10 @@ from mxq.report.tables import all_runs, command_output, failures, fold, paper_ta
 
 NAME = 'a <i>model</i> & "more"'
 METHOD = r'_<a href="x">rtn</a> $\frac 1$ %{x} <!--<script>alert(1)</script>'
-SPEC = f"""
-store = "results.db"
-[[models]]
-name = '{NAME}'
-path = "model"
-[[texts]]
-name = "wikitext"
-path = "text"
-window = 64
-stride = 64
-[[methods]]
-name = "original"
-original = true
-[[methods]]
-name = '{METHOD}'
-fit = "rtn"
-uniform = ["b2g32", "b3g32", "b4g32"]
-[[methods]]
-name = "mixed"
-fit = "mse"
-objective = "f2"
-bits = [3, 3.5, 4]
-[metrics]
-kl = ["wikitext"]
-"""
+SPEC = spec({"name": NAME, "path": "model"},
+            [ORIGINAL, {"name": METHOD, "fit": "rtn", "uniform": ["b2g32", "b3g32", "b4g32"]},
+             {"name": "mixed", "fit": "mse", "objective": "f2", "bits": [3, 3.5, 4]}],
+            wikitext(), {"kl": ["wikitext"]}, store="results.db")
 FIGURES = ["degradation", "duration", "frontier", "memory", "methods", "weights"]
 
 

@@ -7,6 +7,7 @@ import time
 import unittest
 from pathlib import Path
 
+import specs
 from support import MXQ, MxqTest, small_text_model
 
 FAST = ("--uniform", "b4g32", "--fit", "mse", "--normalize", "none")
@@ -204,7 +205,7 @@ class Files(SafetyTest):
         self.untouched("eval", self.model, "--text", self.text, "--against", self.models / "b", "--base-logits",
                        self.models / "b/model.safetensors", says="inside the base")
         spec = self.folder / "spec.toml"
-        spec.write_text(f'[[models]]\nname = "m"\npath = "{self.model}"\n[[methods]]\nname = "x"\nfit = "rtn"\nuniform = ["b4g32"]\n')
+        spec.write_text(specs.spec({"name": "m", "path": str(self.model)}, specs.ROUNDED))
         self.untouched("bench", spec, "--store", spec, says="is the spec")
         self.untouched("bench", spec, "--store", self.model / "config.json", says="inside the model")
         self.untouched("bench", spec, "--store", self.models / "notes.txt", says="did not write")
@@ -228,7 +229,7 @@ class Files(SafetyTest):
             self.untouched("bench", "import", self.folder / "new.db", self.folder / "r.csv", says=f"new.db{end}")
             (self.folder / f"new.db{end}").unlink()
         spec = self.folder / "spec.toml"
-        spec.write_text(f'[[models]]\nname = "m"\npath = "{self.model}"\n[[methods]]\nname = "x"\nfit = "rtn"\nuniform = ["b4g32"]\n')
+        spec.write_text(specs.spec({"name": "m", "path": str(self.model)}, specs.ROUNDED))
         mine = self.folder / "spec.db.work"
         for name in ("mine", "worker-abcdef"):
             (mine / name).mkdir(parents=True)

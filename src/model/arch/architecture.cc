@@ -146,4 +146,10 @@ std::span<const std::string_view> modules_of(LayerInput input) {
   return by_input[static_cast<size_t>(input)];
 }
 
+std::span<const FusedModules> fused_modules() {
+  static const std::vector<FusedModules> all{{"qkv", {"q_proj", "k_proj", "v_proj"}},
+                                             {"gate_up", {"gate_proj", "up_proj"}}};
+  return all;
+}
+
 }  // namespace mxq

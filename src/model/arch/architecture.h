@@ -83,6 +83,14 @@ std::span<const LayerTensor> layer_tensors();
 /// The modules that multiply it: "self_attn.q_proj", ...
 std::span<const std::string_view> modules_of(LayerInput input);
 
+/// Modules of a block that runtimes compute with one matrix, by the last parts of their names.
+struct FusedModules {
+  std::string_view name;  // "qkv"
+  std::vector<std::string_view> modules;
+};
+/// Of all of architectures(): qkv, gate_up.
+std::span<const FusedModules> fused_modules();
+
 /// Each in a file of its own.
 const Architecture& llama_architecture();
 const Architecture& mistral_architecture();

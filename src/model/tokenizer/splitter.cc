@@ -1,16 +1,14 @@
 #include "model/tokenizer/splitter.h"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
 #include <fmt/format.h>
-#include <pcre2.h>
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
+#include "base/pcre2_handles.h"
+#include "base/utf8.h"
 #include "format/strict_json.h"
 #include "model/tokenizer/oniguruma.h"
-#include "base/utf8.h"
 #include "mxq/error.h"
 #include "mxq/text.h"
 
@@ -23,24 +21,7 @@ constexpr size_t kLongestPattern = 1 << 16;
 constexpr uint32_t kMatchSteps = 20'000'000;
 constexpr size_t kJitStack = size_t{1} << 20;
 
-template <auto Free>
-struct Deleter {
-  template <typename T>
-  void operator()(T* p) const {
-    Free(p);
-  }
-};
-using Code = std::unique_ptr<pcre2_code, Deleter<pcre2_code_free>>;
-using CompileContext = std::unique_ptr<pcre2_compile_context, Deleter<pcre2_compile_context_free>>;
-using MatchContext = std::unique_ptr<pcre2_match_context, Deleter<pcre2_match_context_free>>;
-using MatchData = std::unique_ptr<pcre2_match_data, Deleter<pcre2_match_data_free>>;
-using JitStack = std::unique_ptr<pcre2_jit_stack, Deleter<pcre2_jit_stack_free>>;
-
-std::string reason(int code) {
-  std::array<PCRE2_UCHAR, 256> text{};
-  pcre2_get_error_message(code, text.data(), text.size());
-  return reinterpret_cast<const char*>(text.data());
-}
+using namespace pcre2;
 
 struct Part {
   size_t begin, end;

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <random>
 
-#include "allocate/paper_tables.h"
+#include "paper_tables.h"
 #include "mxq/error.h"
 #include "mxq/error_table.h"
 

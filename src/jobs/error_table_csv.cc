@@ -12,6 +12,7 @@
 #include "base/csv.h"
 #include "mxq/error.h"
 #include "mxq/error_table.h"
+#include "mxq/scheme.h"
 #include "mxq/text.h"
 
 namespace mxq {
@@ -114,30 +115,43 @@ std::string matrix_name(const Row& row) {
   return row.text(kLayer) + "." + row.text(kModule);
 }
 
-/// (bits, group) of "b4g64".
-std::optional<std::pair<int64_t, int64_t>> affine_parts(std::string_view scheme) {
-  const size_t g = scheme.find('g');
-  if (!scheme.starts_with('b') || g == scheme.npos) return std::nullopt;
-  const auto bits = parse_int(scheme.substr(1, g - 1)), group = parse_int(scheme.substr(g + 1));
-  if (!bits || !group || *bits < 0 || *group < 0) return std::nullopt;
-  return std::pair{*bits, *group};
+/// Of any family; nullopt for a name that mxq does not know.
+std::optional<Scheme> known_scheme(const std::string& name) {
+  try {
+    return parse_scheme(name);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
 }
 
-std::string scheme_of(const Row& row) {
-  if (const std::string& name = row.text(kScheme); !name.empty()) {
-    const auto parts = affine_parts(name);
-    const auto check = [&](Column column, int64_t part) {
-      if (row.text(column).empty() || row.count(column) == part) return;
-      row.fail(column, fmt::format("{} beside the scheme {}", row.text(column), name), fmt::format("{}", part));
-    };
-    if (parts) {
-      check(kBits, parts->first);
-      check(kGroup, parts->second);
-    }
-    return name;
+/// The scheme that the paper's columns tell of.
+bool is_papers(const Scheme& scheme) {
+  return scheme.family == scheme_families().front();
+}
+
+/// Name, bits and group of a row's scheme.
+SchemeCost scheme_of(const Row& row) {
+  SchemeCost cost;
+  cost.scheme = row.text(kScheme);
+  if (cost.scheme.empty()) {
+    cost.bits = static_cast<int>(row.count(kBits));
+    cost.group = static_cast<int>(row.count(kGroup));
+    cost.scheme = fmt::format("b{}g{}", row.count(kBits), row.count(kGroup));
+    return cost;
   }
-  const int64_t bits = row.count(kBits), group = row.count(kGroup);
-  return fmt::format("b{}g{}", bits, group);
+  const auto scheme = known_scheme(cost.scheme);
+  if (!scheme) return cost;
+  cost.bits = scheme->bits;
+  cost.group = scheme->group;
+  const auto check = [&](Column column, int64_t part) {
+    if (row.text(column).empty() || row.count(column) == part) return;
+    row.fail(column, fmt::format("{} beside the scheme {}", row.text(column), cost.scheme), fmt::format("{}", part));
+  };
+  if (is_papers(*scheme)) {
+    check(kBits, cost.bits);
+    check(kGroup, cost.group);
+  }
+  return cost;
 }
 
 int64_t bytes_of(const Row& row) {
@@ -201,7 +215,9 @@ ErrorTable read_error_table(std::string_view csv, const std::string& source) {
     const Row row(reader, places, cells);
     const std::string name = matrix_name(row);
     if (name.empty()) row.fail(kModule, "the row names no matrix", "a module or a matrix");
-    SchemeCost scheme{scheme_of(row), bytes_of(row), row.number(kFnorm)};
+    SchemeCost scheme = scheme_of(row);
+    scheme.bytes = bytes_of(row);
+    scheme.fnorm = row.number(kFnorm);
     MatrixErrors described = matrix_of(row, name);
     TableMethod method{row.text(kFit), row.text(kNormalize), row.text(kAxis), row.text(kMetadata)};
     if (table.matrices.empty())
@@ -224,11 +240,6 @@ ErrorTable read_error_table(std::string_view csv, const std::string& source) {
   return table;
 }
 
-bool has_sensitivities(const ErrorTable& table) {
-  return std::all_of(table.matrices.begin(), table.matrices.end(),
-                     [](const MatrixErrors& m) { return m.sensitivity >= 0; });
-}
-
 std::string write_error_table(const ErrorTable& table) {
   const bool sensitivities = has_sensitivities(table);
   const auto& [fit, normalize, axis, metadata] = table.method;
@@ -241,10 +252,11 @@ std::string write_error_table(const ErrorTable& table) {
   for (const MatrixErrors& m : table.matrices) {
     for (const SchemeCost& s : m.schemes) {
       // Names that are not the paper's have no numbers to put into its four columns.
-      const auto parts = affine_parts(s.scheme);
+      const auto scheme = known_scheme(s.scheme);
+      const bool papers = scheme && is_papers(*scheme);
       csv += fmt::format("{},{},{},{},{},{},{},{},", csv_cell(m.layer), csv_cell(m.module),
-                         parts ? fmt::format("{}", parts->first) : "", parts ? fmt::format("{}", parts->second) : "",
-                         parts ? "8" : "", parts ? "128" : "", s.fnorm, static_cast<double>(s.bytes) / kMiB);
+                         papers ? fmt::format("{}", scheme->bits) : "", papers ? fmt::format("{}", scheme->group) : "",
+                         papers ? "8" : "", papers ? "128" : "", s.fnorm, static_cast<double>(s.bytes) / kMiB);
       csv += fmt::format("{},{},{},{},{},{},{},{}", m.params, m.kurtosis, m.norm, csv_cell(m.name), m.rows, m.cols,
                          csv_cell(s.scheme), s.bytes);
       if (sensitivities) csv += fmt::format(",{}", m.sensitivity);
