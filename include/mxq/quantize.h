@@ -21,6 +21,8 @@ struct QuantizeJob {
   /// What trials (of max_loss and verify) measure on; nullopt: text that the model samples.
   std::optional<std::string> trial_text;
   WriteOptions write;
+  /// Told of what was measured, before anything is planned.
+  std::function<void(const PlanningProblem& problem)> on_measured = {};
   /// Told of a plan for a budget or of one scheme before it is carried out.
   std::function<void(const PlanningProblem& problem, const PlanFile& plan)> on_plan = {};
 };

@@ -100,18 +100,16 @@ Quantized plan_and_quantize(const Model& model, const Options& options, const Wr
   if (!options.text.empty()) job.trial_text = read_text(options.text);
   const Method method = resolve(model, job.request);
   say_method(model, job.request, method);
+  job.on_measured = [&](const PlanningProblem& problem) { say_problem(method, problem); };
   job.on_plan = [&](const PlanningProblem& problem, const PlanFile& plan) {
-    say_problem(method, problem);
     if (!common.json) print_plan(plan.plan, problem.table());
   };
   const Quantized result = quantize(model, options.output, method, job, common.progress().get());
+  if (common.json) return result;
   if (job.request.max_loss) {
-    say_problem(method, result.problem);
-    if (!common.json) {
-      print_plan(result.plan.plan, result.problem.table());
-      print_trials(*result.trials, Objective::kl);
-    }
-  } else if (job.request.verify && !common.json) {
+    print_plan(result.plan.plan, result.problem.table());
+    print_trials(*result.trials, Objective::kl);
+  } else if (job.request.verify) {
     print_verdict(*result.trials, result.plan);
   }
   return result;

@@ -40,6 +40,7 @@ Quantized quantize(const Model& model, const std::filesystem::path& out, const M
   Quantized result;
   result.problem = pose(model, request, method, job.write.cache, progress);
   const PlanningProblem& problem = result.problem;
+  if (job.on_measured) job.on_measured(problem);
   const PlanFile plan = problem.plan(method);
   const auto keep = [&](TrialReport report) {
     result.plan = report.trials[report.kept].plan;
