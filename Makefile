@@ -65,7 +65,8 @@ install: build
 	cmake --install $(BUILD)
 
 format:
-	git ls-files '*.cc' '*.h' | xargs clang-format -i
+	scripts/setup.sh --format
+	git ls-files '*.cc' '*.h' | xargs build/venv/bin/clang-format -i
 
 clean:
 	rm -rf build

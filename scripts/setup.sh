@@ -8,6 +8,7 @@
 #   setup.sh --gptqmodel  also the gptqmodel package, likewise
 #   setup.sh --report   also what mxq report draws with (pip plotly, matplotlib)
 #   setup.sh --browser  also that, and what its page is tested with: Chromium, and pip playwright
+#   setup.sh --format   also clang-format (pip), of the version that the sources are formatted with
 #   setup.sh --clang    also clang and its run-times, for the tsan and fuzz presets
 # Without apt: prints what is missing and goes on; CMake will name what it cannot do without.
 set -euo pipefail
@@ -16,7 +17,7 @@ cd "$(dirname "$0")/.."
 packages=(g++ cmake ninja-build ccache libhwy-dev libdnnl-dev ocl-icd-opencl-dev libfmt-dev libcli11-dev libspdlog-dev nlohmann-json3-dev
           libxxhash-dev libpcre2-dev libutf8proc-dev libsqlite3-dev libtomlplusplus-dev
           libgtest-dev libgmock-dev python3-venv unzip)
-model_wanted= peers_wanted= llama_wanted= sinq_wanted= gptqmodel_wanted= report_wanted= browser_wanted=
+model_wanted= peers_wanted= llama_wanted= sinq_wanted= gptqmodel_wanted= report_wanted= browser_wanted= format_wanted=
 for argument in "$@"; do
   case $argument in
     --model) model_wanted=1 ;;
@@ -25,6 +26,7 @@ for argument in "$@"; do
     --gptqmodel) gptqmodel_wanted=1 ;;
     --llama) model_wanted=1 llama_wanted=1 ;;
     --report) report_wanted=1 ;;
+    --format) format_wanted=1 ;;
     --browser) report_wanted=1 browser_wanted=1 packages+=(chromium) ;;
     --clang) packages+=(clang libomp-dev libclang-rt-14-dev) ;;
     *) echo "setup: unknown argument $argument" >&2; exit 2 ;;
@@ -82,6 +84,7 @@ fi
 pip_install highsbox==1.15.1
 if [[ $report_wanted ]]; then pip_install plotly==7.1.0 matplotlib==3.11.2; fi
 if [[ $browser_wanted ]]; then pip_install playwright==1.65.2; fi
+if [[ $format_wanted ]]; then pip_install clang-format==14.0.6; fi
 
 if [[ $model_wanted ]]; then
   model=build/models/SmolLM2-135M-Instruct.Q4_1.gguf

@@ -197,36 +197,36 @@ void print_log(const Options& options) {
 
 void add_bench(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<Options>();
-  auto* bench = app.add_subcommand("bench", "models by methods by budgets, from a spec; resumes where it was stopped");
+  auto* bench = app.add_subcommand("bench", "run an experiment: models by methods by budgets, from a spec; resumes where it was stopped");
   bench->require_subcommand(0, 1);
   bench->add_option("SPEC", options->spec, "the experiment as TOML (docs/reference/bench.md)");
-  bench->add_option("--store", options->store, "where results are kept (default: the spec's, or SPEC with .db)")
+  bench->add_option("--store", options->store, "file that keeps the results (default: the spec's, or SPEC with .db)")
       ->type_name("FILE");
-  bench->add_flag("--retry", options->retry, "also do again what has failed");
-  bench->add_flag("--dry-run", options->dry_run, "only say what would be done, and what it takes");
+  bench->add_flag("--retry", options->retry, "do runs again that failed");
+  bench->add_flag("--dry-run", options->dry_run, "say only what would be done, and the time, memory and disk that it takes");
   bench->callback([options, bench, &common] {
     if (!bench->get_subcommands().empty()) return;
     if (options->spec.empty()) throw Error(ErrorCode::usage, "bench", "no spec", "mxq bench SPEC.toml");
     refuse_unused(*bench, options->dry_run ? Mode::bench_dry_run : Mode::bench_run);
     run(*options, common);
   });
-  auto* status = bench->add_subcommand("status", "what is done, running, queued and failed");
+  auto* status = bench->add_subcommand("status", "list the runs: done, running, queued and failed");
   status->add_option("STORE", options->spec, "store, or spec that names it")->required();
   status->callback([options, status, &common] {
     refuse_unused(*status, Mode::bench_status);
     print_status(*options, common);
   });
-  auto* log = bench->add_subcommand("log", "what a run's steps were, and what they said");
+  auto* log = bench->add_subcommand("log", "print a run's steps, and what they said");
   log->add_option("STORE", options->spec, "store, or spec that names it")->required();
-  log->add_option("RUN", options->run, "its name as status shows it, or its id as export has it")->required();
+  log->add_option("RUN", options->run, "name of the run as status shows it, or its id as export has it")->required();
   log->callback([options, log] {
     refuse_unused(*log, Mode::bench_log);
     print_log(*options);
   });
-  auto* exported = bench->add_subcommand("export", "results as CSV, a row a run; the authors' columns first");
+  auto* exported = bench->add_subcommand("export", "write results as CSV: a row for each run, the authors' columns first");
   exported->add_option("STORE", options->spec, "store, or spec that names it")->required();
   exported->add_option("-o,--output", options->output, "the CSV (default: standard output)")->type_name("FILE");
-  exported->add_flag("--all", options->all, "also runs that others have taken the place of");
+  exported->add_flag("--all", options->all, "export also runs that later ones have replaced");
   exported->callback([options, exported] {
     refuse_unused(*exported, Mode::bench_export);
     const auto path = store_named(*options);
@@ -237,8 +237,8 @@ void add_bench(CLI::App& app, const CommonOptions& common) {
     const std::string csv = ResultStore::open(path).export_csv(options->all);
     output ? output->write(csv) : put_data(csv);
   });
-  auto* imported = bench->add_subcommand("import", "results of others, in the form of the authors' combined.csv");
-  imported->add_option("STORE", options->spec, "store, made where there is none")->required();
+  auto* imported = bench->add_subcommand("import", "add results of others, in the form of the authors' combined.csv");
+  imported->add_option("STORE", options->spec, "store; made where there is none")->required();
   imported->add_option("CSV", options->csv, "columns model, algo, config, bpp, ppl_wikitext, ...")->required();
   imported->callback([options, imported] {
     refuse_unused(*imported, Mode::bench_import);

@@ -18,12 +18,12 @@ void add_dequantize(CLI::App& app, const CommonOptions& common) {
     WriteOptions write;
   };
   auto options = std::make_shared<Options>();
-  auto* command = app.add_subcommand("dequantize", "plain Hugging Face safetensors again, loadable by transformers");
+  auto* command = app.add_subcommand("dequantize", "write plain Hugging Face safetensors again, which transformers loads");
   command->add_option("MODEL", options->model, "a checkpoint that quantize wrote (or any other model)")->required();
-  command->add_option("-o,--output", options->output, "folder to make")->type_name("DIR")->required();
+  command->add_option("-o,--output", options->output, "folder to write")->type_name("DIR")->required();
   command
       ->add_option("--dtype", options->dtype,
-                   "f32, f16 or bf16 for all weights (default: what each had before it was quantized)")
+                   "dtype of all weights: f32, f16 or bf16 (default: the dtype that each had before it was quantized)")
       ->check(CLI::IsMember({"f32", "f16", "bf16"}))
       ->type_name("T");
   command->add_flag("--overwrite", options->write.overwrite,

@@ -146,21 +146,21 @@ void run(const Options& options, const CommonOptions& common) {
 
 void add_eval(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<Options>();
-  auto* command = app.add_subcommand("eval", "perplexity of a model on a text, and what it lost against another");
+  auto* command = app.add_subcommand("eval", "measure the perplexity of a model on a text, and what the model lost against another");
   command->add_option("MODEL", options->model, "folder of safetensors, mxq checkpoint or .gguf")->required();
   auto* against =
       command
-          ->add_option("--against", options->against, "the model it was made from: KL divergence, top-1 agreement, ...")
+          ->add_option("--against", options->against, "compare with the model that MODEL was made from: KL divergence, top-1 agreement, ...")
           ->type_name("BASE");
   auto* base_logits =
       command
           ->add_option("--base-logits", options->base_logits,
-                       "keep BASE's logits in this file, which takes 4 bytes a token and word of the vocabulary; where "
-                       "it is there already BASE is not run again")
+                       "keep BASE's logits in this file, 4 bytes for each token and word of the vocabulary; where the file "
+                       "is there already, BASE is not run again")
           ->type_name("FILE")
           ->needs(against);
   auto* self =
-      command->add_flag("--self", options->self, "score text that the model, or BASE, samples itself: no data needed")
+      command->add_flag("--self", options->self, "score text that BASE (or MODEL, without BASE) samples itself: no data needed")
           ->excludes(base_logits);
   auto* text = command->add_option_group("Text");
   text->add_option("--text", options->text,
@@ -168,7 +168,7 @@ void add_eval(CLI::App& app, const CommonOptions& common) {
       ->type_name("FILE")
       ->excludes(self);
   text->add_option("--recipe", options->recipe,
-                   "hf: overlapping windows, every token counts; llama.cpp: as llama-perplexity")
+                   "hf: windows overlap, and every token counts; llama.cpp: as llama-perplexity does it")
       ->type_name("hf|llama.cpp")
       ->excludes(self)
       ->capture_default_str();
@@ -184,10 +184,10 @@ void add_eval(CLI::App& app, const CommonOptions& common) {
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
   command
       ->add_option("--tokens", options->perplexity.max_tokens,
-                   "only the first N tokens of the text; of --self, N tokens a sequence (default 256)")
+                   "score only the first N tokens of the text; with --self, sample N tokens a sequence (default 256)")
       ->type_name("N")
       ->check(CLI::Range(int64_t{2}, int64_t{1} << 40));
-  command->add_option("--sequences", options->self_text.sequences, "of --self: how many texts are sampled")
+  command->add_option("--sequences", options->self_text.sequences, "number of texts that --self samples")
       ->type_name("N")
       ->needs(self)
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))

@@ -87,14 +87,14 @@ void run(const Options& options, const CommonOptions& common) {
 
 void add_generate(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<Options>();
-  auto* command = app.add_subcommand("generate", "text that a model or checkpoint writes, as it comes");
+  auto* command = app.add_subcommand("generate", "print the text that a model or checkpoint writes, as it comes");
   command->add_option("MODEL", options->model, "folder of safetensors, mxq checkpoint or .gguf")->required();
   auto* prompt =
-      command->add_option("--prompt", options->prompt, "what to continue, special tokens spelt out")->type_name("TEXT");
-  command->add_option("--prompt-file", options->prompt_file, "the same from a file; - for standard input")
+      command->add_option("--prompt", options->prompt, "text to continue, with special tokens spelt out")->type_name("TEXT");
+  command->add_option("--prompt-file", options->prompt_file, "read the prompt from a file; - for standard input")
       ->type_name("FILE")
       ->excludes(prompt);
-  command->add_option("--tokens", options->generate.max_tokens, "stop after N tokens, if the model has not before")
+  command->add_option("--tokens", options->generate.max_tokens, "stop after N tokens, where the model does not end the text before")
       ->type_name("N")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
       ->capture_default_str();

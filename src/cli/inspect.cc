@@ -53,7 +53,7 @@ void add_inspect(CLI::App& app, const CommonOptions& common) {
     std::string model;
   };
   auto options = std::make_shared<Options>();
-  auto* command = app.add_subcommand("inspect", "matrices, shapes, dtypes, percentiles of |w|, kurtosis");
+  auto* command = app.add_subcommand("inspect", "list matrices: shapes, dtypes, percentiles of |w|, kurtosis");
   command->add_option("MODEL", options->model, "folder of safetensors, .safetensors or .gguf")->required();
   command->callback([options, command, &common] {
     refuse_unused(*command, Mode::always);

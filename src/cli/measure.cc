@@ -25,11 +25,11 @@ void add_measure(CLI::App& app, const CommonOptions& common) {
     bool sensitivity = false;
   };
   auto options = std::make_shared<Options>();
-  auto* command = app.add_subcommand("measure", "error table: what every scheme would lose on every matrix");
+  auto* command = app.add_subcommand("measure", "write the error table: what every scheme would lose on every matrix");
   command->add_option("MODEL", options->model, "folder of safetensors, .safetensors or .gguf")->required();
   command->add_option("-o,--output", options->output, "the table as CSV (default: standard output)")->type_name("FILE");
   command->add_flag("--sensitivity", options->sensitivity,
-                    "also what errors in each matrix do to the outputs, for --objective kl");
+                    "also measure what errors in each matrix do to the outputs, for --objective kl");
   add_method(*command, options->method, {FieldGroup::schemes, FieldGroup::matrix, FieldGroup::text});
   command->callback([options, command, &common] {
     refuse_unused(*command, options->sensitivity ? Mode::measure_sensitivity : Mode::measure_errors);

@@ -55,12 +55,12 @@ std::unique_ptr<Progress> CommonOptions::progress() const {
 }
 
 void add_common(CLI::App& app, CommonOptions& common) {
-  app.add_flag("-q,--quiet", common.quiet, "no progress bar, only results and errors");
-  app.add_flag("--json", common.json, "the result as one JSON object on standard output");
-  app.add_option("--threads", common.threads, "threads of parallel work (default: all cores)")
+  app.add_flag("-q,--quiet", common.quiet, "show no progress bar, only results and errors");
+  app.add_flag("--json", common.json, "print the result as one JSON object on standard output");
+  app.add_option("--threads", common.threads, "number of threads (default: all cores)")
       ->type_name("N")
       ->check(CLI::Range(1, 4096));
-  app.add_option("--log-level", common.log_level, "what to say on standard error: error, warn, info or debug")
+  app.add_option("--log-level", common.log_level, "least important messages on standard error: error, warn, info or debug")
       ->type_name("LEVEL")
       ->check(CLI::IsMember({"error", "warn", "info", "debug"}));
 }
@@ -88,13 +88,13 @@ std::vector<CLI::Option*> add_sampling(CLI::App& command, Sampling& sampling) {
   auto* group = command.add_option_group("Sampling");
   return {
       group
-          ->add_option("--temperature", sampling.temperature, "logits are divided by it; 0: the likeliest token always")
+          ->add_option("--temperature", sampling.temperature, "divide logits by it; 0 takes the likeliest token always")
           ->type_name("T")
           ->capture_default_str(),
       group->add_option("--top-p", sampling.top_p, "draw only from the likeliest tokens that reach this probability")
           ->type_name("P")
           ->capture_default_str(),
-      group->add_option("--seed", sampling.seed, "the same seed draws the same text")
+      group->add_option("--seed", sampling.seed, "seed of the text: the same seed draws the same text")
           ->type_name("N")
           ->capture_default_str()};
 }
@@ -114,7 +114,7 @@ void add_run(CLI::App& command, RunOptions& run) {
   group
       ->add_option_function<std::string>(
           "--compute", [&run](const std::string& name) { run.compute = computes.at(name); },
-          "what matrix products take: f32, bf16 (faster with AMX or AVX-512), or auto: bf16 where the processor has it")
+          "numbers in matrix products: f32, bf16 (faster with AMX or AVX-512), or auto: bf16 where the processor has it")
       ->type_name("C")
       ->check(CLI::IsMember({"f32", "bf16", "auto"}))
       ->default_str("f32");

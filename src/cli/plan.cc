@@ -119,12 +119,12 @@ void add_plan(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand("plan", "choose a scheme for every matrix, proved optimal for the budget");
   command->add_option("MODEL", options->model, "folder of safetensors, .safetensors or .gguf");
-  command->add_option("--errors", options->errors, "an error table instead of MODEL")->type_name("CSV");
-  command->add_option("-o,--output", options->output, "the plan as JSON, for quantize --plan")->type_name("FILE");
+  command->add_option("--errors", options->errors, "plan for an error table instead of MODEL")->type_name("CSV");
+  command->add_option("-o,--output", options->output, "write the plan as JSON, for quantize --plan")->type_name("FILE");
   auto* frontier =
       command->add_option("--frontier", options->frontier, "also write the frontier, loss against bytes, as CSV")
           ->type_name("FILE");
-  command->add_option("--grid", options->grid, "exact plans on the frontier beside its convex corners")
+  command->add_option("--grid", options->grid, "number of exact plans on the frontier beside its convex corners")
       ->type_name("N")
       ->check(CLI::Range(0, 100000))
       ->needs(frontier)

@@ -192,18 +192,18 @@ void add_quantize(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand("quantize", "fit a model into a budget: measure, plan, write the checkpoint");
   command->add_option("MODEL", options->model, "folder of safetensors, .safetensors or .gguf")->required();
-  command->add_option("-o,--output", options->output, "checkpoint folder to make")->type_name("OUT")->required();
+  command->add_option("-o,--output", options->output, "checkpoint folder to write")->type_name("OUT")->required();
   command->add_option("--plan", options->plan_path, "carry out this plan (of mxq plan) instead of a budget")
       ->type_name("FILE");
   command->add_flag("--verify", options->method.request.verify,
                     "also carry out the best uniform plan of the budget, and keep the better one by trial");
   command
       ->add_option("--text", options->text,
-                   "what --max-loss and --verify measure on (default: text that the model samples)")
+                   "text that --max-loss and --verify measure on (default: text that the model samples)")
       ->type_name("FILE");
   command->add_flag("--overwrite", options->write.overwrite,
                     "replace OUT, where mxq wrote it and it holds nothing else");
-  command->add_option("--shard-bytes", options->write.max_shard_bytes, "largest weight file")
+  command->add_option("--shard-bytes", options->write.max_shard_bytes, "size of the largest weight file")
       ->type_name("BYTES")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 50))
       ->capture_default_str();

@@ -69,27 +69,27 @@ void run(const Options& options) {
 
 void add_report(CLI::App& app) {
   auto options = std::make_shared<Options>();
-  auto* command = app.add_subcommand("report", "pictures and tables of an experiment: a page and its figures");
+  auto* command = app.add_subcommand("report", "draw pictures and tables of an experiment: a page and its figures");
   command->add_option("STORE", options->store, "store of mxq bench");
-  command->add_option("-o,--output", options->output, "index.html and figures/ go there")
+  command->add_option("-o,--output", options->output, "folder for index.html and figures/")
       ->type_name("FOLDER")
       ->required();
   command
-      ->add_option("--foreign", options->foreign, "the authors' published CSVs: their figures, and our plans of them")
+      ->add_option("--foreign", options->foreign, "folder of the authors' published CSVs: draw their figures, and mxq's plans of them")
       ->type_name("FOLDER");
   command->add_option("--checkpoint", options->checkpoint, "mxq checkpoint whose packing is drawn")
       ->type_name("FOLDER");
-  command->add_option("--formats", options->formats, "of the single figures: svg, png, pdf, or none")
+  command->add_option("--formats", options->formats, "formats of the single figures: svg, png, pdf, or none")
       ->type_name("LIST")
       ->capture_default_str();
-  command->add_option("--only", options->only, "single figures whose names the regular expression finds")
+  command->add_option("--only", options->only, "draw only the single figures whose names the regular expression finds")
       ->type_name("REGEX");
   auto* markdown =
-      command->add_option("--markdown", options->markdown, "results as Markdown tables too")->type_name("FILE");
-  command->add_option("--introduction", options->introduction, "what stands before those")
+      command->add_option("--markdown", options->markdown, "also write the results as Markdown tables")->type_name("FILE");
+  command->add_option("--introduction", options->introduction, "text that stands before the Markdown tables")
       ->type_name("FILE")
       ->needs(markdown);
-  command->add_option("--title", options->title, "of the page")->capture_default_str();
+  command->add_option("--title", options->title, "title of the page")->capture_default_str();
   command->footer(
       "Python draws, with plotly and matplotlib: $MXQ_PYTHON, else python3 (pip install plotly matplotlib).");
   command->callback([options, command] {

@@ -16,13 +16,13 @@ void add_tokenize(CLI::App& app, const CommonOptions& common) {
     bool no_bos = false;
   };
   auto options = std::make_shared<Options>();
-  auto* command = app.add_subcommand("tokenize", "the token ids of a text, blank-separated on one line");
+  auto* command = app.add_subcommand("tokenize", "print the token ids of a text, blank-separated on one line");
   command->add_option("MODEL", options->model, "folder with tokenizer.json, or .gguf (without tensors will do)")
       ->required();
   command->add_option("--text", options->text, "UTF-8 text, or .jsonl rows with a \"text\" each; - for standard input")
       ->type_name("FILE")
       ->required();
-  command->add_flag("--no-bos", options->no_bos, "no BOS or EOS token, even where the model wants one");
+  command->add_flag("--no-bos", options->no_bos, "add no BOS or EOS token, even where the model wants one");
   command->callback([options, command, &common] {
     refuse_unused(*command, Mode::always);
     const auto tokenizer = open_tokenizer(options->model);
