@@ -21,6 +21,9 @@ echo
 echo "== SmolLM2-135M to 3.25 bits, nothing cached"
 "$python" bench/quantize_smollm2.py "$build/mxq" "$model"
 echo
+echo "== forecasts of seconds and memory beside what was taken"
+"$python" bench/forecast.py "$build/mxq" "$model" 1
+echo
 echo "== perplexity: mxq eval against transformers and llama-perplexity"
 "$python" bench/eval_vs_peers.py "$build/mxq" "$model"
 echo

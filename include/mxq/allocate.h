@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "mxq/error_table.h"
+#include "mxq/progress.h"
 
 namespace mxq {
 
@@ -110,7 +111,8 @@ struct FrontierPoint {
 };
 
 /// Every plan of the convex (Lagrangian) frontier and exact plans on a grid of `grid` budgets between the smallest
-/// and the largest, in order of bytes.
-std::vector<FrontierPoint> frontier(const ErrorTable& table, int grid = 200, const AllocateOptions& options = {});
+/// and the largest, in order of bytes. Progress: phase "solve" in budgets.
+std::vector<FrontierPoint> frontier(const ErrorTable& table, int grid = 200, const AllocateOptions& options = {},
+                                    Progress* progress = nullptr);
 
 }  // namespace mxq

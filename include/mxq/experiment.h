@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "mxq/forecast.h"
 #include "mxq/method.h"
 #include "mxq/output.h"
 #include "mxq/progress.h"
@@ -70,22 +71,14 @@ Experiment read_experiment(const std::filesystem::path& spec);
 /// same but for their names.
 void identify(Experiment& experiment);
 
-/// What a run will take, roughly.
-struct RunEstimate {
-  double seconds = 0;
-  int64_t memory_bytes = 0, disk_bytes = 0;
-};
-/// From the sizes of model and texts and the method; reads no weights. Throws what reading the model's headers throws.
-RunEstimate estimate_run(const ExperimentRun& run);
+/// What a run will take, each of its steps in a process of its own: mxq/forecast.h. From the sizes of model and texts and
+/// the method; reads no weights. Throws what reading the model's headers throws.
+Forecast estimate_run(const ExperimentRun& run);
 
-/// What there is for a run; nullopt where the system does not say.
-struct ExperimentRoom {
-  std::filesystem::path folder;  // where its files go
-  std::optional<int64_t> memory_bytes, disk_bytes;
-};
-ExperimentRoom room_beside(const std::filesystem::path& store);
+/// What there is for a run whose files go beside the store.
+Room room_beside(const std::filesystem::path& store);
 /// Throws Error(infeasible) where the run needs more.
-void check_room(const ExperimentRun& run, const RunEstimate& needs, const ExperimentRoom& room);
+void check_room(const ExperimentRun& run, const Forecast& needs, const Room& room);
 
 enum class RunState { queued, running, done, failed };
 /// "queued", "running", "done", "failed".

@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "mxq/progress.h"
+
 namespace mxq {
 
 struct EncodeOptions {
@@ -21,6 +23,8 @@ struct EncodeOptions {
   /// Tokens that a model's makers added without calling them special always become their one id.
   /// (A tokenizer_config.json with split_special_tokens makes them plain text in any case.)
   bool parse_special = true;
+  /// Told of the phase "tokenize" in bytes; null: nobody.
+  Progress* progress = nullptr;
 };
 
 /// A model's tokenizer. All functions are thread-safe.

@@ -30,6 +30,14 @@ struct TrialOptions {
   PerplexityOptions perplexity;
 };
 
+/// How `mxq quantize --text` cuts the text of its trials: windows of 512 tokens, the first 16,384.
+inline PerplexityOptions trial_text_cut() {
+  PerplexityOptions cut;
+  cut.window = cut.stride = 512;
+  cut.max_tokens = 16384;
+  return cut;
+}
+
 struct Trial {
   PlanFile plan;
   Comparison comparison;

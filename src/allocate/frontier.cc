@@ -13,6 +13,9 @@ namespace mxq {
 
 namespace {
 
+/// Budgets: some milliseconds each where there are a thousand matrices.
+constexpr int64_t kSolvedAtOnce = 64;
+
 /// The plans that are optimal for some price of a byte, by rising bytes: each step of the walk changes one group.
 std::vector<FrontierPoint> convex_points(const std::vector<MatrixGroup>& groups) {
   const mckp::Problem problem = make_problem(groups, 0);
@@ -41,7 +44,8 @@ std::vector<FrontierPoint> convex_points(const std::vector<MatrixGroup>& groups)
 
 }  // namespace
 
-std::vector<FrontierPoint> frontier(const ErrorTable& table, int grid, const AllocateOptions& options) {
+std::vector<FrontierPoint> frontier(const ErrorTable& table, int grid, const AllocateOptions& options,
+                                    Progress* progress) {
   if (grid < 0) throw Error(ErrorCode::usage, "frontier", fmt::format("a grid of {}", grid), "at least 0");
   if (!solver_available(options.solver)) {
     throw Error(ErrorCode::unsupported, "frontier", fmt::format("solver {}", solver_name(options.solver)),
@@ -58,11 +62,21 @@ std::vector<FrontierPoint> frontier(const ErrorTable& table, int grid, const All
     const Plan plan = allocate(table, budget, options);
     exact[static_cast<size_t>(i)] = {plan.bytes, 0, plan.value, false};
   };
+  Progress& bar = or_silent(progress);
+  bar.begin("solve", grid);
   if (options.solver == Solver::exact) {
-    parallel_for(grid, solve);
+    // Some at a time: progress is told of by this thread alone.
+    for (int64_t first = 0; first < grid; first += kSolvedAtOnce) {
+      parallel_for(std::min<int64_t>(kSolvedAtOnce, grid - first), [&](int64_t i) { solve(first + i); });
+      bar.update(std::min<int64_t>(grid, first + kSolvedAtOnce));
+    }
   } else {
-    for (int64_t i = 0; i < grid; ++i) solve(i);  // HiGHS keeps a task scheduler of its own
+    for (int64_t i = 0; i < grid; ++i) {  // HiGHS keeps a task scheduler of its own
+      solve(i);
+      bar.update(i + 1);
+    }
   }
+  bar.end();
 
   // A plan on the grid that is a vertex too, or that a neighbour on the grid found as well, is listed once.
   points.insert(points.end(), exact.begin(), exact.end());

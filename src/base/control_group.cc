@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <fstream>
 #include <functional>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -56,12 +57,39 @@ std::vector<std::optional<int64_t>> numbers_in(const fs::path& file) {
   return numbers;
 }
 
+/// The number behind a word that a line of the file begins with.
+std::optional<int64_t> number_behind(const fs::path& file, const std::string& word) {
+  std::ifstream in(file);
+  for (std::string line; std::getline(in, line);) {
+    std::istringstream words(line);
+    std::string first;
+    int64_t number = 0;
+    if (words >> first && first == word && words >> number) return number;
+  }
+  return {};
+}
+
 }  // namespace
 
 std::optional<int64_t> control_group_memory(const fs::path& root) {
   return least_limit(root, "memory", [](const fs::path& group, int version) {
     return numbers_in(group / (version == 2 ? "memory.max" : "memory.limit_in_bytes"))[0];
   });
+}
+
+std::optional<int64_t> free_memory_bytes(const fs::path& root) {
+  const auto left = least_limit(root, "memory", [](const fs::path& group, int version) -> std::optional<int64_t> {
+    const auto limit = numbers_in(group / (version == 2 ? "memory.max" : "memory.limit_in_bytes"))[0];
+    const auto used = numbers_in(group / (version == 2 ? "memory.current" : "memory.usage_in_bytes"))[0];
+    if (!limit || !used) return {};
+    // Pages of files that nobody has looked at for a while are given back when they are wanted.
+    const char* const cached = version == 2 ? "inactive_file" : "total_inactive_file";
+    return std::max<int64_t>(0, *limit - *used + number_behind(group / "memory.stat", cached).value_or(0));
+  });
+  const auto kilobytes = number_behind(root / "proc/meminfo", "MemAvailable:");
+  if (!kilobytes) return left;
+  const int64_t available = *kilobytes * 1024;
+  return std::min(left.value_or(available), available);
 }
 
 std::optional<int> control_group_cores(const fs::path& root) {

@@ -44,6 +44,22 @@ TEST_F(ControlGroup, Version1InAContainer) {
   EXPECT_EQ(limit(), 4000000) << "the container sees its own group at the top";
 }
 
+TEST_F(ControlGroup, FreeMemoryIsTheLeastOfMachineAndGroups) {
+  const auto free = [&] { return free_memory_bytes(folder_.path()); };
+  EXPECT_EQ(free(), std::nullopt);
+  file("proc/meminfo", "MemTotal:       9000 kB\nMemAvailable:   8000 kB");
+  EXPECT_EQ(free(), 8000 * 1024);
+  file("proc/self/cgroup", "0::/user/session");
+  file("sys/fs/cgroup/user/memory.max", "3000000");
+  EXPECT_EQ(free(), 8000 * 1024) << "what is used is not known";
+  file("sys/fs/cgroup/user/memory.current", "2000000");
+  EXPECT_EQ(free(), 1000000);
+  file("sys/fs/cgroup/user/memory.stat", "anon 900000\ninactive_file 500000\nactive_file 1");
+  EXPECT_EQ(free(), 1500000) << "old pages of files can be had";
+  file("sys/fs/cgroup/user/memory.current", "4000000");
+  EXPECT_EQ(free(), 0);
+}
+
 TEST_F(ControlGroup, CoresOfVersion2AreRoundedUp) {
   EXPECT_EQ(control_group_cores(folder_.path()), std::nullopt);
   file("proc/self/cgroup", "0::/user/session");

@@ -21,18 +21,19 @@ namespace {
 constexpr int kSampleVersion = 4;
 
 std::filesystem::path sample_path(Model::State& model, Compute compute, const SelfText& text,
-                                  const std::filesystem::path& cache) {
+                                  const std::filesystem::path& cache, Progress& progress) {
   const TokenFacts& tokens = model.token_facts();
   ContentHash hash;
-  hash.add(model.content_id());
+  hash.add(model.content_id(&progress));
   hash.add(fmt::format("{} {} {} {} v{}", tokens.count, tokens.adds_bos ? tokens.bos.value_or(-1) : -1,
                        describe(text), compute_name(compute), kSampleVersion));
   return cache / "samples" / (hash.hex() + ".json");
 }
 
-CalibrationTokens file_text(Model::State& model, const CalibrationText& calibration) {
+CalibrationTokens file_text(Model::State& model, const CalibrationText& calibration, Progress& progress) {
   const Tokenizer& tokenizer = model.tokenizer();
-  const auto ids = tokenizer.encode(read_text(calibration.file), {.add_bos = false, .add_eos = false, .parse_special = true});
+  const EncodeOptions options{.add_bos = false, .add_eos = false, .parse_special = true, .progress = &progress};
+  const auto ids = tokenizer.encode(read_text(calibration.file), options);
   const auto all = static_cast<int64_t>(ids.size());
   const int64_t count = std::min(calibration.sequences, all / calibration.tokens);
   if (count == 0) {
@@ -87,7 +88,7 @@ const SampledText& self_sequences(Model::State& model, Decoder& decoder, const S
   if (!remembered.sequences.empty()) return remembered;
   std::filesystem::path path;
   if (!cache.empty()) {
-    path = sample_path(model, decoder.compute(), text, cache);
+    path = sample_path(model, decoder.compute(), text, cache, progress);
     if (const auto json = load_cache_file(path)) {
       try {
         SampledText known{json->at("sequences"),
@@ -109,7 +110,7 @@ const SampledText& self_sequences(Model::State& model, Decoder& decoder, const S
 CalibrationTokens calibration_tokens(Model::State& model, Decoder& decoder, const CalibrationText& calibration,
                                  const std::filesystem::path& cache, Progress& progress) {
   if (calibration.kind == CalibrationText::Kind::none) return {};
-  if (calibration.kind == CalibrationText::Kind::file) return file_text(model, calibration);
+  if (calibration.kind == CalibrationText::Kind::file) return file_text(model, calibration, progress);
   const SelfText text{kProbeSequences + calibration.sequences, calibration.tokens, calibration.sampling,
                       std::vector<double>(kProbeSequences, kProbeTopP)};
   const auto& [all, health] = self_sequences(model, decoder, text, cache, progress);

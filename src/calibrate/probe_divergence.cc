@@ -60,14 +60,19 @@ class Replacement {
 
 class Prober {
  public:
-  Prober(Decoder& decoder, std::span<const std::vector<int32_t>> sequences, const ProbeOptions& options)
-      : decoder_(decoder), options_(options) {
+  /// Progress: phases "outputs" and "sensitivity", in draws of so many layers.
+  Prober(Decoder& decoder, std::span<const std::vector<int32_t>> sequences, const ProbeOptions& options, size_t layers,
+         Progress& progress)
+      : decoder_(decoder), options_(options), progress_(progress), steps_(static_cast<int64_t>(layers) * options.draws) {
     for (const auto& ids : sequences) sequences_.push_back({ids});
   }
 
   /// Of the probes of one layer; layers fall.
   std::vector<double> layer(int64_t index, std::span<const Probe* const> probes) {
-    if (!gradients_) gradients_.emplace(decoder_, sequences_, options_.draws, options_.seed);
+    if (!gradients_) {
+      gradients_.emplace(decoder_, sequences_, options_.draws, options_.seed, &progress_);
+      progress_.begin("sensitivity", steps_);
+    }
     while (gradients_->layer() > index) gradients_->back({}, {});
     std::vector<std::vector<float>> changes;
     std::map<std::string, std::vector<size_t>, std::less<>> of_module;
@@ -83,7 +88,7 @@ class Prober {
       const auto members = of_module.find(module);
       if (members == of_module.end()) return;
       for (const size_t i : members->second) kl[i] += divergence(of_outputs, changes[i]);
-    });
+    }, [&] { progress_.update(++done_); });
     for (double& value : kl) value /= static_cast<double>(options_.draws);
     return kl;
   }
@@ -162,6 +167,8 @@ class Prober {
 
   Decoder& decoder_;
   ProbeOptions options_;
+  Progress& progress_;
+  int64_t steps_, done_ = 0;
   std::vector<Sequence> sequences_;
   std::optional<ScoreGradients> gradients_;
   std::vector<float> hidden_;  // of the model as it is
@@ -195,13 +202,16 @@ std::vector<double> probe_divergences(Decoder& decoder, std::span<const std::vec
     layers[layer.value_or(decoder.layers())].push_back(i);
   }
   std::vector<double> result(probes.size());
-  Prober prober(decoder, sequences, options);
-  progress.begin("sensitivity", static_cast<int64_t>(probes.size()));
-  int64_t finished = 0;
+  Prober prober(decoder, sequences, options, layers.size() - layers.count(decoder.layers()), progress);
   for (const auto& [layer, members] : layers) {
     std::vector<double> kl;
     if (layer == decoder.layers()) {
-      for (const size_t i : members) kl.push_back(prober.whole(probes[i]));
+      progress.begin("sensitivity of embeddings", std::ssize(members));
+      for (const size_t i : members) {
+        kl.push_back(prober.whole(probes[i]));
+        progress.update(std::ssize(kl));
+      }
+      progress.end();
     } else {
       std::vector<const Probe*> of_layer;
       for (const size_t i : members) of_layer.push_back(&probes[i]);
@@ -211,8 +221,6 @@ std::vector<double> probe_divergences(Decoder& decoder, std::span<const std::vec
       result[members[j]] = kl[j];
       if (done) done(members[j], kl[j]);
     }
-    finished += static_cast<int64_t>(members.size());
-    progress.update(finished);
   }
   progress.end();
   return result;

@@ -88,23 +88,32 @@ std::vector<std::vector<float>> label_gradients(Decoder& decoder, const std::vec
 
 }  // namespace
 
-ScoreGradients::ScoreGradients(Decoder& decoder, std::span<const Sequence> sequences, int64_t draws, uint64_t seed)
+ScoreGradients::ScoreGradients(Decoder& decoder, std::span<const Sequence> sequences, int64_t draws, uint64_t seed,
+                               Progress* progress)
     : decoder_(decoder), sequences_(sequences.begin(), sequences.end()), layer_(decoder.layers() - 1) {
+  Progress& bar = or_silent(progress);
+  bar.begin("outputs", decoder_.layers() + 1);
   auto residual = decoder_.embed(sequences_);
   for (int64_t layer = 0; layer < decoder_.layers(); ++layer) {
     residuals_.push_back(residual);
     decoder_.run_layers(sequences_, layer, layer + 1, residual);
+    bar.update(layer + 1);
   }
   gradients_ = label_gradients(decoder_, decoder_.last_norm(sequences_, residual), draws, seed);
   for (auto& gradient : gradients_) gradient = decoder_.last_norm_gradient(residual, gradient);
+  bar.end();
 }
 
-void ScoreGradients::back(const TapeObserver& look, const GradientObserver& observe) {
+void ScoreGradients::back(const TapeObserver& look, const GradientObserver& observe,
+                          const std::function<void()>& done) {
   LayerTape tape;
   decoder_.run_layer(sequences_, layer_, residuals_.back(), tape);
   if (look) look(tape);
   const LayerBackward backward(decoder_, layer_, sequences_, tape);
-  for (auto& gradient : gradients_) backward.run(gradient, observe);
+  for (auto& gradient : gradients_) {
+    backward.run(gradient, observe);
+    if (done) done();
+  }
   residuals_.pop_back();
   --layer_;
 }

@@ -8,6 +8,7 @@
 
 #include "model/decoder/decoder.h"
 #include "model/decoder/layer_backward.h"
+#include "mxq/progress.h"
 
 namespace mxq {
 
@@ -21,14 +22,16 @@ class ScoreGradients {
 
   /// Runs the decoder, which must outlive it as must the ids, to its end. In memory: the residual stream in front of
   /// every layer, and one gradient a draw. `seed`: of the labels. Throws what Decoder::run_layers() throws.
-  ScoreGradients(Decoder& decoder, std::span<const Sequence> sequences, int64_t draws, uint64_t seed);
+  /// Progress: phase "outputs" in layers.
+  ScoreGradients(Decoder& decoder, std::span<const Sequence> sequences, int64_t draws, uint64_t seed,
+                 Progress* progress = nullptr);
 
   /// The layer that back() goes through next, from the last one down; -1: none is left.
   int64_t layer() const { return layer_; }
   /// Of one draw, with respect to the residual stream behind that layer: [tokens, hidden_size].
   const std::vector<float>& behind(int64_t draw) const { return gradients_[static_cast<size_t>(draw)]; }
-  /// Carries all draws' gradients through a layer, one draw after another.
-  void back(const TapeObserver& look, const GradientObserver& observe);
+  /// Carries all draws' gradients through a layer, one draw after another; `done` hears of each.
+  void back(const TapeObserver& look, const GradientObserver& observe, const std::function<void()>& done = {});
 
  private:
   Decoder& decoder_;

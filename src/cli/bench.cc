@@ -68,12 +68,12 @@ std::vector<const ExperimentRun*> runs_to_do(Experiment& experiment, const std::
 }
 
 /// Throws Error(infeasible) for the first run that cannot fit.
-RunEstimate preflight(const std::vector<const ExperimentRun*>& runs, const std::filesystem::path& store, bool print) {
-  RunEstimate all;
-  const ExperimentRoom room = room_beside(store);
+Forecast preflight(const std::vector<const ExperimentRun*>& runs, const std::filesystem::path& store, bool print) {
+  Forecast all;
+  const Room room = room_beside(store);
   if (print) put("{:40} {:>10} {:>11} {:>11}\n", "run", "time", "memory", "disk");
   for (const ExperimentRun* run : runs) {
-    const RunEstimate estimate = estimate_run(*run);
+    const Forecast estimate = estimate_run(*run);
     if (print) {
       put("{:40} {:>10} {:>11} {:>11}\n", run->label(), duration(estimate.seconds),
           format_size(estimate.memory_bytes), format_size(estimate.disk_bytes));
@@ -86,7 +86,7 @@ RunEstimate preflight(const std::vector<const ExperimentRun*>& runs, const std::
   return all;
 }
 
-void print_plan(const Experiment& experiment, size_t to_do, const RunEstimate& estimate, bool json) {
+void print_plan(const Experiment& experiment, size_t to_do, const Forecast& estimate, bool json) {
   if (json) {
     put_json(nlohmann::ordered_json{{"runs", to_do},
                                     {"known", experiment.runs.size() - to_do},
@@ -136,7 +136,7 @@ void run(const Options& options, const CommonOptions& common) {
   const auto path = store_of(options, experiment);
   OutputFile(path, kStoreFile, inputs_of(options, experiment));
   const auto to_do = runs_to_do(experiment, path, options.retry);
-  const RunEstimate estimate = preflight(to_do, path, options.dry_run && !common.json);
+  const Forecast estimate = preflight(to_do, path, options.dry_run && !common.json);
   if (options.dry_run) return print_plan(experiment, to_do.size(), estimate, common.json);
   ResultStore store = ResultStore::create(path);
   WorkOptions work;

@@ -2,11 +2,14 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
 #include "cli/model_remarks.h"
 #include "cli/option_modes.h"
+#include "cli/say_forecast.h"
 #include "cli/standard_streams.h"
 #include "mxq/error.h"
 #include "mxq/evaluate.h"
@@ -88,6 +91,18 @@ int64_t default_window(const Model& model, const PerplexityOptions& options) {
   return longest >= 2 ? std::min(longest, usual) : usual;
 }
 
+/// Announces what scoring takes, as far as the model's configuration tells.
+void announce_scoring(const Model& model, const Options& options, ScoredText text) {
+  if (model.why_not_runnable()) return;  // said where it is run
+  text.against = !options.against.empty();
+  std::error_code unknown;
+  text.keeps_logits = !options.base_logits.empty();
+  text.known_logits = text.keeps_logits && std::filesystem::exists(options.base_logits, unknown);
+  const Model base(text.against ? options.against : options.model);
+  if (base.why_not_runnable()) return;
+  announce("eval", forecast_evaluation(model, base, text, options.perplexity.run, measure_speed()), options.base_logits);
+}
+
 Result evaluate_text(Options options, Progress* progress) {
   options.perplexity.recipe = parse_recipe(options.recipe);
   const std::string text = read_text(options.text);
@@ -99,6 +114,7 @@ Result evaluate_text(Options options, Progress* progress) {
   } else {
     warn_of_long_context(model, window);
   }
+  announce_scoring(model, options, text_of_bytes(std::ssize(text), options.perplexity));
   if (options.against.empty()) return {measure_perplexity(model, text, options.perplexity, progress), {}, window};
   const auto comparison =
       compare_models(model, options.against, text, options.perplexity, progress, options.base_logits);
@@ -110,6 +126,7 @@ Result evaluate_self(Options options, Progress* progress) {
   const Model model(options.model);
   say_remarks(model);
   warn_of_long_context(model, options.self_text.tokens);
+  announce_scoring(model, options, sampled_text(options.self_text));
   const RunOptions& run = options.perplexity.run;
   if (options.against.empty()) return {measure_perplexity(model, options.self_text, run, progress), {}};
   const auto comparison = compare_models(model, options.against, options.self_text, run, progress);

@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/model_remarks.h"
 #include "cli/option_modes.h"
+#include "cli/say_forecast.h"
 #include "cli/standard_streams.h"
 #include "mxq/error.h"
 #include "mxq/budget.h"
@@ -51,6 +52,11 @@ void run(const Options& options, const CommonOptions& common) {
   const Model model(options.model);
   say_remarks(model);
   check_length(model, options, prompt);
+  if (!model.why_not_runnable()) {
+    // A token is some letters; the end of the text may come earlier.
+    const int64_t length = 1 + std::ssize(prompt) / 4;
+    announce("generate", forecast_generation(model, length, options.generate.max_tokens, options.generate.run, measure_speed()));
+  }
   const auto show = [&](std::string_view text) {
     if (common.json) return;
     put_data(text);

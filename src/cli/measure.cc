@@ -12,6 +12,7 @@
 #include "cli/option_modes.h"
 #include "cli/plan_model.h"
 #include "cli/report_coverage.h"
+#include "cli/say_forecast.h"
 #include "cli/standard_streams.h"
 #include "mxq/files.h"
 #include "mxq/output.h"
@@ -43,6 +44,7 @@ void add_measure(CLI::App& app, const CommonOptions& common) {
     say_remarks(model);
     const Method method = resolve(model, request);
     say_method(model, request, method);
+    announce_job("measure", model, request, method, Job::measure);
     const auto progress = common.progress();
     auto problem = pose(model, request, method, options->method.cache(), progress.get());
     say_problem(method, problem);

@@ -11,6 +11,7 @@
 #include "cli/plan_model.h"
 #include "cli/print_plan.h"
 #include "cli/report_coverage.h"
+#include "cli/say_forecast.h"
 #include "cli/standard_streams.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
@@ -31,9 +32,9 @@ struct Options {
 constexpr FileKind kFrontierFile{"a frontier", "bytes,bits_per_parameter,objective,convex\n"};
 
 void write_frontier(const ErrorTable& table, const Options& options, const AllocateOptions& allocate_options,
-                    const OutputFile& file) {
+                    const OutputFile& file, Progress* progress) {
   std::string csv(kFrontierFile.beginning);
-  for (const auto& point : frontier(table, options.grid, allocate_options)) {
+  for (const auto& point : frontier(table, options.grid, allocate_options, progress)) {
     csv += fmt::format("{},{},{},{}\n", point.bytes, point.bits_per_parameter, point.value, point.convex ? 1 : 0);
   }
   file.write(csv);
@@ -81,6 +82,7 @@ void run(const Options& options, const CLI::App& command, const CommonOptions& c
   if (!options.output.empty()) output.emplace(options.output, kPlanFile, inputs);
   inputs.push_back({"the plan", options.output});
   if (!options.frontier.empty()) frontier.emplace(options.frontier, kFrontierFile, inputs);
+  const auto progress = common.progress();
   Method method;
   PlanningProblem problem;
   std::optional<Coverage> coverage;  // a table does not tell what else is in the model
@@ -89,7 +91,8 @@ void run(const Options& options, const CLI::App& command, const CommonOptions& c
     say_remarks(model);
     method = resolve(model, request);
     say_method(model, request, method);
-    problem = pose(model, request, method, options.method.cache(), common.progress().get());
+    announce_job("plan", model, request, method, Job::plan);
+    problem = pose(model, request, method, options.method.cache(), progress.get());
     coverage = model_coverage(model, method.matrices);
   } else {
     const ErrorTable table = read_table(options);
@@ -97,7 +100,7 @@ void run(const Options& options, const CLI::App& command, const CommonOptions& c
     problem = pose(table, request, method);
   }
   say_problem(method, problem);
-  if (frontier) write_frontier(problem.table(), options, problem.allocate, *frontier);
+  if (frontier) write_frontier(problem.table(), options, problem.allocate, *frontier, progress.get());
   if (!request.has_budget()) return;
   const PlanFile file = problem.plan(method);
   const std::string json = write_plan(file);

@@ -4,7 +4,6 @@
 #include <spdlog/spdlog.h>
 
 #include "mxq/budget.h"
-#include "mxq/cost.h"
 
 namespace mxq::cli {
 

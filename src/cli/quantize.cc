@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -16,6 +18,7 @@
 #include "cli/plan_model.h"
 #include "cli/print_plan.h"
 #include "cli/report_coverage.h"
+#include "cli/say_forecast.h"
 #include "cli/standard_streams.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
@@ -86,21 +89,48 @@ void check_usage(const Options& options, const CLI::App& command) {
   if (request.has_budget()) request.budget();
 }
 
+/// What a plan file is carried out with, as far as a forecast needs it.
+std::pair<MethodRequest, Method> stated_by(const PlanFile& plan) {
+  MethodRequest request;
+  request.bits.emplace().bits = plan.plan.bits_per_parameter;
+  Method method;
+  method.objective = plan.plan.objective;
+  method.quantize = plan.quantize;
+  method.calibration = plan.calibration;
+  const auto outside = [](const PlannedMatrix& m) { return m.name.find(".layers.") == std::string::npos; };
+  method.matrices.embeddings = std::any_of(plan.plan.matrices.begin(), plan.plan.matrices.end(), outside);
+  for (const PlannedMatrix& m : plan.plan.matrices) {
+    const Scheme scheme = parse_scheme(m.scheme);
+    if (std::find(method.schemes.begin(), method.schemes.end(), scheme) == method.schemes.end()) {
+      method.schemes.push_back(scheme);
+    }
+  }
+  return {request, method};
+}
+
 /// The plan as it was written to a file.
-Quantized carry_out(const Model& model, const Options& options, const WriteOptions& write, const CommonOptions& common) {
+Quantized carry_out(const Model& model, const Options& options, const WriteOptions& write, const CommonOptions& common,
+                    Forecast& needs) {
   Quantized result;
   result.plan = read_plan(read_file(options.plan_path), options.plan_path);
+  const auto [request, method] = stated_by(result.plan);
+  needs = announce_job("quantize", model, request, method, Job::carry_out, options.output);
   result.written = quantize_model(model, options.output, result.plan, write, common.progress().get());
   return result;
 }
 
 Quantized plan_and_quantize(const Model& model, const Options& options, const WriteOptions& write,
-                            const CommonOptions& common) {
+                            const CommonOptions& common, Forecast& needs) {
   QuantizeJob job{options.method.request, {}, write};
   if (!options.text.empty()) job.trial_text = read_text(options.text);
   const Method method = resolve(model, job.request);
   say_method(model, job.request, method);
   job.on_measured = [&](const PlanningProblem& problem) { say_problem(method, problem); };
+  std::optional<ScoredText> text;
+  if (job.trial_text) {
+    text = text_of_bytes(std::ssize(*job.trial_text), trial_text_cut());
+  }
+  needs = announce_job("quantize", model, job.request, method, Job::quantize, options.output, text);
   job.on_plan = [&](const PlanningProblem& problem, const PlanFile& plan) {
     if (!common.json) print_plan(plan.plan, problem.table());
   };
@@ -121,7 +151,7 @@ nlohmann::ordered_json seconds_json(const Quantized& result) {
           {"quantize", result.written.seconds}};
 }
 
-void print_json(const Quantized& result, const Coverage& coverage) {
+void print_json(const Quantized& result, const Coverage& coverage, const Forecast& needs) {
   auto json = nlohmann::ordered_json::parse(write_plan(result.plan));
   for (const Trial& trial : result.trials ? result.trials->trials : std::vector<Trial>()) {
     nlohmann::ordered_json entry{{"bits_per_parameter", trial.plan.plan.bits_per_parameter},
@@ -139,6 +169,7 @@ void print_json(const Quantized& result, const Coverage& coverage) {
   json["coverage"] = coverage_json(coverage);
   json["seconds"] = seconds_json(result);
   json["peak_rss_bytes"] = peak_rss_bytes();
+  json["forecast"] = {{"seconds", needs.seconds}, {"memory_bytes", needs.memory_bytes}, {"disk_bytes", needs.disk_bytes}};
   put_json(json);
 }
 
@@ -172,15 +203,16 @@ void run(Options& options, const CLI::App& command, const CommonOptions& common)
   (request.verify || request.max_loss ? check_trial_output : check_output)(options.model, options.output, write);
   const Model model(options.model);
   say_remarks(model);
-  const Quantized result = options.plan_path.empty() ? plan_and_quantize(model, options, write, common)
-                                                     : carry_out(model, options, write, common);
+  Forecast needs;
+  const Quantized result = options.plan_path.empty() ? plan_and_quantize(model, options, write, common, needs)
+                                                     : carry_out(model, options, write, common, needs);
   for (const auto& note : result.written.notes) spdlog::warn("{}", note);
   // Where sensitivities were measured, that has been said.
   if (!result.problem.sensitivities) warn_of_degenerate_text(result.written.sample);
   const Coverage coverage = plan_coverage(model, result.plan.plan);
   warn_of_coverage(coverage, request.bits.has_value());
   if (common.json) {
-    print_json(result, coverage);
+    print_json(result, coverage, needs);
   } else {
     print_summary(model, options, result, coverage);
   }

@@ -28,6 +28,8 @@ void add_tokenize(CLI::App& app, const CommonOptions& common) {
     const auto tokenizer = open_tokenizer(options->model);
     EncodeOptions encode;
     encode.add_bos = encode.add_eos = !options->no_bos;
+    const auto progress = common.progress();
+    encode.progress = progress.get();
     const auto ids = tokenizer->encode(read_text(options->text), encode);
     if (common.json) {
       put_json(nlohmann::ordered_json{{"ids", ids}, {"tokens", ids.size()}}, -1);

@@ -36,10 +36,12 @@ EncodeOptions encode_options(Recipe recipe) {
   return options;
 }
 
-std::vector<int32_t> encode(const Tokenizer& tokenizer, std::string_view text, Recipe recipe) {
+std::vector<int32_t> encode(const Tokenizer& tokenizer, std::string_view text, Recipe recipe, Progress& progress) {
   // llama.cpp reads files without their last line break.
   if (recipe == Recipe::llama_cpp && text.ends_with('\n')) text.remove_suffix(1);
-  return tokenizer.encode(text, encode_options(recipe));
+  EncodeOptions options = encode_options(recipe);
+  options.progress = &progress;
+  return tokenizer.encode(text, options);
 }
 
 Windows cut(const Tokenizer& tokenizer, const std::vector<int32_t>& ids, const PerplexityOptions& options) {
@@ -71,9 +73,9 @@ void require_same_tokens(const Model& model, const Model& base, bool same) {
               "two models with the same tokens");
 }
 
-LogitFileKey key_of(const Model& base, const Windows& windows, Compute compute) {
+LogitFileKey key_of(const Model& base, const Windows& windows, Compute compute, Progress& progress) {
   ContentHash hash;
-  hash.add(base.content_id());
+  hash.add(base.state().content_id(&progress));
   LogitFileKey key{"", 0, vocabulary(base.state().source())};
   hash.add(compute_name(compute));
   for (const Window& window : windows.windows) {
@@ -98,7 +100,7 @@ Comparison compare_on(const Model& model, const Model& base, const Windows& wind
   };
   if (base_logits.empty()) return compare_with({.decoder = &base.state().decoder(run, progress)});
   const OutputFile kept(base_logits, kLogitFile, {{"the model", model.path()}, {"the base", base.path()}});
-  const LogitFileKey key = key_of(base, windows, run.compute);
+  const LogitFileKey key = key_of(base, windows, run.compute, progress);
   if (fs::exists(base_logits)) {
     base.state().unload();
     const LogitFile file(base_logits, key);
@@ -134,7 +136,7 @@ Perplexity measure_perplexity(const Model& model, const std::string& text, const
                               Progress* progress_or_null) {
   Progress& progress = or_silent(progress_or_null);
   const Tokenizer& tokenizer = model.state().tokenizer();
-  const Windows windows = cut(tokenizer, encode(tokenizer, text, options.recipe), options);
+  const Windows windows = cut(tokenizer, encode(tokenizer, text, options.recipe, progress), options);
   Decoder& decoder = model.state().decoder(options.run, progress);
   Perplexity result = perplexity_of(decoder, windows, batch_of(options), progress);
   result.weight_bytes = stored_bytes(model.state().source());
@@ -156,9 +158,9 @@ Comparison compare_models(const Model& model, const Model& base, const std::stri
   Progress& progress = or_silent(progress_or_null);
   const Tokenizer& tokenizer = base.state().tokenizer();
   require_same_tokens(model, base, true);
-  const auto ids = encode(tokenizer, text, options.recipe);
+  const auto ids = encode(tokenizer, text, options.recipe, progress);
   if (const Tokenizer* own = tokenizer_if_any(model)) {
-    require_same_tokens(model, base, encode(*own, text, options.recipe) == ids);
+    require_same_tokens(model, base, encode(*own, text, options.recipe, progress) == ids);
   }
   return compare_on(model, base, cut(tokenizer, ids, options), options.run, batch_of(options), progress, base_logits);
 }

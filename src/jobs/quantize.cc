@@ -20,15 +20,12 @@ PlanFile with_one_scheme(const PlanningProblem& problem, const std::string& sche
 
 TrialOptions trial_options(const QuantizeJob& job, const Method& method) {
   TrialOptions trial;
+  if (job.trial_text) trial.perplexity = trial_text_cut();
   trial.perplexity.run.compute = best_compute();
   // Text that no plan has been made on, and not what `mxq eval --self` scores on afterwards.
   constexpr uint64_t kTrialSeed = 0x747269616c;
   trial.self.sampling.seed = method.sample.sampling.seed + kTrialSeed;
-  if (job.trial_text) {
-    trial.text = *job.trial_text;
-    trial.perplexity.window = trial.perplexity.stride = 512;
-    trial.perplexity.max_tokens = 16384;
-  }
+  trial.text = job.trial_text;
   return trial;
 }
 

@@ -34,10 +34,10 @@ constexpr int kSensitivityVersion = 8;
 class ProbeCache {
  public:
   ProbeCache(Model::State& model, const SensitivityOptions& options, Compute compute, const TokenSequences& text,
-             const TokenSequences& calibration) {
+             const TokenSequences& calibration, Progress& progress) {
     if (options.cache.empty()) return;
     ContentHash hash;
-    hash.add(model.content_id());
+    hash.add(model.content_id(&progress));
     hash.add(fmt::format("{} {} {} {} {} {} v{}", nlohmann::json(text).dump(), options.probe.name(),
                          section_key(options.quantize, "quantize"), nlohmann::json(calibration).dump(),
                          section_key(options.quantize, "calibration"), compute_name(compute), kSensitivityVersion));
@@ -158,7 +158,7 @@ SensitivityReport measure_sensitivity(const Model& opened, ErrorTable& table, co
   Decoder& decoder = state.decoder({compute, false}, progress);
   const auto texts = texts_of(state, decoder, options, progress);
   const auto &text = texts.probes, &calibration = texts.sequences;
-  ProbeCache cache(state, options, compute, text, calibration);
+  ProbeCache cache(state, options, compute, text, calibration, progress);
   std::vector<const SourceTensor*> missing;
   for (const MatrixErrors& matrix : table.matrices) {
     const SourceTensor* tensor = model.find(matrix.name + ".weight");

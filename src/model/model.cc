@@ -69,13 +69,19 @@ const std::string& Model::State::tensor_id(const SourceTensor& tensor) {
   return id;
 }
 
-const std::string& Model::State::content_id() {
+const std::string& Model::State::content_id(Progress* progress) {
   if (content_id_.empty()) {
+    Progress& bar = or_silent(progress);
+    int64_t bytes = 0, done = 0;
+    for (const SourceTensor& tensor : source_->tensors()) bytes += source_->stored_bytes(tensor);
+    bar.begin("hash", bytes);
     ContentHash hash;
     for (const SourceTensor& tensor : source_->tensors()) {
       hash.add(tensor.name);
       hash.add(tensor_id(tensor));
+      bar.update(done += source_->stored_bytes(tensor));
     }
+    bar.end();
     hash.add(source_->config_json());
     content_id_ = hash.hex();
   }
@@ -97,9 +103,7 @@ const std::optional<std::string>& Model::State::why_not_runnable() {
 Decoder& Model::State::decoder(const RunOptions& run, Progress& progress) {
   if (!decoder_ || run != loaded_) {
     decoder_.reset();  // never two of them in memory
-    progress.begin("load", 1);
-    decoder_ = std::make_unique<Decoder>(*source_, run);
-    progress.end();
+    decoder_ = std::make_unique<Decoder>(*source_, run, &progress);
     loaded_ = run;
   }
   return *decoder_;

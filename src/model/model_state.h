@@ -29,7 +29,8 @@ class Model::State {
   const TokenFacts& token_facts();
   /// Of one tensor's values: what a cache of results on it is keyed by.
   const std::string& tensor_id(const SourceTensor& tensor);
-  const std::string& content_id();
+  /// Progress: phase "hash" in bytes, the first time.
+  const std::string& content_id(Progress* progress = nullptr);
   const std::optional<std::string>& why_not_runnable();
 
   /// The model, loaded; one at a time is kept, and another way to run it loads it again. Whoever asks leaves its

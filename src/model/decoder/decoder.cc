@@ -63,17 +63,23 @@ const std::vector<float>& LayerTape::input_of(std::string_view module) const {
   throw Error(ErrorCode::usage, "look at a layer", fmt::format("module '{}'", module), "one of a decoder's layer");
 }
 
-Decoder::Decoder(const ModelSource& model, const RunOptions& options)
+Decoder::Decoder(const ModelSource& model, const RunOptions& options, Progress* progress)
     : config_(runnable_config(model)), compute_(options.compute), rope_(config_), operand_(options.compute) {
   if (compute_ == Compute::bf16 && !bf16_matmul_supported()) {
     throw Error(ErrorCode::unsupported, "run " + model.path().string(), "bf16 on a processor without AVX-512", "f32");
   }
   const ModelConfig& c = config_;
   const auto scratch = std::make_shared<Operand>(compute_);
-  const auto linear = [&](const std::string& name, int64_t out, int64_t in, bool biased = false) {
-    return Linear(model, name, out, in, biased, options.packed, scratch);
-  };
   const int64_t query = c.num_attention_heads * c.head_dim, key = c.num_key_value_heads * c.head_dim;
+  Progress& bar = or_silent(progress);
+  int64_t loaded = 0;
+  bar.begin("load", c.vocab_size * c.hidden_size * (c.tie_word_embeddings ? 1 : 2) +
+                        c.num_hidden_layers * c.hidden_size * (2 * query + 2 * key + 3 * c.intermediate_size));
+  const auto linear = [&](const std::string& name, int64_t out, int64_t in, bool biased = false) {
+    Linear matrix(model, name, out, in, biased, options.packed, scratch);
+    bar.update(loaded += out * in);
+    return matrix;
+  };
   embedding_ = linear("model.embed_tokens", c.vocab_size, c.hidden_size);
   if (!c.tie_word_embeddings) head_ = linear("lm_head", c.vocab_size, c.hidden_size);
   const bool head_norms = find_architecture(c.architecture)->head_norms;
@@ -97,6 +103,7 @@ Decoder::Decoder(const ModelSource& model, const RunOptions& options)
     layer.down = linear(prefix + "mlp.down_proj", c.hidden_size, c.intermediate_size, c.mlp_bias);
     layers_.push_back(std::move(layer));
   }
+  bar.end();
 }
 
 int64_t Decoder::cache_bytes_per_token() const {

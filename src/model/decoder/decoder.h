@@ -13,6 +13,7 @@
 #include "model/decoder/linear.h"
 #include "model/decoder/rope.h"
 #include "model/model_source.h"
+#include "mxq/progress.h"
 
 namespace mxq {
 
@@ -57,8 +58,8 @@ class Decoder {
  public:
   /// `model` must outlive it. Throws Error(unsupported) naming the architecture and those supported, a field of the
   /// configuration with a value that is not supported, or a compute that the processor has not; Error(invalid_file) for tensors that are missing or
-  /// have another shape than the config says.
-  explicit Decoder(const ModelSource& model, const RunOptions& options = {});
+  /// have another shape than the config says. Progress: phase "load" in weights.
+  explicit Decoder(const ModelSource& model, const RunOptions& options = {}, Progress* progress = nullptr);
 
   int64_t vocab_size() const { return config_.vocab_size; }
   int64_t hidden_size() const { return config_.hidden_size; }

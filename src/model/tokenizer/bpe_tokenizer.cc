@@ -192,8 +192,8 @@ std::string BpeTokenizer::normalize(std::string_view text) const {
 // One call of encode().
 class BpeTokenizer::Encoder {
  public:
-  Encoder(const BpeTokenizer& tokenizer, std::vector<int32_t>& out)
-      : tokenizer_(tokenizer), spec_(tokenizer.spec_), loop_(tokenizer.merges_), out_(out) {}
+  Encoder(const BpeTokenizer& tokenizer, std::vector<int32_t>& out, Progress& progress)
+      : tokenizer_(tokenizer), spec_(tokenizer.spec_), loop_(tokenizer.merges_), out_(out), progress_(progress) {}
 
   /// `text` must outlive the encoder. `is_first`: the whole text begins with it.
   void words(std::string_view text, bool is_first) {
@@ -212,10 +212,20 @@ class BpeTokenizer::Encoder {
         if (at_start) first = piece.data();
       }
     }
-    for (const auto piece : pieces) word(piece);
+    for (const auto piece : pieces) {
+      word(piece);
+      tell(piece.size());
+    }
   }
 
  private:
+  void tell(size_t bytes) {
+    constexpr int64_t kToldAtOnce = 1 << 16;
+    done_ += static_cast<int64_t>(bytes);
+    if (done_ < told_ + kToldAtOnce) return;
+    progress_.update(told_ = done_);
+  }
+
   // Whether a step leaves another text, in changed_.
   bool change(const WordStep& step, std::string_view piece, bool at_start) {
     if (step.kind == WordStep::mark_blanks) {
@@ -335,6 +345,8 @@ class BpeTokenizer::Encoder {
   const TokenizerSpec& spec_;
   MergeLoop loop_;
   std::vector<int32_t>& out_;
+  Progress& progress_;
+  int64_t done_ = 0, told_ = 0;  // bytes
   using Seen = std::unordered_map<std::string_view, std::pair<size_t, size_t>>;  // where in out_, how many
   Seen seen_, seen_parts_;                                                       // by text, by initial symbols
   std::deque<std::vector<int32_t>> long_words_;  // initial symbols; seen_parts_ looks into them
@@ -355,7 +367,9 @@ std::vector<int32_t> BpeTokenizer::encode(std::string_view text, const EncodeOpt
 
   const bool special = options.parse_special && !spec_.split_special;
   std::deque<std::string> texts;  // normalized; the encoder's cache looks into them
-  Encoder encoder(*this, ids);
+  Progress& progress = or_silent(options.progress);
+  progress.begin("tokenize", std::ssize(text));
+  Encoder encoder(*this, ids, progress);
   for (const auto& section : added_.split(text, special)) {
     if (section.token) {
       ids.push_back(static_cast<int32_t>(section.token->id));
@@ -372,6 +386,7 @@ std::vector<int32_t> BpeTokenizer::encode(std::string_view text, const EncodeOpt
       }
     }
   }
+  progress.end();
   if (options.add_eos) ids.insert(ids.end(), spec_.suffix.begin(), spec_.suffix.end());
   return ids;
 }

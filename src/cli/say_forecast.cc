@@ -1,0 +1,33 @@
+#include "cli/say_forecast.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "cli/progress_bar.h"
+#include "mxq/text.h"
+
+namespace mxq::cli {
+
+void announce(const std::string& command, const Forecast& needs, const std::filesystem::path& output,
+              const std::string& instead) {
+  const Room room = room_at(output);
+  check_room(command, "this", needs, room, instead);
+  expect_seconds(needs.seconds);
+  if (needs.seconds > 1) spdlog::info("{}", describe(needs));
+  if (room.free_memory_bytes && needs.memory_bytes > *room.free_memory_bytes) {
+    spdlog::warn("about {} of memory are needed, and {} are free", format_size(needs.memory_bytes),
+                 format_size(*room.free_memory_bytes));
+  }
+}
+
+Forecast announce_job(const std::string& command, const Model& model, const MethodRequest& request,
+                      const Method& method, Job job, const std::filesystem::path& output,
+                      const std::optional<ScoredText>& trial_text) {
+  const Forecast needs = forecast(model, request, method, job, measure_speed(method), trial_text);
+  const Room room = room_at(output);
+  const bool fits = !room.memory_bytes || needs.memory_bytes <= *room.memory_bytes;
+  announce(command, needs, output, fits ? std::string() : smaller_method(model, request, job, room));
+  return needs;
+}
+
+}  // namespace mxq::cli

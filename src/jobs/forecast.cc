@@ -1,0 +1,421 @@
+// What a job will take: its work and its buffers, counted from the shapes of the model's matrices.
+#include "mxq/forecast.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "export/target.h"
+#include "model/model_state.h"
+#include "model/model_tokenizer.h"
+#include "model/select_matrices.h"
+#include "mxq/budget.h"
+#include "mxq/error.h"
+#include "mxq/quantize_model.h"
+#include "mxq/runtime.h"
+#include "mxq/sensitivity.h"
+#include "mxq/trials.h"
+
+namespace mxq {
+
+namespace {
+
+constexpr double kF32 = 4, kHalf = 2;  // bytes of a value
+constexpr double kMiB = 1 << 20;
+
+// What is no product with a model's matrix, in operations of one, as measured on SmolLM2 (bench/forecast.py).
+constexpr double kLoadWeight = 250;      // a weight read, converted and put where products find it
+constexpr double kReadWeight = 120;      // read and looked at once
+constexpr double kHashByte = 30;         // read and hashed
+constexpr double kElement = 60;          // of activations: norms, rotations, SiLU, conversions
+constexpr double kLogit = 40;            // a logit's exponential, and its share of sums
+constexpr double kAttention = 2.5;       // an operation of attention, whose products are small
+constexpr double kMoments = 1.3;         // an operation of second moments
+constexpr double kFactor = 2.5;          // an operation of a triangular factor
+constexpr double kCoding = 2.5;          // an operation of error feedback
+constexpr double kFeedbackFits = 1.5;    // fits that coding a weight with feedback takes
+constexpr double kBackward = 1.2;        // an operation of a gradient
+constexpr double kAwqTries = 30;         // times that AWQ quantizes a matrix and multiplies it with moments
+constexpr double kPacked = 1.5;          // products with weights that are unpacked on the way
+
+/// Program, libraries and their threads.
+constexpr double kProgram = 40 * kMiB;
+/// Of a streamed model, beside its largest matrix: what is copied in pieces.
+constexpr double kPieces = 24 * kMiB;
+constexpr double kLogitBlock = 16 * kMiB;
+/// Keys and values of texts that are sampled together: at most.
+constexpr double kCaches = 1024 * kMiB;
+/// Labels that gradients are drawn for: ProbeOptions::draws.
+constexpr double kDraws = 8;
+/// Of English in the vocabularies of current models.
+constexpr int64_t kBytesPerToken = 4;
+/// Bits of a weight that plans within a loss take, and plans that are tried on the way.
+constexpr double kLossBits = 5;
+constexpr int kTriedForLoss = 4;
+
+/// The extents of a decoder, as counts that do not overflow.
+struct Shape {
+  double hidden = 0, inner = 0, queries = 0, keys = 0, layers = 0, words = 0, tied = 0;
+
+  explicit Shape(const ModelConfig& c)
+      : hidden(static_cast<double>(c.hidden_size)),
+        inner(static_cast<double>(c.intermediate_size)),
+        queries(static_cast<double>(c.num_attention_heads) * static_cast<double>(c.head_dim)),
+        keys(static_cast<double>(c.num_key_value_heads) * static_cast<double>(c.head_dim)),
+        layers(static_cast<double>(c.num_hidden_layers)),
+        words(static_cast<double>(c.vocab_size)),
+        tied(c.tie_word_embeddings ? 1 : 0) {}
+
+  double layer() const { return 2 * hidden * (queries + keys) + 3 * hidden * inner; }
+  double head() const { return hidden * words; }
+  /// Weights that a token is multiplied with.
+  double multiplied() const { return layers * layer() + head(); }
+  double loaded() const { return layers * layer() + (2 - tied) * head(); }
+  double largest() const { return hidden * std::max({words, inner, queries}); }
+  double widest() const { return std::max({hidden, inner, queries}); }
+  /// Of the inputs of a layer's matrices.
+  double widths_squared() const { return 2 * hidden * hidden + queries * queries + inner * inner; }
+  /// Sums over a layer's matrices of (inputs)^3 and outputs x (inputs)^2.
+  double widths_cubed() const {
+    return 5 * hidden * hidden * hidden + queries * queries * queries + inner * inner * inner;
+  }
+  double coded() const {
+    return hidden * hidden * (queries + 2 * keys + 2 * inner) + queries * queries * hidden + inner * inner * hidden;
+  }
+  double elements() const { return 4 * hidden + 2 * queries + 2 * keys + 3 * inner; }
+  double cache() const { return layers * 2 * keys * kF32; }  // bytes a token
+};
+
+int64_t as_bytes(double bytes) {
+  return static_cast<int64_t>(std::min(bytes, 9e18));
+}
+
+/// A decoder's work, in seconds, and its buffers, in bytes.
+class Decoding {
+ public:
+  Decoding(const Shape& shape, const RunOptions& run, const MachineSpeed& speed, double stored)
+      : shape_(shape), run_(run), products_(speed.of(run.compute)), operation_(speed.f32.operation()), stored_(stored) {}
+
+  double operations(double count) const { return count * operation_; }
+
+  double load() const { return run_.packed ? 0 : operations(kLoadWeight * shape_.loaded()); }
+  double loaded() const { return run_.packed ? stored_ : value() * shape_.loaded(); }
+  /// While a model is loaded, its largest matrix is there twice.
+  double loading() const { return run_.packed ? 8 * kMiB * kF32 : value() * shape_.largest(); }
+  double value() const { return run_.compute == Compute::bf16 ? kHalf : kF32; }
+
+  /// Tokens in texts of `length`, through all layers.
+  double forward(double tokens, double length) const {
+    const double rows = std::max(1.0, std::min(tokens, 1024.0));
+    return tokens / rows * shape_.layers * shape_.layer() * rows_seconds(rows) + tokens * token_extras(length);
+  }
+  /// The logits of tokens, and their likelihoods.
+  double logits(double tokens) const {
+    return tokens / 768 * shape_.head() * rows_seconds(768) + operations(kLogit * tokens * shape_.words);
+  }
+  /// `texts` of `tokens` each, a token of all `together` at a time.
+  double sample(double texts, double together, double tokens) const {
+    return std::ceil(texts / together) * tokens * shape_.multiplied() * rows_seconds(together) +
+           texts * tokens * (token_extras(tokens) + operations(2 * kLogit * shape_.words));
+  }
+  double sampled_together(double texts, double tokens) const {
+    return std::clamp(std::floor(kCaches / std::max(1.0, tokens * shape_.cache())), 1.0, std::max(1.0, texts));
+  }
+  double caches(double together, double tokens) const {
+    return 1.25 * together * tokens * shape_.cache() + together * shape_.words * kF32;
+  }
+  /// What a decoder keeps for so many tokens at once, and the residual stream of who runs it.
+  double activations(double tokens) const {
+    return tokens * (kF32 * (2 * shape_.hidden + 2 * shape_.queries + 2 * shape_.keys + 2 * shape_.inner) +
+                     value() * shape_.widest() + kF32 * shape_.hidden);
+  }
+
+ private:
+  /// A weight's, for so many rows.
+  double rows_seconds(double rows) const {
+    return products_.of(static_cast<int64_t>(rows)) * (run_.packed ? kPacked : 1);
+  }
+  /// What a token takes beside products with weights.
+  double token_extras(double length) const {
+    return operations(shape_.layers * (kElement * shape_.elements() + kAttention * 2 * length * shape_.queries));
+  }
+
+  const Shape& shape_;
+  RunOptions run_;
+  MachineSpeed::Products products_;
+  double operation_, stored_;
+};
+
+/// The job's parts, each adding its time, and raising the most memory.
+class Planner {
+ public:
+  Planner(const Model& model, const MethodRequest& request, const Method& method, const MachineSpeed& speed,
+          const ScoredText& trial_text)
+      : model_(model), request_(request), method_(method), speed_(speed), trial_text_(trial_text) {
+    const ModelSource& source = model.state().source();
+    for (const SourceTensor* tensor : select_matrices(source, method.matrices)) {
+      const auto size = static_cast<double>(tensor->elements());
+      weights_ += size;
+      largest_ = std::max(largest_, size);
+      outside_ += tensor->matrix->in_layer() ? 0 : size;
+    }
+    const WeightBytes bytes = weight_bytes(model);
+    stored_ = static_cast<double>(bytes.stored);
+    all_weights_ = static_cast<double>(bytes.weights);
+    if (source.config()) shape_.emplace(*source.config());
+    tokens_ = static_cast<double>(method.calibration.sequences * method.calibration.tokens);
+    fit_ = speed.measured / std::max(1.0, static_cast<double>(method.schemes.size()));
+  }
+
+  Forecast of(Job job) {
+    const bool calibrated = method_.calibration.kind != CalibrationText::Kind::none;
+    const bool kl = method_.objective == Objective::kl;
+    const bool measured = job != Job::carry_out, trials = request_.max_loss || request_.verify;
+    if (measured) measure();
+    if (measured && kl) sensitivities(calibrated);
+    if (job == Job::measure || job == Job::plan) return total_;
+    // What the sensitivities loaded and sampled is used again.
+    if (calibrated && !(measured && kl)) load_and_sample();
+    const int count = request_.max_loss ? kTriedForLoss : request_.verify ? 2 : 1;
+    for (int i = 0; i < count; ++i) write(calibrated);
+    if (trials) compare(count);
+    return total_;
+  }
+
+ private:
+  void take(double seconds, double memory) {
+    total_.seconds += seconds;
+    total_.memory_bytes = std::max(total_.memory_bytes, as_bytes(memory));
+  }
+  Decoding decoding() const { return {*shape_, {best_compute(), false}, speed_, stored_}; }
+  double operations(double count) const { return count * speed_.f32.operation(); }
+  /// A matrix of so many weights as it is read, normalized and fitted.
+  static double streamed(double largest) { return kProgram + kPieces + 1.5 * kF32 * largest; }
+
+  void measure() {
+    take(weights_ * speed_.measured + operations(kHashByte * stored_ + kReadWeight * weights_), streamed(largest_));
+  }
+
+  void load_and_sample() {
+    const Decoding decoding = this->decoding();
+    const bool own = method_.calibration.kind == CalibrationText::Kind::self;
+    const auto texts = static_cast<double>(own ? kProbeSequences + method_.calibration.sequences : 0);
+    take(decoding.load(), kProgram + decoding.loaded() + decoding.loading());
+    if (own) sample(texts, static_cast<double>(method_.calibration.tokens));
+  }
+  void sample(double texts, double tokens) {
+    const Decoding decoding = this->decoding();
+    const double together = decoding.sampled_together(texts, tokens);
+    take(decoding.sample(texts, together, tokens),
+         kProgram + decoding.loaded() + decoding.caches(together, tokens));
+  }
+
+  /// Second moments of all inputs, and matrices coded by them.
+  void calibrate(double kept) {
+    const Decoding decoding = this->decoding();
+    const Shape& s = *shape_;
+    const bool awq = method_.quantize.fit == Fit::awq, rotates = method_.quantize.normalize == Normalize::rotation;
+    const double widths = s.layers * s.widths_squared();
+    double seconds = decoding.forward(tokens_, static_cast<double>(method_.calibration.tokens)) +
+                     kMoments * tokens_ * widths * speed_.of(best_compute()).operation();
+    if (awq) {
+      seconds += kAwqTries * (operations(2 * s.layers * s.coded()) + fit_ * (weights_ - outside_));
+    } else {
+      // A factor of each input, and where rows are rotated another of each matrix.
+      const double cubes = s.layers * s.widths_cubed();
+      seconds += operations(kFactor * (cubes / 6 + (rotates ? 4.0 / 3 * cubes : 0)) + kCoding * s.layers * s.coded());
+      seconds += kFeedbackFits * fit_ * (weights_ - outside_);
+    }
+    seconds += operations(2 * kReadWeight * weights_) + fit_ * outside_;
+    const double square = s.widest() * s.widest() * kF32;
+    const double factors = std::max(s.widths_squared() * kF32 + 5 * square, 7 * square);
+    take(seconds, kProgram + decoding.loaded() + decoding.activations(tokens_) + factors + 3 * kF32 * largest_ + kept);
+  }
+
+  void sensitivities(bool calibrated) {
+    const Decoding decoding = this->decoding();
+    const Shape& s = *shape_;
+    const auto length = static_cast<double>(method_.sample.tokens);
+    const double tokens = length * static_cast<double>(method_.sample.sequences);
+    load_and_sample_for(calibrated);
+    const double probes = calibrated && method_.quantize.fit != Fit::awq ? weights_ * 3.3 / 8 : 0;
+    if (probes > 0) calibrate(probes);
+    const double layer = s.layers * s.layer(), operation = speed_.f32.operation();
+    double seconds = 2 * decoding.forward(tokens, length) + decoding.logits(tokens);
+    seconds += 2 * tokens * s.head() * operation;                                      // means of rows
+    seconds += 2 * tokens * layer * operation;                                         // what probes change
+    seconds += kBackward * kDraws * 2 * tokens * layer * operation;                    // gradients
+    seconds += operations(kDraws * tokens * s.layers *
+                          (kElement * s.elements() + 3 * kAttention * 2 * length * s.queries));
+    if (outside_ > 0) seconds += 2 * decoding.forward(tokens, length) + 4 * decoding.logits(tokens);
+    if (probes == 0) seconds += fit_ * weights_;
+    const double value = decoding.value();
+    double memory = kProgram + decoding.loaded() + probes + decoding.activations(calibrated ? tokens_ : tokens);
+    memory += kF32 * tokens * ((s.layers + 1) * s.hidden + 2 * kDraws * s.hidden);     // residuals and gradients
+    memory += kF32 * tokens * (2 * s.elements() + 3 * s.inner);                        // a layer's tape and the way back
+    memory += kLogitBlock + (value < kF32 ? kF32 * (s.head() + s.layer()) : 0);        // weights as floats
+    if (outside_ > 0) memory += (kF32 + value) * s.head();
+    take(seconds, memory);
+  }
+  /// The text of probes is sampled with the calibration's where both are the model's own.
+  void load_and_sample_for(bool calibrated) {
+    const bool together = calibrated && method_.calibration.kind == CalibrationText::Kind::self;
+    load_and_sample();
+    if (!together) sample(static_cast<double>(method_.sample.sequences), static_cast<double>(method_.sample.tokens));
+  }
+
+  void write(bool calibrated) {
+    if (calibrated) {
+      calibrate(0);
+    } else {
+      take(weights_ * fit_ + operations(2 * kReadWeight * weights_), streamed(largest_));
+    }
+    take(operations(kReadWeight * all_weights_), streamed(largest_));
+    total_.disk_bytes += as_bytes(checkpoint());
+  }
+
+  /// Bytes of a checkpoint, by the budget.
+  double checkpoint() const {
+    const ModelBytes bytes = model_bytes(model_, method_.matrices, method_.quantize.fit);
+    const auto rest = static_cast<double>(bytes.plain + bytes.headers);
+    if (request_.size) return static_cast<double>(*request_.size);
+    if (request_.uniform) {
+      double sum = rest;
+      for (const SourceTensor* tensor : select_matrices(model_.state().source(), method_.matrices)) {
+        sum += static_cast<double>(
+            mxq_target().matrix_bytes(*request_.uniform, method_.quantize, tensor->rows(), tensor->cols()));
+      }
+      return sum;
+    }
+    double bits = kLossBits;
+    if (request_.bits && request_.bits->kind == Budget::Kind::bits) bits = request_.bits->bits;
+    if (request_.bits && request_.bits->kind == Budget::Kind::scheme) {
+      bits = parse_scheme(request_.bits->scheme).bits + 0.5;
+    }
+    if (request_.vram) {
+      const Budget budget = request_.budget();
+      const double left = static_cast<double>(budget.bytes - budget.reserve - bytes.kv_per_token * budget.context);
+      return std::min(left, rest + weights_ * 9 / 8);
+    }
+    return rest + weights_ * std::min(bits, 9.0) / 8;
+  }
+
+  /// Trials: each checkpoint is scored beside the model, whose logits are kept.
+  void compare(int count) {
+    ScoredText text = trial_text_;
+    text.against = text.keeps_logits = true;
+    for (int i = 0; i < count; ++i) {
+      Forecast one = forecast_evaluation(model_, model_, text, {best_compute(), false}, speed_);
+      text.sampled_rows = 0;
+      text.known_logits = true;
+      total_ += one;
+      total_.seconds += decoding().load();  // the model itself, for the next calibration
+    }
+  }
+
+  const Model& model_;
+  const MethodRequest& request_;
+  const Method& method_;
+  const MachineSpeed& speed_;
+  const ScoredText& trial_text_;
+  std::optional<Shape> shape_;  // of a model with a configuration
+  double weights_ = 0, largest_ = 0, outside_ = 0;  // of the matrices: outside the layers
+  double all_weights_ = 0, stored_ = 0;
+  double tokens_ = 0;  // of the calibration
+  double fit_ = 0;     // seconds a weight
+  Forecast total_;
+};
+
+const ModelConfig& config_of(const Model& model) {
+  const auto& config = model.state().source().config();
+  if (config) return *config;
+  throw Error(ErrorCode::unsupported, "run " + model.path().string(), "a model without configuration", "a config.json");
+}
+
+double stored_bytes(const Model& model) {
+  return static_cast<double>(weight_bytes(model).stored);
+}
+
+}  // namespace
+
+Forecast& Forecast::operator+=(const Forecast& next) {
+  seconds += next.seconds;
+  memory_bytes = std::max(memory_bytes, next.memory_bytes);
+  disk_bytes += next.disk_bytes;
+  return *this;
+}
+
+Forecast forecast(const Model& model, const MethodRequest& request, const Method& method, Job job,
+                  const MachineSpeed& speed, const std::optional<ScoredText>& trial_text) {
+  return Planner(model, request, method, speed, trial_text.value_or(sampled_text(TrialOptions().self))).of(job);
+}
+
+ScoredText text_of_bytes(int64_t bytes, const PerplexityOptions& options) {
+  ScoredText text;
+  text.predictions = bytes / kBytesPerToken;
+  if (options.max_tokens > 0) text.predictions = std::min(text.predictions, options.max_tokens);
+  text.tokens = text.predictions;
+  text.window = window_of(options);
+  if (options.recipe == Recipe::llama_cpp) {
+    text.predictions /= 2;
+  } else {
+    const int64_t stride = options.stride > 0 ? options.stride : std::max<int64_t>(1, text.window / 2);
+    const auto times = std::max(1.0, static_cast<double>(text.window) / static_cast<double>(stride));
+    text.tokens = static_cast<int64_t>(static_cast<double>(text.tokens) * times);
+  }
+  return text;
+}
+
+ScoredText sampled_text(const SelfText& text) {
+  ScoredText scored;
+  scored.tokens = scored.predictions = text.sequences * text.tokens;
+  scored.window = text.tokens;
+  scored.sampled_rows = text.sequences;
+  return scored;
+}
+
+Forecast forecast_evaluation(const Model& model, const Model& base, const ScoredText& text, const RunOptions& run,
+                             const MachineSpeed& speed) {
+  const Shape shape(config_of(model)), base_shape(config_of(base));
+  const Decoding own(shape, run, speed, stored_bytes(model)), other(base_shape, run, speed, stored_bytes(base));
+  const auto tokens = static_cast<double>(text.tokens), predictions = static_cast<double>(text.predictions);
+  const auto window = static_cast<double>(text.window);
+  const double at_once = std::max(window, std::min(tokens, 1024.0));
+  const bool both = text.against && !text.known_logits;
+  Forecast result;
+  result.seconds = own.load() + own.forward(tokens, window) + own.logits(predictions);
+  double memory = kProgram + own.loaded() + own.activations(at_once) + kF32 * at_once * shape.hidden + kLogitBlock;
+  double most = own.loading();
+  if (both) {
+    result.seconds += other.load() + other.forward(tokens, window) + other.logits(predictions);
+    memory += other.loaded() + other.activations(at_once) + kLogitBlock;
+  }
+  if (text.sampled_rows > 0) {
+    const auto rows = static_cast<double>(text.sampled_rows);
+    const double together = other.sampled_together(rows, window);
+    result.seconds += other.sample(rows, together, window);
+    most = std::max(most, other.caches(together, window) - (both ? own.loaded() : 0));
+  }
+  if (text.known_logits) {  // read, and mapped while they are
+    result.seconds += predictions * shape.words * speed.f32.operation() * kLogit;
+    memory += std::min(predictions * base_shape.words * kF32, 2 * kLogitBlock);
+  }
+  result.memory_bytes = as_bytes(memory + std::max(0.0, most));
+  if (text.keeps_logits && !text.known_logits) result.disk_bytes = as_bytes(predictions * base_shape.words * kF32);
+  return result;
+}
+
+Forecast forecast_generation(const Model& model, int64_t prompt, int64_t tokens, const RunOptions& run,
+                             const MachineSpeed& speed) {
+  const Shape shape(config_of(model));
+  const Decoding decoding(shape, run, speed, stored_bytes(model));
+  const auto all = static_cast<double>(prompt + tokens), piece = std::min(512.0, static_cast<double>(prompt));
+  Forecast result;
+  result.seconds = decoding.load() + decoding.forward(static_cast<double>(prompt), static_cast<double>(prompt)) +
+                   decoding.sample(1, 1, static_cast<double>(tokens));
+  result.memory_bytes =
+      as_bytes(kProgram + decoding.loaded() + std::max(decoding.loading(), decoding.caches(1, all) + decoding.activations(piece)));
+  return result;
+}
+
+}  // namespace mxq

@@ -1,0 +1,56 @@
+"""What quantize says that it will take, beside what it takes: memory and disk; seconds are for bench/forecast.py."""
+import importlib.util
+import unittest
+
+from support import SANITIZED, SOURCE, MxqTest, byte_tokenizer
+
+spec = importlib.util.spec_from_file_location("bench_forecast", SOURCE / "bench" / "forecast.py")
+bench = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(bench)
+
+SHAPES = {
+    "wide": dict(hidden_size=1024, intermediate_size=2816, num_hidden_layers=2, num_attention_heads=16, num_key_value_heads=4,
+                 vocab_size=8192),
+    "deep": dict(hidden_size=256, intermediate_size=704, num_hidden_layers=24, num_attention_heads=4, num_key_value_heads=4,
+                 vocab_size=4096),
+    "wordy": dict(hidden_size=256, intermediate_size=704, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2,
+                  vocab_size=65536),
+}
+JOBS = {
+    "kl": ["--bits", "3.5", "--calibration-tokens", "3072", "--sample-tokens", "512"],
+    "streaming": ["--bits", "3.5", "--objective", "rel", "--fit", "mse"],
+    "verify": ["--bits", "3.5", "--calibration-tokens", "1024", "--sample-tokens", "256", "--verify"],
+}
+
+
+class Forecasts(MxqTest):
+    @unittest.skipIf(SANITIZED, "sanitizers take memory of their own")
+    def test_memory_within_a_factor_of_two(self):
+        for name, shape in SHAPES.items():
+            model = bench.write_model(self.folder / name, shape)
+            for job, flags in JOBS.items():
+                if job == "verify" and name != "deep": continue
+                with self.subTest(model=name, job=job):
+                    result = self.mxq_json("quantize", model, *flags, "-o", self.folder / "out", "--no-cache", "--overwrite")
+                    said, took = result["forecast"]["memory_bytes"], result["peak_rss_bytes"]
+                    self.assertLess(said / took, 2, f"{said} said, {took} taken")
+                    self.assertGreater(said / took, 0.5, f"{said} said, {took} taken")
+                    disk = sum(result["files"].values())
+                    if job != "verify":
+                        self.assertAlmostEqual(result["forecast"]["disk_bytes"] / disk, 1, delta=0.1)
+                    else:
+                        self.assertGreater(result["forecast"]["disk_bytes"], 2 * disk)
+
+    def test_it_is_said_before_work_above_a_second(self):
+        model = bench.write_model(self.folder / "model", SHAPES["deep"])
+        byte_tokenizer(model, SHAPES["deep"]["vocab_size"])
+        said = self.run_mxq("quantize", model, "--bits", "3.5", "-o", self.folder / "out", "--no-cache").stderr
+        self.assertRegex(said, r"mxq: about \d+ (s|min) and [\d.]+ [MG]iB of memory; [\d.]+ MiB on disk\n")
+        text = self.folder / "text"
+        text.write_text("Nothing is said of what takes no time. ")
+        said = self.run_mxq("eval", model, "--text", text, "--window", "8").stderr
+        self.assertNotIn("about", said)
+
+
+if __name__ == "__main__":
+    unittest.main()
