@@ -134,10 +134,11 @@ TEST(Texts, AreCutAsTheyWillBe) {
   options.max_tokens = 1000;
   EXPECT_EQ(text_of_bytes(40000, options).tokens, 1000);
   EXPECT_EQ(text_of_bytes(400, options).tokens, 100) << "no more than there are";
-  options = {.recipe = Recipe::llama_cpp};
+  options = {};
+  options.recipe = Recipe::llama_cpp;
   EXPECT_EQ(text_of_bytes(40000, options).tokens, 10000);
   EXPECT_EQ(text_of_bytes(40000, options).predictions, 5000);
-  EXPECT_EQ(sampled_text({.sequences = 8, .tokens = 256}).tokens, 2048);
+  EXPECT_EQ(sampled_text(SelfText{}).tokens, 8 * 256);
 }
 
 TEST_F(Forecasts, WhatTheMachineCannotHoldIsRefused) {
