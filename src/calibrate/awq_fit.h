@@ -5,7 +5,7 @@
 #include <string>
 #include <unordered_map>
 
-#include "model/decoder/decoder.h"
+#include "model/runner/cpu/cpu_runner.h"
 #include "model/folded_source.h"
 #include "mxq/quantized_matrix.h"
 #include "calibrate/calibration_text.h"

@@ -8,7 +8,7 @@
 
 #include "evaluate/real_model.h"
 #include "expect_error.h"
-#include "model/decoder/tiny_model.h"
+#include "model/tiny_model.h"
 #include "temporary_folder.h"
 
 namespace mxq {

@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "model/decoder/decoder.h"
+#include "model/runner/cpu/cpu_runner.h"
 
 namespace mxq {
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "model/decoder/decoder.h"
+#include "model/runner/cpu/cpu_runner.h"
 #include "mxq/progress.h"
 
 namespace mxq {

@@ -9,7 +9,7 @@
 #include "calibrate/score_gradients.h"
 #include "expect_error.h"
 #include "kernels/rows.h"
-#include "model/decoder/tiny_model.h"
+#include "model/tiny_model.h"
 #include "temporary_folder.h"
 
 namespace mxq {

@@ -6,8 +6,8 @@
 #include <span>
 #include <vector>
 
-#include "model/decoder/decoder.h"
-#include "model/decoder/layer_backward.h"
+#include "model/runner/cpu/cpu_runner.h"
+#include "model/runner/cpu/layer_backward.h"
 
 namespace mxq {
 

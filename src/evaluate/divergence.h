@@ -7,7 +7,7 @@
 
 #include "evaluate/logit_file.h"
 #include "evaluate/windows.h"
-#include "model/decoder/decoder.h"
+#include "model/runner/cpu/cpu_runner.h"
 #include "mxq/evaluate.h"
 
 namespace mxq {

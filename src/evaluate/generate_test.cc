@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "evaluate/real_model.h"
-#include "model/decoder/decoder.h"
+#include "model/runner/cpu/cpu_runner.h"
 #include "mxq/tokenizer.h"
 
 namespace mxq {

@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "evaluate/windows.h"
-#include "model/decoder/decoder.h"
+#include "model/runner/cpu/cpu_runner.h"
 #include "mxq/evaluate.h"
 
 namespace mxq {

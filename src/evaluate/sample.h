@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "model/decoder/decoder.h"
+#include "model/runner/cpu/cpu_runner.h"
 #include "model/model_tokenizer.h"
 #include "mxq/generate.h"
 

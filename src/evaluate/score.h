@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "evaluate/windows.h"
-#include "model/decoder/decoder.h"
+#include "model/runner/cpu/cpu_runner.h"
 
 namespace mxq {
 

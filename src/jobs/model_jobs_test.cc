@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "model/decoder/tiny_model.h"
+#include "model/tiny_model.h"
 #include "model/model_state.h"
 #include "mxq/measure.h"
 #include "mxq/quantize_model.h"

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "model/decoder/decoder.h"
+#include "model/runner/cpu/cpu_runner.h"
 #include "model/model_source.h"
 #include "model/model_tokenizer.h"
 #include "mxq/calibration.h"

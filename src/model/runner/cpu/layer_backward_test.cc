@@ -1,5 +1,5 @@
 // Gradients against slopes of the forward pass, on two-layer models of every architecture.
-#include "model/decoder/layer_backward.h"
+#include "model/runner/cpu/layer_backward.h"
 
 #include <gtest/gtest.h>
 
@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "model/decoder/tiny_model.h"
+#include "model/tiny_model.h"
 #include "random_floats.h"
 #include "temporary_folder.h"
 

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "expect_error.h"
-#include "model/decoder/decoder.h"
-#include "model/decoder/tiny_model.h"
+#include "model/runner/cpu/cpu_runner.h"
+#include "model/tiny_model.h"
 #include "temporary_folder.h"
 
 namespace mxq {

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "model/arch/architecture.h"
-#include "model/decoder/linear.h"
-#include "model/decoder/rope.h"
+#include "model/runner/cpu/linear.h"
+#include "model/runner/cpu/rope.h"
 #include "model/model_source.h"
 
 namespace mxq {

@@ -1,4 +1,4 @@
-#include "model/decoder/decoder.h"
+#include "model/runner/cpu/cpu_runner.h"
 
 #include <fmt/format.h>
 
@@ -11,7 +11,7 @@
 #include "base/parallel.h"
 #include "kernels/matmul.h"
 #include "kernels/rows.h"
-#include "model/decoder/attention.h"
+#include "model/runner/cpu/attention.h"
 #include "mxq/error.h"
 #include "mxq/text.h"
 

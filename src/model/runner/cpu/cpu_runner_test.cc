@@ -1,5 +1,5 @@
 // The forward pass against logits and greedy tokens that transformers produced in fp32 (data/smollm2-reference).
-#include "model/decoder/decoder.h"
+#include "model/runner/cpu/cpu_runner.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "model/decoder/layer_backward.h"
+#include "model/runner/cpu/layer_backward.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,7 +7,7 @@
 #include "kernels/matmul.h"
 #include "kernels/rows.h"
 #include "kernels/transpose.h"
-#include "model/decoder/attention_rows.h"
+#include "model/runner/cpu/attention_rows.h"
 
 namespace mxq {
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "model/decoder/operand.h"
+#include "model/runner/cpu/operand.h"
 #include "model/model_source.h"
 
 namespace mxq {
