@@ -2,16 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <array>
-#include <atomic>
-#include <cmath>
-#include <map>
+#include <utility>
 
-#include "base/parallel.h"
 #include "kernels/matmul.h"
-#include "kernels/rows.h"
-#include "model/runner/cpu/attention.h"
+#include "model/runner/cpu/kv_cache.h"
 #include "mxq/error.h"
 #include "mxq/text.h"
 
@@ -19,7 +13,7 @@ namespace mxq {
 
 namespace {
 
-/// The config of a model that can be run; see Decoder().
+/// The config of a model that can be run; see make_runner().
 ModelConfig runnable_config(const ModelSource& model) {
   const std::string given =
       model.config() ? fmt::format("architecture '{}'", model.architecture()) : "a model without config.json";
@@ -38,335 +32,123 @@ ModelConfig runnable_config(const ModelSource& model) {
                 "an even head size and a multiple of the KV heads");
   }
   // Before the head size is believed and tables are made for it.
-  const SourceTensor* q = model.find("model.layers.0.self_attn.q_proj.weight");
-  const int64_t rows = config.num_attention_heads * config.head_dim;
+  const SourceTensor* q = model.find(fmt::format("model.layers.0.{}.weight", module_of(LayerPart::q)));
+  const int64_t rows = config.extent(Extent::queries);
   if (q != nullptr && q->rows() != rows) {
     throw Error(ErrorCode::invalid_file, "run " + model.path().string(),
                 fmt::format("tensor '{}' has {} rows", q->name, q->rows()),
-                fmt::format("{}, for the config says {} heads of {}", rows, config.num_attention_heads, config.head_dim));
+                fmt::format("{}, for the config says {} heads of {}", rows, config.num_attention_heads,
+                            config.head_dim));
   }
   return config;
 }
 
-}  // namespace
-
-const std::vector<float>& LayerTape::input_of(std::string_view module) const {
-  static const std::map<LayerInput, std::vector<float> LayerTape::*> inputs{
-      {LayerInput::attention, &LayerTape::attention_input},
-      {LayerInput::heads, &LayerTape::heads},
-      {LayerInput::feed_forward, &LayerTape::feed_forward_input},
-      {LayerInput::gated, &LayerTape::gated}};
-  for (const auto& [input, values] : inputs) {
-    const auto modules = modules_of(input);
-    if (std::find(modules.begin(), modules.end(), module) != modules.end()) return this->*values;
-  }
-  throw Error(ErrorCode::usage, "look at a layer", fmt::format("module '{}'", module), "one of a decoder's layer");
+RunnerFacts facts_of(const ModelConfig& config, const RunOptions& options) {
+  const int64_t keys = config.num_key_value_heads * config.head_dim;
+  return {.vocab_size = config.vocab_size,
+          .hidden_size = config.hidden_size,
+          .layers = config.num_hidden_layers,
+          .max_positions = config.max_position_embeddings,
+          .cache_bytes_per_token = config.num_hidden_layers * 2 * keys * static_cast<int64_t>(sizeof(float)),
+          .compute = options.compute,
+          .head = config.tie_word_embeddings ? kEmbedding : kHead};
 }
 
-Decoder::Decoder(const ModelSource& model, const RunOptions& options)
-    : config_(runnable_config(model)), compute_(options.compute), rope_(config_), operand_(options.compute) {
-  if (compute_ == Compute::bf16 && !bf16_matmul_supported()) {
+/// One matrix of a runner and what is to take its place.
+class CpuReplacement final : public Replacement {
+ public:
+  CpuReplacement(Linear& matrix, Linear other) : matrix_(matrix), other_(std::move(other)) {}
+
+  void swap() override { std::swap(matrix_, other_); }
+
+ private:
+  Linear& matrix_;
+  Linear other_;
+};
+
+}  // namespace
+
+CpuRunner::CpuRunner(const ModelSource& model, const RunOptions& options)
+    : CpuRunner(model, runnable_config(model), options) {}
+
+CpuRunner::CpuRunner(const ModelSource& model, const ModelConfig& config, const RunOptions& options)
+    : Runner(facts_of(config, options)), config_(config), rope_(config_), operand_(options.compute) {
+  if (compute() == Compute::bf16 && !bf16_matmul_supported()) {
     throw Error(ErrorCode::unsupported, "run " + model.path().string(), "bf16 on a processor without AVX-512", "f32");
   }
   const ModelConfig& c = config_;
-  const auto scratch = std::make_shared<Operand>(compute_);
-  const auto linear = [&](const std::string& name, int64_t out, int64_t in, bool biased = false) {
-    return Linear(model, name, out, in, biased, options.packed, scratch);
+  const auto scratch = std::make_shared<Operand>(compute());
+  const auto linear = [&](std::string_view name, int64_t out, int64_t in, bool biased = false) {
+    return Linear(model, std::string(name), out, in, biased, options.packed, scratch);
   };
-  const int64_t query = c.num_attention_heads * c.head_dim, key = c.num_key_value_heads * c.head_dim;
-  embedding_ = linear("model.embed_tokens", c.vocab_size, c.hidden_size);
-  if (!c.tie_word_embeddings) head_ = linear("lm_head", c.vocab_size, c.hidden_size);
-  const bool head_norms = find_architecture(c.architecture)->head_norms;
+  embedding_ = linear(kEmbedding, c.vocab_size, c.hidden_size);
+  if (!c.tie_word_embeddings) head_ = linear(kHead, c.vocab_size, c.hidden_size);
   norm_ = read_vector(model, "model.norm.weight", c.hidden_size);
+  const bool head_norms = find_architecture(c.architecture)->head_norms;
   for (int64_t i = 0; i < c.num_hidden_layers; ++i) {
-    const std::string prefix = fmt::format("model.layers.{}.", i);
-    const auto head_norm = [&](const char* name) {
-      return head_norms ? read_vector(model, prefix + name, c.head_dim) : std::vector<float>();
-    };
     Layer layer;
-    layer.input_norm = read_vector(model, prefix + "input_layernorm.weight", c.hidden_size);
-    layer.post_attention_norm = read_vector(model, prefix + "post_attention_layernorm.weight", c.hidden_size);
-    layer.q_norm = head_norm("self_attn.q_norm.weight");
-    layer.k_norm = head_norm("self_attn.k_norm.weight");
-    layer.q = linear(prefix + "self_attn.q_proj", query, c.hidden_size, c.attention_bias);
-    layer.k = linear(prefix + "self_attn.k_proj", key, c.hidden_size, c.attention_bias);
-    layer.v = linear(prefix + "self_attn.v_proj", key, c.hidden_size, c.attention_bias);
-    layer.o = linear(prefix + "self_attn.o_proj", c.hidden_size, query, c.output_bias);
-    layer.gate = linear(prefix + "mlp.gate_proj", c.intermediate_size, c.hidden_size, c.mlp_bias);
-    layer.up = linear(prefix + "mlp.up_proj", c.intermediate_size, c.hidden_size, c.mlp_bias);
-    layer.down = linear(prefix + "mlp.down_proj", c.hidden_size, c.intermediate_size, c.mlp_bias);
+    for (const LayerTensor& tensor : layer_tensors()) {
+      const std::string name = fmt::format("model.layers.{}.{}", i, tensor.hf);
+      const auto part = static_cast<size_t>(tensor.part);
+      if (tensor.input) {
+        layer.matrices[part] = linear(name, c.extent(tensor.rows), c.extent(tensor.cols), c.has_bias(*tensor.input));
+      } else if (tensor.rows != Extent::head_dim || head_norms) {
+        layer.norms[part] = read_vector(model, name + ".weight", c.extent(tensor.rows));
+      }
+    }
     layers_.push_back(std::move(layer));
   }
 }
 
-int64_t Decoder::cache_bytes_per_token() const {
-  return layers() * 2 * config_.num_key_value_heads * config_.head_dim * static_cast<int64_t>(sizeof(float));
-}
-
-int64_t Decoder::resident_bytes() const {
+int64_t CpuRunner::resident_bytes() const {
   int64_t bytes = embedding_.resident_bytes() + head_.resident_bytes();
   for (const Layer& layer : layers_) {
-    for (const Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
-      bytes += linear->resident_bytes();
-    }
+    for (const Linear& matrix : layer.matrices) bytes += matrix.resident_bytes();
   }
   return bytes;
 }
 
-namespace {
-
-/// What a norm of a mean square that is not finite says. Such a norm of finite values would be 0, as it is in other
-/// programs, and the result as good as none.
-[[noreturn]] void refuse_not_finite(const std::string& name) {
-  throw Error(ErrorCode::not_finite, "run model", name + " gives NaN or infinity",
-              "finite values whose squares fp32 can add up");
+std::unique_ptr<KvCache> CpuRunner::make_cache() const {
+  return std::make_unique<CpuKvCache>(layers());
 }
 
-}  // namespace
-
-// Adds to x_ what is pending; then delta_ and operand_ = rms_norm(x_).
-void Decoder::add_and_norm(const std::vector<float>& weight) {
-  const int64_t width = config_.hidden_size;
-  operand_.resize(n_, width);
-  std::atomic<bool> finite{true};
-  parallel_for(n_, [&](int64_t i) {
-    float* x = x_.data() + i * width;
-    float* delta = delta_.data() + i * width;
-    if (pending_) add(x, delta, width);
-    if (!std::isfinite(rms_norm(x, weight.data(), static_cast<float>(config_.rms_norm_eps), width, delta))) {
-      finite = false;
-    }
-    operand_.set_row(i, delta);
-  });
-  pending_ = false;
-  if (!finite) refuse_not_finite(last_layer_ < 0 ? "the embedding" : fmt::format("layer {}", last_layer_));
-}
-
-// Leaves pending what attention adds to x_.
-void Decoder::attend(int64_t index, std::span<const Sequence> sequences, const InputObserver& observe,
-                     LayerTape* tape) {
-  const Layer& layer = layers_[static_cast<size_t>(index)];
-  const AttentionShape shape{config_.num_attention_heads, config_.num_key_value_heads, config_.head_dim,
-                             config_.window_of(index)};
-  const int64_t q_row = shape.heads * shape.head_dim, kv_row = shape.kv_heads * shape.head_dim;
-  add_and_norm(layer.input_norm);
-  if (tape != nullptr) {
-    tape->residual = x_;
-    tape->attention_input = delta_;
-  }
-  if (observe) observe(index, LayerInput::attention, operand_);
-  layer.q.apply(operand_, q_.data());
-  layer.k.apply(operand_, k_.data());
-  layer.v.apply(operand_, v_.data());
-  if (tape != nullptr) {
-    tape->plain_q = layer.q_norm.empty() ? std::vector<float>() : q_;
-    tape->plain_k = layer.k_norm.empty() ? std::vector<float>() : k_;
-  }
-  std::atomic<bool> finite{true};
-  parallel_for(n_, [&](int64_t i) {
-    const auto rotate = [&](float* heads, int64_t count, const std::vector<float>& norm) {
-      for (float* head = heads; head < heads + count * shape.head_dim; head += shape.head_dim) {
-        if (!norm.empty() && !std::isfinite(rms_norm(head, norm.data(), static_cast<float>(config_.rms_norm_eps),
-                                                     shape.head_dim, head))) {
-          finite = false;
-        }
-        rope_.rotate(head, positions_[static_cast<size_t>(i)]);
-      }
-    };
-    rotate(q_.data() + i * q_row, shape.heads, layer.q_norm);
-    rotate(k_.data() + i * kv_row, shape.kv_heads, layer.k_norm);
-  });
-  if (!finite) refuse_not_finite(fmt::format("q_proj or k_proj of layer {}", index));
-
-  std::vector<AttentionInput> inputs;
-  int64_t row = 0;
-  for (const Sequence& sequence : sequences) {
-    const auto n = static_cast<int64_t>(sequence.ids.size());
-    AttentionInput input{n,
-                         0,
-                         q_.data() + row * q_row,
-                         k_.data() + row * kv_row,
-                         v_.data() + row * kv_row,
-                         attended_.data() + row * q_row};
-    if (sequence.cache != nullptr) {
-      KvCache::Layer& cache = sequence.cache->layers[static_cast<size_t>(index)];
-      cache.keys.insert(cache.keys.end(), input.keys, input.keys + n * kv_row);
-      cache.values.insert(cache.values.end(), input.values, input.values + n * kv_row);
-      input.past = sequence.cache->length;
-      input.keys = cache.keys.data();
-      input.values = cache.values.data();
-    }
-    inputs.push_back(input);
-    row += n;
-  }
-  causal_attention(shape, compute_, inputs);
-  if (tape != nullptr) {
-    tape->q = q_;
-    tape->k = k_;
-    tape->v = v_;
-    tape->heads = attended_;
-  }
-  operand_.set(attended_.data(), n_, q_row);
-  if (observe) observe(index, LayerInput::heads, operand_);
-  layer.o.apply(operand_, delta_.data());
-  pending_ = true;
-  last_layer_ = index;
-}
-
-// Likewise the feed-forward network.
-void Decoder::feed_forward(int64_t index, const InputObserver& observe, LayerTape* tape) {
-  const Layer& layer = layers_[static_cast<size_t>(index)];
-  add_and_norm(layer.post_attention_norm);
-  if (tape != nullptr) {
-    tape->middle = x_;
-    tape->feed_forward_input = delta_;
-  }
-  if (observe) observe(index, LayerInput::feed_forward, operand_);
-  layer.gate.apply(operand_, gate_.data());
-  layer.up.apply(operand_, up_.data());
-  if (tape != nullptr) {
-    tape->gate = gate_;
-    tape->up = up_;
-  }
-  const int64_t width = config_.intermediate_size;
-  operand_.resize(n_, width);
-  parallel_for(n_, [&](int64_t i) {
-    silu_multiply(gate_.data() + i * width, up_.data() + i * width, width);
-    operand_.set_row(i, gate_.data() + i * width);
-  });
-  if (tape != nullptr) tape->gated = gate_;
-  if (observe) observe(index, LayerInput::gated, operand_);
-  layer.down.apply(operand_, delta_.data());
-  pending_ = true;
-}
-
-// Checks the ids and makes room for all activations.
-void Decoder::start(std::span<const Sequence> sequences) {
-  ids_.clear();
-  positions_.clear();
-  for (const Sequence& sequence : sequences) {
-    int64_t position = sequence.cache != nullptr ? sequence.cache->length : 0;
-    for (const int32_t id : sequence.ids) {
-      if (id < 0 || id >= config_.vocab_size) {
-        throw Error(ErrorCode::usage, "run model", fmt::format("token id {}", id),
-                    fmt::format("0 to {}", config_.vocab_size - 1));
-      }
-      ids_.push_back(id);
-      positions_.push_back(position++);
-    }
-    rope_.reserve(position);
-    if (sequence.cache != nullptr) sequence.cache->layers.resize(layers_.size());
-  }
-  n_ = static_cast<int64_t>(ids_.size());
-  const auto make_room = [this](std::vector<float>& buffer, int64_t width) {
-    buffer.resize(static_cast<size_t>(n_ * width));
-  };
-  const int64_t query = config_.num_attention_heads * config_.head_dim;
-  const int64_t key = config_.num_key_value_heads * config_.head_dim;
-  make_room(x_, config_.hidden_size);
-  make_room(delta_, config_.hidden_size);
-  make_room(q_, query);
-  make_room(attended_, query);
-  make_room(k_, key);
-  make_room(v_, key);
-  make_room(gate_, config_.intermediate_size);
-  make_room(up_, config_.intermediate_size);
-  pending_ = false;
-}
-
-void Decoder::look_up() {
-  embedding_.gather(ids_.data(), n_, x_.data());
-  last_layer_ = -1;
-}
-
-void Decoder::run(std::span<const Sequence> sequences, int64_t first, int64_t last, const InputObserver& observe,
-                  LayerTape* tape) {
-  for (int64_t i = first; i < last; ++i) {
-    attend(i, sequences, observe, tape);
-    feed_forward(i, observe, tape);
-  }
-}
-
-std::vector<float> Decoder::hidden(std::span<const int32_t> ids) {
-  const Sequence sequence{ids};
-  return hidden(std::span(&sequence, 1));
-}
-
-std::vector<float> Decoder::hidden(std::span<const Sequence> sequences) {
-  start(sequences);
-  look_up();
-  run(sequences, 0, layers());
-  add_and_norm(norm_);
-  for (const Sequence& sequence : sequences) {
-    if (sequence.cache != nullptr) sequence.cache->length += static_cast<int64_t>(sequence.ids.size());
-  }
-  return delta_;
-}
-
-std::vector<float> Decoder::embed(std::span<const Sequence> sequences) {
-  start(sequences);
-  look_up();
-  return x_;
-}
-
-void Decoder::run_layers(std::span<const Sequence> sequences, int64_t first, int64_t last, std::vector<float>& residual,
-                         const InputObserver& observe) {
-  run_between(sequences, first, last, residual, observe, nullptr);
-}
-
-void Decoder::run_layer(std::span<const Sequence> sequences, int64_t index, std::vector<float>& residual,
-                        LayerTape& tape) {
-  run_between(sequences, index, index + 1, residual, {}, &tape);
-}
-
-void Decoder::run_between(std::span<const Sequence> sequences, int64_t first, int64_t last,
-                          std::vector<float>& residual, const InputObserver& observe, LayerTape* tape) {
-  start(sequences);
-  x_.swap(residual);
-  last_layer_ = first - 1;
-  run(sequences, first, last, observe, tape);
-  const int64_t width = config_.hidden_size;
-  if (pending_) parallel_for(n_, [&](int64_t i) { add(x_.data() + i * width, delta_.data() + i * width, width); });
-  x_.swap(residual);
-}
-
-std::vector<float> Decoder::last_norm(std::span<const Sequence> sequences, std::span<const float> residual) {
-  start(sequences);
-  std::copy(residual.begin(), residual.end(), x_.begin());
-  last_layer_ = layers() - 1;
-  add_and_norm(norm_);
-  return delta_;
-}
-
-std::vector<float> Decoder::last_norm_gradient(std::span<const float> residual, std::span<const float> outer) const {
-  const int64_t width = config_.hidden_size;
-  std::vector<float> gradient(residual.size());
-  parallel_for(static_cast<int64_t>(residual.size()) / width, [&](int64_t i) {
-    add_rms_norm_gradient(residual.data() + i * width, norm_.data(), static_cast<float>(config_.rms_norm_eps),
-                          outer.data() + i * width, width, gradient.data() + i * width);
-  });
-  return gradient;
-}
-
-Linear* Decoder::find_matrix(const std::string& name) {
-  static const std::map<std::string, Linear Layer::*> modules{
-      {"self_attn.q_proj", &Layer::q}, {"self_attn.k_proj", &Layer::k}, {"self_attn.v_proj", &Layer::v},
-      {"self_attn.o_proj", &Layer::o}, {"mlp.gate_proj", &Layer::gate}, {"mlp.up_proj", &Layer::up},
-      {"mlp.down_proj", &Layer::down}};
+const Linear* CpuRunner::find(const std::string& name) const {
   if (name == kEmbedding) return &embedding_;
   if (name == head()) return &head_;
   const auto parsed = parse_matrix_name(name + ".weight");
   if (!parsed || stack_name(name) != "model.layers") return nullptr;  // another stack's matrix may have that module
-  const auto module = modules.find(parsed->module);
+  const LayerTensor* const tensor = find_layer_tensor(parsed->module);
   const auto index = parse_int(parsed->layer);
-  if (module == modules.end() || !index || *index >= layers()) return nullptr;
-  return &(layers_[static_cast<size_t>(*index)].*module->second);
+  if (tensor == nullptr || !tensor->input || !index || *index >= layers()) return nullptr;
+  return &layers_[static_cast<size_t>(*index)].matrix(tensor->part);
 }
 
-void Decoder::logits(const float* hidden, int64_t n, float* out) const {
-  Operand rows(compute_);
-  rows.set(hidden, n, config_.hidden_size);
-  (config_.tie_word_embeddings ? embedding_ : head_).apply(rows, out);
+const Linear& CpuRunner::matrix(const std::string& name) const {
+  const Linear* const found = find(name);
+  if (found != nullptr) return *found;
+  throw Error(ErrorCode::usage, "look for weights", fmt::format("matrix '{}'", name), "one that the model runs with");
+}
+
+std::optional<MatrixShape> CpuRunner::find_matrix(const std::string& name) const {
+  const Linear* const found = find(name);
+  if (found == nullptr) return std::nullopt;
+  return MatrixShape{found->out_features(), found->in_features()};
+}
+
+std::span<const float> CpuRunner::weights(const std::string& name, std::vector<float>& room) const {
+  const Linear& found = matrix(name);
+  return {found.floats(room), static_cast<size_t>(found.out_features() * found.in_features())};
+}
+
+std::unique_ptr<Replacement> CpuRunner::make_replacement(const std::string& name, std::vector<float> weights) {
+  auto& found = const_cast<Linear&>(matrix(name));
+  const auto count = static_cast<size_t>(found.out_features() * found.in_features());
+  if (weights.size() != count) {
+    throw Error(ErrorCode::usage, "replace weights", fmt::format("{} weights for '{}'", weights.size(), name),
+                fmt::format("{}", count));
+  }
+  return std::make_unique<CpuReplacement>(
+      found, name == kEmbedding ? found.with_rows(std::move(weights)) : found.with_weights(weights.data()));
 }
 
 }  // namespace mxq
