@@ -36,6 +36,15 @@ for folder in src/*/; do
     failures=1
   done < <(grep -rnE '^ *#include "[a-z_]+/' --include='*.cc' --include='*.h' "$folder")
 done
+# A device is known by runner.h alone, but to its own folder and to the list of devices.
+while IFS=: read -r file line include; do
+  target=${include#*\"}
+  target=${target%%\"*}
+  [[ $target == model/runner/runner.h || $file == src/model/runner/make_runner.cc ]] && continue
+  [[ $file == "src/${target%/*}/"* ]] && continue
+  echo "$file:$line: include model/runner/runner.h, not $target"
+  failures=1
+done < <(grep -rnE '^ *#include "model/runner/' --include='*.cc' --include='*.h' src bench fuzz)
 # What a user names as an output goes through OutputFile or OutputFolder (include/mxq/output.h), in every command.
 while IFS=: read -r file line _; do
   echo "$file:$line: commands write through OutputFile and OutputFolder only"

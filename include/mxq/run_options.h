@@ -1,6 +1,7 @@
 // How a model is run.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 namespace mxq {
@@ -21,6 +22,8 @@ struct RunOptions {
   /// Keep the weights as the model's files hold them (packed codes, blocks, halves) and turn a few million at a time
   /// into what products take: slower, and memory stays near the size of the files.
   bool packed = false;
+  /// Where: "cpu".
+  std::string device = "cpu";
 
   friend bool operator==(const RunOptions&, const RunOptions&) = default;
 };

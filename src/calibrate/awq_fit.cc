@@ -42,16 +42,16 @@ std::vector<std::string> places_before(const ModelSource& model, int64_t layer, 
   };
   switch (input) {
     case LayerInput::attention:
-      return {layer_tensor(layer, "input_layernorm")};
+      return {layer_tensor(layer, module_of(LayerPart::input_norm))};
     case LayerInput::heads: {
       // Query heads that share a value head would need the same scales.
       const bool grouped = model.config()->num_key_value_heads != model.config()->num_attention_heads;
-      return grouped ? std::vector<std::string>() : rows_of("self_attn.v_proj");
+      return grouped ? std::vector<std::string>() : rows_of(module_of(LayerPart::v));
     }
     case LayerInput::feed_forward:
-      return {layer_tensor(layer, "post_attention_layernorm")};
+      return {layer_tensor(layer, module_of(LayerPart::post_attention_norm))};
     case LayerInput::gated:
-      return rows_of("mlp.up_proj");
+      return rows_of(module_of(LayerPart::up));
   }
   return {};
 }
@@ -99,7 +99,7 @@ class LayerFit {
     const SourceTensor& found = *folded.find(name);
     auto weights = read_finite(folded, found);
     const MatrixView view{weights.data(), found.rows(), found.cols()};
-    const bool clips = module != "self_attn.q_proj" && module != "self_attn.k_proj";
+    const bool clips = module != module_of(LayerPart::q) && module != module_of(LayerPart::k);
     if (clips && scheme->second.family == "affine") {
       std::vector<float> moments = inputs_[static_cast<size_t>(input)].moments, clipped(weights.size());
       if (const auto fold = folds.find(name); fold != folds.end() && !fold->second.cols.empty()) {
@@ -151,18 +151,18 @@ std::map<std::string, Fold> awq_places(const ModelSource& model) {
   return places;
 }
 
-AwqFit fit_awq(const ModelSource& model, Decoder& decoder, const TokenSequences& sequences,
+AwqFit fit_awq(const ModelSource& model, Runner& runner, const TokenSequences& sequences,
                const std::unordered_map<std::string, Scheme>& schemes, const QuantizeOptions& options) {
   AwqFit fit;
-  LayerInputs layers(decoder, sequences);
-  while (layers.layer() < decoder.layers()) {
+  LayerInputs layers(runner, sequences);
+  while (layers.layer() < runner.layers()) {
     const int64_t layer = layers.layer();
     std::array<Inputs, kLayerInputs> inputs;
     layers.next([&](LayerInput input, const SecondMoments& moments) {
       auto& [magnitudes, values] = inputs[static_cast<size_t>(input)];
-      magnitudes.assign(moments.mean_magnitudes().begin(), moments.mean_magnitudes().end());
-      values.assign(moments.values().begin(), moments.values().end());
-      const int64_t width = moments.width();
+      magnitudes = moments.mean_magnitudes;
+      values = moments.values;
+      const int64_t width = moments.width;
       for (int64_t i = 0; i < width; ++i) {
         for (int64_t j = 0; j < i; ++j) values[i * width + j] = values[j * width + i];
       }

@@ -5,17 +5,17 @@
 #include <string>
 #include <unordered_map>
 
-#include "model/decoder/decoder.h"
-#include "model/folded_source.h"
-#include "mxq/quantized_matrix.h"
 #include "calibrate/calibration_text.h"
+#include "model/folded_source.h"
+#include "model/runner/runner.h"
+#include "mxq/quantized_matrix.h"
 
 namespace mxq {
 
 struct AwqFit {
   /// Of norms, matrices and biases, by tensor: what the model computes stays the same.
   std::map<std::string, Fold> folds;
-  /// The matrices of the decoder that were asked for, by tensor, quantized.
+  /// The matrices of layers that were asked for, by tensor, quantized.
   std::unordered_map<std::string, QuantizedMatrix> matrices;
 };
 
@@ -27,7 +27,7 @@ std::map<std::string, Fold> awq_places(const ModelSource& model);
 /// up's rows), then the clips, of all but q and k. `schemes`: what to quantize, by tensor name. In memory: the
 /// activations and second moments of one layer, and all that has been quantized. Throws what reading, running and
 /// quantizing throw.
-AwqFit fit_awq(const ModelSource& model, Decoder& decoder, const TokenSequences& sequences,
+AwqFit fit_awq(const ModelSource& model, Runner& runner, const TokenSequences& sequences,
                const std::unordered_map<std::string, Scheme>& schemes, const QuantizeOptions& options);
 
 }  // namespace mxq

@@ -8,7 +8,7 @@
 
 #include "evaluate/real_model.h"
 #include "expect_error.h"
-#include "model/decoder/tiny_model.h"
+#include "model/tiny_model.h"
 #include "temporary_folder.h"
 
 namespace mxq {
@@ -28,11 +28,11 @@ std::unordered_map<std::string, Scheme> all_matrices(const ModelSource& model, c
 double logit_difference(const ModelSource& a, const ModelSource& b, std::span<const int32_t> ids) {
   std::vector<float> logits[2];
   for (int i = 0; i < 2; ++i) {
-    Decoder decoder(i == 0 ? a : b);
-    const auto hidden = decoder.hidden(ids);
+    const auto runner = make_runner(i == 0 ? a : b);
+    const auto hidden = runner->hidden(ids);
     const auto n = static_cast<int64_t>(ids.size());
-    logits[i].resize(static_cast<size_t>(n * decoder.vocab_size()));
-    decoder.logits(hidden.data(), n, logits[i].data());
+    logits[i].resize(static_cast<size_t>(n * runner->vocab_size()));
+    runner->logits(hidden.data(), n, logits[i].data());
   }
   double worst = 0;
   for (size_t i = 0; i < logits[0].size(); ++i) {
@@ -50,8 +50,8 @@ TEST_P(AwqFolds, LeaveLogitsAsTheyAre) {
   TinyModel(GetParam()).write(folder.path());
   const auto model = open_model(folder.path());
   const auto ids = reference_ids();
-  Decoder decoder(*model);
-  const AwqFit fit = fit_awq(*model, decoder, {ids}, all_matrices(*model, {3, 32}), kOptions);
+  const auto runner = make_runner(*model);
+  const AwqFit fit = fit_awq(*model, *runner, {ids}, all_matrices(*model, {3, 32}), kOptions);
   double largest = 1;  // that anything is folded at all
   for (const auto& [name, fold] : fit.folds) {
     for (const float s : fold.cols) largest = std::max(largest, double{s});
@@ -68,13 +68,13 @@ class AwqOfSmolLM2 : public RealModel {};
 
 TEST_F(AwqOfSmolLM2, FoldsLeaveLogitsAsTheyAre) {
   const std::vector<int32_t> text(first(512).begin(), first(512).end());
-  Decoder decoder(*model_);
+  const auto runner = make_runner(*model_);
   auto schemes = all_matrices(*model_, {3, 128});
   std::erase_if(schemes, [](const auto& entry) {  // three layers of thirty
     const std::string layer = parse_matrix_name(entry.first)->layer;
     return layer != "0" && layer != "15" && layer != "29";
   });
-  const AwqFit fit = fit_awq(*model_, decoder, {text}, schemes, kOptions);
+  const AwqFit fit = fit_awq(*model_, *runner, {text}, schemes, kOptions);
   EXPECT_EQ(fit.folds.size(), 3u * 8) << "two norms, q, k, v, gate, up, down; heads are grouped";
   const FoldedSource folded(*model_, fit.folds);
   EXPECT_LE(logit_difference(*model_, folded, first(64)), 1e-4);

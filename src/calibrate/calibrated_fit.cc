@@ -16,7 +16,7 @@ namespace mxq {
 namespace {
 
 FeedbackFactor make_factor(const SecondMoments& moments, const GptqOptions& options) {
-  return FeedbackFactor(moments.values(), moments.width(), options);
+  return FeedbackFactor(moments.values, moments.width, options);
 }
 
 }  // namespace
@@ -37,7 +37,7 @@ GptqOptions gptq_options(const QuantizeOptions& quantize, int64_t group) {
 }
 
 const FeedbackFactor* OriginalFactors::of(const std::string& matrix) {
-  if (matrix == decoder_.head()) {
+  if (matrix == runner_.head()) {
     by_module_.clear();
     by_module_.emplace(matrix, std::make_shared<const FeedbackFactor>(make_factor(inputs_.head(), gptq_)));
     return by_module_.begin()->second.get();
@@ -54,12 +54,12 @@ const FeedbackFactor* OriginalFactors::of(const std::string& matrix) {
   return by_module_.at(name->module).get();
 }
 
-CalibratedQuantizer::CalibratedQuantizer(const ModelSource& model, Decoder& decoder, const TokenSequences& sequences,
+CalibratedQuantizer::CalibratedQuantizer(const ModelSource& model, Runner& runner, const TokenSequences& sequences,
                                          std::unordered_map<const SourceTensor*, Scheme> matrices,
                                          const QuantizeOptions& options)
     : model_(model),
-      decoder_(decoder),
-      inputs_(decoder, sequences),
+      runner_(runner),
+      inputs_(runner, sequences),
       matrices_(std::move(matrices)),
       options_(options) {}
 
@@ -106,15 +106,14 @@ void CalibratedQuantizer::quantize(LayerInput input, const SecondMoments& moment
     quantize(*tensor, scheme, &factor->second);
     std::vector<float> weights(static_cast<size_t>(tensor->elements()));
     dequantize_matrix(ready_.at(tensor).view(), weights.data());
-    Linear& linear = *decoder_.find_matrix(name);
-    linear = linear.with_weights(weights.data());
+    runner_.replace(name, std::move(weights));
   }
 }
 
 QuantizedMatrix CalibratedQuantizer::take(const SourceTensor& tensor) {
   const std::string name = tensor.matrix_name();
-  if (name == decoder_.head()) {
-    while (inputs_.layer() < decoder_.layers()) run_layer();
+  if (name == runner_.head()) {
+    while (inputs_.layer() < runner_.layers()) run_layer();
     const Scheme& scheme = matrices_.at(&tensor);
     const FeedbackFactor factor = factor_of(inputs_.head(), scheme);
     quantize(tensor, scheme, &factor);
@@ -122,7 +121,7 @@ QuantizedMatrix CalibratedQuantizer::take(const SourceTensor& tensor) {
     quantize(tensor, matrices_.at(&tensor), nullptr);
   }
   while (!ready_.contains(&tensor)) {
-    if (inputs_.layer() == decoder_.layers()) {
+    if (inputs_.layer() == runner_.layers()) {
       throw Error(ErrorCode::unsupported, "calibrate", fmt::format("matrix '{}'", name), "the matrices of the decoder");
     }
     run_layer();

@@ -22,29 +22,29 @@ GptqOptions gptq_options(const QuantizeOptions& options, int64_t group);
 class OriginalFactors {
  public:
   /// All must outlive it.
-  OriginalFactors(Decoder& decoder, const TokenSequences& sequences, const GptqOptions& gptq)
-      : decoder_(decoder), inputs_(decoder, sequences), gptq_(gptq) {}
+  OriginalFactors(Runner& runner, const TokenSequences& sequences, const GptqOptions& gptq)
+      : runner_(runner), inputs_(runner, sequences), gptq_(gptq) {}
 
-  /// For a matrix of the decoder ("model.layers.0.mlp.up_proj"); null for an embedding that is only looked up. Layers
+  /// For a matrix of the model ("model.layers.0.mlp.up_proj"); null for an embedding that is only looked up. Layers
   /// are asked for in ascending order, the output matrix last.
   const FeedbackFactor* of(const std::string& matrix);
 
  private:
-  Decoder& decoder_;
+  Runner& runner_;
   LayerInputs inputs_;
   GptqOptions gptq_;
   std::map<std::string, std::shared_ptr<const FeedbackFactor>, std::less<>> by_module_;  // of the last layer run
 };
 
-/// Quantizes the matrices of a decoder in order, each fitted to the inputs that the quantized ones before it give
+/// Quantizes the matrices of a model in order, each fitted to the inputs that the quantized ones before it give
 /// (layer by layer, and within a layer input by input), the output matrix last. An embedding that is only looked up
 /// multiplies nothing: its weights' own error counts. So does that of matrices whose family takes no
 /// feedback.
 class CalibratedQuantizer {
  public:
-  /// `matrices`: what to quantize; the others stay as they are. The references must outlive it, and the decoder's
+  /// `matrices`: what to quantize; the others stay as they are. The references must outlive it, and the runner's
   /// matrices are replaced.
-  CalibratedQuantizer(const ModelSource& model, Decoder& decoder, const TokenSequences& sequences,
+  CalibratedQuantizer(const ModelSource& model, Runner& runner, const TokenSequences& sequences,
                       std::unordered_map<const SourceTensor*, Scheme> matrices, const QuantizeOptions& options);
 
   /// What had to be done to second moments that were not positive definite, as a sentence; empty: nothing.
@@ -61,7 +61,7 @@ class CalibratedQuantizer {
   void quantize(const SourceTensor& tensor, const Scheme& scheme, const FeedbackFactor* factor);
 
   const ModelSource& model_;
-  Decoder& decoder_;
+  Runner& runner_;
   LayerInputs inputs_;
   std::unordered_map<const SourceTensor*, Scheme> matrices_;
   QuantizeOptions options_;
@@ -70,7 +70,7 @@ class CalibratedQuantizer {
   double most_damping_ = 0;
 };
 
-/// "model.layers.L.MODULE", as error tables, plans and decoders call a matrix.
+/// "model.layers.L.MODULE", as error tables, plans and runners call a matrix.
 std::string decoder_matrix(int64_t layer, std::string_view module);
 
 }  // namespace mxq

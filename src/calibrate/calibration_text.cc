@@ -54,10 +54,10 @@ CalibrationTokens file_text(Model::State& model, const CalibrationText& calibrat
   return text;
 }
 
-SampledText sample_healthy(Model::State& model, Decoder& decoder, const SelfText& text, Progress& progress) {
+SampledText sample_healthy(Model::State& model, Runner& runner, const SelfText& text, Progress& progress) {
   constexpr int kAttempts = 3;
   const auto sample = [&](const SelfText& wanted) {
-    return sample_sequences(decoder, random_prompts(model.token_facts(), wanted), wanted, progress);
+    return sample_sequences(runner, random_prompts(model.token_facts(), wanted), wanted, progress);
   };
   SampledText result{sample(text), {text.sequences, 0, 0, model.token_facts().note}};
   SelfText again = text;
@@ -82,13 +82,13 @@ SampledText sample_healthy(Model::State& model, Decoder& decoder, const SelfText
 
 }  // namespace
 
-const SampledText& self_sequences(Model::State& model, Decoder& decoder, const SelfText& text,
+const SampledText& self_sequences(Model::State& model, Runner& runner, const SelfText& text,
                                   const std::filesystem::path& cache, Progress& progress) {
-  SampledText& remembered = model.sampled[fmt::format("own {} {}", compute_name(decoder.compute()), describe(text))];
+  SampledText& remembered = model.sampled[fmt::format("own {} {}", compute_name(runner.compute()), describe(text))];
   if (!remembered.sequences.empty()) return remembered;
   std::filesystem::path path;
   if (!cache.empty()) {
-    path = sample_path(model, decoder.compute(), text, cache, progress);
+    path = sample_path(model, runner.compute(), text, cache, progress);
     if (const auto json = load_cache_file(path)) {
       try {
         SampledText known{json->at("sequences"),
@@ -98,7 +98,7 @@ const SampledText& self_sequences(Model::State& model, Decoder& decoder, const S
       }
     }
   }
-  SampledText result = sample_healthy(model, decoder, text, progress);
+  SampledText result = sample_healthy(model, runner, text, progress);
   if (!path.empty()) {
     store_cache_file(path, {{"sequences", result.sequences},
                             {"drawn_anew", result.health.drawn_anew},
@@ -107,13 +107,13 @@ const SampledText& self_sequences(Model::State& model, Decoder& decoder, const S
   return remembered = std::move(result);
 }
 
-CalibrationTokens calibration_tokens(Model::State& model, Decoder& decoder, const CalibrationText& calibration,
+CalibrationTokens calibration_tokens(Model::State& model, Runner& runner, const CalibrationText& calibration,
                                  const std::filesystem::path& cache, Progress& progress) {
   if (calibration.kind == CalibrationText::Kind::none) return {};
   if (calibration.kind == CalibrationText::Kind::file) return file_text(model, calibration, progress);
   const SelfText text{kProbeSequences + calibration.sequences, calibration.tokens, calibration.sampling,
                       std::vector<double>(kProbeSequences, kProbeTopP)};
-  const auto& [all, health] = self_sequences(model, decoder, text, cache, progress);
+  const auto& [all, health] = self_sequences(model, runner, text, cache, progress);
   const auto end_of_probes = all.begin() + kProbeSequences;
   return {TokenSequences(end_of_probes, all.end()), TokenSequences(all.begin(), end_of_probes), health, {}};
 }

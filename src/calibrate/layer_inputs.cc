@@ -2,118 +2,50 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
 #include <string_view>
 
-#include "base/half.h"
-#include "base/parallel.h"
-#include "kernels/matmul.h"
-#include "kernels/transpose.h"
 #include "mxq/error.h"
 
 namespace mxq {
 
 namespace {
 
-constexpr int64_t kBlock = 96;   // rows of the moments that a task makes
-constexpr int64_t kRows = 2048;  // of the operand, transposed at a time
-
-float as_float(float x) {
-  return x;
-}
-float as_float(uint16_t x) {
-  return f32_from_bf16(x);
-}
-
-/// c[m, n] = a[m, k] * b[n, k]^T, all dense.
-void product(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c) {
-  matmul_transposed(m, n, k, a, k, b, k, c, n);
-}
-void product(int64_t m, int64_t n, int64_t k, const uint16_t* a, const uint16_t* b, float* c) {
-  matmul_transposed(m, n, k, a, b, c, n);
-}
-
-/// Adds `factor` times x^T x to the upper triangle of sums, and times the sums of |x| to magnitudes, x [n, width].
-template <typename T>
-void add_moments(const T* x, int64_t n, int64_t width, float factor, std::vector<float>& sums,
-                 std::vector<float>& magnitudes) {
-  std::vector<T> columns(static_cast<size_t>(n * width));
-  transpose(x, n, width, columns.data());
-  parallel_for(width, [&](int64_t c) {
-    double sum = 0;
-    for (int64_t r = 0; r < n; ++r) sum += std::fabs(as_float(columns[c * n + r]));
-    magnitudes[c] += factor * static_cast<float>(sum);
-  });
-  const int64_t blocks = (width + kBlock - 1) / kBlock;
-  const auto add_block = [&](int64_t block) {
-    const int64_t begin = block * kBlock, rows = std::min(kBlock, width - begin), cols = width - begin;
-    std::vector<float> products(static_cast<size_t>(rows * cols));
-    product(rows, cols, n, columns.data() + begin * n, columns.data() + begin * n, products.data());
-    for (int64_t r = 0; r < rows; ++r) {
-      float* to = sums.data() + (begin + r) * width + begin;
-      for (int64_t c = r; c < cols; ++c) to[c] += factor * products[r * cols + c];
-    }
-  };
-  // The first blocks are the longest: each task does a long and a short one. Never one task alone, for a product
-  // outside of a parallel loop would be divided among threads.
-  parallel_for(std::max<int64_t>(2, (blocks + 1) / 2), [&](int64_t task) {
-    const int64_t other = blocks - 1 - task;
-    if (task <= other) add_block(task);
-    if (task < other) add_block(other);
-  });
-}
-
-/// The moments of inputs; throws Error(not_finite) naming the matrices that multiply them where a sum is none. A sum of
-/// products is one wherever those of its squares are.
-SecondMoments finite_moments(const Operand& rows, std::string_view of) {
-  SecondMoments moments(rows);
-  for (int64_t i = 0; i < moments.width(); ++i) {
-    const float square = moments.values()[static_cast<size_t>(i * moments.width() + i)];
+/// Throws Error(not_finite) naming the matrices that multiply the inputs where a sum is none. A sum of products is one
+/// wherever those of its squares are.
+void require_finite(const SecondMoments& moments, std::string_view of) {
+  for (int64_t i = 0; i < moments.width; ++i) {
+    const float square = moments.values[static_cast<size_t>(i * moments.width + i)];
     if (std::isfinite(square)) continue;
     throw Error(ErrorCode::not_finite, "gather inputs",
-                fmt::format("the inputs of {} have a mean square of {}", of, square), "finite inputs whose squares fp32 can hold");
+                fmt::format("the inputs of {} have a mean square of {}", of, square),
+                "finite inputs whose squares fp32 can hold");
   }
-  return moments;
 }
 
 }  // namespace
 
-SecondMoments::SecondMoments(const Operand& rows)
-    : width_(rows.width()), values_(static_cast<size_t>(width_ * width_)), magnitudes_(static_cast<size_t>(width_)) {
-  const auto per_row = 1 / static_cast<float>(rows.rows());
-  for (int64_t first = 0; first < rows.rows(); first += kRows) {
-    const int64_t n = std::min(kRows, rows.rows() - first), offset = first * width_;
-    if (rows.compute() == Compute::f32) {
-      add_moments(rows.f32() + offset, n, width_, per_row, values_, magnitudes_);
-    } else {
-      add_moments(rows.bf16() + offset, n, width_, per_row, values_, magnitudes_);
-    }
-  }
-}
-
-LayerInputs::LayerInputs(Decoder& decoder, std::span<const std::vector<int32_t>> sequences) : decoder_(decoder) {
+LayerInputs::LayerInputs(Runner& runner, std::span<const std::vector<int32_t>> sequences) : runner_(runner) {
   for (const auto& ids : sequences) sequences_.push_back({ids});
-  residual_ = decoder_.embed(sequences_);
+  residual_ = runner_.embed(sequences_);
 }
 
 void LayerInputs::next(const Use& use) {
-  if (layer_ == decoder_.layers()) throw Error(ErrorCode::usage, "gather inputs", "a layer behind the last");
-  decoder_.run_layers(sequences_, layer_, layer_ + 1, residual_,
-                      [&](int64_t layer, LayerInput input, const Operand& rows) {
-                        const auto modules = modules_of(input);
-                        use(input, finite_moments(rows, fmt::format("layer {}'s {}", layer, fmt::join(modules, ", "))));
-                      });
+  if (layer_ == runner_.layers()) throw Error(ErrorCode::usage, "gather inputs", "a layer behind the last");
+  const auto show = [&](int64_t layer, LayerInput input, const SecondMoments& moments) {
+    require_finite(moments, fmt::format("layer {}'s {}", layer, fmt::join(modules_of(input), ", ")));
+    use(input, moments);
+  };
+  runner_.run_layers(sequences_, layer_, layer_ + 1, residual_, show);
   ++layer_;
 }
 
 SecondMoments LayerInputs::head() {
-  decoder_.run_layers(sequences_, layer_, decoder_.layers(), residual_);
-  layer_ = decoder_.layers();
-  const auto hidden = decoder_.last_norm(sequences_, residual_);
-  Operand rows(decoder_.compute());
-  rows.set(hidden.data(), static_cast<int64_t>(hidden.size()) / decoder_.hidden_size(), decoder_.hidden_size());
-  return finite_moments(rows, decoder_.head());
+  runner_.run_layers(sequences_, layer_, runner_.layers(), residual_);
+  layer_ = runner_.layers();
+  SecondMoments moments = runner_.head_moments(sequences_, residual_);
+  require_finite(moments, runner_.head());
+  return moments;
 }
 
 }  // namespace mxq

@@ -1,4 +1,4 @@
-// What the matrices of a decoder multiply on some text, summed up as second moments: what fits that look at activations
+// What the matrices of a model multiply on some text, summed up as second moments: what fits that look at activations
 // are given.
 #pragma once
 
@@ -7,42 +7,24 @@
 #include <span>
 #include <vector>
 
-#include "model/decoder/decoder.h"
+#include "model/runner/runner.h"
 
 namespace mxq {
 
-/// The mean of x x^T over rows x, and of |x|.
-class SecondMoments {
- public:
-  /// Of all rows of the operand. The products run on one thread each, so that their bits do not depend on how many
-  /// there are.
-  explicit SecondMoments(const Operand& rows);
-
-  int64_t width() const { return width_; }
-  /// [width, width], row-major; the upper triangle, the rest is not for use.
-  std::span<const float> values() const { return values_; }
-  /// [width].
-  std::span<const float> mean_magnitudes() const { return magnitudes_; }
-
- private:
-  int64_t width_ = 0;
-  std::vector<float> values_, magnitudes_;
-};
-
-/// Runs sequences through a decoder, layer by layer. In memory: the residual stream, and the activations of one layer,
+/// Runs sequences through a model, layer by layer. In memory: the residual stream, and the activations of one layer,
 /// of all tokens.
 class LayerInputs {
  public:
   /// Called for the inputs of a layer in order, before they are multiplied.
   using Use = std::function<void(LayerInput input, const SecondMoments& moments)>;
 
-  /// Both must outlive it. Throws what Decoder::embed() throws.
-  LayerInputs(Decoder& decoder, std::span<const std::vector<int32_t>> sequences);
+  /// Both must outlive it. Throws what Runner::embed() throws.
+  LayerInputs(Runner& runner, std::span<const std::vector<int32_t>> sequences);
 
   /// The layer that next() will run.
   int64_t layer() const { return layer_; }
   /// Runs one layer. `use` may replace the matrices that multiply the input that it is told of: what follows is then
-  /// made with those. Not to be called while the decoder runs. Throws what Decoder::run_layers() throws,
+  /// made with those. Not to be called while the runner is running. Throws what Runner::run_layers() throws,
   /// Error(usage) where no layer is left, Error(not_finite) naming layer and matrices whose inputs are no numbers or too
   /// large to be squared.
   void next(const Use& use);
@@ -50,7 +32,7 @@ class LayerInputs {
   SecondMoments head();
 
  private:
-  Decoder& decoder_;
+  Runner& runner_;
   std::vector<Sequence> sequences_;
   std::vector<float> residual_;
   int64_t layer_ = 0;

@@ -34,52 +34,41 @@ bool if_finite(Run run) {
   }
 }
 
-/// A matrix and the probe's in its place, while one asks for that.
-class Replacement {
+/// The replacement is in place as long as this is.
+class During {
  public:
-  Replacement(Decoder& decoder, const Probe& probe)
-      : matrix_(*decoder.find_matrix(probe.matrix)), other_(matrix_.with_rows(probe.weights())) {}
-
-  class During {
-   public:
-    explicit During(Replacement& replacement) : replacement_(replacement) { replacement_.swap(); }
-    ~During() { replacement_.swap(); }
-    During(const During&) = delete;
-    During& operator=(const During&) = delete;
-
-   private:
-    Replacement& replacement_;
-  };
+  explicit During(Replacement& replacement) : replacement_(replacement) { replacement_.swap(); }
+  ~During() { replacement_.swap(); }
+  During(const During&) = delete;
+  During& operator=(const During&) = delete;
 
  private:
-  void swap() { std::swap(matrix_, other_); }
-
-  Linear& matrix_;
-  Linear other_;
+  Replacement& replacement_;
 };
 
 class Prober {
  public:
   /// Progress: phases "outputs" and "sensitivity", in draws of so many layers.
-  Prober(Decoder& decoder, std::span<const std::vector<int32_t>> sequences, const ProbeOptions& options, size_t layers,
+  Prober(Runner& runner, std::span<const std::vector<int32_t>> sequences, const ProbeOptions& options, size_t layers,
          Progress& progress)
-      : decoder_(decoder), options_(options), progress_(progress), steps_(static_cast<int64_t>(layers) * options.draws) {
+      : runner_(runner), options_(options), progress_(progress), steps_(static_cast<int64_t>(layers) * options.draws) {
     for (const auto& ids : sequences) sequences_.push_back({ids});
   }
 
   /// Of the probes of one layer; layers fall.
   std::vector<double> layer(int64_t index, std::span<const Probe* const> probes) {
     if (!gradients_) {
-      gradients_.emplace(decoder_, sequences_, options_.draws, options_.seed, &progress_);
+      gradients_.emplace(runner_, sequences_, options_.draws, options_.seed, &progress_);
       progress_.begin("sensitivity", steps_);
     }
     while (gradients_->layer() > index) gradients_->back({}, {});
     std::vector<std::vector<float>> changes;
     std::map<std::string, std::vector<size_t>, std::less<>> of_module;
-    const auto look = [&](const LayerTape& tape) {
+    const auto look = [&](const LayerRows& inputs) {
       for (size_t i = 0; i < probes.size(); ++i) {
         const std::string module = parse_matrix_name(probes[i]->matrix + ".weight")->module;
-        changes.push_back(change_of_outputs(*probes[i], tape.input_of(module)));
+        const LayerInput input = *find_layer_tensor(module)->input;
+        changes.push_back(change_of_outputs(*probes[i], inputs[static_cast<size_t>(input)]));
         of_module[module].push_back(i);
       }
     };
@@ -95,16 +84,16 @@ class Prober {
 
   /// Of a probe outside the layers.
   double whole(const Probe& probe) {
-    if (hidden_.empty()) hidden_ = decoder_.hidden(sequences_);
-    Replacement replacement(decoder_, probe);
+    if (hidden_.empty()) hidden_ = runner_.hidden(sequences_);
+    const auto replacement = runner_.make_replacement(probe.matrix, probe.weights());
     double kl = std::numeric_limits<double>::quiet_NaN();
     if_finite([&] {
       std::vector<float> hidden;
       {
-        const Replacement::During during(replacement);
-        hidden = decoder_.hidden(sequences_);
+        const During during(*replacement);
+        hidden = runner_.hidden(sequences_);
       }
-      kl = divergence(hidden, replacement);
+      kl = divergence(hidden, *replacement);
     });
     return kl;
   }
@@ -117,13 +106,13 @@ class Prober {
   }
 
   /// What the probe adds to what its matrix puts out: [tokens, out_features].
-  std::vector<float> change_of_outputs(const Probe& probe, const std::vector<float>& input) const {
-    const Linear& matrix = *decoder_.find_matrix(probe.matrix);
+  std::vector<float> change_of_outputs(const Probe& probe, std::span<const float> input) const {
+    const auto [out, in] = runner_.find_matrix(probe.matrix).value();
     auto change = probe.weights();
     std::vector<float> room;
-    const float* const weights = matrix.floats(room);
+    const auto weights = runner_.weights(probe.matrix, room);
     for (size_t i = 0; i < change.size(); ++i) change[i] -= weights[i];
-    const int64_t n = tokens(), out = matrix.out_features(), in = matrix.in_features();
+    const int64_t n = tokens();
     std::vector<float> result(static_cast<size_t>(n * out));
     matmul_transposed(n, out, in, input.data(), in, change.data(), in, result.data(), out);
     return result;
@@ -146,16 +135,16 @@ class Prober {
   /// The mean over all tokens of the divergence from hidden_, and the matrices as they are, of `hidden` and the
   /// replacement.
   double divergence(const std::vector<float>& hidden, Replacement& replacement) {
-    const int64_t n = tokens(), vocab = decoder_.vocab_size(), width = decoder_.hidden_size();
+    const int64_t n = tokens(), vocab = runner_.vocab_size(), width = runner_.hidden_size();
     const int64_t block = std::min(logit_rows(vocab), n);
     std::vector<float> expected(static_cast<size_t>(block * vocab)), found(expected.size());
     std::vector<double> kl(static_cast<size_t>(n));
     for (int64_t first = 0; first < n; first += block) {
       const int64_t rows = std::min(block, n - first);
-      decoder_.logits(hidden_.data() + first * width, rows, expected.data());
+      runner_.logits(hidden_.data() + first * width, rows, expected.data());
       {
-        const Replacement::During during(replacement);
-        decoder_.logits(hidden.data() + first * width, rows, found.data());
+        const During during(replacement);
+        runner_.logits(hidden.data() + first * width, rows, found.data());
       }
       parallel_for(rows, [&](int64_t r) {
         kl[static_cast<size_t>(first + r)] =
@@ -165,7 +154,7 @@ class Prober {
     return std::accumulate(kl.begin(), kl.end(), 0.0) / static_cast<double>(n);
   }
 
-  Decoder& decoder_;
+  Runner& runner_;
   ProbeOptions options_;
   Progress& progress_;
   int64_t steps_, done_ = 0;
@@ -189,23 +178,23 @@ double windowed_divergence(std::span<const float> changes, int64_t window) {
   return squares / static_cast<double>(2 * window);
 }
 
-std::vector<double> probe_divergences(Decoder& decoder, std::span<const std::vector<int32_t>> sequences,
+std::vector<double> probe_divergences(Runner& runner, std::span<const std::vector<int32_t>> sequences,
                                       std::span<const Probe> probes, const ProbeOptions& options, Progress& progress,
                                       const std::function<void(size_t probe, double kl)>& done) {
   std::map<int64_t, std::vector<size_t>, std::greater<>> layers;
   for (size_t i = 0; i < probes.size(); ++i) {
-    if (decoder.find_matrix(probes[i].matrix) == nullptr) {
+    if (!runner.find_matrix(probes[i].matrix)) {
       throw Error(ErrorCode::usage, "measure sensitivity", fmt::format("matrix '{}'", probes[i].matrix),
                   "the matrices of the decoder");
     }
     const auto layer = parse_int(parse_matrix_name(probes[i].matrix + ".weight")->layer);
-    layers[layer.value_or(decoder.layers())].push_back(i);
+    layers[layer.value_or(runner.layers())].push_back(i);
   }
   std::vector<double> result(probes.size());
-  Prober prober(decoder, sequences, options, layers.size() - layers.count(decoder.layers()), progress);
+  Prober prober(runner, sequences, options, layers.size() - layers.count(runner.layers()), progress);
   for (const auto& [layer, members] : layers) {
     std::vector<double> kl;
-    if (layer == decoder.layers()) {
+    if (layer == runner.layers()) {
       progress.begin("sensitivity of embeddings", std::ssize(members));
       for (const size_t i : members) {
         kl.push_back(prober.whole(probes[i]));

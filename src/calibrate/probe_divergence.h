@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "model/decoder/decoder.h"
+#include "model/runner/runner.h"
 #include "mxq/progress.h"
 
 namespace mxq {
@@ -33,9 +33,10 @@ struct ProbeOptions {
 /// matrix's outputs. What errors at two tokens do together counts the less the farther they are apart
 /// (windowed_divergence()). A probe outside the layers (embedding, output matrix) runs the whole model instead. NaN for
 /// a probe whose weights or outputs are not numbers. `done` hears of every result as it comes, layers from the last to
-/// the first. Progress: phases "sensitivity of embeddings" in probes, "outputs" in layers, "sensitivity" in draws of layers. Throws Error(usage) for a matrix that the decoder has not, and
+/// the first. Progress: phases "sensitivity of embeddings" in probes, "outputs" in layers, "sensitivity" in draws of
+/// layers. Throws Error(usage) for a matrix that the model has not, and
 /// what running the model throws.
-std::vector<double> probe_divergences(Decoder& decoder, std::span<const std::vector<int32_t>> sequences,
+std::vector<double> probe_divergences(Runner& runner, std::span<const std::vector<int32_t>> sequences,
                                       std::span<const Probe> probes, const ProbeOptions& options, Progress& progress,
                                       const std::function<void(size_t probe, double kl)>& done = {});
 

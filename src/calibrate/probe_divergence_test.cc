@@ -3,13 +3,13 @@
 
 #include <cmath>
 #include <map>
-#include <optional>
+#include <memory>
 #include <random>
 
 #include "calibrate/score_gradients.h"
 #include "expect_error.h"
 #include "kernels/rows.h"
-#include "model/decoder/tiny_model.h"
+#include "model/tiny_model.h"
 #include "temporary_folder.h"
 
 namespace mxq {
@@ -22,7 +22,7 @@ class Sensitivities : public testing::Test {
   void open(const std::string& name) {
     TinyModel(name).write(folder_.path());
     model_ = open_model(folder_.path());
-    decoder_.emplace(*model_);
+    runner_ = make_runner(*model_);
     const auto ids = reference_ids();
     for (size_t i = 0; i + 3 < ids.size(); i += 8)
       sequences_.push_back({ids.begin() + static_cast<long>(i), ids.begin() + static_cast<long>(i + 4)});
@@ -51,15 +51,15 @@ class Sensitivities : public testing::Test {
   }
 
   std::vector<float> logits(const std::vector<float>& hidden) const {
-    const auto n = static_cast<int64_t>(hidden.size()) / decoder_->hidden_size();
-    std::vector<float> out(static_cast<size_t>(n * decoder_->vocab_size()));
-    decoder_->logits(hidden.data(), n, out.data());
+    const auto n = static_cast<int64_t>(hidden.size()) / runner_->hidden_size();
+    std::vector<float> out(static_cast<size_t>(n * runner_->vocab_size()));
+    runner_->logits(hidden.data(), n, out.data());
     return out;
   }
 
   /// The mean over all tokens.
   double divergence(const std::vector<float>& base, const std::vector<float>& other) const {
-    const int64_t vocab = decoder_->vocab_size(), n = static_cast<int64_t>(base.size()) / vocab;
+    const int64_t vocab = runner_->vocab_size(), n = static_cast<int64_t>(base.size()) / vocab;
     double sum = 0;
     for (int64_t r = 0; r < n; ++r) {
       sum += ref::row_divergence(base.data() + r * vocab, other.data() + r * vocab, vocab).kl;
@@ -69,18 +69,17 @@ class Sensitivities : public testing::Test {
 
   /// By a whole forward pass.
   double measured(const std::string& name, const std::vector<float>& weights) {
-    const auto base = logits(decoder_->hidden(sequences()));
-    Linear& matrix = *decoder_->find_matrix(name);
-    Linear other = matrix.with_rows(weights);
-    std::swap(matrix, other);
-    const auto found = logits(decoder_->hidden(sequences()));
-    std::swap(matrix, other);
+    const auto base = logits(runner_->hidden(sequences()));
+    const auto replacement = runner_->make_replacement(name, weights);
+    replacement->swap();
+    const auto found = logits(runner_->hidden(sequences()));
+    replacement->swap();
     return divergence(base, found);
   }
 
   TemporaryFolder folder_;
   std::unique_ptr<ModelSource> model_;
-  std::optional<Decoder> decoder_;
+  std::unique_ptr<Runner> runner_;
   std::vector<std::vector<int32_t>> sequences_;
   Progress silent_;
 };
@@ -102,7 +101,7 @@ TEST_P(SensitivitiesOfEvery, EqualWholeForwardPasses) {
   // A little, for the estimate is of the second order in the change.
   for (const auto& name : names) probes.push_back({name, [this, name] { return moved(name, 0.002f); }});
   std::map<size_t, double> heard;
-  const auto found = probe_divergences(*decoder_, sequences_, probes, {.draws = kDraws, .seed = 1, .window = 1000},
+  const auto found = probe_divergences(*runner_, sequences_, probes, {.draws = kDraws, .seed = 1, .window = 1000},
                                        silent_, [&](size_t probe, double kl) { heard[probe] = kl; });
   for (size_t i = 0; i < probes.size(); ++i) {
     const double kl = measured(names[i], moved(names[i], 0.002f));
@@ -120,12 +119,12 @@ TEST_F(Sensitivities, ScoresSquaredAreTheDivergenceOfMovedStreams) {
   open("llama3");
   sequences_ = {reference_ids()};
   const auto all = sequences();
-  ScoreGradients gradients(*decoder_, all, kDraws, 7);
+  ScoreGradients gradients(*runner_, all, kDraws, 7);
   ASSERT_EQ(gradients.layer(), 1);
   gradients.back({}, {});
   ASSERT_EQ(gradients.layer(), 0);
-  auto stream = decoder_->embed(all);
-  decoder_->run_layers(all, 0, 1, stream);
+  auto stream = runner_->embed(all);
+  runner_->run_layers(all, 0, 1, stream);
   std::mt19937 random(4);
   std::normal_distribution<float> normal(0, 0.002f);
   std::vector<float> change(stream.size()), other = stream;
@@ -137,9 +136,9 @@ TEST_F(Sensitivities, ScoresSquaredAreTheDivergenceOfMovedStreams) {
     for (size_t i = 0; i < change.size(); ++i) sum += double{g[i]} * change[i];
     squares += sum * sum / static_cast<double>(kDraws);
   }
-  decoder_->run_layers(all, 1, 2, stream);
-  decoder_->run_layers(all, 1, 2, other);
-  const double kl = divergence(logits(decoder_->last_norm(all, stream)), logits(decoder_->last_norm(all, other)));
+  runner_->run_layers(all, 1, 2, stream);
+  runner_->run_layers(all, 1, 2, other);
+  const double kl = divergence(logits(runner_->last_norm(all, stream)), logits(runner_->last_norm(all, other)));
   EXPECT_NEAR(squares / 2 / static_cast<double>(sequences_[0].size()) / kl, 1, 0.2);
 }
 
@@ -173,18 +172,18 @@ TEST_F(Sensitivities, ProbesThatAreNoNumbersAreNaNAndHarmNoOther) {
   const std::vector<Probe> probes{{up, [&] { return moved(up, 0.01f); }},
                                   {down, [&] { return broken(down); }},
                                   {std::string(kEmbedding), [&] { return broken(std::string(kEmbedding)); }}};
-  const auto found = probe_divergences(*decoder_, sequences_, probes, {}, silent_);
+  const auto found = probe_divergences(*runner_, sequences_, probes, {}, silent_);
   EXPECT_GT(found[0], 0);
   EXPECT_TRUE(std::isnan(found[1]));
   EXPECT_TRUE(std::isnan(found[2]));
-  EXPECT_EQ(found[0], probe_divergences(*decoder_, sequences_, std::span(probes).first(1), {}, silent_)[0]);
+  EXPECT_EQ(found[0], probe_divergences(*runner_, sequences_, std::span(probes).first(1), {}, silent_)[0]);
 }
 
 TEST_F(Sensitivities, UnknownMatricesAreRefused) {
   open("smollm");
   const std::vector<Probe> probes{{"model.layers.30.mlp.up_proj", [] { return std::vector<float>(); }}};
   expect_error(ErrorCode::usage, "matrix 'model.layers.30.mlp.up_proj'",
-               [&] { probe_divergences(*decoder_, sequences_, probes, {}, silent_); });
+               [&] { probe_divergences(*runner_, sequences_, probes, {}, silent_); });
 }
 
 }  // namespace

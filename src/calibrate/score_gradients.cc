@@ -52,12 +52,12 @@ class Labels {
 
 /// The gradient of log p(label) with respect to the last hidden states, for each draw: [tokens, hidden_size] each.
 /// It is the label's row of the output matrix less the mean of all rows, by their probabilities.
-std::vector<std::vector<float>> label_gradients(Decoder& decoder, const std::vector<float>& hidden, int64_t draws,
+std::vector<std::vector<float>> label_gradients(Runner& runner, const std::vector<float>& hidden, int64_t draws,
                                                 uint64_t seed) {
-  const int64_t vocab = decoder.vocab_size(), width = decoder.hidden_size();
+  const int64_t vocab = runner.vocab_size(), width = runner.hidden_size();
   const auto tokens = static_cast<int64_t>(hidden.size()) / width;
   std::vector<float> room;
-  const float* const rows = decoder.find_matrix(std::string(decoder.head()))->floats(room);
+  const float* const rows = runner.weights(std::string(runner.head()), room).data();
   std::vector<std::vector<float>> gradients(static_cast<size_t>(draws), std::vector<float>(hidden.size()));
   std::mt19937_64 random(seed);
   const int64_t block = std::min(logit_rows(vocab), tokens);
@@ -66,7 +66,7 @@ std::vector<std::vector<float>> label_gradients(Decoder& decoder, const std::vec
     const int64_t count = std::min(block, tokens - first);
     std::vector<Labels> labels;
     for (int64_t t = 0; t < count; ++t) labels.emplace_back(random, draws);
-    decoder.logits(hidden.data() + first * width, count, p.data());
+    runner.logits(hidden.data() + first * width, count, p.data());
     parallel_for(count, [&](int64_t t) {
       softmax(p.data() + t * vocab, 1, vocab);
       // NaN and infinities spread to all of a row.
@@ -88,32 +88,25 @@ std::vector<std::vector<float>> label_gradients(Decoder& decoder, const std::vec
 
 }  // namespace
 
-ScoreGradients::ScoreGradients(Decoder& decoder, std::span<const Sequence> sequences, int64_t draws, uint64_t seed,
+ScoreGradients::ScoreGradients(Runner& runner, std::span<const Sequence> sequences, int64_t draws, uint64_t seed,
                                Progress* progress)
-    : decoder_(decoder), sequences_(sequences.begin(), sequences.end()), layer_(decoder.layers() - 1) {
+    : runner_(runner), sequences_(sequences.begin(), sequences.end()), layer_(runner.layers() - 1) {
   Progress& bar = or_silent(progress);
-  bar.begin("outputs", decoder_.layers() + 1);
-  auto residual = decoder_.embed(sequences_);
-  for (int64_t layer = 0; layer < decoder_.layers(); ++layer) {
+  bar.begin("outputs", runner_.layers() + 1);
+  auto residual = runner_.embed(sequences_);
+  for (int64_t layer = 0; layer < runner_.layers(); ++layer) {
     residuals_.push_back(residual);
-    decoder_.run_layers(sequences_, layer, layer + 1, residual);
+    runner_.run_layers(sequences_, layer, layer + 1, residual);
     bar.update(layer + 1);
   }
-  gradients_ = label_gradients(decoder_, decoder_.last_norm(sequences_, residual), draws, seed);
-  for (auto& gradient : gradients_) gradient = decoder_.last_norm_gradient(residual, gradient);
+  gradients_ = label_gradients(runner_, runner_.last_norm(sequences_, residual), draws, seed);
+  for (auto& gradient : gradients_) gradient = runner_.last_norm_gradient(residual, gradient);
   bar.end();
 }
 
-void ScoreGradients::back(const TapeObserver& look, const GradientObserver& observe,
+void ScoreGradients::back(const RowsObserver& look, const GradientObserver& observe,
                           const std::function<void()>& done) {
-  LayerTape tape;
-  decoder_.run_layer(sequences_, layer_, residuals_.back(), tape);
-  if (look) look(tape);
-  const LayerBackward backward(decoder_, layer_, sequences_, tape);
-  for (auto& gradient : gradients_) {
-    backward.run(gradient, observe);
-    if (done) done();
-  }
+  runner_.run_back(sequences_, layer_, std::move(residuals_.back()), gradients_, look, observe, done);
   residuals_.pop_back();
   --layer_;
 }

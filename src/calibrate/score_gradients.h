@@ -2,12 +2,10 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <vector>
 
-#include "model/decoder/decoder.h"
-#include "model/decoder/layer_backward.h"
+#include "model/runner/runner.h"
 #include "mxq/progress.h"
 
 namespace mxq {
@@ -17,24 +15,21 @@ namespace mxq {
 /// order, half the expectation of (g d)^2 over such draws: the Fisher matrix is what both have in common.
 class ScoreGradients {
  public:
-  /// Shown what a layer computed, before its gradients.
-  using TapeObserver = std::function<void(const LayerTape& tape)>;
-
-  /// Runs the decoder, which must outlive it as must the ids, to its end. In memory: the residual stream in front of
-  /// every layer, and one gradient a draw. `seed`: of the labels. Throws what Decoder::run_layers() throws.
-  /// Progress: phase "outputs" in layers.
-  ScoreGradients(Decoder& decoder, std::span<const Sequence> sequences, int64_t draws, uint64_t seed,
+  /// Runs the model to its end. The runner must outlive it, as must the ids. In memory: the residual stream in front of
+  /// every layer, and one gradient a draw. `seed`: of the labels. Throws what Runner::run_layers() throws. Progress:
+  /// phase "outputs" in layers.
+  ScoreGradients(Runner& runner, std::span<const Sequence> sequences, int64_t draws, uint64_t seed,
                  Progress* progress = nullptr);
 
   /// The layer that back() goes through next, from the last one down; -1: none is left.
   int64_t layer() const { return layer_; }
   /// Of one draw, with respect to the residual stream behind that layer: [tokens, hidden_size].
   const std::vector<float>& behind(int64_t draw) const { return gradients_[static_cast<size_t>(draw)]; }
-  /// Carries all draws' gradients through a layer, one draw after another; `done` hears of each.
-  void back(const TapeObserver& look, const GradientObserver& observe, const std::function<void()>& done = {});
+  /// Carries all draws' gradients through a layer, one draw after another, as Runner::run_back().
+  void back(const RowsObserver& look, const GradientObserver& observe, const std::function<void()>& done = {});
 
  private:
-  Decoder& decoder_;
+  Runner& runner_;
   std::vector<Sequence> sequences_;
   int64_t layer_ = 0;
   std::vector<std::vector<float>> residuals_;  // as they enter each layer up to layer_

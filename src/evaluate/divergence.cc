@@ -32,9 +32,9 @@ Divergence divergence_of(const PredictionPairs& pairs, std::span<const double> w
   return result;
 }
 
-Comparison compare(Decoder& model, const BaseLogits& base, const Windows& windows, int64_t batch_tokens,
+Comparison compare(Runner& model, const BaseLogits& base, const Windows& windows, int64_t batch_tokens,
                    Progress& progress) {
-  const int64_t vocab = base.decoder != nullptr ? base.decoder->vocab_size() : model.vocab_size();
+  const int64_t vocab = base.runner != nullptr ? base.runner->vocab_size() : model.vocab_size();
   if (model.vocab_size() != vocab) {
     throw Error(ErrorCode::usage, "compare models",
                 fmt::format("vocabularies of {} and {} tokens", model.vocab_size(), vocab), "the same tokens");
@@ -43,9 +43,9 @@ Comparison compare(Decoder& model, const BaseLogits& base, const Windows& window
   const std::vector<double> weights = prediction_weights(windows.windows);
   PredictionPairs pairs;
   for (auto* values : {&pairs.kl, &pairs.loss, &pairs.base_loss, &pairs.same_top}) values->resize(weights.size());
-  std::vector<Decoder*> decoders{&model};
-  if (base.file == nullptr) decoders.push_back(base.decoder);
-  run_windows(decoders, windows.windows, batch_tokens, progress, [&](const LogitBlock& block) {
+  std::vector<Runner*> runners{&model};
+  if (base.file == nullptr) runners.push_back(base.runner);
+  run_windows(runners, windows.windows, batch_tokens, progress, [&](const LogitBlock& block) {
     if (base.keep != nullptr) base.keep->append(block.logits[1], static_cast<int64_t>(block.targets.size()));
     parallel_for(static_cast<int64_t>(block.targets.size()), [&](int64_t r) {
       const float* expected = base.file != nullptr ? base.file->row(block.first + r) : block.logits[1] + r * vocab;

@@ -7,7 +7,7 @@
 
 #include "evaluate/logit_file.h"
 #include "evaluate/windows.h"
-#include "model/decoder/decoder.h"
+#include "model/runner/runner.h"
 #include "mxq/evaluate.h"
 
 namespace mxq {
@@ -21,16 +21,16 @@ struct PredictionPairs {
 /// Of values as above, the losses weighted as their windows say, everything else alike.
 Divergence divergence_of(const PredictionPairs& pairs, std::span<const double> weights);
 
-/// Where a base's logits come from: its decoder, or a file that has them, of the same windows.
+/// Where a base's logits come from: its runner, or a file that has them, of the same windows.
 struct BaseLogits {
-  Decoder* decoder = nullptr;
-  const LogitFile* file = nullptr;  // instead of the decoder
-  LogitFileWriter* keep = nullptr;  // gets the decoder's, if there is one
+  Runner* runner = nullptr;
+  const LogitFile* file = nullptr;  // instead of the runner
+  LogitFileWriter* keep = nullptr;  // gets the runner's, if there is one
 };
 
-/// weight_bytes stay 0. Throws Error(usage) for a model of another vocabulary than the base's decoder, Error(not_finite)
+/// weight_bytes stay 0. Throws Error(usage) for a model of another vocabulary than the base's runner, Error(not_finite)
 /// naming model, window and token of the first figure that is none.
-Comparison compare(Decoder& model, const BaseLogits& base, const Windows& windows, int64_t batch_tokens,
+Comparison compare(Runner& model, const BaseLogits& base, const Windows& windows, int64_t batch_tokens,
                    Progress& progress);
 
 }  // namespace mxq

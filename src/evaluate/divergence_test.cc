@@ -11,13 +11,13 @@
 namespace mxq {
 namespace {
 
-std::vector<std::vector<double>> log_probabilities(Decoder& decoder, std::span<const int32_t> ids) {
-  const auto hidden = decoder.hidden(ids);
-  const auto vocab = static_cast<size_t>(decoder.vocab_size());
+std::vector<std::vector<double>> log_probabilities(Runner& runner, std::span<const int32_t> ids) {
+  const auto hidden = runner.hidden(ids);
+  const auto vocab = static_cast<size_t>(runner.vocab_size());
   std::vector<std::vector<double>> rows;
   std::vector<float> logits(vocab);
   for (size_t i = 0; i < ids.size(); ++i) {
-    decoder.logits(hidden.data() + i * static_cast<size_t>(decoder.hidden_size()), 1, logits.data());
+    runner.logits(hidden.data() + i * static_cast<size_t>(runner.hidden_size()), 1, logits.data());
     double sum = 0;
     for (const float x : logits) sum += std::exp(static_cast<double>(x));
     auto& row = rows.emplace_back();
@@ -30,12 +30,12 @@ using Divergences = RealModel;
 
 TEST_F(Divergences, EqualPlainSums) {
   if (!bf16_matmul_supported()) GTEST_SKIP() << "no AVX-512 for the second model";
-  Decoder base(*model_), model(*model_, {Compute::bf16, false});
+  const auto base = make_runner(*model_), model = make_runner(*model_, {Compute::bf16, false});
   const auto ids = first(48);
   const Windows windows = cut_windows(ids, {}, -1);
-  const Comparison found = compare(model, {.decoder = &base}, windows, 1024, silent_);
+  const Comparison found = compare(*model, {.runner = base.get()}, windows, 1024, silent_);
 
-  const auto p = log_probabilities(base, ids), q = log_probabilities(model, ids);
+  const auto p = log_probabilities(*base, ids), q = log_probabilities(*model, ids);
   PredictionPairs plain;
   for (size_t i = 0; i + 1 < ids.size(); ++i) {
     double kl = 0;
@@ -60,16 +60,16 @@ TEST_F(Divergences, EqualPlainSums) {
 }
 
 TEST_F(Divergences, AModelAgainstItselfLosesNothing) {
-  Decoder base(*model_), model(*model_, {Compute::f32, true});
+  const auto base = make_runner(*model_), model = make_runner(*model_, {Compute::f32, true});
   PerplexityOptions options;
   options.window = 32;
   const Windows windows = cut_windows(first(100), options, -1);
-  const Comparison same = compare(base, {.decoder = &base}, windows, 64, silent_);
+  const Comparison same = compare(*base, {.runner = base.get()}, windows, 64, silent_);
   EXPECT_EQ(same.kl.max, 0);
   EXPECT_EQ(same.kl.top1_agreement, 1);
   EXPECT_EQ(same.kl.ln_ppl_ratio, 0);
   EXPECT_EQ(same.kl.ln_ppl_ratio_error, 0);
-  const Comparison packed = compare(model, {.decoder = &base}, windows, 64, silent_);
+  const Comparison packed = compare(*model, {.runner = base.get()}, windows, 64, silent_);
   EXPECT_LT(packed.kl.max, 1e-6);
   EXPECT_EQ(packed.kl.top1_agreement, 1);
   EXPECT_NEAR(packed.kl.ln_ppl_ratio, 0, 1e-6);

@@ -92,13 +92,13 @@ LogitFileKey key_of(const Model& base, const Windows& windows, Compute compute, 
 Comparison compare_on(const Model& model, const Model& base, const Windows& windows, const RunOptions& run,
                       int64_t batch_tokens, Progress& progress, const fs::path& base_logits) {
   const auto compare_with = [&](const BaseLogits& logits) {
-    Decoder& decoder = model.state().decoder(run, progress);
-    Comparison result = compare(decoder, logits, windows, batch_tokens, progress);
+    Runner& runner = model.state().runner(run, progress);
+    Comparison result = compare(runner, logits, windows, batch_tokens, progress);
     result.model.weight_bytes = stored_bytes(model.state().source());
     result.base.weight_bytes = stored_bytes(base.state().source());
     return result;
   };
-  if (base_logits.empty()) return compare_with({.decoder = &base.state().decoder(run, progress)});
+  if (base_logits.empty()) return compare_with({.runner = &base.state().runner(run, progress)});
   const OutputFile kept(base_logits, kLogitFile, {{"the model", model.path()}, {"the base", base.path()}});
   const LogitFileKey key = key_of(base, windows, run.compute, progress);
   if (fs::exists(base_logits)) {
@@ -107,7 +107,7 @@ Comparison compare_on(const Model& model, const Model& base, const Windows& wind
     return compare_with({.file = &file});
   }
   LogitFileWriter writer(kept, key);
-  Comparison result = compare_with({.decoder = &base.state().decoder(run, progress), .keep = &writer});
+  Comparison result = compare_with({.runner = &base.state().runner(run, progress), .keep = &writer});
   writer.commit();
   return result;
 }
@@ -118,7 +118,7 @@ Windows self_windows(const Model& model, const SelfText& text, const RunOptions&
   const auto prompts = end_token_prompts(state.token_facts());
   auto& sampled = state.sampled[fmt::format("scored {} {}", compute_name(run.compute), describe(text))];
   if (sampled.sequences.empty()) {
-    sampled.sequences = sample_sequences(state.decoder(run, progress), prompts, text, progress);
+    sampled.sequences = sample_sequences(state.runner(run, progress), prompts, text, progress);
   }
   return whole_sequences(sampled.sequences);
 }
@@ -137,8 +137,8 @@ Perplexity measure_perplexity(const Model& model, const std::string& text, const
   Progress& progress = or_silent(progress_or_null);
   const Tokenizer& tokenizer = model.state().tokenizer();
   const Windows windows = cut(tokenizer, encode(tokenizer, text, options.recipe, progress), options);
-  Decoder& decoder = model.state().decoder(options.run, progress);
-  Perplexity result = perplexity_of(decoder, windows, batch_of(options), progress);
+  Runner& runner = model.state().runner(options.run, progress);
+  Perplexity result = perplexity_of(runner, windows, batch_of(options), progress);
   result.weight_bytes = stored_bytes(model.state().source());
   return result;
 }
@@ -147,7 +147,7 @@ Perplexity measure_perplexity(const Model& model, const SelfText& text, const Ru
                               Progress* progress_or_null) {
   Progress& progress = or_silent(progress_or_null);
   const Windows windows = self_windows(model, text, run, progress);
-  Perplexity result = perplexity_of(model.state().decoder(run, progress), windows, kDefaultBatch, progress);
+  Perplexity result = perplexity_of(model.state().runner(run, progress), windows, kDefaultBatch, progress);
   result.weight_bytes = stored_bytes(model.state().source());
   result.sample_note = model.state().token_facts().note;
   return result;

@@ -60,14 +60,14 @@ class TextStream {
 constexpr size_t kPromptPiece = 512;
 
 /// Puts a prompt into the cache but for its last piece, which is returned.
-std::span<const int32_t> read_ahead(Decoder& decoder, std::span<const int32_t> ids, KvCache& cache,
+std::span<const int32_t> read_ahead(Runner& runner, std::span<const int32_t> ids, KvCache& cache,
                                     Progress& progress) {
   progress.begin("prompt", static_cast<int64_t>(ids.size()));
   while (ids.size() > kPromptPiece) {
     const Sequence sequence{ids.first(kPromptPiece), &cache};
-    decoder.hidden(std::span(&sequence, 1));
+    runner.hidden(std::span(&sequence, 1));
     ids = ids.subspan(kPromptPiece);
-    progress.update(cache.length);
+    progress.update(cache.length());
   }
   progress.end();
   return ids;
@@ -87,7 +87,7 @@ Generation generate(const Model& model, const std::string& prompt, const Generat
   if (ids.empty()) ids = end_token_prompts(model.state().token_facts()).front();
   const auto ends = end_tokens(source, tokenizer);
   Progress& progress = or_silent(progress_or_null);
-  Decoder& decoder = model.state().decoder(options.run, progress);
+  Runner& runner = model.state().runner(options.run, progress);
 
   Generation result;
   result.prompt_tokens = static_cast<int64_t>(ids.size());
@@ -96,15 +96,15 @@ Generation generate(const Model& model, const std::string& prompt, const Generat
     result.text += text;
     if (on_text && !text.empty()) on_text(text);
   };
-  KvCache cache;
-  std::vector<float> logits(static_cast<size_t>(decoder.vocab_size()));
-  const int64_t words = std::min<int64_t>(decoder.vocab_size(), tokenizer.vocab_size());  // rows behind stand for no text
+  const auto cache = runner.make_cache();
+  std::vector<float> logits(static_cast<size_t>(runner.vocab_size()));
+  const int64_t words = std::min<int64_t>(runner.vocab_size(), tokenizer.vocab_size());  // rows behind stand for no text
   Stopwatch watch;
-  std::span<const int32_t> next = read_ahead(decoder, ids, cache, progress);
+  std::span<const int32_t> next = read_ahead(runner, ids, *cache, progress);
   while (true) {
-    const Sequence sequence{next, &cache};
-    const auto hidden = decoder.hidden(std::span(&sequence, 1));
-    decoder.logits(hidden.data() + (next.size() - 1) * static_cast<size_t>(decoder.hidden_size()), 1, logits.data());
+    const Sequence sequence{next, cache.get()};
+    const auto hidden = runner.hidden(std::span(&sequence, 1));
+    runner.logits(hidden.data() + (next.size() - 1) * static_cast<size_t>(runner.hidden_size()), 1, logits.data());
     if (result.ids.empty()) {
       result.prompt_seconds = watch.seconds();
       watch.restart();

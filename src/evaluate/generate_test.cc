@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "evaluate/real_model.h"
-#include "model/decoder/decoder.h"
+#include "model/runner/runner.h"
 #include "mxq/tokenizer.h"
 
 namespace mxq {
@@ -32,10 +32,10 @@ TEST_F(Generate, LongPrompts) {
   const auto tokenizer = open_tokenizer(model_->path());
   const std::string prompt = tokenizer->decode(first(600));
   const auto ids = tokenizer->encode(prompt);
-  Decoder decoder(*model_, {});
-  const auto hidden = decoder.hidden(std::span<const int32_t>(ids));
-  std::vector<float> logits(static_cast<size_t>(decoder.vocab_size()));
-  decoder.logits(hidden.data() + hidden.size() - static_cast<size_t>(decoder.hidden_size()), 1, logits.data());
+  const auto runner = make_runner(*model_);
+  const auto hidden = runner->hidden(std::span<const int32_t>(ids));
+  std::vector<float> logits(static_cast<size_t>(runner->vocab_size()));
+  runner->logits(hidden.data() + hidden.size() - static_cast<size_t>(runner->hidden_size()), 1, logits.data());
   GenerateOptions options;
   options.max_tokens = 1;
   const auto found = generate(model_->path(), prompt, options, {}, &silent_);

@@ -47,7 +47,7 @@ void require_finite(const Windows& windows, std::span<const double> values, std:
 Perplexity perplexity_of_losses(const Windows& windows, std::span<const double> losses, double seconds,
                                 std::string_view model) {
   if (const size_t i = first_not_finite(losses); i < losses.size()) {
-    // Hidden states are checked by the decoder, so only the output matrix can do this.
+    // Hidden states are checked by the runner, so only the output matrix can do this.
     const char* const found = std::isnan(losses[i]) ? "the output matrix gives NaN or infinity" : "a probability of 0";
     throw Error(ErrorCode::not_finite, kOperation, fmt::format("{}, {}: {}", model, place_of(windows, i), found),
                 "finite logits");
@@ -71,12 +71,12 @@ Perplexity perplexity_of_losses(const Windows& windows, std::span<const double> 
   return result;
 }
 
-Perplexity perplexity_of(Decoder& decoder, const Windows& windows, int64_t batch_tokens, Progress& progress) {
+Perplexity perplexity_of(Runner& runner, const Windows& windows, int64_t batch_tokens, Progress& progress) {
   const Stopwatch watch;
-  const int64_t vocab = decoder.vocab_size();
+  const int64_t vocab = runner.vocab_size();
   std::vector<double> losses;
-  Decoder* const decoders[] = {&decoder};
-  run_windows(decoders, windows.windows, batch_tokens, progress, [&](const LogitBlock& block) {
+  Runner* const runners[] = {&runner};
+  run_windows(runners, windows.windows, batch_tokens, progress, [&](const LogitBlock& block) {
     losses.resize(static_cast<size_t>(block.first) + block.targets.size());
     parallel_for(static_cast<int64_t>(block.targets.size()), [&](int64_t r) {
       const float* row = block.logits.front() + r * vocab;

@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "evaluate/windows.h"
-#include "model/decoder/decoder.h"
+#include "model/runner/runner.h"
 #include "mxq/evaluate.h"
 
 namespace mxq {
@@ -21,6 +21,6 @@ Perplexity perplexity_of_losses(const Windows& windows, std::span<const double> 
                                 std::string_view model = "the model");
 
 /// weight_bytes stays 0.
-Perplexity perplexity_of(Decoder& decoder, const Windows& windows, int64_t batch_tokens, Progress& progress);
+Perplexity perplexity_of(Runner& runner, const Windows& windows, int64_t batch_tokens, Progress& progress);
 
 }  // namespace mxq

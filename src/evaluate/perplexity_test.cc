@@ -14,12 +14,12 @@ namespace {
 constexpr double kRounding = 5e-5;
 
 /// -ln p(ids[i + 1]) for each i, in double from all logits at once.
-std::vector<double> plain_losses(Decoder& decoder, std::span<const int32_t> ids) {
-  const auto hidden = decoder.hidden(ids);
+std::vector<double> plain_losses(Runner& runner, std::span<const int32_t> ids) {
+  const auto hidden = runner.hidden(ids);
   const auto n = ids.size();
-  const auto vocab = static_cast<size_t>(decoder.vocab_size());
+  const auto vocab = static_cast<size_t>(runner.vocab_size());
   std::vector<float> logits(n * vocab);
-  decoder.logits(hidden.data(), static_cast<int64_t>(n), logits.data());
+  runner.logits(hidden.data(), static_cast<int64_t>(n), logits.data());
   std::vector<double> losses;
   for (size_t i = 0; i + 1 < n; ++i) {
     double sum = 0;
@@ -32,11 +32,11 @@ std::vector<double> plain_losses(Decoder& decoder, std::span<const int32_t> ids)
 using Perplexities = RealModel;
 
 TEST_F(Perplexities, EqualTransformers) {
-  Decoder decoder(*model_);
+  const auto runner = make_runner(*model_);
   for (const int windows : {4, 16}) {
     const double expected = reference_["hf_recipe_1024_512"]["windows_" + std::to_string(windows)];
     const auto tokens = static_cast<size_t>(1024 + (windows - 1) * 512);
-    const Perplexity found = perplexity_of(decoder, cut_windows(first(tokens), {}, -1), 1024, silent_);
+    const Perplexity found = perplexity_of(*runner, cut_windows(first(tokens), {}, -1), 1024, silent_);
     EXPECT_EQ(found.windows, windows);
     EXPECT_EQ(found.tokens, tokens);
     EXPECT_NEAR(found.perplexity / expected, 1, 1e-4);
@@ -45,18 +45,18 @@ TEST_F(Perplexities, EqualTransformers) {
 }
 
 TEST_F(Perplexities, LlamaCppsRecipeByPlainSums) {
-  Decoder decoder(*model_);
+  const auto runner = make_runner(*model_);
   PerplexityOptions options;
   options.recipe = Recipe::llama_cpp;
   options.window = 32;
   const int32_t bos = 1;
-  const Perplexity found = perplexity_of(decoder, cut_windows(first(100), options, bos), 64, silent_);
+  const Perplexity found = perplexity_of(*runner, cut_windows(first(100), options, bos), 64, silent_);
   double sum = 0, squares = 0;
   for (size_t chunk = 0; chunk < 3; ++chunk) {
     std::vector<int32_t> ids(ids_.begin() + static_cast<int64_t>(32 * chunk),
                              ids_.begin() + static_cast<int64_t>(32 * chunk + 32));
     ids[0] = bos;
-    const auto losses = plain_losses(decoder, ids);
+    const auto losses = plain_losses(*runner, ids);
     for (size_t i = 16; i < 31; ++i) {
       sum += losses[i];
       squares += losses[i] * losses[i];
@@ -73,19 +73,19 @@ TEST_F(Perplexities, LlamaCppsRecipeByPlainSums) {
 
 TEST_F(Perplexities, BatchesAndThreadsChangeNothing) {
   for (const bool packed : {false, true}) {
-    Decoder decoder(*model_, {Compute::f32, packed});
+    const auto runner = make_runner(*model_, {Compute::f32, packed});
     for (const Recipe recipe : {Recipe::hf, Recipe::llama_cpp}) {
       PerplexityOptions options;
       options.recipe = recipe;
       options.window = 24;
       const Windows windows = cut_windows(first(100), options, -1);
-      const Perplexity one = perplexity_of(decoder, windows, 1, silent_);
+      const Perplexity one = perplexity_of(*runner, windows, 1, silent_);
       for (const int64_t batch : {50, 1000}) {
-        EXPECT_NEAR(perplexity_of(decoder, windows, batch, silent_).perplexity / one.perplexity, 1, kRounding) << batch;
+        EXPECT_NEAR(perplexity_of(*runner, windows, batch, silent_).perplexity / one.perplexity, 1, kRounding) << batch;
       }
       for (const int n : {1, 2}) {
         set_threads(n);
-        EXPECT_NEAR(perplexity_of(decoder, windows, 50, silent_).perplexity / one.perplexity, 1, kRounding) << n;
+        EXPECT_NEAR(perplexity_of(*runner, windows, 50, silent_).perplexity / one.perplexity, 1, kRounding) << n;
       }
       set_threads(0);
     }
@@ -93,18 +93,18 @@ TEST_F(Perplexities, BatchesAndThreadsChangeNothing) {
 }
 
 TEST_F(Perplexities, AWindowOfTheWholeTextEqualsPlainSums) {
-  Decoder decoder(*model_, {Compute::f32, true});
-  const Perplexity found = perplexity_of(decoder, cut_windows(first(40), {}, -1), 1024, silent_);
+  const auto runner = make_runner(*model_, {Compute::f32, true});
+  const Perplexity found = perplexity_of(*runner, cut_windows(first(40), {}, -1), 1024, silent_);
   double sum = 0;
-  for (const double loss : plain_losses(decoder, first(40))) sum += loss;
+  for (const double loss : plain_losses(*runner, first(40))) sum += loss;
   EXPECT_NEAR(found.nll, sum / 39, kRounding);
 }
 
 TEST_F(Perplexities, TokensOutsideTheVocabularyAreRefused) {
-  Decoder decoder(*model_, {Compute::f32, true});
+  const auto runner = make_runner(*model_, {Compute::f32, true});
   const std::vector<int32_t> outside{1, 49152};
   expect_error(ErrorCode::usage, "token id 49152; expected 0 to 49151",
-               [&] { perplexity_of(decoder, cut_windows(outside, {}, -1), 1024, silent_); });
+               [&] { perplexity_of(*runner, cut_windows(outside, {}, -1), 1024, silent_); });
 }
 
 TEST(PerplexityOfLosses, NamesWhatIsNoNumber) {

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <functional>
 #include <iterator>
+#include <memory>
 #include <numeric>
 #include <set>
 
@@ -58,7 +59,7 @@ double uniform(std::mt19937_64& random) {
 }
 
 int32_t Sampler::pick(float* logits, int64_t n) {
-  // Hidden states are checked by the decoder, so only the output matrix can do this.
+  // Hidden states are checked by the runner, so only the output matrix can do this.
   if (!std::isfinite(log_sum_exp(logits, n))) {
     throw Error(ErrorCode::not_finite, "sample text", "the output matrix gives NaN or infinity");
   }
@@ -103,19 +104,20 @@ int32_t Sampler::pick(float* logits, int64_t n) {
 namespace {
 
 /// Appends `tokens` tokens to each sequence, a token of all at a time. `told` hears of how many so far.
-void continue_sequences(Decoder& decoder, std::span<std::vector<int32_t>> sequences, std::span<Sampler> samplers,
+void continue_sequences(Runner& runner, std::span<std::vector<int32_t>> sequences, std::span<Sampler> samplers,
                         int64_t tokens, const std::function<void(int64_t)>& told) {
   const auto count = static_cast<int64_t>(sequences.size());
-  const int64_t vocab = decoder.vocab_size();
-  std::vector<KvCache> caches(sequences.size());
+  const int64_t vocab = runner.vocab_size();
+  std::vector<std::unique_ptr<KvCache>> caches;
+  for (size_t i = 0; i < sequences.size(); ++i) caches.push_back(runner.make_cache());
   std::vector<float> logits(sequences.size() * static_cast<size_t>(vocab));
   for (int64_t step = 0; step < tokens; ++step) {
     std::vector<Sequence> next;
     for (size_t i = 0; i < sequences.size(); ++i) {
-      next.push_back({std::span(sequences[i]).subspan(static_cast<size_t>(caches[i].length)), &caches[i]});
+      next.push_back({std::span(sequences[i]).subspan(static_cast<size_t>(caches[i]->length())), caches[i].get()});
     }
-    const auto hidden = last_states(decoder.hidden(next), next, decoder.hidden_size());
-    decoder.logits(hidden.data(), count, logits.data());
+    const auto hidden = last_states(runner.hidden(next), next, runner.hidden_size());
+    runner.logits(hidden.data(), count, logits.data());
     parallel_for(count, [&](int64_t i) {
       const auto at = static_cast<size_t>(i);
       sequences[at].push_back(samplers[at].pick(logits.data() + i * vocab, vocab));
@@ -163,7 +165,7 @@ std::string describe(const SelfText& text) {
                      fmt::join(text.first_top_p, ","), text.sampling.seed);
 }
 
-std::vector<std::vector<int32_t>> sample_sequences(Decoder& decoder, const std::vector<std::vector<int32_t>>& prompts,
+std::vector<std::vector<int32_t>> sample_sequences(Runner& runner, const std::vector<std::vector<int32_t>>& prompts,
                                                    const SelfText& text, Progress& progress) {
   if (text.sequences < 1 || text.tokens < 1) {
     refuse(fmt::format("{} sequences of {} tokens", text.sequences, text.tokens), "at least 1 of each");
@@ -179,12 +181,12 @@ std::vector<std::vector<int32_t>> sample_sequences(Decoder& decoder, const std::
     if (at < text.first_top_p.size()) sampling.top_p = text.first_top_p[at];
     samplers.emplace_back(sampling, at);
   }
-  const int64_t together = std::max<int64_t>(1, kCacheBytes / (longest * decoder.cache_bytes_per_token()));
+  const int64_t together = std::max<int64_t>(1, kCacheBytes / (longest * runner.cache_bytes_per_token()));
   progress.begin("sample", text.sequences * text.tokens);
   for (int64_t first = 0; first < text.sequences; first += together) {
     const int64_t count = std::min(together, text.sequences - first);
     const auto begin = static_cast<size_t>(first), n = static_cast<size_t>(count);
-    continue_sequences(decoder, std::span(all).subspan(begin, n), std::span(samplers).subspan(begin, n), text.tokens,
+    continue_sequences(runner, std::span(all).subspan(begin, n), std::span(samplers).subspan(begin, n), text.tokens,
                        [&](int64_t tokens) { progress.update(first * text.tokens + tokens); });
   }
   progress.end();

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "model/decoder/decoder.h"
 #include "model/model_tokenizer.h"
+#include "model/runner/runner.h"
 #include "mxq/generate.h"
 
 namespace mxq {
@@ -49,7 +49,7 @@ std::string describe(const SelfText& text);
 /// SelfText's sequences; they begin with the prompts in turn and are longer than those by text.tokens. As many at a
 /// time as have 1 GiB of keys and values together. Progress: phase "sample" in tokens. Throws Error(usage) for options
 /// out of range.
-std::vector<std::vector<int32_t>> sample_sequences(Decoder& decoder, const std::vector<std::vector<int32_t>>& prompts,
+std::vector<std::vector<int32_t>> sample_sequences(Runner& runner, const std::vector<std::vector<int32_t>>& prompts,
                                                    const SelfText& text, Progress& progress);
 
 }  // namespace mxq

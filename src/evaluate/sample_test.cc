@@ -113,21 +113,21 @@ TEST(Sampler, WhatMakesNoSenseIsRefused) {
 using SelfTexts = RealModel;
 
 TEST_F(SelfTexts, SurprisesAreTheEntropy) {
-  Decoder decoder(*model_);
+  const auto runner = make_runner(*model_);
   const SelfText text{.sequences = 6, .tokens = 40, .sampling = {.seed = 5}};
-  const auto sequences = sample_sequences(decoder, {{1}, {2}}, text, silent_);
+  const auto sequences = sample_sequences(*runner, {{1}, {2}}, text, silent_);
   ASSERT_EQ(sequences.size(), 6u);
   EXPECT_NE(sequences[0], sequences[2]);
   // For each token drawn from p, -ln p(token) has mean H(p) and a variance known from p.
-  const auto vocab = static_cast<size_t>(decoder.vocab_size());
+  const auto vocab = static_cast<size_t>(runner->vocab_size());
   double surprise = 0, entropy = 0, variance = 0;
   for (size_t s = 0; s < 6; ++s) {
     const auto& ids = sequences[s];
     ASSERT_EQ(ids.size(), 41u);
     EXPECT_EQ(ids[0], s % 2 == 0 ? 1 : 2);
-    const auto hidden = decoder.hidden(ids);
+    const auto hidden = runner->hidden(ids);
     std::vector<float> logits(ids.size() * vocab);
-    decoder.logits(hidden.data(), static_cast<int64_t>(ids.size()), logits.data());
+    runner->logits(hidden.data(), static_cast<int64_t>(ids.size()), logits.data());
     for (size_t i = 0; i + 1 < ids.size(); ++i) {
       const float* row = logits.data() + i * vocab;
       double sum = 0, mean = 0, square = 0;
@@ -147,29 +147,29 @@ TEST_F(SelfTexts, SurprisesAreTheEntropy) {
 }
 
 TEST_F(SelfTexts, AtTemperatureZeroEachTokenIsTheLikeliest) {
-  Decoder decoder(*model_, {Compute::f32, true});
+  const auto runner = make_runner(*model_, {Compute::f32, true});
   const SelfText text{.sequences = 2, .tokens = 6, .sampling = {.temperature = 0}};
-  for (const auto& ids : sample_sequences(decoder, {{1}, {2}}, text, silent_)) {
-    const auto hidden = decoder.hidden(ids);
-    std::vector<float> logits(static_cast<size_t>(decoder.vocab_size()));
+  for (const auto& ids : sample_sequences(*runner, {{1}, {2}}, text, silent_)) {
+    const auto hidden = runner->hidden(ids);
+    std::vector<float> logits(static_cast<size_t>(runner->vocab_size()));
     for (size_t i = 0; i + 1 < ids.size(); ++i) {
-      decoder.logits(hidden.data() + i * static_cast<size_t>(decoder.hidden_size()), 1, logits.data());
+      runner->logits(hidden.data() + i * static_cast<size_t>(runner->hidden_size()), 1, logits.data());
       EXPECT_EQ(std::max_element(logits.begin(), logits.end()) - logits.begin(), ids[i + 1]);
     }
   }
 }
 
 TEST_F(SelfTexts, FirstSequencesHaveATopPOfTheirOwn) {
-  Decoder decoder(*model_, {Compute::f32, true});
+  const auto runner = make_runner(*model_, {Compute::f32, true});
   SelfText text{.sequences = 3, .tokens = 6, .sampling = {.top_p = 0.5, .seed = 3}};
-  const auto half = sample_sequences(decoder, {{1}, {2}}, text, silent_);
+  const auto half = sample_sequences(*runner, {{1}, {2}}, text, silent_);
   text.sampling.top_p = 1;
   text.first_top_p = {0.5, 1e-9};
-  const auto first = sample_sequences(decoder, {{1}, {2}}, text, silent_);
+  const auto first = sample_sequences(*runner, {{1}, {2}}, text, silent_);
   text.first_top_p.clear();
-  const auto one = sample_sequences(decoder, {{1}, {2}}, text, silent_);
+  const auto one = sample_sequences(*runner, {{1}, {2}}, text, silent_);
   text.sampling.temperature = 0;
-  const auto greedy = sample_sequences(decoder, {{1}, {2}}, text, silent_);
+  const auto greedy = sample_sequences(*runner, {{1}, {2}}, text, silent_);
   EXPECT_EQ(first[0], half[0]);
   EXPECT_EQ(first[1], greedy[1]);
   EXPECT_EQ(first[2], one[2]);
@@ -177,16 +177,16 @@ TEST_F(SelfTexts, FirstSequencesHaveATopPOfTheirOwn) {
 }
 
 TEST_F(SelfTexts, PromptsOfAnyLengthAreGoneOnWith) {
-  Decoder decoder(*model_, {Compute::f32, true});
+  const auto runner = make_runner(*model_, {Compute::f32, true});
   const SelfText text{.sequences = 2, .tokens = 4, .sampling = {.temperature = 0}};
   const std::vector<std::vector<int32_t>> prompts{{ids_.begin(), ids_.begin() + 9}, {1}};
-  const auto sequences = sample_sequences(decoder, prompts, text, silent_);
+  const auto sequences = sample_sequences(*runner, prompts, text, silent_);
   for (size_t s = 0; s < 2; ++s) {
     auto ids = prompts[s];
-    std::vector<float> logits(static_cast<size_t>(decoder.vocab_size()));
+    std::vector<float> logits(static_cast<size_t>(runner->vocab_size()));
     for (int i = 0; i < 4; ++i) {
-      const auto hidden = decoder.hidden(ids);
-      decoder.logits(hidden.data() + hidden.size() - static_cast<size_t>(decoder.hidden_size()), 1, logits.data());
+      const auto hidden = runner->hidden(ids);
+      runner->logits(hidden.data() + hidden.size() - static_cast<size_t>(runner->hidden_size()), 1, logits.data());
       ids.push_back(static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
     }
     EXPECT_EQ(sequences[s], ids);
@@ -217,11 +217,11 @@ TEST_F(SelfTexts, RandomPromptsAreEvenlyDrawn) {
 }
 
 TEST_F(SelfTexts, WhatMakesNoSenseIsRefused) {
-  Decoder decoder(*model_, {Compute::f32, true});
+  const auto runner = make_runner(*model_, {Compute::f32, true});
   expect_error(ErrorCode::usage, "0 sequences of 5 tokens",
-               [&] { sample_sequences(decoder, {{1}}, {.sequences = 0, .tokens = 5, .sampling = {}}, silent_); });
+               [&] { sample_sequences(*runner, {{1}}, {.sequences = 0, .tokens = 5, .sampling = {}}, silent_); });
   expect_error(ErrorCode::usage, "2 sequences of 0 tokens",
-               [&] { sample_sequences(decoder, {{1}}, {.sequences = 2, .tokens = 0, .sampling = {}}, silent_); });
+               [&] { sample_sequences(*runner, {{1}}, {.sequences = 2, .tokens = 0, .sampling = {}}, silent_); });
 }
 
 }  // namespace

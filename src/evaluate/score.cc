@@ -29,9 +29,9 @@ Scored scored_rows(std::span<const Window> batch) {
 }
 
 /// The hidden states of `rows` (ascending), moved to the front.
-std::vector<float> hidden_rows(Decoder& decoder, std::span<const Sequence> sequences, std::span<const int64_t> rows) {
-  auto hidden = decoder.hidden(sequences);
-  const int64_t width = decoder.hidden_size();
+std::vector<float> hidden_rows(Runner& runner, std::span<const Sequence> sequences, std::span<const int64_t> rows) {
+  auto hidden = runner.hidden(sequences);
+  const int64_t width = runner.hidden_size();
   for (size_t i = 0; i < rows.size(); ++i) {
     const auto to = static_cast<int64_t>(i);
     if (rows[i] != to) std::copy_n(hidden.data() + rows[i] * width, width, hidden.data() + to * width);
@@ -41,11 +41,11 @@ std::vector<float> hidden_rows(Decoder& decoder, std::span<const Sequence> seque
 
 }  // namespace
 
-void run_windows(std::span<Decoder* const> decoders, std::span<const Window> windows, int64_t batch_tokens,
+void run_windows(std::span<Runner* const> runners, std::span<const Window> windows, int64_t batch_tokens,
                  Progress& progress, const std::function<void(const LogitBlock&)>& use) {
-  const int64_t vocab = decoders.front()->vocab_size();
+  const int64_t vocab = runners.front()->vocab_size();
   const int64_t block = std::max(kMinLogitRows, logit_rows(vocab));
-  std::vector<std::vector<float>> logits(decoders.size());
+  std::vector<std::vector<float>> logits(runners.size());
   int64_t first = 0, done = 0;
   progress.begin("evaluate", window_tokens(windows));
   for (size_t begin = 0; begin < windows.size();) {
@@ -60,14 +60,14 @@ void run_windows(std::span<Decoder* const> decoders, std::span<const Window> win
     const Scored scored = scored_rows(batch);
     const auto count = static_cast<int64_t>(scored.rows.size());
     std::vector<std::vector<float>> hidden;
-    for (Decoder* decoder : decoders) hidden.push_back(hidden_rows(*decoder, sequences, scored.rows));
+    for (Runner* runner : runners) hidden.push_back(hidden_rows(*runner, sequences, scored.rows));
     for (int64_t from = 0; from < count; from += block) {
       const int64_t rows = std::min(block, count - from);
       LogitBlock out{
           first + from, std::span(scored.targets).subspan(static_cast<size_t>(from), static_cast<size_t>(rows)), {}};
-      for (size_t i = 0; i < decoders.size(); ++i) {
+      for (size_t i = 0; i < runners.size(); ++i) {
         logits[i].resize(static_cast<size_t>(std::min(block, count) * vocab));
-        decoders[i]->logits(hidden[i].data() + from * decoders[i]->hidden_size(), rows, logits[i].data());
+        runners[i]->logits(hidden[i].data() + from * runners[i]->hidden_size(), rows, logits[i].data());
         out.logits.push_back(logits[i].data());
       }
       use(out);

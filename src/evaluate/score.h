@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "evaluate/windows.h"
-#include "model/decoder/decoder.h"
+#include "model/runner/runner.h"
 
 namespace mxq {
 
@@ -17,16 +17,16 @@ struct LogitBlock {
   int64_t first = 0;
   /// The tokens that came; as many as rows of logits.
   std::span<const int32_t> targets;
-  /// [targets.size(), vocab] of each decoder.
+  /// [targets.size(), vocab] of each runner.
   std::vector<const float*> logits;
 };
 
-/// Calls `use` for all predictions that count, in order. The decoders, of one vocabulary, see windows of up to
+/// Calls `use` for all predictions that count, in order. The runners, of one vocabulary, see windows of up to
 /// `batch_tokens` tokens together. Progress: phase "evaluate" in tokens.
-void run_windows(std::span<Decoder* const> decoders, std::span<const Window> windows, int64_t batch_tokens,
+void run_windows(std::span<Runner* const> runners, std::span<const Window> windows, int64_t batch_tokens,
                  Progress& progress, const std::function<void(const LogitBlock&)>& use);
 
-/// Rows of logits of one decoder to have in memory at a time: 16 MiB, at least 1.
+/// Rows of logits of one runner to have in memory at a time: 16 MiB, at least 1.
 int64_t logit_rows(int64_t vocab);
 
 /// Weights of all predictions that count: each window's, spread evenly over its own.

@@ -6,7 +6,7 @@
 
 #include "expect_error.h"
 #include "export/target.h"
-#include "model/decoder/tiny_model.h"
+#include "model/tiny_model.h"
 #include "model/model_source.h"
 #include "model/select_matrices.h"
 #include "mxq/error.h"

@@ -4,7 +4,7 @@
 #include <fstream>
 
 #include "expect_error.h"
-#include "model/decoder/tiny_model.h"
+#include "model/tiny_model.h"
 #include "mxq/error.h"
 #include "mxq/experiment.h"
 #include "mxq/quantize_model.h"

@@ -7,7 +7,7 @@
 #include <fstream>
 
 #include "expect_error.h"
-#include "model/decoder/tiny_model.h"
+#include "model/tiny_model.h"
 #include "mxq/error.h"
 #include "mxq/runtime.h"
 #include "temporary_folder.h"

@@ -11,7 +11,7 @@
 
 #include "expect_error.h"
 #include "format/safetensors_writer.h"
-#include "model/decoder/tiny_model.h"
+#include "model/tiny_model.h"
 #include "mxq/files.h"
 #include "temporary_folder.h"
 

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "model/decoder/tiny_model.h"
 #include "model/model_state.h"
+#include "model/tiny_model.h"
 #include "mxq/measure.h"
 #include "mxq/quantize_model.h"
 #include "mxq/sensitivity.h"

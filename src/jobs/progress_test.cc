@@ -5,7 +5,7 @@
 #include <map>
 #include <string>
 
-#include "model/decoder/tiny_model.h"
+#include "model/tiny_model.h"
 #include "mxq/evaluate.h"
 #include "mxq/inspect.h"
 #include "mxq/quantize.h"

@@ -77,13 +77,13 @@ QuantizedMatrix quantize_tensor(const ModelSource& model, const SourceTensor& te
 
 /// What AWQ makes of a model: another one that computes the same, and its matrices, quantized.
 struct Folded {
-  Folded(const ModelSource& model, Decoder& decoder, const TokenSequences& text,
+  Folded(const ModelSource& model, Runner& runner, const TokenSequences& text,
          const std::unordered_map<const SourceTensor*, Scheme>& planned, const QuantizeOptions& options) {
     std::unordered_map<std::string, Scheme> schemes;
     for (const auto& [tensor, scheme] : planned) {
       if (tensor->matrix->in_layer()) schemes.emplace(tensor->name, scheme);
     }
-    AwqFit fit = fit_awq(model, decoder, text, schemes, options);
+    AwqFit fit = fit_awq(model, runner, text, schemes, options);
     source.emplace(model, std::move(fit.folds));
     matrices = std::move(fit.matrices);
   }
@@ -126,18 +126,18 @@ WriteReport quantize_model(const Model& opened, const std::filesystem::path& out
   Model::State& state = opened.state();
   const ModelSource* model = &state.source();
   auto schemes = match_plan(*model, file);
-  std::unique_ptr<Decoder> decoder;
+  std::unique_ptr<Runner> runner;
   CalibrationTokens text;
   if (file.calibration.kind == CalibrationText::Kind::none) {
     state.unload();
   } else {
-    decoder = state.take_decoder({best_compute(), false}, or_silent(progress));
-    text = calibration_tokens(state, *decoder, file.calibration, options.cache, or_silent(progress));
+    runner = state.take_runner({best_compute(), false}, or_silent(progress));
+    text = calibration_tokens(state, *runner, file.calibration, options.cache, or_silent(progress));
   }
   std::optional<Folded> folded;
   if (file.quantize.fit == Fit::awq) {
-    folded.emplace(*model, *decoder, text.sequences, schemes, file.quantize);
-    decoder.reset();
+    folded.emplace(*model, *runner, text.sequences, schemes, file.quantize);
+    runner.reset();
     model = &*folded->source;
     schemes = match_plan(*model, file);
   }
@@ -146,8 +146,8 @@ WriteReport quantize_model(const Model& opened, const std::filesystem::path& out
     if (schemes.contains(&tensor)) matrices.push_back(&tensor);
   }
   std::optional<CalibratedQuantizer> calibrated;
-  if (decoder) {
-    calibrated.emplace(*model, *decoder, text.sequences, schemes, file.quantize);
+  if (runner) {
+    calibrated.emplace(*model, *runner, text.sequences, schemes, file.quantize);
     sort_by_layer(matrices);
   }
 

@@ -103,16 +103,16 @@ FittedProbe fit_to_inputs(const ModelSource& model, const SourceTensor& tensor, 
 
 /// The probes of `matrices` (whose order does not matter), fitted to the inputs that the model has as it is: from the
 /// first layer to the last, while gradients come the other way.
-std::map<std::string, FittedProbe> fit_to_inputs(const ModelSource& model, Decoder& decoder,
+std::map<std::string, FittedProbe> fit_to_inputs(const ModelSource& model, Runner& runner,
                                                  const TokenSequences& calibration,
                                                  const std::vector<const SourceTensor*>& matrices,
                                                  const SensitivityOptions& options, Progress& progress) {
   std::multimap<int64_t, const SourceTensor*> by_layer;
   for (const SourceTensor* tensor : matrices) {
     const auto name = parse_matrix_name(tensor->name);
-    by_layer.emplace(parse_int(name ? name->layer : "").value_or(decoder.layers()), tensor);
+    by_layer.emplace(parse_int(name ? name->layer : "").value_or(runner.layers()), tensor);
   }
-  OriginalFactors factors(decoder, calibration,
+  OriginalFactors factors(runner, calibration,
                           gptq_options(options.quantize, options.probe.group));
   std::map<std::string, FittedProbe> probes;
   progress.begin("fit probes", std::ssize(matrices));
@@ -128,12 +128,12 @@ std::map<std::string, FittedProbe> fit_to_inputs(const ModelSource& model, Decod
 }
 
 /// The text that sensitivities are measured on, and the calibration's: sampled at once where both are the model's own.
-CalibrationTokens texts_of(Model::State& model, Decoder& decoder, const SensitivityOptions& options, Progress& progress) {
+CalibrationTokens texts_of(Model::State& model, Runner& runner, const SensitivityOptions& options, Progress& progress) {
   const CalibrationText& calibration = options.calibration;
-  auto text = calibration_tokens(model, decoder, calibration, options.cache, progress);
+  auto text = calibration_tokens(model, runner, calibration, options.cache, progress);
   const SelfText& wanted = options.text;
   if (text.probes.empty() || wanted != probe_text(calibration.tokens, calibration.sampling)) {
-    const SampledText& own = self_sequences(model, decoder, wanted, options.cache, progress);
+    const SampledText& own = self_sequences(model, runner, wanted, options.cache, progress);
     text.probes = own.sequences;
     text.health.sequences += own.health.sequences;
     text.health.drawn_anew += own.health.drawn_anew;
@@ -155,8 +155,8 @@ SensitivityReport measure_sensitivity(const Model& opened, ErrorTable& table, co
   if (options.calibration.kind == CalibrationText::Kind::file) state.tokenizer();
   check_calibration(options.calibration, options.quantize);
   const Compute compute = options.compute.value_or(best_compute());
-  Decoder& decoder = state.decoder({compute, false}, progress);
-  const auto texts = texts_of(state, decoder, options, progress);
+  Runner& runner = state.runner({compute, false}, progress);
+  const auto texts = texts_of(state, runner, options, progress);
   const auto &text = texts.probes, &calibration = texts.sequences;
   ProbeCache cache(state, options, compute, text, calibration, progress);
   std::vector<const SourceTensor*> missing;
@@ -175,7 +175,7 @@ SensitivityReport measure_sensitivity(const Model& opened, ErrorTable& table, co
     std::map<std::string, FittedProbe> fitted;
     // What awq does is folded into other tensors: it is probed as rtn.
     if (!calibration.empty() && options.quantize.fit != Fit::awq) {
-      fitted = fit_to_inputs(model, decoder, calibration, missing, options, progress);
+      fitted = fit_to_inputs(model, runner, calibration, missing, options, progress);
     }
     std::vector<Probe> probes;
     std::map<std::string, double> errors;
@@ -191,7 +191,7 @@ SensitivityReport measure_sensitivity(const Model& opened, ErrorTable& table, co
                           return weights;
                         }});
     }
-    probe_divergences(decoder, text, probes, {.seed = options.text.sampling.seed}, progress, [&](size_t i, double kl) {
+    probe_divergences(runner, text, probes, {.seed = options.text.sampling.seed}, progress, [&](size_t i, double kl) {
       cache.results[probes[i].matrix] = {kl, errors[probes[i].matrix]};
       cache.store();
     });

@@ -384,6 +384,28 @@ int64_t ModelConfig::window_of(int64_t layer) const {
   return windowed ? sliding_window.value_or(0) : 0;
 }
 
+int64_t ModelConfig::extent(Extent of) const {
+  switch (of) {
+    case Extent::hidden:
+      return hidden_size;
+    case Extent::intermediate:
+      return intermediate_size;
+    case Extent::queries:
+      return num_attention_heads * head_dim;
+    case Extent::keys:
+      return num_key_value_heads * head_dim;
+    case Extent::head_dim:
+      return head_dim;
+    case Extent::none:
+      break;
+  }
+  return 0;
+}
+
+bool ModelConfig::has_bias(LayerInput input) const {
+  return input == LayerInput::attention ? attention_bias : input == LayerInput::heads ? output_bias : mlp_bias;
+}
+
 int64_t kv_cache_bytes(const ModelConfig& config, int64_t context) {
   if (context < 1 || context > kMaxContext) {
     throw Error(ErrorCode::usage, "size of the KV cache", fmt::format("a context of {} tokens", context),

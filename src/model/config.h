@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "format/gguf.h"
+#include "model/arch/architecture.h"
 #include "mxq/tensor.h"
 
 namespace mxq {
@@ -57,6 +58,10 @@ struct ModelConfig {
 
   /// Tokens that a query of the layer sees, itself included; 0: all before it.
   int64_t window_of(int64_t layer) const;
+  /// In numbers; 0: none.
+  int64_t extent(Extent of) const;
+  /// Whether the matrices that multiply it add biases.
+  bool has_bias(LayerInput input) const;
 };
 
 /// Parses config.json; fields that it leaves out get the defaults of transformers, a text_config inside is used where

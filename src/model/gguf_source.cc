@@ -87,29 +87,12 @@ void GgufSource::check_complete() const {
   require("model.embed_tokens.weight", {c.vocab_size, hidden});
   require("model.norm.weight", {hidden});
   if (!c.tie_word_embeddings) require("lm_head.weight", {c.vocab_size, hidden});
-  const auto extent = [&](Extent of) {
-    switch (of) {
-      case Extent::hidden:
-        return hidden;
-      case Extent::intermediate:
-        return c.intermediate_size;
-      case Extent::queries:
-        return c.num_attention_heads * c.head_dim;
-      case Extent::keys:
-        return c.num_key_value_heads * c.head_dim;
-      case Extent::head_dim:
-        return c.head_dim;
-      case Extent::none:
-        break;
-    }
-    return int64_t{0};
-  };
   const Architecture* architecture = find_architecture(c.architecture);
   for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer) {
     for (const LayerTensor& tensor : layer_tensors()) {
       if (tensor.rows == Extent::head_dim && !architecture->head_norms) continue;
-      std::vector<int64_t> shape{extent(tensor.rows)};
-      if (tensor.cols != Extent::none) shape.push_back(extent(tensor.cols));
+      std::vector<int64_t> shape{c.extent(tensor.rows)};
+      if (tensor.cols != Extent::none) shape.push_back(c.extent(tensor.cols));
       require(fmt::format("model.layers.{}.{}.weight", layer, tensor.hf), shape);
     }
   }

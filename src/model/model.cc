@@ -91,7 +91,7 @@ const std::string& Model::State::content_id(Progress* progress) {
 const std::optional<std::string>& Model::State::why_not_runnable() {
   if (!why_not_runnable_) {
     try {
-      const Decoder decoder(*source_, {Compute::f32, true});  // packed: no matrix is read
+      make_runner(*source_, {Compute::f32, true});  // packed: no matrix is read
       why_not_runnable_.emplace();
     } catch (const Error& error) {
       why_not_runnable_.emplace(error.what());
@@ -100,18 +100,18 @@ const std::optional<std::string>& Model::State::why_not_runnable() {
   return *why_not_runnable_;
 }
 
-Decoder& Model::State::decoder(const RunOptions& run, Progress& progress) {
-  if (!decoder_ || run != loaded_) {
-    decoder_.reset();  // never two of them in memory
-    decoder_ = std::make_unique<Decoder>(*source_, run, &progress);
+Runner& Model::State::runner(const RunOptions& run, Progress& progress) {
+  if (!runner_ || run != loaded_) {
+    runner_.reset();  // never two of them in memory
+    runner_ = make_runner(*source_, run, &progress);
     loaded_ = run;
   }
-  return *decoder_;
+  return *runner_;
 }
 
-std::unique_ptr<Decoder> Model::State::take_decoder(const RunOptions& run, Progress& progress) {
-  decoder(run, progress);
-  return std::move(decoder_);
+std::unique_ptr<Runner> Model::State::take_runner(const RunOptions& run, Progress& progress) {
+  runner(run, progress);
+  return std::move(runner_);
 }
 
 }  // namespace mxq

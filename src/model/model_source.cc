@@ -38,9 +38,7 @@ bool uses(const Architecture& architecture, const ModelConfig& config, std::stri
     if (dot == std::string_view::npos || !name.substr(0, dot).ends_with(tensor.hf)) continue;
     if (name.substr(dot) == ".weight") return tensor.rows != Extent::head_dim || architecture.head_norms;
     if (name.substr(dot) != ".bias" || !tensor.input) return false;
-    return *tensor.input == LayerInput::attention ? config.attention_bias
-           : *tensor.input == LayerInput::heads   ? config.output_bias
-                                                  : config.mlp_bias;
+    return config.has_bias(*tensor.input);
   }
   return false;
 }

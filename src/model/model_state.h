@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "model/decoder/decoder.h"
 #include "model/model_source.h"
 #include "model/model_tokenizer.h"
+#include "model/runner/runner.h"
 #include "mxq/calibration.h"
 #include "mxq/model.h"
 #include "mxq/progress.h"
@@ -34,12 +34,12 @@ class Model::State {
   const std::optional<std::string>& why_not_runnable();
 
   /// The model, loaded; one at a time is kept, and another way to run it loads it again. Whoever asks leaves its
-  /// matrices as they are. Progress: phase "load". Throws what Decoder() throws.
-  Decoder& decoder(const RunOptions& run, Progress& progress);
+  /// matrices as they are. Progress: phase "load". Throws what make_runner() throws.
+  Runner& runner(const RunOptions& run, Progress& progress);
   /// The same for those who change its matrices: the next who asks loads it again.
-  std::unique_ptr<Decoder> take_decoder(const RunOptions& run, Progress& progress);
+  std::unique_ptr<Runner> take_runner(const RunOptions& run, Progress& progress);
   /// Before work that needs the memory and not the loaded model.
-  void unload() { decoder_.reset(); }
+  void unload() { runner_.reset(); }
 
   /// Text that the model has sampled, by what it was sampled with.
   std::map<std::string, SampledText> sampled;
@@ -51,8 +51,8 @@ class Model::State {
   std::vector<std::string> tensor_ids_;
   std::string content_id_;
   std::optional<std::optional<std::string>> why_not_runnable_;
-  std::unique_ptr<Decoder> decoder_;
-  RunOptions loaded_;  // how decoder_ runs
+  std::unique_ptr<Runner> runner_;
+  RunOptions loaded_;  // how runner_ runs
 };
 
 }  // namespace mxq

@@ -1,4 +1,4 @@
-"""Runs a two-layer model of every architecture in transformers: the reference for src/model/decoder/tiny_decoders_test.cc.
+"""Runs a two-layer model of every architecture in transformers: the reference for src/model/runner/cpu/tiny_decoders_test.cc.
 
     python make_tiny_decoders.py > tiny_decoders.json
 

@@ -120,17 +120,17 @@ std::string architecture_names() {
 std::span<const LayerTensor> layer_tensors() {
   using enum Extent;
   static constexpr std::array tensors{
-      LayerTensor{"input_layernorm", "attn_norm", hidden, none, {}},
-      LayerTensor{"self_attn.q_proj", "attn_q", queries, hidden, LayerInput::attention},
-      LayerTensor{"self_attn.k_proj", "attn_k", keys, hidden, LayerInput::attention},
-      LayerTensor{"self_attn.v_proj", "attn_v", keys, hidden, LayerInput::attention},
-      LayerTensor{"self_attn.o_proj", "attn_output", hidden, queries, LayerInput::heads},
-      LayerTensor{"post_attention_layernorm", "ffn_norm", hidden, none, {}},
-      LayerTensor{"mlp.gate_proj", "ffn_gate", intermediate, hidden, LayerInput::feed_forward},
-      LayerTensor{"mlp.up_proj", "ffn_up", intermediate, hidden, LayerInput::feed_forward},
-      LayerTensor{"mlp.down_proj", "ffn_down", hidden, intermediate, LayerInput::gated},
-      LayerTensor{"self_attn.q_norm", "attn_q_norm", head_dim, none, {}},
-      LayerTensor{"self_attn.k_norm", "attn_k_norm", head_dim, none, {}},
+      LayerTensor{LayerPart::input_norm, "input_layernorm", "attn_norm", hidden, none, {}},
+      LayerTensor{LayerPart::q, "self_attn.q_proj", "attn_q", queries, hidden, LayerInput::attention},
+      LayerTensor{LayerPart::k, "self_attn.k_proj", "attn_k", keys, hidden, LayerInput::attention},
+      LayerTensor{LayerPart::v, "self_attn.v_proj", "attn_v", keys, hidden, LayerInput::attention},
+      LayerTensor{LayerPart::o, "self_attn.o_proj", "attn_output", hidden, queries, LayerInput::heads},
+      LayerTensor{LayerPart::post_attention_norm, "post_attention_layernorm", "ffn_norm", hidden, none, {}},
+      LayerTensor{LayerPart::gate, "mlp.gate_proj", "ffn_gate", intermediate, hidden, LayerInput::feed_forward},
+      LayerTensor{LayerPart::up, "mlp.up_proj", "ffn_up", intermediate, hidden, LayerInput::feed_forward},
+      LayerTensor{LayerPart::down, "mlp.down_proj", "ffn_down", hidden, intermediate, LayerInput::gated},
+      LayerTensor{LayerPart::q_norm, "self_attn.q_norm", "attn_q_norm", head_dim, none, {}},
+      LayerTensor{LayerPart::k_norm, "self_attn.k_norm", "attn_k_norm", head_dim, none, {}},
   };
   return tensors;
 }
@@ -150,6 +150,17 @@ std::span<const FusedModules> fused_modules() {
   static const std::vector<FusedModules> all{{"qkv", {"q_proj", "k_proj", "v_proj"}},
                                              {"gate_up", {"gate_proj", "up_proj"}}};
   return all;
+}
+
+const LayerTensor* find_layer_tensor(std::string_view hf) {
+  const auto tensors = layer_tensors();
+  const auto found = std::find_if(tensors.begin(), tensors.end(), [&](const auto& tensor) { return tensor.hf == hf; });
+  return found == tensors.end() ? nullptr : &*found;
+}
+
+std::string_view module_of(LayerPart part) {
+  const auto tensors = layer_tensors();
+  return std::find_if(tensors.begin(), tensors.end(), [&](const auto& tensor) { return tensor.part == part; })->hf;
 }
 
 }  // namespace mxq

@@ -19,8 +19,13 @@ inline constexpr int kLayerInputs = 4;
 /// An extent of a tensor, by the configuration's numbers.
 enum class Extent { none, hidden, intermediate, queries, keys, head_dim };
 
+/// What a tensor is to the layer that reads it.
+enum class LayerPart { input_norm, q, k, v, o, post_attention_norm, gate, up, down, q_norm, k_norm };
+inline constexpr int kLayerParts = 11;
+
 /// A tensor of a layer.
 struct LayerTensor {
+  LayerPart part;
   std::string_view hf, gguf;  // behind "model.layers.N." and "blk.N.", without ".weight"
   Extent rows = Extent::none, cols = Extent::none;
   std::optional<LayerInput> input;  // of matrices: what it multiplies
@@ -82,6 +87,10 @@ const ConfigField* find_gguf_field(std::string_view key);
 std::span<const LayerTensor> layer_tensors();
 /// The modules that multiply it: "self_attn.q_proj", ...
 std::span<const std::string_view> modules_of(LayerInput input);
+/// The entry of a module or norm ("self_attn.q_proj"); null where a layer has none of that name.
+const LayerTensor* find_layer_tensor(std::string_view hf);
+/// The name of a part: "self_attn.q_proj".
+std::string_view module_of(LayerPart part);
 
 /// Modules of a block that runtimes compute with one matrix, by the last parts of their names.
 struct FusedModules {

@@ -1,4 +1,4 @@
-// A weight matrix of a decoder, wherever its values lie.
+// A weight matrix of a model, wherever its values lie.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "model/decoder/operand.h"
+#include "model/runner/cpu/operand.h"
 #include "model/model_source.h"
 
 namespace mxq {
@@ -17,7 +17,7 @@ class Linear {
  public:
   Linear() = default;
   /// The matrix NAME.weight of the model, [out, in], and NAME.bias where `biased`. `scratch`
-  /// is shared by all matrices of a decoder and says what products take. A packed matrix (RunOptions) is read by
+  /// is shared by all matrices of a runner and says what products take. A packed matrix (RunOptions) is read by
   /// apply() only. Throws Error(invalid_file) where a tensor is missing or has another shape.
   Linear(const ModelSource& model, const std::string& name, int64_t out, int64_t in, bool biased, bool packed,
          std::shared_ptr<Operand> scratch);

@@ -1,4 +1,4 @@
-#include "model/decoder/rope.h"
+#include "model/runner/cpu/rope.h"
 
 #include <fmt/format.h>
 

@@ -1,25 +1,20 @@
-// Gradients of what a layer of a decoder computes.
+// Gradients of what a layer computes.
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <functional>
 #include <span>
-#include <string_view>
 #include <vector>
 
-#include "model/decoder/decoder.h"
+#include "model/runner/cpu/cpu_runner.h"
 
 namespace mxq {
 
-/// Is shown the gradient with respect to what a module's matrix ("self_attn.q_proj") put out: [tokens, out_features],
-/// which its bias, norm and rotation follow.
-using GradientObserver = std::function<void(std::string_view module, const float* gradient)>;
-
-/// One layer, from its end to its beginning, as often as there are gradients. In fp32, by the decoder's own weights.
+/// One layer, from its end to its beginning, as often as there are gradients. In fp32, by the model's own weights.
 class LayerBackward {
  public:
-  /// `tape`: what Decoder::run_layer() left of `sequences`, which have no caches. Both and the decoder must outlive it.
-  LayerBackward(const Decoder& decoder, int64_t layer, std::span<const Sequence> sequences, const LayerTape& tape);
+  /// `tape`: what CpuRunner left of `sequences`, which have no caches. Both and the runner must outlive it.
+  LayerBackward(const CpuRunner& runner, int64_t layer, std::span<const Sequence> sequences, const LayerTape& tape);
 
   /// `gradient` [tokens, hidden_size], of some scalar with respect to the residual stream behind the layer, becomes
   /// that with respect to the one before it.
@@ -32,19 +27,19 @@ class LayerBackward {
   void unrotate(const std::vector<float>& plain, const std::vector<float>& norm, int64_t heads,
                 std::vector<float>& gradient) const;
   /// gradient [tokens, out] W: with respect to what the matrix multiplied.
-  std::vector<float> through(const Linear& matrix, const float* weights, const std::vector<float>& gradient) const;
+  std::vector<float> through(LayerPart part, const std::vector<float>& gradient) const;
   void through_norm(const std::vector<float>& x, const std::vector<float>& weight, const std::vector<float>& outer,
                     std::vector<float>& gradient) const;
 
-  const Decoder& decoder_;
-  const Decoder::Layer& layer_;
+  const CpuRunner& runner_;
+  const CpuRunner::Layer& layer_;
   const LayerTape& tape_;
   int64_t tokens_ = 0;
   int64_t window_ = 0;  // tokens that a query sees; 0: all before it
   std::vector<int64_t> lengths_;
   std::vector<int64_t> positions_;
-  std::vector<float> room_[7];
-  const float *q_, *k_, *v_, *o_, *gate_, *up_, *down_;
+  std::array<std::vector<float>, kLayerParts> room_;
+  std::array<const float*, kLayerParts> weights_{};
   std::vector<float> by_gate_, by_up_;  // what the gated activations change by with gate and up, [tokens, intermediate]
 };
 

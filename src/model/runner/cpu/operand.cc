@@ -1,4 +1,4 @@
-#include "model/decoder/operand.h"
+#include "model/runner/cpu/operand.h"
 
 #include <algorithm>
 

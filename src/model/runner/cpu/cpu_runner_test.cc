@@ -1,5 +1,5 @@
 // The forward pass against logits and greedy tokens that transformers produced in fp32 (data/smollm2-reference).
-#include "model/decoder/decoder.h"
+#include "model/runner/cpu/cpu_runner.h"
 
 #include <gtest/gtest.h>
 
@@ -46,9 +46,9 @@ class RealModel : public testing::TestWithParam<RunOptions> {
   std::unique_ptr<ModelSource> model_;
 };
 
-std::vector<float> logits_of(const Decoder& decoder, const float* hidden) {
-  std::vector<float> logits(static_cast<size_t>(decoder.vocab_size()));
-  decoder.logits(hidden, 1, logits.data());
+std::vector<float> logits_of(const Runner& runner, const float* hidden) {
+  std::vector<float> logits(static_cast<size_t>(runner.vocab_size()));
+  runner.logits(hidden, 1, logits.data());
   return logits;
 }
 
@@ -65,11 +65,11 @@ TEST_P(RealModel, LogitsEqualTransformers) {
   const auto positions = integers(reference, "positions");
   const auto expected = values<float>(reference, "logits");
 
-  Decoder decoder(*model_, GetParam());
-  const auto hidden = decoder.hidden(ids);
+  CpuRunner runner(*model_, GetParam());
+  const auto hidden = runner.hidden(ids);
   double worst = 0;
   for (size_t i = 0; i < positions.size(); ++i) {
-    const auto logits = logits_of(decoder, hidden.data() + positions[i] * decoder.hidden_size());
+    const auto logits = logits_of(runner, hidden.data() + positions[i] * runner.hidden_size());
     worst = std::max(worst, largest_difference(logits, expected.data() + i * logits.size()));
   }
   std::printf("largest difference of a logit: %.2g\n", worst);
@@ -80,12 +80,12 @@ TEST_P(RealModel, LogitsEqualTransformers) {
 TEST_P(RealModel, GreedyTokensEqualTransformers) {
   const auto reference = nlohmann::json::parse(read_file(shared_data("smollm2-reference/reference.json")));
   std::vector<int32_t> next = reference["greedy_after_ids"], found;
-  Decoder decoder(*model_, GetParam());
-  KvCache cache;
+  CpuRunner runner(*model_, GetParam());
+  const auto cache = runner.make_cache();
   for (int i = 0; i < 32; ++i) {
-    const Sequence sequence{next, &cache};
-    const auto hidden = decoder.hidden(std::span(&sequence, 1));
-    const auto logits = logits_of(decoder, hidden.data() + hidden.size() - static_cast<size_t>(decoder.hidden_size()));
+    const Sequence sequence{next, cache.get()};
+    const auto hidden = runner.hidden(std::span(&sequence, 1));
+    const auto logits = logits_of(runner, hidden.data() + hidden.size() - static_cast<size_t>(runner.hidden_size()));
     next = {static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin())};
     found.push_back(next[0]);
   }
@@ -100,18 +100,18 @@ TEST_P(RealModel, CacheAndBatchChangeNothing) {
   std::vector<int32_t> ids(200);
   std::memcpy(ids.data(), bytes.data(), ids.size() * sizeof(int32_t));
   const std::span<const int32_t> all(ids);
-  Decoder decoder(*model_, GetParam());
-  const auto whole = decoder.hidden(all);
-  const auto width = static_cast<size_t>(decoder.hidden_size());
+  CpuRunner runner(*model_, GetParam());
+  const auto whole = runner.hidden(all);
+  const auto width = static_cast<size_t>(runner.hidden_size());
 
-  KvCache first, second;
-  const std::vector<Sequence> start{{all.first(100), &first}, {all.first(7), &second}, {all}};
-  const auto a = decoder.hidden(start);
+  const auto first = runner.make_cache(), second = runner.make_cache();
+  const std::vector<Sequence> start{{all.first(100), first.get()}, {all.first(7), second.get()}, {all}};
+  const auto a = runner.hidden(start);
   ASSERT_EQ(a.size(), (100 + 7 + 200) * width);
-  const std::vector<Sequence> rest{{all.subspan(7, 150), &second}, {all.subspan(100, 1), &first}};
-  const auto b = decoder.hidden(rest);
-  EXPECT_EQ(first.length, 101);
-  EXPECT_EQ(second.length, 157);
+  const std::vector<Sequence> rest{{all.subspan(7, 150), second.get()}, {all.subspan(100, 1), first.get()}};
+  const auto b = runner.hidden(rest);
+  EXPECT_EQ(first->length(), 101);
+  EXPECT_EQ(second->length(), 157);
   const double tolerance = GetParam().compute == Compute::f32 ? 1e-3 : 0.5;
   const auto expect_rows = [&](const std::vector<float>& found, size_t row, size_t count, size_t expected_row) {
     const std::vector<float> rows(found.begin() + static_cast<int64_t>(row * width),

@@ -1,5 +1,5 @@
 // Attention against its formula in double precision.
-#include "model/decoder/attention.h"
+#include "model/runner/cpu/attention.h"
 
 #include <gtest/gtest.h>
 

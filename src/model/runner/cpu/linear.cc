@@ -1,4 +1,4 @@
-#include "model/decoder/linear.h"
+#include "model/runner/cpu/linear.h"
 
 #include <fmt/format.h>
 

@@ -1,16 +1,17 @@
 // Gradients against slopes of the forward pass, on two-layer models of every architecture.
-#include "model/decoder/layer_backward.h"
-
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <map>
+#include <memory>
 #include <random>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "model/decoder/tiny_model.h"
+#include "model/runner/cpu/cpu_runner.h"
+#include "model/tiny_model.h"
 #include "random_floats.h"
 #include "temporary_folder.h"
 
@@ -24,7 +25,7 @@ class LayerGradients : public testing::TestWithParam<std::string> {
   LayerGradients() {
     TinyModel(GetParam()).write(folder_.path());
     model_ = open_model(folder_.path());
-    decoder_.emplace(*model_);
+    runner_ = std::make_unique<CpuRunner>(*model_, RunOptions{});
   }
 
   /// Text of two sequences.
@@ -38,7 +39,7 @@ class LayerGradients : public testing::TestWithParam<std::string> {
 
   /// sum(outer * output of the layer).
   double value(int64_t layer, Values residual, const Values& outer) {
-    decoder_->run_layers(sequences_, layer, layer + 1, residual);
+    runner_->run_layers(sequences_, layer, layer + 1, residual);
     double sum = 0;
     for (size_t i = 0; i < residual.size(); ++i) sum += double{residual[i]} * outer[i];
     return sum;
@@ -65,11 +66,15 @@ class LayerGradients : public testing::TestWithParam<std::string> {
     EXPECT_NEAR(expected, (4 * difference(h) - difference(2 * h)) / 3, 3e-3 * usual);
   }
 
+  static std::string matrix_name(int64_t layer, std::string_view module) {
+    return "model.layers." + std::to_string(layer) + "." + std::string(module);
+  }
+
   void expect_slopes();
 
   TemporaryFolder folder_;
   std::unique_ptr<ModelSource> model_;
-  std::optional<Decoder> decoder_;
+  std::unique_ptr<Runner> runner_;
   std::vector<int32_t> ids_;
   std::vector<Sequence> sequences_;
   std::mt19937 random_{kSeed};
@@ -78,56 +83,51 @@ class LayerGradients : public testing::TestWithParam<std::string> {
 /// Of all layers and modules.
 void LayerGradients::expect_slopes() {
   const size_t tokens = ids_.size();
-  auto residual = decoder_->embed(sequences_);
-  for (int64_t layer = 0; layer < decoder_->layers(); ++layer) {
+  auto residual = runner_->embed(sequences_);
+  for (int64_t layer = 0; layer < runner_->layers(); ++layer) {
     SCOPED_TRACE(testing::Message() << "layer " << layer << ", seed " << kSeed);
     const Values before = residual, outer = random(before.size());
-    LayerTape tape;
-    decoder_->run_layer(sequences_, layer, residual, tape);
-    auto again = before;
-    decoder_->run_layers(sequences_, layer, layer + 1, again);
-    ASSERT_EQ(residual, again);
+    runner_->run_layers(sequences_, layer, layer + 1, residual);
 
-    Values gradient = outer;
+    std::vector<Values> gradients{outer};
+    std::array<Values, kLayerInputs> inputs;
+    const auto look = [&](const LayerRows& rows) {
+      for (size_t i = 0; i < inputs.size(); ++i) inputs[i].assign(rows[i].begin(), rows[i].end());
+    };
     std::map<std::string, Values> of_module;
-    const LayerBackward backward(*decoder_, layer, sequences_, tape);
-    backward.run(gradient, [&](std::string_view module, const float* values) {
-      const Linear& matrix =
-          *decoder_->find_matrix("model.layers." + std::to_string(layer) + "." + std::string(module));
-      of_module[std::string(module)].assign(values, values + static_cast<int64_t>(tokens) * matrix.out_features());
+    runner_->run_back(sequences_, layer, before, gradients, look, [&](std::string_view module, const float* values) {
+      const int64_t out = runner_->find_matrix(matrix_name(layer, module))->out;
+      of_module[std::string(module)].assign(values, values + static_cast<int64_t>(tokens) * out);
     });
+    const Values& gradient = gradients[0];
     ASSERT_EQ(of_module.size(), 7u);
 
     const Values direction = random(before.size());
     expect_slope(gradient, direction, [&](double step) { return value(layer, moved(before, step, direction), outer); });
 
-    const std::map<std::string, const Values*> inputs{{"self_attn.q_proj", &tape.attention_input},
-                                                      {"self_attn.k_proj", &tape.attention_input},
-                                                      {"self_attn.v_proj", &tape.attention_input},
-                                                      {"self_attn.o_proj", &tape.heads},
-                                                      {"mlp.gate_proj", &tape.feed_forward_input},
-                                                      {"mlp.up_proj", &tape.feed_forward_input},
-                                                      {"mlp.down_proj", &tape.gated}};
-    for (const auto& [module, input] : inputs) {
+    for (const auto& [module, of_outputs] : of_module) {
       SCOPED_TRACE(module);
-      Linear& matrix = *decoder_->find_matrix("model.layers." + std::to_string(layer) + "." + module);
-      const auto out = static_cast<size_t>(matrix.out_features()), in = static_cast<size_t>(matrix.in_features());
-      ASSERT_EQ(input->size(), tokens * in);
+      const std::string name = matrix_name(layer, module);
+      const auto shape = runner_->find_matrix(name).value();
+      const auto out = static_cast<size_t>(shape.out), in = static_cast<size_t>(shape.in);
+      const Values& input = inputs[static_cast<size_t>(*find_layer_tensor(module)->input)];
+      ASSERT_EQ(input.size(), tokens * in);
       Values of_weights(out * in);
       for (size_t t = 0; t < tokens; ++t) {
         for (size_t o = 0; o < out; ++o) {
           for (size_t i = 0; i < in; ++i) {
-            of_weights[o * in + i] += of_module.at(module)[t * out + o] * (*input)[t * in + i];
+            of_weights[o * in + i] += of_outputs[t * out + o] * input[t * in + i];
           }
         }
       }
       Values room;
-      const Values original(matrix.floats(room), matrix.floats(room) + out * in), change = random(out * in);
+      const auto weights = runner_->weights(name, room);
+      const Values original(weights.begin(), weights.end()), change = random(out * in);
       expect_slope(of_weights, change, [&](double step) {
-        Linear other = matrix.with_weights(moved(original, step / 4, change).data());
-        std::swap(matrix, other);
+        const auto other = runner_->make_replacement(name, moved(original, step / 4, change));
+        other->swap();
         const double sum = 4 * value(layer, before, outer);
-        std::swap(matrix, other);
+        other->swap();
         return sum;
       });
     }

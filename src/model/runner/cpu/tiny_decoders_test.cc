@@ -11,20 +11,20 @@
 #include <vector>
 
 #include "expect_error.h"
-#include "model/decoder/decoder.h"
-#include "model/decoder/tiny_model.h"
+#include "model/runner/cpu/cpu_runner.h"
+#include "model/tiny_model.h"
 #include "temporary_folder.h"
 
 namespace mxq {
 namespace {
 
 // Logits of all positions of the reference, from final hidden states of all tokens.
-Values logits_at_positions(const Decoder& decoder, const Values& hidden) {
+Values logits_at_positions(const Runner& runner, const Values& hidden) {
   Values logits;
-  const auto vocab = static_cast<size_t>(decoder.vocab_size());
+  const auto vocab = static_cast<size_t>(runner.vocab_size());
   for (const int64_t at : reference()["positions"]) {
     logits.resize(logits.size() + vocab);
-    decoder.logits(hidden.data() + at * decoder.hidden_size(), 1, &logits[logits.size() - vocab]);
+    runner.logits(hidden.data() + at * runner.hidden_size(), 1, &logits[logits.size() - vocab]);
   }
   return logits;
 }
@@ -57,8 +57,8 @@ class TinyDecoders : public testing::TestWithParam<std::string> {
   }
   Values run_file(const std::filesystem::path& path, const RunOptions& options = {}) const {
     const auto model = open_model(path);
-    Decoder decoder(*model, options);
-    return logits_at_positions(decoder, decoder.hidden(reference_ids()));
+    CpuRunner runner(*model, options);
+    return logits_at_positions(runner, runner.hidden(reference_ids()));
   }
 
   TemporaryFolder folder_;
@@ -81,16 +81,16 @@ TEST_P(TinyDecoders, TokenByTokenGivesTheSame) {
   const auto ids = reference_ids();
   // Pieces of one token, and pieces that a sliding window does not divide.
   for (const size_t piece : {1, 9}) {
-    Decoder decoder(*model);
-    KvCache cache;
+    CpuRunner runner(*model, {});
+    const auto cache = runner.make_cache();
     Values hidden;
     for (size_t at = 0; at < ids.size(); at += piece) {
-      const Sequence next{std::span(ids).subspan(at, std::min(piece, ids.size() - at)), &cache};
-      const Values part = decoder.hidden(std::span(&next, 1));
+      const Sequence next{std::span(ids).subspan(at, std::min(piece, ids.size() - at)), cache.get()};
+      const Values part = runner.hidden(std::span(&next, 1));
       hidden.insert(hidden.end(), part.begin(), part.end());
     }
-    EXPECT_EQ(cache.length, static_cast<int64_t>(ids.size()));
-    EXPECT_LE(largest_difference(logits_at_positions(decoder, hidden), expected_logits(GetParam())), kTolerance)
+    EXPECT_EQ(cache->length(), static_cast<int64_t>(ids.size()));
+    EXPECT_LE(largest_difference(logits_at_positions(runner, hidden), expected_logits(GetParam())), kTolerance)
         << piece;
   }
 }
@@ -285,12 +285,50 @@ TEST_F(TinyDecoders, RefusesWhatItCannotRun) {
 
   TinyModel("smollm").write(folder_.path());
   const auto model = open_model(folder_.path());
-  Decoder decoder(*model);
+  CpuRunner runner(*model, {});
   for (const int32_t id : {-1, 64}) {
     expect_error(ErrorCode::usage, "token id " + std::to_string(id) + "; expected 0 to 63", [&] {
-      decoder.hidden(std::vector<int32_t>{1, id});
+      runner.hidden(std::vector<int32_t>{1, id});
     });
   }
+}
+
+TEST_F(TinyDecoders, ReplacedWeightsAreRunWithAndTakenBack) {
+  TinyModel("smollm").write(folder_.path());
+  const auto model = open_model(folder_.path());
+  CpuRunner runner(*model, {});
+  const auto ids = reference_ids();
+  const auto before = runner.hidden(ids);
+  for (const std::string name : {"model.embed_tokens", "model.layers.1.mlp.up_proj"}) {
+    const auto shape = runner.find_matrix(name);
+    ASSERT_TRUE(shape) << name;
+    EXPECT_EQ((std::vector{shape->out, shape->in}), model->find(name + ".weight")->shape);
+    Values room;
+    const auto weights = runner.weights(name, room);
+    Values half(weights.begin(), weights.end());
+    for (float& w : half) w /= 2;
+    const auto replacement = runner.make_replacement(name, half);
+    EXPECT_EQ(runner.hidden(ids), before) << name << ": made, not in place";
+    replacement->swap();
+    EXPECT_NE(runner.hidden(ids), before) << name;
+    replacement->swap();
+    EXPECT_EQ(runner.hidden(ids), before) << name;
+    expect_error(ErrorCode::usage, "3 weights for '" + name + "'; expected " + std::to_string(half.size()),
+                 [&] { runner.replace(name, Values(3)); });
+  }
+  for (const std::string name : {"lm_head", "model.layers.2.mlp.up_proj", "model.layers.0.input_layernorm",
+                                 "visual.layers.0.mlp.up_proj", "model.layers.0.mlp.w1"}) {
+    EXPECT_FALSE(runner.find_matrix(name)) << name;
+    expect_error(ErrorCode::usage, "matrix '" + name + "'", [&] { runner.replace(name, {}); });
+  }
+}
+
+TEST_F(TinyDecoders, DevicesAreKnownByName) {
+  TinyModel("smollm").write(folder_.path());
+  const auto model = open_model(folder_.path());
+  EXPECT_EQ(make_runner(*model)->hidden(reference_ids()), CpuRunner(*model, {}).hidden(reference_ids()));
+  expect_error(ErrorCode::unsupported, "device 'abacus'; expected cpu",
+               [&] { make_runner(*model, {.device = "abacus"}); });
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "model/decoder/layer_backward.h"
+#include "model/runner/cpu/layer_backward.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,7 +7,7 @@
 #include "kernels/matmul.h"
 #include "kernels/rows.h"
 #include "kernels/transpose.h"
-#include "model/decoder/attention_rows.h"
+#include "model/runner/cpu/attention_rows.h"
 
 namespace mxq {
 
@@ -83,10 +83,10 @@ void add_all(std::vector<float>& x, const std::vector<float>& y) {
 
 }  // namespace
 
-LayerBackward::LayerBackward(const Decoder& decoder, int64_t layer, std::span<const Sequence> sequences,
+LayerBackward::LayerBackward(const CpuRunner& runner, int64_t layer, std::span<const Sequence> sequences,
                              const LayerTape& tape)
-    : decoder_(decoder), layer_(decoder.layers_[static_cast<size_t>(layer)]), tape_(tape) {
-  const ModelConfig& config = decoder.config_;
+    : runner_(runner), layer_(runner.layers_[static_cast<size_t>(layer)]), tape_(tape) {
+  const ModelConfig& config = runner.config_;
   window_ = config.window_of(layer);
   for (const Sequence& sequence : sequences) {
     const auto n = static_cast<int64_t>(sequence.ids.size());
@@ -94,13 +94,10 @@ LayerBackward::LayerBackward(const Decoder& decoder, int64_t layer, std::span<co
     for (int64_t i = 0; i < n; ++i) positions_.push_back(i);
   }
   tokens_ = static_cast<int64_t>(positions_.size());
-  q_ = layer_.q.floats(room_[0]);
-  k_ = layer_.k.floats(room_[1]);
-  v_ = layer_.v.floats(room_[2]);
-  o_ = layer_.o.floats(room_[3]);
-  gate_ = layer_.gate.floats(room_[4]);
-  up_ = layer_.up.floats(room_[5]);
-  down_ = layer_.down.floats(room_[6]);
+  for (size_t part = 0; part < weights_.size(); ++part) {
+    const Linear& matrix = layer_.matrices[part];
+    if (matrix.out_features() > 0) weights_[part] = matrix.floats(room_[part]);
+  }
   by_gate_ = floats(static_cast<int64_t>(tape.gate.size()));
   by_up_ = floats(static_cast<int64_t>(tape.gate.size()));
   const int64_t width = config.intermediate_size;
@@ -113,8 +110,9 @@ LayerBackward::LayerBackward(const Decoder& decoder, int64_t layer, std::span<co
   });
 }
 
-std::vector<float> LayerBackward::through(const Linear& matrix, const float* weights,
-                                          const std::vector<float>& gradient) const {
+std::vector<float> LayerBackward::through(LayerPart part, const std::vector<float>& gradient) const {
+  const Linear& matrix = layer_.matrix(part);
+  const float* const weights = weights_[static_cast<size_t>(part)];
   const int64_t out = matrix.out_features(), in = matrix.in_features();
   auto to = floats(tokens_ * in);
   matmul(tokens_, in, out, gradient.data(), out, weights, in, to.data(), in);
@@ -123,8 +121,8 @@ std::vector<float> LayerBackward::through(const Linear& matrix, const float* wei
 
 void LayerBackward::through_norm(const std::vector<float>& x, const std::vector<float>& weight,
                                  const std::vector<float>& outer, std::vector<float>& gradient) const {
-  const int64_t width = decoder_.config_.hidden_size;
-  const auto eps = static_cast<float>(decoder_.config_.rms_norm_eps);
+  const int64_t width = runner_.config_.hidden_size;
+  const auto eps = static_cast<float>(runner_.config_.rms_norm_eps);
   parallel_for(tokens_, [&](int64_t t) {
     add_rms_norm_gradient(x.data() + t * width, weight.data(), eps, outer.data() + t * width, width,
                           gradient.data() + t * width);
@@ -133,7 +131,7 @@ void LayerBackward::through_norm(const std::vector<float>& x, const std::vector<
 
 void LayerBackward::attention(const std::vector<float>& outer, std::vector<float>& d_q, std::vector<float>& d_k,
                               std::vector<float>& d_v) const {
-  const ModelConfig& config = decoder_.config_;
+  const ModelConfig& config = runner_.config_;
   const int64_t dim = config.head_dim, kv_heads = config.num_key_value_heads;
   const int64_t group = config.num_attention_heads / kv_heads;
   d_q.resize(tape_.q.size());
@@ -167,19 +165,19 @@ void LayerBackward::attention(const std::vector<float>& outer, std::vector<float
               .d_v = d_v.data() + kv_at}
         .run();
   });
-  unrotate(tape_.plain_q, layer_.q_norm, kv_heads * group, d_q);
-  unrotate(tape_.plain_k, layer_.k_norm, kv_heads, d_k);
+  unrotate(tape_.plain_q, layer_.norm(LayerPart::q_norm), kv_heads * group, d_q);
+  unrotate(tape_.plain_k, layer_.norm(LayerPart::k_norm), kv_heads, d_k);
 }
 
 void LayerBackward::unrotate(const std::vector<float>& plain, const std::vector<float>& norm, int64_t heads,
                              std::vector<float>& gradient) const {
-  const int64_t dim = decoder_.config_.head_dim;
-  const auto eps = static_cast<float>(decoder_.config_.rms_norm_eps);
+  const int64_t dim = runner_.config_.head_dim;
+  const auto eps = static_cast<float>(runner_.config_.rms_norm_eps);
   parallel_for(tokens_, [&](int64_t t) {
     std::vector<float> outer(static_cast<size_t>(norm.empty() ? 0 : dim));
     for (int64_t at = t * heads * dim; at < (t + 1) * heads * dim; at += dim) {
       float* const head = gradient.data() + at;
-      decoder_.rope_.rotate_back(head, positions_[static_cast<size_t>(t)]);
+      runner_.rope_.rotate_back(head, positions_[static_cast<size_t>(t)]);
       if (norm.empty()) continue;
       std::copy_n(head, dim, outer.data());
       std::fill_n(head, dim, 0.0f);
@@ -189,35 +187,35 @@ void LayerBackward::unrotate(const std::vector<float>& plain, const std::vector<
 }
 
 void LayerBackward::run(std::vector<float>& gradient, const GradientObserver& observe) const {
-  const auto show = [&](std::string_view module, const std::vector<float>& outer) {
-    if (observe) observe(module, outer.data());
+  const auto show = [&](LayerPart part, const std::vector<float>& outer) {
+    if (observe) observe(module_of(part), outer.data());
   };
-  show("mlp.down_proj", gradient);
-  auto d_up = through(layer_.down, down_, gradient);
+  show(LayerPart::down, gradient);
+  auto d_up = through(LayerPart::down, gradient);
   auto d_gate = floats(static_cast<int64_t>(d_up.size()));
-  const int64_t width = decoder_.config_.intermediate_size;
+  const int64_t width = runner_.config_.intermediate_size;
   parallel_for(tokens_, [&](int64_t t) {
     for (int64_t i = t * width; i < (t + 1) * width; ++i) {
       d_gate[i] = d_up[i] * by_gate_[i];
       d_up[i] *= by_up_[i];
     }
   });
-  show("mlp.gate_proj", d_gate);
-  show("mlp.up_proj", d_up);
-  auto d_input = through(layer_.gate, gate_, d_gate);
-  add_all(d_input, through(layer_.up, up_, d_up));
-  through_norm(tape_.middle, layer_.post_attention_norm, d_input, gradient);
+  show(LayerPart::gate, d_gate);
+  show(LayerPart::up, d_up);
+  auto d_input = through(LayerPart::gate, d_gate);
+  add_all(d_input, through(LayerPart::up, d_up));
+  through_norm(tape_.middle, layer_.norm(LayerPart::post_attention_norm), d_input, gradient);
 
-  show("self_attn.o_proj", gradient);
+  show(LayerPart::o, gradient);
   std::vector<float> d_q, d_k, d_v;
-  attention(through(layer_.o, o_, gradient), d_q, d_k, d_v);
-  show("self_attn.q_proj", d_q);
-  show("self_attn.k_proj", d_k);
-  show("self_attn.v_proj", d_v);
-  d_input = through(layer_.q, q_, d_q);
-  add_all(d_input, through(layer_.k, k_, d_k));
-  add_all(d_input, through(layer_.v, v_, d_v));
-  through_norm(tape_.residual, layer_.input_norm, d_input, gradient);
+  attention(through(LayerPart::o, gradient), d_q, d_k, d_v);
+  show(LayerPart::q, d_q);
+  show(LayerPart::k, d_k);
+  show(LayerPart::v, d_v);
+  d_input = through(LayerPart::q, d_q);
+  add_all(d_input, through(LayerPart::k, d_k));
+  add_all(d_input, through(LayerPart::v, d_v));
+  through_norm(tape_.residual, layer_.norm(LayerPart::input_norm), d_input, gradient);
 }
 
 }  // namespace mxq

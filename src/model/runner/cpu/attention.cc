@@ -1,4 +1,4 @@
-#include "model/decoder/attention.h"
+#include "model/runner/cpu/attention.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,7 +7,7 @@
 
 #include "base/parallel.h"
 #include "kernels/rows.h"
-#include "model/decoder/attention_rows.h"
+#include "model/runner/cpu/attention_rows.h"
 
 namespace mxq {
 

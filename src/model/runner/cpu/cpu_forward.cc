@@ -1,0 +1,271 @@
+// What CpuRunner does with tokens.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+
+#include "base/parallel.h"
+#include "kernels/rows.h"
+#include "model/runner/cpu/attention.h"
+#include "model/runner/cpu/cpu_runner.h"
+#include "model/runner/cpu/kv_cache.h"
+#include "model/runner/cpu/layer_backward.h"
+#include "model/runner/cpu/moments.h"
+#include "mxq/error.h"
+
+namespace mxq {
+
+namespace {
+
+/// What a norm of a mean square that is not finite says. Such a norm of finite values would be 0, as it is in other
+/// programs, and the result as good as none.
+[[noreturn]] void refuse_not_finite(const std::string& name) {
+  throw Error(ErrorCode::not_finite, "run model", name + " gives NaN or infinity",
+              "finite values whose squares fp32 can add up");
+}
+
+}  // namespace
+
+// Adds to x_ what is pending; then delta_ and operand_ = rms_norm(x_).
+void CpuRunner::add_and_norm(const std::vector<float>& weight) {
+  const int64_t width = config_.hidden_size;
+  operand_.resize(n_, width);
+  std::atomic<bool> finite{true};
+  parallel_for(n_, [&](int64_t i) {
+    float* x = x_.data() + i * width;
+    float* delta = delta_.data() + i * width;
+    if (pending_) add(x, delta, width);
+    if (!std::isfinite(rms_norm(x, weight.data(), static_cast<float>(config_.rms_norm_eps), width, delta))) {
+      finite = false;
+    }
+    operand_.set_row(i, delta);
+  });
+  pending_ = false;
+  if (!finite) refuse_not_finite(last_layer_ < 0 ? "the embedding" : fmt::format("layer {}", last_layer_));
+}
+
+// Leaves pending what attention adds to x_.
+void CpuRunner::attend(int64_t index, std::span<const Sequence> sequences, const MomentsObserver& observe,
+                       LayerTape* tape) {
+  const Layer& layer = layers_[static_cast<size_t>(index)];
+  const AttentionShape shape{config_.num_attention_heads, config_.num_key_value_heads, config_.head_dim,
+                             config_.window_of(index)};
+  const int64_t q_row = shape.heads * shape.head_dim, kv_row = shape.kv_heads * shape.head_dim;
+  const auto &q_norm = layer.norm(LayerPart::q_norm), &k_norm = layer.norm(LayerPart::k_norm);
+  add_and_norm(layer.norm(LayerPart::input_norm));
+  if (tape != nullptr) {
+    tape->residual = x_;
+    tape->attention_input = delta_;
+  }
+  if (observe) observe(index, LayerInput::attention, second_moments(operand_));
+  layer.matrix(LayerPart::q).apply(operand_, q_.data());
+  layer.matrix(LayerPart::k).apply(operand_, k_.data());
+  layer.matrix(LayerPart::v).apply(operand_, v_.data());
+  if (tape != nullptr) {
+    tape->plain_q = q_norm.empty() ? std::vector<float>() : q_;
+    tape->plain_k = k_norm.empty() ? std::vector<float>() : k_;
+  }
+  std::atomic<bool> finite{true};
+  parallel_for(n_, [&](int64_t i) {
+    const auto rotate = [&](float* heads, int64_t count, const std::vector<float>& norm) {
+      for (float* head = heads; head < heads + count * shape.head_dim; head += shape.head_dim) {
+        if (!norm.empty() && !std::isfinite(rms_norm(head, norm.data(), static_cast<float>(config_.rms_norm_eps),
+                                                     shape.head_dim, head))) {
+          finite = false;
+        }
+        rope_.rotate(head, positions_[static_cast<size_t>(i)]);
+      }
+    };
+    rotate(q_.data() + i * q_row, shape.heads, q_norm);
+    rotate(k_.data() + i * kv_row, shape.kv_heads, k_norm);
+  });
+  if (!finite) refuse_not_finite(fmt::format("q_proj or k_proj of layer {}", index));
+
+  std::vector<AttentionInput> inputs;
+  int64_t row = 0;
+  for (const Sequence& sequence : sequences) {
+    const auto n = static_cast<int64_t>(sequence.ids.size());
+    AttentionInput input{n,
+                         0,
+                         q_.data() + row * q_row,
+                         k_.data() + row * kv_row,
+                         v_.data() + row * kv_row,
+                         attended_.data() + row * q_row};
+    if (sequence.cache != nullptr) {
+      auto& cache = static_cast<CpuKvCache&>(*sequence.cache).layers[static_cast<size_t>(index)];
+      cache.keys.insert(cache.keys.end(), input.keys, input.keys + n * kv_row);
+      cache.values.insert(cache.values.end(), input.values, input.values + n * kv_row);
+      input.past = sequence.cache->length();
+      input.keys = cache.keys.data();
+      input.values = cache.values.data();
+    }
+    inputs.push_back(input);
+    row += n;
+  }
+  causal_attention(shape, compute(), inputs);
+  if (tape != nullptr) {
+    tape->q = q_;
+    tape->k = k_;
+    tape->v = v_;
+    tape->heads = attended_;
+  }
+  operand_.set(attended_.data(), n_, q_row);
+  if (observe) observe(index, LayerInput::heads, second_moments(operand_));
+  layer.matrix(LayerPart::o).apply(operand_, delta_.data());
+  pending_ = true;
+  last_layer_ = index;
+}
+
+// Likewise the feed-forward network.
+void CpuRunner::feed_forward(int64_t index, const MomentsObserver& observe, LayerTape* tape) {
+  const Layer& layer = layers_[static_cast<size_t>(index)];
+  add_and_norm(layer.norm(LayerPart::post_attention_norm));
+  if (tape != nullptr) {
+    tape->middle = x_;
+    tape->feed_forward_input = delta_;
+  }
+  if (observe) observe(index, LayerInput::feed_forward, second_moments(operand_));
+  layer.matrix(LayerPart::gate).apply(operand_, gate_.data());
+  layer.matrix(LayerPart::up).apply(operand_, up_.data());
+  if (tape != nullptr) {
+    tape->gate = gate_;
+    tape->up = up_;
+  }
+  const int64_t width = config_.intermediate_size;
+  operand_.resize(n_, width);
+  parallel_for(n_, [&](int64_t i) {
+    silu_multiply(gate_.data() + i * width, up_.data() + i * width, width);
+    operand_.set_row(i, gate_.data() + i * width);
+  });
+  if (tape != nullptr) tape->gated = gate_;
+  if (observe) observe(index, LayerInput::gated, second_moments(operand_));
+  layer.matrix(LayerPart::down).apply(operand_, delta_.data());
+  pending_ = true;
+}
+
+// Checks the ids and makes room for all activations.
+void CpuRunner::start(std::span<const Sequence> sequences) {
+  ids_.clear();
+  positions_.clear();
+  for (const Sequence& sequence : sequences) {
+    int64_t position = sequence.cache != nullptr ? sequence.cache->length() : 0;
+    for (const int32_t id : sequence.ids) {
+      if (id < 0 || id >= config_.vocab_size) {
+        throw Error(ErrorCode::usage, "run model", fmt::format("token id {}", id),
+                    fmt::format("0 to {}", config_.vocab_size - 1));
+      }
+      ids_.push_back(id);
+      positions_.push_back(position++);
+    }
+    rope_.reserve(position);
+  }
+  n_ = static_cast<int64_t>(ids_.size());
+  const auto make_room = [this](std::vector<float>& buffer, int64_t width) {
+    buffer.resize(static_cast<size_t>(n_ * width));
+  };
+  const int64_t query = config_.num_attention_heads * config_.head_dim;
+  const int64_t key = config_.num_key_value_heads * config_.head_dim;
+  make_room(x_, config_.hidden_size);
+  make_room(delta_, config_.hidden_size);
+  make_room(q_, query);
+  make_room(attended_, query);
+  make_room(k_, key);
+  make_room(v_, key);
+  make_room(gate_, config_.intermediate_size);
+  make_room(up_, config_.intermediate_size);
+  pending_ = false;
+}
+
+void CpuRunner::look_up() {
+  embedding_.gather(ids_.data(), n_, x_.data());
+  last_layer_ = -1;
+}
+
+void CpuRunner::run(std::span<const Sequence> sequences, int64_t first, int64_t last, const MomentsObserver& observe,
+                    LayerTape* tape) {
+  for (int64_t i = first; i < last; ++i) {
+    attend(i, sequences, observe, tape);
+    feed_forward(i, observe, tape);
+  }
+}
+
+std::vector<float> CpuRunner::hidden(std::span<const Sequence> sequences) {
+  start(sequences);
+  look_up();
+  run(sequences, 0, layers());
+  add_and_norm(norm_);
+  for (const Sequence& sequence : sequences) {
+    if (sequence.cache == nullptr) continue;
+    static_cast<CpuKvCache&>(*sequence.cache).add_length(static_cast<int64_t>(sequence.ids.size()));
+  }
+  return delta_;
+}
+
+std::vector<float> CpuRunner::embed(std::span<const Sequence> sequences) {
+  start(sequences);
+  look_up();
+  return x_;
+}
+
+void CpuRunner::run_layers(std::span<const Sequence> sequences, int64_t first, int64_t last,
+                           std::vector<float>& residual, const MomentsObserver& observe) {
+  run_between(sequences, first, last, residual, observe, nullptr);
+}
+
+void CpuRunner::run_between(std::span<const Sequence> sequences, int64_t first, int64_t last,
+                            std::vector<float>& residual, const MomentsObserver& observe, LayerTape* tape) {
+  start(sequences);
+  x_.swap(residual);
+  last_layer_ = first - 1;
+  run(sequences, first, last, observe, tape);
+  const int64_t width = config_.hidden_size;
+  if (pending_) parallel_for(n_, [&](int64_t i) { add(x_.data() + i * width, delta_.data() + i * width, width); });
+  x_.swap(residual);
+}
+
+std::vector<float> CpuRunner::last_norm(std::span<const Sequence> sequences, std::span<const float> residual) {
+  start(sequences);
+  std::copy(residual.begin(), residual.end(), x_.begin());
+  last_layer_ = layers() - 1;
+  add_and_norm(norm_);
+  return delta_;
+}
+
+SecondMoments CpuRunner::head_moments(std::span<const Sequence> sequences, std::span<const float> residual) {
+  const auto hidden = last_norm(sequences, residual);
+  Operand rows(compute());
+  rows.set(hidden.data(), n_, hidden_size());
+  return second_moments(rows);
+}
+
+std::vector<float> CpuRunner::last_norm_gradient(std::span<const float> residual, std::span<const float> outer) const {
+  const int64_t width = config_.hidden_size;
+  std::vector<float> gradient(residual.size());
+  parallel_for(static_cast<int64_t>(residual.size()) / width, [&](int64_t i) {
+    add_rms_norm_gradient(residual.data() + i * width, norm_.data(), static_cast<float>(config_.rms_norm_eps),
+                          outer.data() + i * width, width, gradient.data() + i * width);
+  });
+  return gradient;
+}
+
+void CpuRunner::run_back(std::span<const Sequence> sequences, int64_t layer, std::vector<float> residual,
+                         std::span<std::vector<float>> gradients, const RowsObserver& look,
+                         const GradientObserver& observe, const std::function<void()>& done) {
+  LayerTape tape;
+  run_between(sequences, layer, layer + 1, residual, {}, &tape);
+  if (look) look({tape.attention_input, tape.heads, tape.feed_forward_input, tape.gated});
+  const LayerBackward backward(*this, layer, sequences, tape);
+  for (auto& gradient : gradients) {
+    backward.run(gradient, observe);
+    if (done) done();
+  }
+}
+
+void CpuRunner::logits(const float* hidden, int64_t n, float* out) const {
+  Operand rows(compute());
+  rows.set(hidden, n, config_.hidden_size);
+  (config_.tie_word_embeddings ? embedding_ : head_).apply(rows, out);
+}
+
+}  // namespace mxq

@@ -1,0 +1,162 @@
+#include "model/runner/cpu/cpu_runner.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "kernels/matmul.h"
+#include "model/runner/cpu/kv_cache.h"
+#include "mxq/error.h"
+#include "mxq/text.h"
+
+namespace mxq {
+
+namespace {
+
+/// The config of a model that can be run; see make_runner().
+ModelConfig runnable_config(const ModelSource& model) {
+  const std::string given =
+      model.config() ? fmt::format("architecture '{}'", model.architecture()) : "a model without config.json";
+  if (!model.config() || find_architecture(model.architecture()) == nullptr) {
+    throw Error(ErrorCode::unsupported, "run " + model.path().string(), given, architecture_names());
+  }
+  const ModelConfig& config = *model.config();
+  if (!config.unsupported.empty()) {
+    const Unsupported& first = config.unsupported.front();
+    throw Error(ErrorCode::unsupported, "run " + model.path().string(), first.given, first.supported);
+  }
+  if (config.head_dim % 2 != 0 || config.num_attention_heads % config.num_key_value_heads != 0) {
+    throw Error(ErrorCode::invalid_file, "run " + model.path().string(),
+                fmt::format("{} heads, {} KV heads of {}", config.num_attention_heads, config.num_key_value_heads,
+                            config.head_dim),
+                "an even head size and a multiple of the KV heads");
+  }
+  // Before the head size is believed and tables are made for it.
+  const SourceTensor* q = model.find(fmt::format("model.layers.0.{}.weight", module_of(LayerPart::q)));
+  const int64_t rows = config.extent(Extent::queries);
+  if (q != nullptr && q->rows() != rows) {
+    throw Error(ErrorCode::invalid_file, "run " + model.path().string(),
+                fmt::format("tensor '{}' has {} rows", q->name, q->rows()),
+                fmt::format("{}, for the config says {} heads of {}", rows, config.num_attention_heads,
+                            config.head_dim));
+  }
+  return config;
+}
+
+RunnerFacts facts_of(const ModelConfig& config, const RunOptions& options) {
+  const int64_t keys = config.num_key_value_heads * config.head_dim;
+  return {.vocab_size = config.vocab_size,
+          .hidden_size = config.hidden_size,
+          .layers = config.num_hidden_layers,
+          .max_positions = config.max_position_embeddings,
+          .cache_bytes_per_token = config.num_hidden_layers * 2 * keys * static_cast<int64_t>(sizeof(float)),
+          .compute = options.compute,
+          .head = config.tie_word_embeddings ? kEmbedding : kHead};
+}
+
+/// One matrix of a runner and what is to take its place.
+class CpuReplacement final : public Replacement {
+ public:
+  CpuReplacement(Linear& matrix, Linear other) : matrix_(matrix), other_(std::move(other)) {}
+
+  void swap() override { std::swap(matrix_, other_); }
+
+ private:
+  Linear& matrix_;
+  Linear other_;
+};
+
+}  // namespace
+
+CpuRunner::CpuRunner(const ModelSource& model, const RunOptions& options, Progress* progress)
+    : CpuRunner(model, runnable_config(model), options, or_silent(progress)) {}
+
+CpuRunner::CpuRunner(const ModelSource& model, const ModelConfig& config, const RunOptions& options, Progress& progress)
+    : Runner(facts_of(config, options)), config_(config), rope_(config_), operand_(options.compute) {
+  if (compute() == Compute::bf16 && !bf16_matmul_supported()) {
+    throw Error(ErrorCode::unsupported, "run " + model.path().string(), "bf16 on a processor without AVX-512", "f32");
+  }
+  const ModelConfig& c = config_;
+  const auto scratch = std::make_shared<Operand>(compute());
+  int64_t weights = c.vocab_size * c.hidden_size * (c.tie_word_embeddings ? 1 : 2), loaded = 0;
+  for (const LayerTensor& tensor : layer_tensors()) {
+    if (tensor.input) weights += c.num_hidden_layers * c.extent(tensor.rows) * c.extent(tensor.cols);
+  }
+  progress.begin("load", weights);
+  const auto linear = [&](std::string_view name, int64_t out, int64_t in, bool biased = false) {
+    Linear matrix(model, std::string(name), out, in, biased, options.packed, scratch);
+    progress.update(loaded += out * in);
+    return matrix;
+  };
+  embedding_ = linear(kEmbedding, c.vocab_size, c.hidden_size);
+  if (!c.tie_word_embeddings) head_ = linear(kHead, c.vocab_size, c.hidden_size);
+  norm_ = read_vector(model, "model.norm.weight", c.hidden_size);
+  const bool head_norms = find_architecture(c.architecture)->head_norms;
+  for (int64_t i = 0; i < c.num_hidden_layers; ++i) {
+    Layer layer;
+    for (const LayerTensor& tensor : layer_tensors()) {
+      const std::string name = fmt::format("model.layers.{}.{}", i, tensor.hf);
+      const auto part = static_cast<size_t>(tensor.part);
+      if (tensor.input) {
+        layer.matrices[part] = linear(name, c.extent(tensor.rows), c.extent(tensor.cols), c.has_bias(*tensor.input));
+      } else if (tensor.rows != Extent::head_dim || head_norms) {
+        layer.norms[part] = read_vector(model, name + ".weight", c.extent(tensor.rows));
+      }
+    }
+    layers_.push_back(std::move(layer));
+  }
+  progress.end();
+}
+
+int64_t CpuRunner::resident_bytes() const {
+  int64_t bytes = embedding_.resident_bytes() + head_.resident_bytes();
+  for (const Layer& layer : layers_) {
+    for (const Linear& matrix : layer.matrices) bytes += matrix.resident_bytes();
+  }
+  return bytes;
+}
+
+std::unique_ptr<KvCache> CpuRunner::make_cache() const {
+  return std::make_unique<CpuKvCache>(layers());
+}
+
+const Linear* CpuRunner::find(const std::string& name) const {
+  if (name == kEmbedding) return &embedding_;
+  if (name == head()) return &head_;
+  const auto parsed = parse_matrix_name(name + ".weight");
+  if (!parsed || stack_name(name) != "model.layers") return nullptr;  // another stack's matrix may have that module
+  const LayerTensor* const tensor = find_layer_tensor(parsed->module);
+  const auto index = parse_int(parsed->layer);
+  if (tensor == nullptr || !tensor->input || !index || *index >= layers()) return nullptr;
+  return &layers_[static_cast<size_t>(*index)].matrix(tensor->part);
+}
+
+const Linear& CpuRunner::matrix(const std::string& name) const {
+  const Linear* const found = find(name);
+  if (found != nullptr) return *found;
+  throw Error(ErrorCode::usage, "look for weights", fmt::format("matrix '{}'", name), "one that the model runs with");
+}
+
+std::optional<MatrixShape> CpuRunner::find_matrix(const std::string& name) const {
+  const Linear* const found = find(name);
+  if (found == nullptr) return std::nullopt;
+  return MatrixShape{found->out_features(), found->in_features()};
+}
+
+std::span<const float> CpuRunner::weights(const std::string& name, std::vector<float>& room) const {
+  const Linear& found = matrix(name);
+  return {found.floats(room), static_cast<size_t>(found.out_features() * found.in_features())};
+}
+
+std::unique_ptr<Replacement> CpuRunner::make_replacement(const std::string& name, std::vector<float> weights) {
+  auto& found = const_cast<Linear&>(matrix(name));
+  const auto count = static_cast<size_t>(found.out_features() * found.in_features());
+  if (weights.size() != count) {
+    throw Error(ErrorCode::usage, "replace weights", fmt::format("{} weights for '{}'", weights.size(), name),
+                fmt::format("{}", count));
+  }
+  return std::make_unique<CpuReplacement>(
+      found, name == kEmbedding ? found.with_rows(std::move(weights)) : found.with_weights(weights.data()));
+}
+
+}  // namespace mxq

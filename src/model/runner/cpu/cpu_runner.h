@@ -1,0 +1,104 @@
+// The runner on the processor.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "model/config.h"
+#include "model/runner/cpu/linear.h"
+#include "model/runner/cpu/operand.h"
+#include "model/runner/cpu/rope.h"
+#include "model/runner/runner.h"
+
+namespace mxq {
+
+/// What a layer made of the residual stream on its way through, as a backward pass needs it: a row a token.
+struct LayerTape {
+  std::vector<float> residual;            // as it entered
+  std::vector<float> attention_input;     // normed: what q, k and v multiply
+  std::vector<float> plain_q, plain_k;    // before the norms of heads; empty where the layer has none
+  std::vector<float> q, k, v;             // q and k rotated
+  std::vector<float> heads;               // what o multiplies
+  std::vector<float> middle;              // the residual stream between attention and feed-forward network
+  std::vector<float> feed_forward_input;  // normed: what gate and up multiply
+  std::vector<float> gate, up;
+  std::vector<float> gated;  // what down multiplies
+};
+
+/// Of the architectures in model/arch/: RMSNorm, rotary attention with grouped queries, SwiGLU;
+/// Qwen2's biases and Qwen3's norms of q and k where the model has them.
+class CpuRunner final : public Runner {
+ public:
+  /// Throws what make_runner() says; Error(unsupported) for bf16 on a processor that has it not.
+  CpuRunner(const ModelSource& model, const RunOptions& options, Progress* progress = nullptr);
+
+  int64_t resident_bytes() const override;
+  std::unique_ptr<KvCache> make_cache() const override;
+  using Runner::hidden;
+  std::vector<float> hidden(std::span<const Sequence> sequences) override;
+  void logits(const float* hidden, int64_t n, float* out) const override;
+
+  std::vector<float> embed(std::span<const Sequence> sequences) override;
+  void run_layers(std::span<const Sequence> sequences, int64_t first, int64_t last, std::vector<float>& residual,
+                  const MomentsObserver& observe = {}) override;
+  std::vector<float> last_norm(std::span<const Sequence> sequences, std::span<const float> residual) override;
+  SecondMoments head_moments(std::span<const Sequence> sequences, std::span<const float> residual) override;
+
+  std::vector<float> last_norm_gradient(std::span<const float> residual, std::span<const float> outer) const override;
+  void run_back(std::span<const Sequence> sequences, int64_t layer, std::vector<float> residual,
+                std::span<std::vector<float>> gradients, const RowsObserver& look,
+                const GradientObserver& observe, const std::function<void()>& done) override;
+
+  std::optional<MatrixShape> find_matrix(const std::string& name) const override;
+  std::span<const float> weights(const std::string& name, std::vector<float>& room) const override;
+  std::unique_ptr<Replacement> make_replacement(const std::string& name, std::vector<float> weights) override;
+
+ private:
+  friend class LayerBackward;
+
+  struct Layer {
+    std::array<std::vector<float>, kLayerParts> norms;  // empty where the layer has none
+    std::array<Linear, kLayerParts> matrices;
+
+    const std::vector<float>& norm(LayerPart part) const { return norms[static_cast<size_t>(part)]; }
+    const Linear& matrix(LayerPart part) const { return matrices[static_cast<size_t>(part)]; }
+  };
+
+  CpuRunner(const ModelSource& model, const ModelConfig& config, const RunOptions& options, Progress& progress);
+
+  /// Null where there is none.
+  const Linear* find(const std::string& name) const;
+  const Linear& matrix(const std::string& name) const;
+
+  void start(std::span<const Sequence> sequences);
+  // tape: where a layer leaves what it computes; null: nowhere.
+  void attend(int64_t index, std::span<const Sequence> sequences, const MomentsObserver& observe, LayerTape* tape);
+  void feed_forward(int64_t index, const MomentsObserver& observe, LayerTape* tape);
+  void look_up();
+  void run(std::span<const Sequence> sequences, int64_t first, int64_t last, const MomentsObserver& observe = {},
+           LayerTape* tape = nullptr);
+  void run_between(std::span<const Sequence> sequences, int64_t first, int64_t last, std::vector<float>& residual,
+                   const MomentsObserver& observe, LayerTape* tape);
+  void add_and_norm(const std::vector<float>& weight);
+
+  ModelConfig config_;
+  Rope rope_;
+  Linear embedding_, head_;  // head_ unused where the embeddings are tied
+  std::vector<Layer> layers_;
+  std::vector<float> norm_;
+  // Activations of the tokens at hand.
+  int64_t n_ = 0;
+  std::vector<int32_t> ids_;
+  std::vector<int64_t> positions_;
+  bool pending_ = false;     // delta_ is still to be added to x_
+  int64_t last_layer_ = -1;  // the last one that x_ and delta_ come from; -1: the embedding
+  std::vector<float> x_, delta_, q_, k_, v_, attended_, gate_, up_;
+  Operand operand_;
+};
+
+}  // namespace mxq
