@@ -4,9 +4,9 @@
 //   bench_fit MATRICES [--threads N] [--repeat R] [--axis 0|1] [--schemes b4g64,...]
 //
 // MATRICES: for each matrix i64 length of its name, the name, i64 rows, i64 cols, rows * cols f32.
-// Prints JSON: {"<scheme>": {"hqq": {"seconds", "back", "squared_error"}, "mse": {...}, "rtn": {...}}, "measure_12_mse":
-// seconds, "weights": count}. Seconds (back: of
-// dequantizing) are over all matrices, the least of R runs.
+// Prints JSON: {"<scheme>": {"hqq": {"seconds", "back", "squared_error"}, "mse": {...}, "rtn": {...}},
+// "measure_12_mse": seconds, "weights": count}. Seconds (back: of dequantizing) are over all matrices, the least of R
+// runs.
 #include <algorithm>
 #include <chrono>
 #include <cmath>

@@ -50,8 +50,8 @@ struct Coverage {
   std::string line() const;
 };
 
-/// Of the matrices that `selection` chooses. Throws what measure_model() throws for patterns that find nothing. Reads no
-/// weights, but the two matrices of a tied model whose file holds both.
+/// Of the matrices that `selection` chooses. Throws what measure_model() throws for patterns that find nothing. Reads
+/// no weights, but the two matrices of a tied model whose file holds both.
 Coverage model_coverage(const Model& model, const MatrixSelection& selection = {});
 
 /// Of the matrices that a plan for the model names.

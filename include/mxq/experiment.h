@@ -61,9 +61,9 @@ struct Experiment {
   std::vector<ExperimentRun> runs;
 };
 
-/// Reads a spec (docs/reference/bench.md). Paths in it are relative to its folder. Throws Error(not_found), and Error(usage)
-/// naming the line for what is no TOML, for unknown keys (with the nearest known one), names and values of options, for
-/// models, texts and programs that do not exist and for runs that are there twice.
+/// Reads a spec (docs/reference/bench.md). Paths in it are relative to its folder. Throws Error(not_found), and
+/// Error(usage) naming the line for what is no TOML, for unknown keys (with the nearest known one), names and values of
+/// options, for models, texts and programs that do not exist and for runs that are there twice.
 Experiment read_experiment(const std::filesystem::path& spec);
 
 /// Gives runs that have none their ids: of this version of mxq, the model's bytes, what is done, the texts' bytes and
@@ -71,8 +71,8 @@ Experiment read_experiment(const std::filesystem::path& spec);
 /// same but for their names.
 void identify(Experiment& experiment);
 
-/// What a run will take, each of its steps in a process of its own: mxq/forecast.h. From the sizes of model and texts and
-/// the method; reads no weights. Throws what reading the model's headers throws.
+/// What a run will take, each of its steps in a process of its own: mxq/forecast.h. From the sizes of model and texts
+/// and the method; reads no weights. Throws what reading the model's headers throws.
 Forecast estimate_run(const ExperimentRun& run);
 
 /// What there is for a run whose files go beside the store.

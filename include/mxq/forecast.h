@@ -48,11 +48,11 @@ MachineSpeed measure_speed(const Method& method);
 
 /// A text that models are scored on.
 struct ScoredText {
-  int64_t tokens = 0;        // that pass through a model, those of overlapping windows as often as they do
-  int64_t predictions = 0;   // that count: each has logits
-  int64_t window = 1024;     // tokens that the model sees at a time
-  int64_t sampled_rows = 0;  // texts that the model samples first, together; 0: the text is there
-  bool against = false;      // two models are run
+  int64_t tokens = 0;         // that pass through a model, those of overlapping windows as often as they do
+  int64_t predictions = 0;    // that count: each has logits
+  int64_t window = 1024;      // tokens that the model sees at a time
+  int64_t sampled_rows = 0;   // texts that the model samples first, together; 0: the text is there
+  bool against = false;       // two models are run
   bool known_logits = false;  // but the base's logits are there already
   bool keeps_logits = false;  // or are kept in a file
 };
@@ -84,10 +84,10 @@ Forecast forecast_generation(const Model& model, int64_t prompt, int64_t tokens,
 
 /// What there is; nullopt where the system does not say.
 struct Room {
-  std::filesystem::path folder;                 // where files go
-  std::optional<int64_t> memory_bytes;          // of the machine, or of the control group
-  std::optional<int64_t> free_memory_bytes;     // of it, that nobody uses
-  std::optional<int64_t> disk_bytes;            // free in `folder`
+  std::filesystem::path folder;              // where files go
+  std::optional<int64_t> memory_bytes;       // of the machine, or of the control group
+  std::optional<int64_t> free_memory_bytes;  // of it, that nobody uses
+  std::optional<int64_t> disk_bytes;         // free in `folder`
 };
 /// Of this machine, for an output at `path` (its nearest folder that is there); an empty path: no output.
 Room room_at(const std::filesystem::path& path);

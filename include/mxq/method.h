@@ -84,16 +84,17 @@ enum class FieldNeeds {
   sample,    // text that the model samples
 };
 
-/// One field of a request: all that the command line, experiment specs, plan files, caches and the documentation know of
-/// it. A new option is one entry of the table, and a member of MethodRequest.
+/// One field of a request: all that the command line, experiment specs, plan files, caches and the documentation know
+/// of it. A new option is one entry of the table, and a member of MethodRequest.
 struct MethodField {
   std::string_view name;  // --damping of commands, damping in specs
   FieldGroup group = FieldGroup::matrix;
-  std::string_view value = {};  // what stands for the value in --help; empty: a switch, whose values are "true" and "false"
+  std::string_view value =
+      {};  // what stands for the value in --help; empty: a switch, whose values are "true" and "false"
   std::string_view usual = {};  // the value where nobody says; empty: `help` tells on what it depends
   std::string_view help;
   FieldNeeds needs = FieldNeeds::nothing;
-  bool several = false;    // may be given more than once
+  bool several = false;  // may be given more than once
   /// Throws Error(usage), whose supported() says what is allowed.
   void (*set)(MethodRequest& request, const std::string& value) = nullptr;
   bool (*given)(const MethodRequest& request) = nullptr;

@@ -15,8 +15,8 @@ namespace mxq {
 /// files are opened, hashed, loaded and sampled from once. One thread at a time may use a model.
 class Model {
  public:
-  /// Opens whatever docs/reference/models.md lists. Throws Error(not_found) where nothing is there, Error(unsupported) for what
-  /// mxq cannot read, Error(invalid_file) for broken files.
+  /// Opens whatever docs/reference/models.md lists. Throws Error(not_found) where nothing is there, Error(unsupported)
+  /// for what mxq cannot read, Error(invalid_file) for broken files.
   Model(const std::filesystem::path& path);  // NOLINT: a path stands for the model in every job
   Model(const std::string& path) : Model(std::filesystem::path(path)) {}
   Model(const char* path) : Model(std::filesystem::path(path)) {}
@@ -30,8 +30,8 @@ class Model {
   /// What whoever uses the model should know about how its files are read, a sentence each: a text model inside a
   /// wrapper, tensors and layers that are not used, an index that is wrong about what no weight needs.
   std::vector<std::string> notes() const;
-  /// Fields of config.json, of GGUF metadata or of tokenizer_config.json ("tokenizer_config.x") that are not known; they
-  /// are not honoured.
+  /// Fields of config.json, of GGUF metadata or of tokenizer_config.json ("tokenizer_config.x") that are not known;
+  /// they are not honoured.
   std::vector<std::string> unknown_fields() const;
   /// Why the model cannot be run, as one line; nullopt where it can.
   const std::optional<std::string>& why_not_runnable() const;

@@ -43,8 +43,9 @@ class OutputFile {
 };
 
 /// A folder to make. Refused is: the folder of an input, one in it or above it; the working folder or one above it; a
-/// link; what exists, unless `overwrite` is set and mxq wrote it (its list of files, docs/reference/checkpoint.md, says so) and
-/// it holds nothing else. So is a name whose place for unfinished work (".NAME.partial") holds what mxq did not write.
+/// link; what exists, unless `overwrite` is set and mxq wrote it (its list of files, docs/reference/checkpoint.md, says
+/// so) and it holds nothing else. So is a name whose place for unfinished work (".NAME.partial") holds what mxq did not
+/// write.
 class OutputFolder {
  public:
   /// Throws Error(usage) for what is refused; to be made before any work.

@@ -34,8 +34,8 @@ struct Quantized {
   WriteReport written;
 };
 
-/// Measures, plans, tries and writes. `method` is what resolve() made of the request, which has a budget, a largest loss
-/// or one scheme. Throws what the parts throw; nothing is left then.
+/// Measures, plans, tries and writes. `method` is what resolve() made of the request, which has a budget, a largest
+/// loss or one scheme. Throws what the parts throw; nothing is left then.
 Quantized quantize(const Model& model, const std::filesystem::path& out, const Method& method, const QuantizeJob& job,
                    Progress* progress = nullptr);
 

@@ -39,9 +39,9 @@ struct WriteReport {
   double seconds = 0;                    // of the whole call: sampling and calibrating too
 };
 
-/// Writes the mxq checkpoint `out` (docs/reference/checkpoint.md). All or nothing: the folder appears under its name when it is
-/// complete; after a kill, the same call goes on from the last finished shard; after an error nothing is left.
-/// Throws Error(usage) when the plan does not fit the model, and for an `out` that OutputFolder refuses.
+/// Writes the mxq checkpoint `out` (docs/reference/checkpoint.md). All or nothing: the folder appears under its name
+/// when it is complete; after a kill, the same call goes on from the last finished shard; after an error nothing is
+/// left. Throws Error(usage) when the plan does not fit the model, and for an `out` that OutputFolder refuses.
 WriteReport quantize_model(const Model& model, const std::filesystem::path& out, const PlanFile& plan,
                            const WriteOptions& options = {}, Progress* progress = nullptr);
 

@@ -42,10 +42,10 @@ struct SensitivityReport {
 
 /// Sets MatrixErrors::sensitivity of all matrices of the table, which measure_model() made of this model:
 /// KL(model || only this matrix probed) / ||W - Q||_F^2, in nats a token (HIGGS, arXiv 2411.17525: the divergence is
-/// linear in the squared errors of the matrices), the KL estimated by gradients (docs/reference/algorithms.md). Of calibrated
-/// fits ||W - Q||_F^2 is that of the same scheme by mse without calibration, which is what measure_model() tables: only
-/// ratios between schemes count. A matrix that the probe does not change gets the largest sensitivity of all. Throws
-/// what opening, sampling and running the model throw.
+/// linear in the squared errors of the matrices), the KL estimated by gradients (docs/reference/algorithms.md). Of
+/// calibrated fits ||W - Q||_F^2 is that of the same scheme by mse without calibration, which is what measure_model()
+/// tables: only ratios between schemes count. A matrix that the probe does not change gets the largest sensitivity of
+/// all. Throws what opening, sampling and running the model throw.
 SensitivityReport measure_sensitivity(const Model& model, ErrorTable& table, const SensitivityOptions& options = {},
                                       Progress* progress = nullptr);
 

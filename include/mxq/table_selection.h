@@ -19,8 +19,8 @@ struct TableSelection {
   std::optional<bool> embeddings;
 };
 
-/// The table's rows that are chosen. Throws Error(usage) for a scheme that no matrix has, for an expression that is none
-/// or finds nothing, and where no matrix is left.
+/// The table's rows that are chosen. Throws Error(usage) for a scheme that no matrix has, for an expression that is
+/// none or finds nothing, and where no matrix is left.
 ErrorTable select_rows(const ErrorTable& table, const TableSelection& selection);
 
 /// Throws Error(invalid_file) naming matrix and scheme where a scheme is none that mxq knows. `source` names the table.

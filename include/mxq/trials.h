@@ -62,17 +62,15 @@ void check_trial_output(const std::filesystem::path& model, const std::filesyste
 
 /// Writes each plan's checkpoint beside `out`, and keeps under its name the one of least loss. Throws what
 /// quantize_model() and compare_models() throw; nothing is left then.
-TrialReport quantize_best(const Model& model, const std::filesystem::path& out,
-                          std::span<const PlanFile> plans, const TrialOptions& options, const WriteOptions& write,
-                          Progress* progress = nullptr);
+TrialReport quantize_best(const Model& model, const std::filesystem::path& out, std::span<const PlanFile> plans,
+                          const TrialOptions& options, const WriteOptions& write, Progress* progress = nullptr);
 
 /// The smallest checkpoint that loses at most `max_loss` (Trial::loss): a first plan by the objective kl, which is the
 /// predicted loss, then some more around it, corrected by what was measured. `method` says how to quantize; its plan
 /// does not count. Throws Error(infeasible) naming the least loss that was measured where even the largest plan loses
 /// more, and as above.
-TrialReport quantize_within_loss(const Model& model, const std::filesystem::path& out,
-                                 const ErrorTable& table, const AllocateOptions& allocate, const PlanFile& method,
-                                 double max_loss, const TrialOptions& options, const WriteOptions& write,
-                                 Progress* progress = nullptr);
+TrialReport quantize_within_loss(const Model& model, const std::filesystem::path& out, const ErrorTable& table,
+                                 const AllocateOptions& allocate, const PlanFile& method, double max_loss,
+                                 const TrialOptions& options, const WriteOptions& write, Progress* progress = nullptr);
 
 }  // namespace mxq

@@ -75,12 +75,11 @@ Plan allocate(const ErrorTable& table, int64_t budget_bytes, const AllocateOptio
   const auto groups = apply_constraints(table, options);
   const int64_t smallest = smallest_bytes(groups);
   if (budget_bytes < smallest) {
-    throw Error(
-        ErrorCode::infeasible, "allocate",
-        fmt::format("a budget of {} ({} bytes, {:.4f} bits a weight)", format_size(budget_bytes), budget_bytes,
-                    bits_of(budget_bytes, table)),
-        fmt::format("at least {} ({} bytes, {:.4f} bits a weight)", format_size(smallest), smallest,
-                    bits_of(smallest, table)));
+    throw Error(ErrorCode::infeasible, "allocate",
+                fmt::format("a budget of {} ({} bytes, {:.4f} bits a weight)", format_size(budget_bytes), budget_bytes,
+                            bits_of(budget_bytes, table)),
+                fmt::format("at least {} ({} bytes, {:.4f} bits a weight)", format_size(smallest), smallest,
+                            bits_of(smallest, table)));
   }
   const mckp::Problem problem = make_problem(groups, budget_bytes);
   const mckp::Solution solution = options.solver == Solver::highs ? solve_with_highs(problem) : mckp::solve(problem);

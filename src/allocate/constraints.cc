@@ -63,10 +63,10 @@ std::vector<std::optional<std::string>> apply_pins(
     }
     if (!first) throw Error(ErrorCode::usage, operation, "no matrix has a name that matches");
     if (!effective) {
-      throw Error(ErrorCode::usage, operation,
-                  fmt::format("earlier pins have all that it finds, e.g. '{}' at {}", matrices[*first],
-                              *pinned[*first]),
-                  "the narrower pin first: the first that finds a matrix wins");
+      throw Error(
+          ErrorCode::usage, operation,
+          fmt::format("earlier pins have all that it finds, e.g. '{}' at {}", matrices[*first], *pinned[*first]),
+          "the narrower pin first: the first that finds a matrix wins");
     }
   }
   return pinned;

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <random>
 
-#include "paper_tables.h"
 #include "base/parallel.h"
 #include "mxq/allocate.h"
 #include "mxq/error.h"
+#include "paper_tables.h"
 
 namespace mxq {
 namespace {

@@ -6,9 +6,9 @@
 #include <cmath>
 #include <random>
 
-#include "paper_tables.h"
 #include "mxq/allocate.h"
 #include "mxq/error.h"
+#include "paper_tables.h"
 
 namespace mxq {
 namespace {

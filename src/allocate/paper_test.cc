@@ -4,9 +4,9 @@
 #include <cmath>
 #include <map>
 
-#include "paper_tables.h"
 #include "mxq/allocate.h"
 #include "mxq/text.h"
+#include "paper_tables.h"
 
 namespace mxq {
 namespace {

@@ -80,7 +80,8 @@ TEST(Text, Sizes) {
   EXPECT_EQ(parse_size("4e9"), 4'000'000'000);
   EXPECT_EQ(parse_size("1.5e3KB"), 1'500'000);
   EXPECT_EQ(parse_size("0B"), 0);
-  for (const char* bad : {"", "GiB", "-1GiB", "4 parsecs", "4GiBx", "nan", "inf", "1e400", "9000000TiB", "4  GiB", "4e", "e9", "4e9e9"}) {
+  for (const char* bad :
+       {"", "GiB", "-1GiB", "4 parsecs", "4GiBx", "nan", "inf", "1e400", "9000000TiB", "4  GiB", "4e", "e9", "4e9e9"}) {
     EXPECT_EQ(parse_size(bad), std::nullopt) << bad;
   }
   EXPECT_EQ(format_size(1023), "1023 B");
@@ -98,9 +99,10 @@ TEST(Text, PrintableTextHasNoControls) {
   EXPECT_EQ(printable("caf\u00e9 \u6e2f 'x' \\d"), "caf\u00e9 \u6e2f 'x' \\d");
   EXPECT_EQ(printable("a\x1b[31m\x07\x7f\n\t\r"), R"(a\x1b[31m\x07\u007f\n\t\r)");
   EXPECT_EQ(printable(std::string_view("\0z", 2)), R"(\x00z)");
-  EXPECT_EQ(printable("\u0085\u009b1m"), R"(\u0085\u009b1m)");          // C1: a line break, and what begins an escape
+  EXPECT_EQ(printable("\u0085\u009b1m"), R"(\u0085\u009b1m)");  // C1: a line break, and what begins an escape
   EXPECT_EQ(printable("\u202ex\u2066\u200f\u2028"), R"(\u202ex\u2066\u200f\u2028)");
-  EXPECT_EQ(printable("\xff\xc3(\xed\xa0\x80"), R"(\xff\xc3(\xed\xa0\x80)");  // no UTF-8: a byte, half a character, a surrogate
+  EXPECT_EQ(printable("\xff\xc3(\xed\xa0\x80"),
+            R"(\xff\xc3(\xed\xa0\x80)");  // no UTF-8: a byte, half a character, a surrogate
   EXPECT_EQ(printable(printable("\x1b\n")), printable("\x1b\n"));
   EXPECT_EQ(printable_lines("a\n\tb\r\x1b"), "a\n\tb\\r\\x1b");
   EXPECT_EQ(printable("\u00e9\u00e9", 3), "\u00e9...");

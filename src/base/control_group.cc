@@ -18,9 +18,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// What `read` finds in the folder of this process's control group and of those above it, up to where groups are mounted:
-/// the least. A container sees its own group there, though /proc may give the path that it has outside. `controller` is
-/// version 1's; `read` is told the version.
+/// What `read` finds in the folder of this process's control group and of those above it, up to where groups are
+/// mounted: the least. A container sees its own group there, though /proc may give the path that it has outside.
+/// `controller` is version 1's; `read` is told the version.
 using Limit = std::function<std::optional<int64_t>(const fs::path& group, int version)>;
 std::optional<int64_t> least_limit(const fs::path& root, const std::string& controller, const Limit& read) {
   std::optional<int64_t> least;

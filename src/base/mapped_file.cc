@@ -63,7 +63,8 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   if (is_lfs_pointer(bytes())) {
     ::munmap(const_cast<std::byte*>(std::exchange(data_, nullptr)), size_);
     throw Error(ErrorCode::invalid_file, "read " + path.string(),
-                "a git-lfs pointer, which only names the file that belongs here", "the file itself (run: git lfs pull)");
+                "a git-lfs pointer, which only names the file that belongs here",
+                "the file itself (run: git lfs pull)");
   }
 }
 

@@ -26,8 +26,7 @@ Value parse_named(const Named<Value> (&known)[n], std::string_view what, std::st
     names += names.empty() ? "" : ", ";
     names += entry.name;
   }
-  throw Error(ErrorCode::usage, fmt::format("parse {}", what), fmt::format("'{}'", name),
-              names);
+  throw Error(ErrorCode::usage, fmt::format("parse {}", what), fmt::format("'{}'", name), names);
 }
 
 template <typename Value, size_t n>

@@ -128,7 +128,8 @@ OutputFile::OutputFile(fs::path path, const FileKind& kind, InputPaths inputs)
 void OutputFile::check() const {
   const std::string operation = "write " + path_.string();
   const auto refuse = [&](const std::string& given) {
-    throw Error(ErrorCode::usage, operation, given, fmt::format("a name that is new, or {} that mxq wrote", kind_.name));
+    throw Error(ErrorCode::usage, operation, given,
+                fmt::format("a name that is new, or {} that mxq wrote", kind_.name));
   };
   if (path_.empty() || !path_.has_filename()) refuse("it is no name of a file");
   refuse_inputs(operation, place_of(path_), inputs_);

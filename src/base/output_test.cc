@@ -73,8 +73,8 @@ class Output : public testing::Test {
 TEST_F(Output, NeverIsInOrAboveWhatIsRead) {
   fs::create_directory_symlink(folder_ / "models", folder_ / "link");
   fs::create_directories(folder_ / "elsewhere");
-  for (const char* out : {"models/in", "models/in/", "models/in//", "models/./in", "models/in/../in", "link/in", "link/in/",
-                          "none/../models/in", "link/../models/in"}) {
+  for (const char* out : {"models/in", "models/in/", "models/in//", "models/./in", "models/in/../in", "link/in",
+                          "link/in/", "none/../models/in", "link/../models/in"}) {
     refused(folder_ / out, "it is the model");
   }
   refused(folder_ / "models", "it holds the model");
@@ -101,7 +101,8 @@ TEST_F(Output, NeverIsTheWorkingFolderOrAboveIt) {
   const fs::path before = fs::current_path();
   fs::create_directories(folder_ / "work" / "here");
   fs::current_path(folder_ / "work" / "here");
-  for (const char* out : {".", "./", "..", "../here", "../../work"}) refused(out, "it is the working folder, or above it");
+  for (const char* out : {".", "./", "..", "../here", "../../work"})
+    refused(out, "it is the working folder, or above it");
   EXPECT_NO_THROW(OutputFolder("new", false, model()));
   EXPECT_NO_THROW(OutputFolder("../new", false, model()));
   fs::current_path(before);

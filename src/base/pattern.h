@@ -7,8 +7,9 @@
 namespace mxq {
 
 /// A regular expression, searched anywhere in a text, byte by byte. It has the syntax of ECMAScript (edition 5, and
-/// POSIX classes such as [[:digit:]]): . ^ $ | () (?:) (?=) (?!) [] * + ? {n} {n,} {n,m}, each lazy with ? behind it, \d \D
-/// \w \W \s \S \b \B \t \n \r \f \v \0 \cX \xHH \uHHHH, \1 to \99, and \ before any other character that is no letter.
+/// POSIX classes such as [[:digit:]]): . ^ $ | () (?:) (?=) (?!) [] * + ? {n} {n,} {n,m}, each lazy with ? behind it,
+/// \d \D \w \W \s \S \b \B \t \n \r \f \v \0 \cX \xHH \uHHHH, \1 to \99, and \ before any other character that is no
+/// letter.
 class Pattern {
  public:
   /// `operation` names the option in errors. Throws Error(usage) for what is no such expression, the extensions of

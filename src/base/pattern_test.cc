@@ -26,13 +26,50 @@ TEST(Pattern, SearchesAnywhereAndNamesTheOption) {
 
 // Against the standard library's ECMAScript, which is a reference of its own.
 TEST(Pattern, FindsWhatEcmaScriptFinds) {
-  const char* const expressions[] = {
-      "layers", R"(layers\.[0-3]\.)", "^model", "proj$", "q_proj|k_proj", "(q|k|v)_proj", R"(\d+)", R"(\bq)", R"(e\B)",
-      "[^a-z._]", "[[:digit:]]{2}", "l.*?p", "(?:mlp|attn)\\.", "l(?=ayers)", "m(?!odel)", R"((l).*\1)", "o{2,}", "x*$",
-      R"(\x6d)", R"(\u006d)", "[\\w.]+$", "a|", "(a*)*b", "up_proj.{3}", "\\.\\d{1,2}\\.", "[]", "[^]", "a{0}m",
-      "[.]", "[\\]]", "[a\\-z]", "}", "]", "m$|^x", R"([\b])", R"(\s)"};
-  const char* const texts[] = {"model.layers.0.self_attn.q_proj",  "model.layers.12.mlp.up_proj", "lm_head", "", "proj\n",
-                               "a\rb", "model.embed_tokens.weight", "x]}-\b"};
+  const char* const expressions[] = {"layers",
+                                     R"(layers\.[0-3]\.)",
+                                     "^model",
+                                     "proj$",
+                                     "q_proj|k_proj",
+                                     "(q|k|v)_proj",
+                                     R"(\d+)",
+                                     R"(\bq)",
+                                     R"(e\B)",
+                                     "[^a-z._]",
+                                     "[[:digit:]]{2}",
+                                     "l.*?p",
+                                     "(?:mlp|attn)\\.",
+                                     "l(?=ayers)",
+                                     "m(?!odel)",
+                                     R"((l).*\1)",
+                                     "o{2,}",
+                                     "x*$",
+                                     R"(\x6d)",
+                                     R"(\u006d)",
+                                     "[\\w.]+$",
+                                     "a|",
+                                     "(a*)*b",
+                                     "up_proj.{3}",
+                                     "\\.\\d{1,2}\\.",
+                                     "[]",
+                                     "[^]",
+                                     "a{0}m",
+                                     "[.]",
+                                     "[\\]]",
+                                     "[a\\-z]",
+                                     "}",
+                                     "]",
+                                     "m$|^x",
+                                     R"([\b])",
+                                     R"(\s)"};
+  const char* const texts[] = {"model.layers.0.self_attn.q_proj",
+                               "model.layers.12.mlp.up_proj",
+                               "lm_head",
+                               "",
+                               "proj\n",
+                               "a\rb",
+                               "model.embed_tokens.weight",
+                               "x]}-\b"};
   for (const char* expression : expressions) {
     const Pattern ours("test", expression);
     const std::regex theirs(expression, std::regex::ECMAScript);
@@ -50,11 +87,13 @@ TEST(Pattern, AGroupThatTookNoPartIsEmptyAndControlsAreWhatTheySay) {
 
 TEST(Pattern, RefusesTheExtensionsOfOtherEngines) {
   for (const char* expression :
-       {"(?i)proj", "(?<n>a)", "(?<=a)b", "(?<!a)b", "(?>a)", "(?P<n>a)", "(?#a)", "(?R)", "(?|a|b)", "(*UTF)a", "(*F)",
-        "a++", "a*+", "a?+", "a{2}+", R"(\A)", R"(\z)", R"(\Z)", R"(\Qa\E)", R"(\h)", R"(\R)", R"(\K)", R"(\G)", R"(\p{L})",
-        R"(\X)", R"(\N)", R"(\a)", R"(\e)", R"(\g1)", R"(\k<n>)", R"(\012)", R"((a)\2)", R"(\1)", R"(\x4)", R"(\u00e)",
-        R"(\u2028)", "[[:<:]]a", "[[:^alpha:]]", "[[.a.]]", "[[=a=]]", "*a", "+", "a|*", "(*a)", "a{,3}", "a{", "a{x}", "^*",
-        "(", ")", "[", "a{3,2}", "[z-a]", "\\", R"([\1])", "[[:nonsense:]]", R"(\c1)"}) {
+       {"(?i)proj", "(?<n>a)",        "(?<=a)b",  "(?<!a)b", "(?>a)",    "(?P<n>a)", "(?#a)",  "(?R)",     "(?|a|b)",
+        "(*UTF)a",  "(*F)",           "a++",      "a*+",     "a?+",      "a{2}+",    R"(\A)",  R"(\z)",    R"(\Z)",
+        R"(\Qa\E)", R"(\h)",          R"(\R)",    R"(\K)",   R"(\G)",    R"(\p{L})", R"(\X)",  R"(\N)",    R"(\a)",
+        R"(\e)",    R"(\g1)",         R"(\k<n>)", R"(\012)", R"((a)\2)", R"(\1)",    R"(\x4)", R"(\u00e)", R"(\u2028)",
+        "[[:<:]]a", "[[:^alpha:]]",   "[[.a.]]",  "[[=a=]]", "*a",       "+",        "a|*",    "(*a)",     "a{,3}",
+        "a{",       "a{x}",           "^*",       "(",       ")",        "[",        "a{3,2}", "[z-a]",    "\\",
+        R"([\1])",  "[[:nonsense:]]", R"(\c1)"}) {
     EXPECT_THROW(Pattern("test", expression), Error) << expression;
   }
 }
@@ -63,8 +102,7 @@ TEST(Pattern, EndsWhateverIsAskedFor) {
   const std::string name = "model.layers.17.self_attn.q_proj.weight";
   // What a search must find is looked for first.
   EXPECT_FALSE(Pattern("--pin", "(([a-z_.0-9]+)+)+!").found_in(name));
-  for (const char* expression :
-       {"(([a-z_.0-9]+)+)+[!?]", "(.*)*(.*)*(.*)*[!?]", "^(.+)+(.+)+(.+)+$[!?]"}) {
+  for (const char* expression : {"(([a-z_.0-9]+)+)+[!?]", "(.*)*(.*)*(.*)*[!?]", "^(.+)+(.+)+(.+)+$[!?]"}) {
     try {
       Pattern("--pin", expression).found_in(name);
       ADD_FAILURE() << expression;

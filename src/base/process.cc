@@ -12,7 +12,7 @@
 namespace mxq {
 
 int64_t peak_rss_bytes() {
-  struct rusage usage{};
+  struct rusage usage {};
   ::getrusage(RUSAGE_SELF, &usage);
 #ifdef __APPLE__
   return usage.ru_maxrss;

@@ -24,7 +24,7 @@ struct DTypeFacts {
 };
 
 constexpr std::array kFacts{
-    DTypeFacts{DType::f64, "F64", 1, 8, true},    DTypeFacts{DType::f32, "F32", 1, 4, true},
+    DTypeFacts{DType::f64, "F64", 1, 8, true},     DTypeFacts{DType::f32, "F32", 1, 4, true},
     DTypeFacts{DType::f16, "F16", 1, 2, true},     DTypeFacts{DType::bf16, "BF16", 1, 2, true},
     DTypeFacts{DType::i64, "I64", 1, 8, false},    DTypeFacts{DType::i32, "I32", 1, 4, false},
     DTypeFacts{DType::i16, "I16", 1, 2, false},    DTypeFacts{DType::i8, "I8", 1, 1, false},
@@ -41,8 +41,8 @@ struct ForeignBits {
 
 /// What safetensors 0.6 has besides kFacts.
 constexpr std::array kForeignBits{
-    ForeignBits{"C64", 64},      ForeignBits{"U64", 64},    ForeignBits{"U32", 32},     ForeignBits{"U16", 16},
-    ForeignBits{"F8_E5M2", 8},   ForeignBits{"F8_E4M3", 8}, ForeignBits{"F8_E8M0", 8},  ForeignBits{"F8_E4M3FNUZ", 8},
+    ForeignBits{"C64", 64},        ForeignBits{"U64", 64},    ForeignBits{"U32", 32},    ForeignBits{"U16", 16},
+    ForeignBits{"F8_E5M2", 8},     ForeignBits{"F8_E4M3", 8}, ForeignBits{"F8_E8M0", 8}, ForeignBits{"F8_E4M3FNUZ", 8},
     ForeignBits{"F8_E5M2FNUZ", 8}, ForeignBits{"F6_E2M3", 6}, ForeignBits{"F6_E3M2", 6}, ForeignBits{"F4", 4},
 };
 

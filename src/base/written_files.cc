@@ -84,8 +84,8 @@ std::optional<std::string> why_not_written(const fs::path& path, const std::stri
   const auto& [bytes, hash] = found->second;
   if (bytes < 0) return {};
   std::error_code error;
-  const bool changed = static_cast<int64_t>(fs::file_size(path, error)) != bytes || error ||
-                       (!hash.empty() && hash_of(path) != hash);
+  const bool changed =
+      static_cast<int64_t>(fs::file_size(path, error)) != bytes || error || (!hash.empty() && hash_of(path) != hash);
   if (changed) return fmt::format("its '{}' is no longer as mxq wrote it", name);
   return {};
 }

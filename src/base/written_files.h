@@ -36,7 +36,8 @@ void add_written_file(const std::filesystem::path& folder, const std::string& na
 void finish_written_files(const std::filesystem::path& folder);
 
 /// What of a folder is not as mxq wrote it, in words for an error: "it holds 'notes.txt', which mxq did not write".
-/// nullopt where all of it is. An empty folder holds nothing that could be lost, nor are files that are no longer there.
+/// nullopt where all of it is. An empty folder holds nothing that could be lost, nor are files that are no longer
+/// there.
 std::optional<std::string> why_not_written(const std::filesystem::path& folder);
 
 /// Removes the files that mxq wrote.

@@ -6,10 +6,10 @@
 #include <utility>
 #include <vector>
 
-#include "calibrate/layer_inputs.h"
-#include "mxq/measure.h"
 #include "calibrate/calibrated_fit.h"
+#include "calibrate/layer_inputs.h"
 #include "model/statistics.h"
+#include "mxq/measure.h"
 #include "schemes/awq/awq.h"
 
 namespace mxq {

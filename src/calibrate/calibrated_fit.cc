@@ -6,9 +6,9 @@
 #include <utility>
 #include <vector>
 
+#include "model/statistics.h"
 #include "mxq/error.h"
 #include "mxq/measure.h"
-#include "model/statistics.h"
 #include "schemes/family.h"
 
 namespace mxq {
@@ -57,11 +57,7 @@ const FeedbackFactor* OriginalFactors::of(const std::string& matrix) {
 CalibratedQuantizer::CalibratedQuantizer(const ModelSource& model, Runner& runner, const TokenSequences& sequences,
                                          std::unordered_map<const SourceTensor*, Scheme> matrices,
                                          const QuantizeOptions& options)
-    : model_(model),
-      runner_(runner),
-      inputs_(runner, sequences),
-      matrices_(std::move(matrices)),
-      options_(options) {}
+    : model_(model), runner_(runner), inputs_(runner, sequences), matrices_(std::move(matrices)), options_(options) {}
 
 FeedbackFactor CalibratedQuantizer::factor_of(const SecondMoments& moments, const Scheme& scheme) const {
   return make_factor(moments, gptq_options(options_, scheme.group));

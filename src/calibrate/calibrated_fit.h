@@ -7,9 +7,9 @@
 #include <string>
 #include <unordered_map>
 
+#include "calibrate/calibration_text.h"
 #include "calibrate/layer_inputs.h"
 #include "mxq/quantized_matrix.h"
-#include "calibrate/calibration_text.h"
 #include "schemes/feedback/gptq.h"
 
 namespace mxq {

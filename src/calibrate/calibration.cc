@@ -11,8 +11,9 @@ namespace mxq {
 
 namespace {
 
-constexpr Named<CalibrationText::Kind> kTexts[] = {
-    {"none", CalibrationText::Kind::none}, {"self", CalibrationText::Kind::self}, {"file", CalibrationText::Kind::file}};
+constexpr Named<CalibrationText::Kind> kTexts[] = {{"none", CalibrationText::Kind::none},
+                                                   {"self", CalibrationText::Kind::self},
+                                                   {"file", CalibrationText::Kind::file}};
 
 }  // namespace
 
@@ -67,7 +68,8 @@ void check_calibration(const CalibrationText& calibration, const QuantizeOptions
   if (!(options.feedback.damping >= 0 && options.feedback.damping <= 100)) {
     refuse(fmt::format("a damping of {}", options.feedback.damping), "0 to 100 mean diagonals");
   }
-  if (calibration.kind == CalibrationText::Kind::file && calibration.file.empty()) refuse("a file without name", "a path");
+  if (calibration.kind == CalibrationText::Kind::file && calibration.file.empty())
+    refuse("a file without name", "a path");
 }
 
 }  // namespace mxq

@@ -9,9 +9,9 @@
 
 #include "base/content_hash.h"
 #include "evaluate/sample.h"
+#include "format/cache_file.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
-#include "format/cache_file.h"
 
 namespace mxq {
 
@@ -25,8 +25,8 @@ std::filesystem::path sample_path(Model::State& model, Compute compute, const Se
   const TokenFacts& tokens = model.token_facts();
   ContentHash hash;
   hash.add(model.content_id(&progress));
-  hash.add(fmt::format("{} {} {} {} v{}", tokens.count, tokens.adds_bos ? tokens.bos.value_or(-1) : -1,
-                       describe(text), compute_name(compute), kSampleVersion));
+  hash.add(fmt::format("{} {} {} {} v{}", tokens.count, tokens.adds_bos ? tokens.bos.value_or(-1) : -1, describe(text),
+                       compute_name(compute), kSampleVersion));
   return cache / "samples" / (hash.hex() + ".json");
 }
 
@@ -108,7 +108,7 @@ const SampledText& self_sequences(Model::State& model, Runner& runner, const Sel
 }
 
 CalibrationTokens calibration_tokens(Model::State& model, Runner& runner, const CalibrationText& calibration,
-                                 const std::filesystem::path& cache, Progress& progress) {
+                                     const std::filesystem::path& cache, Progress& progress) {
   if (calibration.kind == CalibrationText::Kind::none) return {};
   if (calibration.kind == CalibrationText::Kind::file) return file_text(model, calibration, progress);
   const SelfText text{kProbeSequences + calibration.sequences, calibration.tokens, calibration.sampling,

@@ -16,8 +16,8 @@ namespace mxq {
 using TokenSequences = std::vector<std::vector<int32_t>>;
 
 /// What the model samples. A sequence that repeats itself (is_degenerate()) is drawn anew with another seed, three
-/// times at most, unless the temperature is 0. Remembered by the model, and in `cache` by content; empty: nowhere. Throws
-/// what sample_sequences() throws.
+/// times at most, unless the temperature is 0. Remembered by the model, and in `cache` by content; empty: nowhere.
+/// Throws what sample_sequences() throws.
 const SampledText& self_sequences(Model::State& model, Runner& runner, const SelfText& text,
                                   const std::filesystem::path& cache, Progress& progress);
 
@@ -31,6 +31,6 @@ struct CalibrationTokens {
 /// The text of a calibration; nothing of none. Throws as above and, for a file, what reading and tokenizing it throw,
 /// Error(usage) where it is shorter than a sequence.
 CalibrationTokens calibration_tokens(Model::State& model, Runner& runner, const CalibrationText& calibration,
-                                 const std::filesystem::path& cache, Progress& progress);
+                                     const std::filesystem::path& cache, Progress& progress);
 
 }  // namespace mxq

@@ -25,8 +25,8 @@ class LayerInputs {
   int64_t layer() const { return layer_; }
   /// Runs one layer. `use` may replace the matrices that multiply the input that it is told of: what follows is then
   /// made with those. Not to be called while the runner is running. Throws what Runner::run_layers() throws,
-  /// Error(usage) where no layer is left, Error(not_finite) naming layer and matrices whose inputs are no numbers or too
-  /// large to be squared.
+  /// Error(usage) where no layer is left, Error(not_finite) naming layer and matrices whose inputs are no numbers or
+  /// too large to be squared.
   void next(const Use& use);
   /// Of the output matrix: runs the layers that are left, and norms what comes out of the last.
   SecondMoments head();

@@ -11,8 +11,8 @@
 #include <utility>
 
 #include "base/parallel.h"
-#include "evaluate/score.h"
 #include "calibrate/score_gradients.h"
+#include "evaluate/score.h"
 #include "kernels/matmul.h"
 #include "kernels/rows.h"
 #include "mxq/error.h"
@@ -73,11 +73,14 @@ class Prober {
       }
     };
     std::vector<double> kl(probes.size());
-    gradients_->back(look, [&](std::string_view module, const float* of_outputs) {
-      const auto members = of_module.find(module);
-      if (members == of_module.end()) return;
-      for (const size_t i : members->second) kl[i] += divergence(of_outputs, changes[i]);
-    }, [&] { progress_.update(++done_); });
+    gradients_->back(
+        look,
+        [&](std::string_view module, const float* of_outputs) {
+          const auto members = of_module.find(module);
+          if (members == of_module.end()) return;
+          for (const size_t i : members->second) kl[i] += divergence(of_outputs, changes[i]);
+        },
+        [&] { progress_.update(++done_); });
     for (double& value : kl) value /= static_cast<double>(options_.draws);
     return kl;
   }

@@ -75,8 +75,8 @@ Forecast preflight(const std::vector<const ExperimentRun*>& runs, const std::fil
   for (const ExperimentRun* run : runs) {
     const Forecast estimate = estimate_run(*run);
     if (print) {
-      put("{:40} {:>10} {:>11} {:>11}\n", run->label(), duration(estimate.seconds),
-          format_size(estimate.memory_bytes), format_size(estimate.disk_bytes));
+      put("{:40} {:>10} {:>11} {:>11}\n", run->label(), duration(estimate.seconds), format_size(estimate.memory_bytes),
+          format_size(estimate.disk_bytes));
     }
     check_room(*run, estimate, room);
     all.seconds += estimate.seconds;
@@ -111,8 +111,7 @@ void print_report(const Experiment& experiment, const std::filesystem::path& sto
                                     {"elsewhere", report.elsewhere},
                                     {"seconds", report.seconds}});
   } else {
-    put(
-        "{} runs: {} done now in {}, {} done before; {} failed now, {} failed before; {} in other processes\n"
+    put("{} runs: {} done now in {}, {} done before; {} failed now, {} failed before; {} in other processes\n"
         "results    {}\n",
         experiment.runs.size(), report.done, duration(report.seconds), report.known, report.failed,
         report.failed_before, report.elsewhere, store.string());
@@ -172,8 +171,7 @@ void print_status(const Options& options, const CommonOptions& common) {
         run.error);
   }
   put("{} done, {} running, {} queued, {} failed; {} workers{}\n", status.done, status.running, status.queued,
-      status.failed, status.workers,
-      status.eta_seconds > 0 ? ", " + duration(status.eta_seconds) + " to go" : "");
+      status.failed, status.workers, status.eta_seconds > 0 ? ", " + duration(status.eta_seconds) + " to go" : "");
 }
 
 /// The run of this name, or of an id that begins so.
@@ -197,13 +195,15 @@ void print_log(const Options& options) {
 
 void add_bench(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<Options>();
-  auto* bench = app.add_subcommand("bench", "run an experiment: models by methods by budgets, from a spec; resumes where it was stopped");
+  auto* bench = app.add_subcommand(
+      "bench", "run an experiment: models by methods by budgets, from a spec; resumes where it was stopped");
   bench->require_subcommand(0, 1);
   bench->add_option("SPEC", options->spec, "the experiment as TOML (docs/reference/bench.md)");
   bench->add_option("--store", options->store, "file that keeps the results (default: the spec's, or SPEC with .db)")
       ->type_name("FILE");
   bench->add_flag("--retry", options->retry, "do runs again that failed");
-  bench->add_flag("--dry-run", options->dry_run, "say only what would be done, and the time, memory and disk that it takes");
+  bench->add_flag("--dry-run", options->dry_run,
+                  "say only what would be done, and the time, memory and disk that it takes");
   bench->callback([options, bench, &common] {
     if (!bench->get_subcommands().empty()) return;
     if (options->spec.empty()) throw Error(ErrorCode::usage, "bench", "no spec", "mxq bench SPEC.toml");
@@ -223,7 +223,8 @@ void add_bench(CLI::App& app, const CommonOptions& common) {
     refuse_unused(*log, Mode::bench_log);
     print_log(*options);
   });
-  auto* exported = bench->add_subcommand("export", "write results as CSV: a row for each run, the authors' columns first");
+  auto* exported =
+      bench->add_subcommand("export", "write results as CSV: a row for each run, the authors' columns first");
   exported->add_option("STORE", options->spec, "store, or spec that names it")->required();
   exported->add_option("-o,--output", options->output, "the CSV (default: standard output)")->type_name("FILE");
   exported->add_flag("--all", options->all, "export also runs that later ones have replaced");

@@ -18,7 +18,8 @@ void add_dequantize(CLI::App& app, const CommonOptions& common) {
     WriteOptions write;
   };
   auto options = std::make_shared<Options>();
-  auto* command = app.add_subcommand("dequantize", "write plain Hugging Face safetensors again, which transformers loads");
+  auto* command =
+      app.add_subcommand("dequantize", "write plain Hugging Face safetensors again, which transformers loads");
   command->add_option("MODEL", options->model, "a checkpoint that quantize wrote (or any other model)")->required();
   command->add_option("-o,--output", options->output, "folder to write")->type_name("DIR")->required();
   command
@@ -36,8 +37,7 @@ void add_dequantize(CLI::App& app, const CommonOptions& common) {
     if (options->dtype == "bf16") dtype = DType::bf16;
     const Model model(options->model);
     say_remarks(model);
-    const auto report =
-        dequantize_model(model, options->output, dtype, options->write, common.progress().get());
+    const auto report = dequantize_model(model, options->output, dtype, options->write, common.progress().get());
     int64_t bytes = 0;
     for (const auto& [name, size] : report.files) bytes += size;
     for (const auto& note : report.notes) spdlog::warn("{}", note);

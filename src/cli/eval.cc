@@ -100,7 +100,8 @@ void announce_scoring(const Model& model, const Options& options, ScoredText tex
   text.known_logits = text.keeps_logits && std::filesystem::exists(options.base_logits, unknown);
   const Model base(text.against ? options.against : options.model);
   if (base.why_not_runnable()) return;
-  announce("eval", forecast_evaluation(model, base, text, options.perplexity.run, measure_speed()), options.base_logits);
+  announce("eval", forecast_evaluation(model, base, text, options.perplexity.run, measure_speed()),
+           options.base_logits);
 }
 
 Result evaluate_text(Options options, Progress* progress) {
@@ -163,22 +164,26 @@ void run(const Options& options, const CommonOptions& common) {
 
 void add_eval(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<Options>();
-  auto* command = app.add_subcommand("eval", "measure the perplexity of a model on a text, and what the model lost against another");
+  auto* command = app.add_subcommand(
+      "eval", "measure the perplexity of a model on a text, and what the model lost against another");
   command->add_option("MODEL", options->model, "folder of safetensors, mxq checkpoint or .gguf")->required();
   auto* against =
       command
-          ->add_option("--against", options->against, "compare with the model that MODEL was made from: KL divergence, top-1 agreement, ...")
+          ->add_option("--against", options->against,
+                       "compare with the model that MODEL was made from: KL divergence, top-1 agreement, ...")
           ->type_name("BASE");
   auto* base_logits =
       command
-          ->add_option("--base-logits", options->base_logits,
-                       "keep BASE's logits in this file, 4 bytes for each token and word of the vocabulary; where the file "
-                       "is there already, BASE is not run again")
+          ->add_option(
+              "--base-logits", options->base_logits,
+              "keep BASE's logits in this file, 4 bytes for each token and word of the vocabulary; where the file "
+              "is there already, BASE is not run again")
           ->type_name("FILE")
           ->needs(against);
-  auto* self =
-      command->add_flag("--self", options->self, "score text that BASE (or MODEL, without BASE) samples itself: no data needed")
-          ->excludes(base_logits);
+  auto* self = command
+                   ->add_flag("--self", options->self,
+                              "score text that BASE (or MODEL, without BASE) samples itself: no data needed")
+                   ->excludes(base_logits);
   auto* text = command->add_option_group("Text");
   text->add_option("--text", options->text,
                    "UTF-8 text to score, or .jsonl rows with a \"text\" each; - for standard input")

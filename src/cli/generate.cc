@@ -11,8 +11,8 @@
 #include "cli/option_modes.h"
 #include "cli/say_forecast.h"
 #include "cli/standard_streams.h"
-#include "mxq/error.h"
 #include "mxq/budget.h"
+#include "mxq/error.h"
 #include "mxq/files.h"
 #include "mxq/runtime.h"
 #include "mxq/text.h"
@@ -55,7 +55,8 @@ void run(const Options& options, const CommonOptions& common) {
   if (!model.why_not_runnable()) {
     // A token is some letters; the end of the text may come earlier.
     const int64_t length = 1 + std::ssize(prompt) / 4;
-    announce("generate", forecast_generation(model, length, options.generate.max_tokens, options.generate.run, measure_speed()));
+    announce("generate",
+             forecast_generation(model, length, options.generate.max_tokens, options.generate.run, measure_speed()));
   }
   const auto show = [&](std::string_view text) {
     if (common.json) return;
@@ -85,7 +86,8 @@ void run(const Options& options, const CommonOptions& common) {
     }
   }
   if (result.has_chat_template) {
-    spdlog::warn("the model has a template for chats, which is not applied: spell out its special tokens in the prompt");
+    spdlog::warn(
+        "the model has a template for chats, which is not applied: spell out its special tokens in the prompt");
   }
 }
 
@@ -95,12 +97,14 @@ void add_generate(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand("generate", "print the text that a model or checkpoint writes, as it comes");
   command->add_option("MODEL", options->model, "folder of safetensors, mxq checkpoint or .gguf")->required();
-  auto* prompt =
-      command->add_option("--prompt", options->prompt, "text to continue, with special tokens spelt out")->type_name("TEXT");
+  auto* prompt = command->add_option("--prompt", options->prompt, "text to continue, with special tokens spelt out")
+                     ->type_name("TEXT");
   command->add_option("--prompt-file", options->prompt_file, "read the prompt from a file; - for standard input")
       ->type_name("FILE")
       ->excludes(prompt);
-  command->add_option("--tokens", options->generate.max_tokens, "stop after N tokens, where the model does not end the text before")
+  command
+      ->add_option("--tokens", options->generate.max_tokens,
+                   "stop after N tokens, where the model does not end the text before")
       ->type_name("N")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
       ->capture_default_str();

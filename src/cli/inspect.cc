@@ -26,7 +26,9 @@ nlohmann::ordered_json as_json(const ModelReport& report) {
                         {"percentiles", percentiles},
                         {"kurtosis", m.kurtosis}});
   }
-  return {{"architecture", report.architecture}, {"parameters", report.parameters}, {"matrices", matrices},
+  return {{"architecture", report.architecture},
+          {"parameters", report.parameters},
+          {"matrices", matrices},
           {"coverage", coverage_json(report.coverage)}};
 }
 
@@ -37,8 +39,8 @@ void print(const ModelReport& report) {
   put("\n");
   size_t width = 6;
   for (const auto& m : report.matrices) width = std::max(width, m.name.size());
-  put("{:{}}  {:>13}  {:5}  {:>9}  {:>9}  {:>9}  {:>9}  {:>9}  {:>8}\n", "matrix", width, "N x K", "dtype",
-      "min |w|", "99 %", "99.9 %", "99.99 %", "max |w|", "kurtosis");
+  put("{:{}}  {:>13}  {:5}  {:>9}  {:>9}  {:>9}  {:>9}  {:>9}  {:>8}\n", "matrix", width, "N x K", "dtype", "min |w|",
+      "99 %", "99.9 %", "99.99 %", "max |w|", "kurtosis");
   for (const auto& m : report.matrices) {
     put("{:{}}  {:>13}  {:5}  {:9.3g}  {:9.4g}  {:9.4g}  {:9.4g}  {:9.4g}  {:8.4g}\n", m.name, width,
         fmt::format("{} x {}", m.rows, m.cols), m.dtype, m.percentiles[0], m.percentiles[1], m.percentiles[2],

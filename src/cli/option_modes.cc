@@ -86,15 +86,20 @@ const std::vector<Entry>& table() {
   static const std::vector<Entry> entries{
       {"", {"--quiet", "--threads", "--log-level", "--version"}, {}},  // in all modes
       // Where there is a result to print.
-      {"", {"--json"}, {Mode::always, Mode::measure_errors, Mode::measure_sensitivity, Mode::plan_model,
-                        Mode::plan_table, Mode::quantize_budget, Mode::quantize_verify, Mode::quantize_loss,
-                        Mode::quantize_plan, Mode::quantize_uniform, Mode::eval_text, Mode::eval_self,
-                        Mode::eval_self_greedy, Mode::generate_greedy, Mode::generate_sampled, Mode::bench_run,
-                        Mode::bench_dry_run, Mode::bench_status}},
+      {"",
+       {"--json"},
+       {Mode::always, Mode::measure_errors, Mode::measure_sensitivity, Mode::plan_model, Mode::plan_table,
+        Mode::quantize_budget, Mode::quantize_verify, Mode::quantize_loss, Mode::quantize_plan, Mode::quantize_uniform,
+        Mode::eval_text, Mode::eval_self, Mode::eval_self_greedy, Mode::generate_greedy, Mode::generate_sampled,
+        Mode::bench_run, Mode::bench_dry_run, Mode::bench_status}},
       {"inspect", {"MODEL"}, always},
 
-      {"measure", {"MODEL", "--output", "--sensitivity", "--no-cache"}, {Mode::measure_errors, Mode::measure_sensitivity}},
-      {"measure", options_of({FieldGroup::schemes, FieldGroup::matrix}), {Mode::measure_errors, Mode::measure_sensitivity}},
+      {"measure",
+       {"MODEL", "--output", "--sensitivity", "--no-cache"},
+       {Mode::measure_errors, Mode::measure_sensitivity}},
+      {"measure",
+       options_of({FieldGroup::schemes, FieldGroup::matrix}),
+       {Mode::measure_errors, Mode::measure_sensitivity}},
       {"measure", options_of({FieldGroup::text}), {Mode::measure_sensitivity}},
 
       {"plan", {"MODEL", "--no-cache"}, plan_of_model},
@@ -122,21 +127,26 @@ const std::vector<Entry>& table() {
       {"eval", {"--self", "--sequences", "--temperature"}, eval_sampled},
       {"eval", {"--seed", "--top-p"}, {Mode::eval_self}},
 
-      {"generate", {"MODEL", "--prompt", "--prompt-file", "--tokens", "--temperature", "--packed", "--compute"}, generate_all},
+      {"generate",
+       {"MODEL", "--prompt", "--prompt-file", "--tokens", "--temperature", "--packed", "--compute"},
+       generate_all},
       {"generate", {"--seed", "--top-p"}, {Mode::generate_sampled}},
 
       {"tokenize", {"MODEL", "--text", "--no-bos"}, always},
 
       {"bench", {"SPEC", "--retry", "--dry-run"}, bench_runs},
-      {"bench", {"--store"}, {Mode::bench_run, Mode::bench_dry_run, Mode::bench_status, Mode::bench_log,
-                              Mode::bench_export}},
+      {"bench",
+       {"--store"},
+       {Mode::bench_run, Mode::bench_dry_run, Mode::bench_status, Mode::bench_log, Mode::bench_export}},
       {"bench status", {"STORE"}, {Mode::bench_status}},
       {"bench log", {"STORE", "RUN"}, {Mode::bench_log}},
       {"bench export", {"STORE", "--output", "--all"}, {Mode::bench_export}},
       {"bench import", {"STORE", "CSV"}, {Mode::bench_import}},
 
-      {"report", {"STORE", "--output", "--foreign", "--checkpoint", "--formats", "--only", "--markdown",
-                  "--introduction", "--title"}, {Mode::report}}};
+      {"report",
+       {"STORE", "--output", "--foreign", "--checkpoint", "--formats", "--only", "--markdown", "--introduction",
+        "--title"},
+       {Mode::report}}};
   return entries;
 }
 
@@ -154,7 +164,8 @@ std::string name_of_option(const CLI::Option& option) {
 
 const Entry* find(const std::string& command, const std::string& option) {
   for (const Entry& entry : table()) {
-    if (entry.command == command && std::find(entry.options.begin(), entry.options.end(), option) != entry.options.end()) {
+    if (entry.command == command &&
+        std::find(entry.options.begin(), entry.options.end(), option) != entry.options.end()) {
       return &entry;
     }
   }
@@ -205,7 +216,8 @@ void refuse_unused(const CLI::App& command, Mode mode) {
         if (other != Mode::always) names.push_back(mode_name(other));
       }
       if (path.empty()) {
-        throw Error(ErrorCode::usage, path_of(command), fmt::format("{} has no effect", name), "the command without it");
+        throw Error(ErrorCode::usage, path_of(command), fmt::format("{} has no effect", name),
+                    "the command without it");
       }
       throw Error(ErrorCode::usage, path_of(command), fmt::format("{} has no effect with {}", name, mode_name(mode)),
                   fmt::format("{} with {}", name, fmt::join(names, ", or ")));

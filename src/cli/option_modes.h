@@ -1,4 +1,5 @@
-// In which modes of its command each option has an effect: one table, so that nothing that was asked for is passed over.
+// In which modes of its command each option has an effect: one table, so that nothing that was asked for is passed
+// over.
 #pragma once
 
 #include <CLI/CLI.hpp>

@@ -60,7 +60,8 @@ void add_common(CLI::App& app, CommonOptions& common) {
   app.add_option("--threads", common.threads, "number of threads (default: all cores)")
       ->type_name("N")
       ->check(CLI::Range(1, 4096));
-  app.add_option("--log-level", common.log_level, "least important messages on standard error: error, warn, info or debug")
+  app.add_option("--log-level", common.log_level,
+                 "least important messages on standard error: error, warn, info or debug")
       ->type_name("LEVEL")
       ->check(CLI::IsMember({"error", "warn", "info", "debug"}));
 }
@@ -114,7 +115,8 @@ void add_run(CLI::App& command, RunOptions& run) {
   group
       ->add_option_function<std::string>(
           "--compute", [&run](const std::string& name) { run.compute = computes.at(name); },
-          "numbers in matrix products: f32, bf16 (faster with AMX or AVX-512), or auto: bf16 where the processor has it")
+          "numbers in matrix products: f32, bf16 (faster with AMX or AVX-512), or auto: bf16 where the processor has "
+          "it")
       ->type_name("C")
       ->check(CLI::IsMember({"f32", "bf16", "auto"}))
       ->default_str("f32");

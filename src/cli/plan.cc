@@ -45,7 +45,8 @@ ErrorTable read_table(const Options& options) {
   const ErrorTable table = read_error_table(read_file(options.errors), options.errors);
   check_schemes(table, options.errors);
   const MethodRequest& request = options.method.request;
-  ErrorTable chosen = select_rows(table, {request.schemes.value_or(std::vector<Scheme>()), request.skip, request.embeddings});
+  ErrorTable chosen =
+      select_rows(table, {request.schemes.value_or(std::vector<Scheme>()), request.skip, request.embeddings});
   const auto unknown = [](const MatrixErrors& m) { return m.sensitivity < 0; };
   const auto count = std::count_if(chosen.matrices.begin(), chosen.matrices.end(), unknown);
   if (!request.objective && count > 0 && count < std::ssize(chosen.matrices)) {

@@ -56,8 +56,8 @@ void print_trials(const TrialReport& report, Objective objective) {
       continue;
     }
     put("{:10} {:>8.4f} {:>10.5f} {:>12} {:>10}\n", i == report.kept ? "  kept" : "",
-               trial.plan.plan.bits_per_parameter, trial.comparison.kl.mean, percent(trial.loss),
-               objective == Objective::kl ? percent(trial.plan.plan.value) : "");
+        trial.plan.plan.bits_per_parameter, trial.comparison.kl.mean, percent(trial.loss),
+        objective == Objective::kl ? percent(trial.plan.plan.value) : "");
   }
 }
 
@@ -73,14 +73,14 @@ void print_verdict(const TrialReport& report, const PlanFile& plan) {
     return trial.not_finite.empty() ? fmt::format("KL {:.5f}", trial.comparison.kl.mean) : "no numbers";
   };
   put("verified   {} of the plan against {} of uniform {}: {} is kept\n", kl(0), kl(1),
-             report.trials[0].plan.plan.best_uniform->scheme, report.kept == 0 ? "the plan" : "the uniform one");
+      report.trials[0].plan.plan.best_uniform->scheme, report.kept == 0 ? "the plan" : "the uniform one");
 }
 
 /// What makes no sense is said before anything is opened.
 void check_usage(const Options& options, const CLI::App& command) {
   const MethodRequest& request = options.method.request;
-  const int sources = !options.plan_path.empty() + request.uniform.has_value() + request.has_budget() +
-                      request.max_loss.has_value();
+  const int sources =
+      !options.plan_path.empty() + request.uniform.has_value() + request.has_budget() + request.max_loss.has_value();
   if (sources != 1) {
     throw Error(ErrorCode::usage, "quantize", sources == 0 ? "no budget" : "more than one of budget, --plan, --uniform",
                 "one of --bits, --size, --vram, --max-loss, --plan or --uniform");
@@ -169,7 +169,8 @@ void print_json(const Quantized& result, const Coverage& coverage, const Forecas
   json["coverage"] = coverage_json(coverage);
   json["seconds"] = seconds_json(result);
   json["peak_rss_bytes"] = peak_rss_bytes();
-  json["forecast"] = {{"seconds", needs.seconds}, {"memory_bytes", needs.memory_bytes}, {"disk_bytes", needs.disk_bytes}};
+  json["forecast"] = {
+      {"seconds", needs.seconds}, {"memory_bytes", needs.memory_bytes}, {"disk_bytes", needs.disk_bytes}};
   put_json(json);
 }
 
@@ -184,12 +185,12 @@ void print_summary(const Model& model, const Options& options, const Quantized& 
   const double weights = 8 * static_cast<double>(file.plan.bytes) / file.plan.bits_per_parameter;
   const auto half = static_cast<int64_t>(2 * weights);
   put("matrices   {}; {} in fp16, so {:.2f} x smaller\n", format_size(report.matrix_bytes), format_size(half),
-             static_cast<double>(half) / static_cast<double>(report.matrix_bytes));
+      static_cast<double>(half) / static_cast<double>(report.matrix_bytes));
   put("all        {} in {}; as it was: {}, all in fp16: {}\n", format_size(after), options.output,
-             format_size(before.stored), format_size(2 * before.weights));
+      format_size(before.stored), format_size(2 * before.weights));
   print_coverage(coverage);
   put("time       measure {:.1f} s, plan {:.3f} s, quantize {:.1f} s; peak memory {}\n", result.problem.seconds,
-             file.plan.seconds, report.seconds, format_size(peak_rss_bytes()));
+      file.plan.seconds, report.seconds, format_size(peak_rss_bytes()));
 }
 
 void run(Options& options, const CLI::App& command, const CommonOptions& common) {
@@ -242,9 +243,7 @@ void add_quantize(CLI::App& app, const CommonOptions& common) {
   add_method(*command, options->method,
              {FieldGroup::bits, FieldGroup::bytes, FieldGroup::goal, FieldGroup::choice, FieldGroup::schemes,
               FieldGroup::matrix, FieldGroup::text});
-  command->callback([options, command, &common] {
-    run(*options, *command, common);
-  });
+  command->callback([options, command, &common] { run(*options, *command, common); });
 }
 
 }  // namespace mxq::cli

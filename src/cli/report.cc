@@ -75,7 +75,8 @@ void add_report(CLI::App& app) {
       ->type_name("FOLDER")
       ->required();
   command
-      ->add_option("--foreign", options->foreign, "folder of the authors' published CSVs: draw their figures, and mxq's plans of them")
+      ->add_option("--foreign", options->foreign,
+                   "folder of the authors' published CSVs: draw their figures, and mxq's plans of them")
       ->type_name("FOLDER");
   command->add_option("--checkpoint", options->checkpoint, "mxq checkpoint whose packing is drawn")
       ->type_name("FOLDER");
@@ -84,8 +85,8 @@ void add_report(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--only", options->only, "draw only the single figures whose names the regular expression finds")
       ->type_name("REGEX");
-  auto* markdown =
-      command->add_option("--markdown", options->markdown, "also write the results as Markdown tables")->type_name("FILE");
+  auto* markdown = command->add_option("--markdown", options->markdown, "also write the results as Markdown tables")
+                       ->type_name("FILE");
   command->add_option("--introduction", options->introduction, "text that stands before the Markdown tables")
       ->type_name("FILE")
       ->needs(markdown);

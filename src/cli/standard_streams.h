@@ -26,8 +26,8 @@ void put(fmt::format_string<Values...> format, Values&&... values) {
 /// Prints what others go on with, such as CSV or a model's text: as it is, but to a terminal like the above.
 void put_data(std::string_view text);
 
-/// Prints one JSON value and a newline. What it escapes are JSON's own escapes. Throws Error(not_finite) naming the number
-/// that is NaN or infinite, for which JSON has no word.
+/// Prints one JSON value and a newline. What it escapes are JSON's own escapes. Throws Error(not_finite) naming the
+/// number that is NaN or infinite, for which JSON has no word.
 void put_json(const nlohmann::ordered_json& json, int indent = 2);
 
 /// Throws Error(io) where standard output could not be written.

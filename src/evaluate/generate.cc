@@ -60,8 +60,7 @@ class TextStream {
 constexpr size_t kPromptPiece = 512;
 
 /// Puts a prompt into the cache but for its last piece, which is returned.
-std::span<const int32_t> read_ahead(Runner& runner, std::span<const int32_t> ids, KvCache& cache,
-                                    Progress& progress) {
+std::span<const int32_t> read_ahead(Runner& runner, std::span<const int32_t> ids, KvCache& cache, Progress& progress) {
   progress.begin("prompt", static_cast<int64_t>(ids.size()));
   while (ids.size() > kPromptPiece) {
     const Sequence sequence{ids.first(kPromptPiece), &cache};
@@ -98,7 +97,8 @@ Generation generate(const Model& model, const std::string& prompt, const Generat
   };
   const auto cache = runner.make_cache();
   std::vector<float> logits(static_cast<size_t>(runner.vocab_size()));
-  const int64_t words = std::min<int64_t>(runner.vocab_size(), tokenizer.vocab_size());  // rows behind stand for no text
+  const int64_t words =
+      std::min<int64_t>(runner.vocab_size(), tokenizer.vocab_size());  // rows behind stand for no text
   Stopwatch watch;
   std::span<const int32_t> next = read_ahead(runner, ids, *cache, progress);
   while (true) {

@@ -18,8 +18,8 @@ TEST_F(Generate, GreedyTokensOfTransformers) {
   GenerateOptions options;
   options.max_tokens = 32;
   std::string streamed;
-  const auto found =
-      generate(model_->path(), prompt, options, [&](std::string_view text) { streamed += text; }, &silent_);
+  const auto found = generate(
+      model_->path(), prompt, options, [&](std::string_view text) { streamed += text; }, &silent_);
   EXPECT_EQ(found.prompt_tokens, 32);
   EXPECT_EQ(found.ids, reference_["greedy_next_32"].get<std::vector<int32_t>>());
   EXPECT_EQ(found.text, tokenizer->decode(found.ids));

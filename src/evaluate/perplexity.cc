@@ -40,8 +40,8 @@ constexpr const char* kOperation = "evaluate";
 void require_finite(const Windows& windows, std::span<const double> values, std::string_view what) {
   const size_t i = first_not_finite(values);
   if (i == values.size()) return;
-  throw Error(ErrorCode::not_finite, kOperation,
-              fmt::format("{} of {} at {}", what, values[i], place_of(windows, i)), "finite numbers");
+  throw Error(ErrorCode::not_finite, kOperation, fmt::format("{} of {} at {}", what, values[i], place_of(windows, i)),
+              "finite numbers");
 }
 
 Perplexity perplexity_of_losses(const Windows& windows, std::span<const double> losses, double seconds,

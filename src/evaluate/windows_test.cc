@@ -103,7 +103,8 @@ TEST(Windows, WhatMakesNoSenseIsRefused) {
   expect_error(ErrorCode::usage, "a text of 511 tokens; expected at least one window of 512",
                cut(511, with(Recipe::llama_cpp, 0)));
   expect_error(ErrorCode::usage, "windows of 3 tokens", cut(9, with(Recipe::llama_cpp, 3)));
-  expect_error(ErrorCode::usage, "stride 4; expected none with llama.cpp's recipe", cut(99, with(Recipe::llama_cpp, 8, 4)));
+  expect_error(ErrorCode::usage, "stride 4; expected none with llama.cpp's recipe",
+               cut(99, with(Recipe::llama_cpp, 8, 4)));
 }
 
 }  // namespace

@@ -13,9 +13,9 @@
 #include "base/mapped_file.h"
 #include "base/staged_folder.h"
 #include "format/weights.h"
+#include "model/select_matrices.h"
 #include "mxq/error.h"
 #include "mxq/quantized_matrix.h"
-#include "model/select_matrices.h"
 #include "schemes/stored_matrix.h"
 
 namespace mxq {

@@ -24,8 +24,8 @@ struct OutputTensors {
   std::function<void(SafetensorsWriter&)> write;
 };
 
-/// A quantized matrix under its stored names; `make` is called when its turn comes. Writing throws Error(not_finite) for
-/// one whose numbers (scales and the like) are none.
+/// A quantized matrix under its stored names; `make` is called when its turn comes. Writing throws Error(not_finite)
+/// for one whose numbers (scales and the like) are none.
 OutputTensors quantized_output(const std::string& name, const QuantizedLayout& layout,
                                std::function<QuantizedMatrix()> make);
 
@@ -34,10 +34,10 @@ OutputTensors quantized_output(const std::string& name, const QuantizedLayout& l
 /// either way.
 enum class NotFinite { refuse, copy };
 
-/// A tensor written as `dtype`: copied byte by byte where that is what is stored, else converted to F64, F32, F16 or BF16
-/// a few rows at a time. Writing throws Error(unsupported) naming tensor and value where `dtype` would make a finite
-/// value infinite, Error(not_finite) for what is refused; of values that it makes 0, `notes` get a sentence. All three
-/// must outlive it.
+/// A tensor written as `dtype`: copied byte by byte where that is what is stored, else converted to F64, F32, F16 or
+/// BF16 a few rows at a time. Writing throws Error(unsupported) naming tensor and value where `dtype` would make a
+/// finite value infinite, Error(not_finite) for what is refused; of values that it makes 0, `notes` get a sentence. All
+/// three must outlive it.
 OutputTensors plain_output(const ModelSource& model, const SourceTensor& tensor, DType dtype, NotFinite policy,
                            std::vector<std::string>& notes);
 
@@ -48,8 +48,8 @@ struct FolderContents {
 };
 
 /// The side files of the model (tokenizer, ...) are added to contents.files.
-WriteReport write_model_folder(const ModelSource& model, const FolderContents& contents,
-                               const OutputFolder& out, const WriteOptions& options, Progress* progress);
+WriteReport write_model_folder(const ModelSource& model, const FolderContents& contents, const OutputFolder& out,
+                               const WriteOptions& options, Progress* progress);
 
 /// Bytes of a tensor whose dtype mxq only copies; nullopt of others.
 std::optional<int64_t> foreign_bytes(const ModelSource& model, const SourceTensor& tensor);

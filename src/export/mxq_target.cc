@@ -79,8 +79,15 @@ void record_dtypes(const ModelSource& model, QuantizationConfig& config) {
 
 /// What reading a matrix takes to know; axis and metadata are said where they are not the config's.
 QuantizationConfig::Matrix describe(const SourceTensor& tensor, const QuantizedLayout& layout) {
-  return {tensor.stored_matrix_name(), layout.scheme.name(), layout.rows, layout.cols, layout.has_column_scales,
-          layout.rotated, {}, {}, {}};
+  return {tensor.stored_matrix_name(),
+          layout.scheme.name(),
+          layout.rows,
+          layout.cols,
+          layout.has_column_scales,
+          layout.rotated,
+          {},
+          {},
+          {}};
 }
 
 class MxqTarget final : public Target {

@@ -6,9 +6,9 @@
 
 #include "expect_error.h"
 #include "export/target.h"
-#include "model/tiny_model.h"
 #include "model/model_source.h"
 #include "model/select_matrices.h"
+#include "model/tiny_model.h"
 #include "mxq/error.h"
 #include "temporary_folder.h"
 

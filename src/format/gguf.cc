@@ -258,8 +258,8 @@ void place_tensors(const Cursor& in, std::span<const std::byte> data, const std:
   for (size_t i = 0; i < places.size(); ++i) {
     if (places[i].bytes == 0) continue;
     if (places[i].offset > data.size() || places[i].bytes > data.size() - places[i].offset) {
-      in.invalid(fmt::format("tensor {} takes {} bytes at offset {} of {} bytes of data",
-                             in_quotes(tensors[i].name), places[i].bytes, places[i].offset, data.size()));
+      in.invalid(fmt::format("tensor {} takes {} bytes at offset {} of {} bytes of data", in_quotes(tensors[i].name),
+                             places[i].bytes, places[i].offset, data.size()));
     }
     tensors[i].bytes = data.subspan(places[i].offset, places[i].bytes);
     order.push_back(i);

@@ -23,8 +23,7 @@ constexpr std::array<std::string_view, 13> kTypeNames{"u8",   "i8",     "u16",  
       [&](const auto& v) {
         using T = std::decay_t<decltype(v)>;
         if constexpr (std::is_same_v<T, GgufArray>) {
-          return fmt::format("metadata {} is an array of {} {}", in_quotes(key), v.count,
-                             gguf_type_name(v.element));
+          return fmt::format("metadata {} is an array of {} {}", in_quotes(key), v.count, gguf_type_name(v.element));
         } else if constexpr (std::is_same_v<T, std::string>) {
           return fmt::format("metadata {} is the string {}", in_quotes(key), in_quotes(v));
         } else {
@@ -102,8 +101,7 @@ std::optional<std::vector<T>> find_numbers(const GgufFile& file, std::string_vie
 template <typename T>
 T required(const GgufFile& file, std::string_view key, std::optional<T> value) {
   if (!value) {
-    throw Error(ErrorCode::invalid_file, "read " + file.source,
-                fmt::format("metadata {} is missing", in_quotes(key)));
+    throw Error(ErrorCode::invalid_file, "read " + file.source, fmt::format("metadata {} is missing", in_quotes(key)));
   }
   return *std::move(value);
 }

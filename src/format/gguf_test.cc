@@ -224,7 +224,8 @@ TEST(Gguf, TypedAccessNamesKeyAndValue) {
   expect_error(invalid, "metadata 'flag' is true (bool)", [&] { file.get_u32("flag"); });
   expect_error(invalid, "metadata 'llama.block_count' is 1 (u32)", [&] { file.get_f32("llama.block_count"); });
   expect_error(invalid, "'tokens' is an array of 3 string; expected a string", [&] { file.get_string("tokens"); });
-  expect_error(invalid, "'types' is an array of 3 i32; expected an array of strings", [&] { file.get_strings("types"); });
+  expect_error(invalid, "'types' is an array of 3 i32; expected an array of strings",
+               [&] { file.get_strings("types"); });
   expect_error(invalid, "'tokens' is an array of 3 string", [&] { file.get_f32s("tokens"); });
   expect_error(invalid, "'scores' is an array of 2 f32", [&] { file.get_ints("scores"); });
   expect_error(invalid, "is the string 'llama'", [&] { file.get_bool("general.architecture"); });

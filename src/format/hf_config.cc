@@ -110,7 +110,8 @@ std::string set_torch_dtype(const std::string& config_json, const std::string& d
 std::string get_torch_dtype(const std::string& config_json, const std::string& source) {
   const Json config = parse_object(config_json, source);
   for (const char* key : {"torch_dtype", "dtype"}) {
-    if (const auto found = config.find(key); found != config.end() && found->is_string()) return found->get<std::string>();
+    if (const auto found = config.find(key); found != config.end() && found->is_string())
+      return found->get<std::string>();
   }
   return {};
 }

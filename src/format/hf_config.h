@@ -1,6 +1,6 @@
 // Edits of a Hugging Face config.json, among them the "quantization_config" of an mxq checkpoint: which matrices are
-// quantized, and how. Names and numbers only; schemes/stored_matrix.h knows what they mean. docs/reference/checkpoint.md has the
-// whole format.
+// quantized, and how. Names and numbers only; schemes/stored_matrix.h knows what they mean.
+// docs/reference/checkpoint.md has the whole format.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +26,8 @@ struct QuantizationConfig {
   std::string fit;  // for the record; not needed to read the checkpoint
   int axis = 1;
   std::string metadata;
-  std::string dtype;  // safetensors' name of the dtype that the weights had ("BF16"); empty in checkpoints that say none
+  std::string
+      dtype;  // safetensors' name of the dtype that the weights had ("BF16"); empty in checkpoints that say none
   std::vector<Matrix> matrices;
   /// Names of tensors that the files do not hold, and the names of those whose values they have.
   std::vector<std::pair<std::string, std::string>> copies;

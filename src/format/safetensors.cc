@@ -146,8 +146,9 @@ std::optional<int64_t> checked_bytes(const TensorView& tensor, const std::string
   if (bits == 0) return std::nullopt;
   if (bits % 8 == 0) return bytes;
   if (bytes % 8 != 0) {
-    throw Error(ErrorCode::invalid_file, operation,
-                fmt::format("tensor {} of dtype {} ends within a byte", in_quotes(tensor.name), dtype_name(tensor.dtype)));
+    throw Error(
+        ErrorCode::invalid_file, operation,
+        fmt::format("tensor {} of dtype {} ends within a byte", in_quotes(tensor.name), dtype_name(tensor.dtype)));
   }
   return bytes / 8;
 }
@@ -235,8 +236,8 @@ SafetensorsModel open_shards(const std::filesystem::path& folder) {
       if (const TensorView* other = model.store.find(tensor.name)) {
         if (!same_tensor(*other, tensor)) {
           throw Error(ErrorCode::invalid_file, operation,
-                      fmt::format("tensor {} has other values in shard {} than in one before it", in_quotes(tensor.name),
-                                  in_quotes(shard)),
+                      fmt::format("tensor {} has other values in shard {} than in one before it",
+                                  in_quotes(tensor.name), in_quotes(shard)),
                       "one value for each tensor");
         }
         twice.push_back(tensor.name);
@@ -255,11 +256,14 @@ SafetensorsModel open_shards(const std::filesystem::path& folder) {
   // A copy in the shard that the index names makes up for one elsewhere.
   std::erase_if(elsewhere, [&](const std::string& name) { return std::ranges::find(twice, name) != twice.end(); });
   for (const auto& [name, shard] : weight_map) {
-    if (model.store.find(name) == nullptr) model.absent.emplace(name, AbsentTensor{shard, missing_shards.contains(shard)});
+    if (model.store.find(name) == nullptr)
+      model.absent.emplace(name, AbsentTensor{shard, missing_shards.contains(shard)});
   }
-  if (!unnamed.empty()) model.notes.push_back(fmt::format("{} lacks {} of the shards: read all the same", kIndexName, count_of(unnamed)));
+  if (!unnamed.empty())
+    model.notes.push_back(fmt::format("{} lacks {} of the shards: read all the same", kIndexName, count_of(unnamed)));
   if (!elsewhere.empty()) {
-    model.notes.push_back(fmt::format("{} puts {} into another shard than the one that holds it", kIndexName, count_of(elsewhere)));
+    model.notes.push_back(
+        fmt::format("{} puts {} into another shard than the one that holds it", kIndexName, count_of(elsewhere)));
   }
   if (!twice.empty()) model.notes.push_back(fmt::format("two shards hold {}, with the same values", count_of(twice)));
   return model;
@@ -346,8 +350,8 @@ SafetensorsModel open_safetensors_model(const std::filesystem::path& path) {
                   fmt::format("{} or {}", kIndexName, kSingleName));
     }
     if (index) {
-      model.notes.push_back(
-          fmt::format("{} lies beside {}: the index and its shards are not read, as in transformers", kSingleName, kIndexName));
+      model.notes.push_back(fmt::format("{} lies beside {}: the index and its shards are not read, as in transformers",
+                                        kSingleName, kIndexName));
     }
   }
   auto file = std::make_shared<const MappedFile>(single);

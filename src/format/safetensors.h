@@ -27,8 +27,8 @@ struct SafetensorsHeader {
 /// The tensors of a whole file in memory; the views point into `file`. Bytes may be unaligned for their dtype.
 /// `source` names the file in errors. Throws Error(invalid_file) for whatever breaks the format, as strictly as the
 /// official reader (and also for metadata keys given twice), Error(unsupported) for what cannot
-/// be a dtype's name. Dtypes with which mxq does not compute are foreign ones (base/foreign_dtype.h); where their size is
-/// not known, the offsets say it.
+/// be a dtype's name. Dtypes with which mxq does not compute are foreign ones (base/foreign_dtype.h); where their size
+/// is not known, the offsets say it.
 SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::string& source);
 
 /// The weight_map of a model.safetensors.index.json: tensor name -> shard's file name. Throws Error(invalid_file) for
@@ -51,9 +51,9 @@ struct SafetensorsModel {
 };
 
 /// A .safetensors file, or a folder with model.safetensors (which wins over an index beside it, as in transformers) or
-/// model.safetensors.index.json. Of the shards that an index names all tensors are read, wherever it says that they lie;
-/// a tensor may be in two of them with the same values. Nothing but headers is read.
-/// Throws Error(not_found) for a missing file or folder, and all that the two functions above throw.
+/// model.safetensors.index.json. Of the shards that an index names all tensors are read, wherever it says that they
+/// lie; a tensor may be in two of them with the same values. Nothing but headers is read. Throws Error(not_found) for a
+/// missing file or folder, and all that the two functions above throw.
 SafetensorsModel open_safetensors_model(const std::filesystem::path& path);
 
 /// As above, and all that the index names is there.

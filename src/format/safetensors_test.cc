@@ -100,8 +100,8 @@ TEST(Safetensors, ReadsEveryDType) {
 
 TEST(Safetensors, SizesOfDTypesThatAreOnlyCopied) {
   const auto file = [](const std::string& dtype, int elements, int bytes) {
-    return file_of(R"({"w":{"dtype":")" + dtype + R"(","shape":[)" + std::to_string(elements) + R"(],"data_offsets":[0,)" +
-                       std::to_string(bytes) + "]}}",
+    return file_of(R"({"w":{"dtype":")" + dtype + R"(","shape":[)" + std::to_string(elements) +
+                       R"(],"data_offsets":[0,)" + std::to_string(bytes) + "]}}",
                    std::string(static_cast<size_t>(bytes), 'x'));
   };
   EXPECT_EQ(parse(file("F4", 6, 3)).tensors.at(0).bytes.size(), 3u);
@@ -210,7 +210,8 @@ TEST(Safetensors, MissingParts) {
 TEST(Safetensors, UnknownDType) {
   for (const std::string& dtype : {std::string("F8-E4M3"), std::string("a b"), std::string(33, 'x'), std::string()}) {
     expect_error(file_of(R"({"w":{"dtype":")" + dtype + R"(","shape":[8],"data_offsets":[0,8]}})", "12345678"),
-                 ErrorCode::unsupported, "tensor 'w' has dtype '" + dtype + "'; expected at most 32 letters, digits and '_'");
+                 ErrorCode::unsupported,
+                 "tensor 'w' has dtype '" + dtype + "'; expected at most 32 letters, digits and '_'");
   }
 }
 
@@ -310,7 +311,8 @@ TEST(ShardIndex, Errors) {
   expect(R"({"weight_map":{"a":"x","a":"y"}})", "key 'a' is there twice");
   expect(R"({"weight_map":{"a":"x"},"weight_map":{"b":"x"}})", "key 'weight_map' is there twice");
   expect(R"({"metadata":)" + std::string(1000, '['), "JSON is nested too deeply");
-  for (const std::string bad : {"", ".", "..", "../x", "a/../b", "a//b", "a/", "a/./b", "/etc/passwd", "a\\\\b", "a\\u0000b"}) {
+  for (const std::string bad :
+       {"", ".", "..", "../x", "a/../b", "a//b", "a/", "a/./b", "/etc/passwd", "a\\\\b", "a\\u0000b"}) {
     expect(R"({"weight_map":{"a":")" + bad + "\"}}", "weight_map: 'a' is in '");
   }
 }

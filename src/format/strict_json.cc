@@ -30,7 +30,8 @@ class Walker {
  public:
   using Json = nlohmann::json;
 
-  Walker(std::string_view text, const std::string& operation, const std::function<void(JsonPath, const JsonEvent&)>& handle)
+  Walker(std::string_view text, const std::string& operation,
+         const std::function<void(JsonPath, const JsonEvent&)>& handle)
       : text_(text), operation_(operation), handle_(handle) {}
 
   bool null() { return value({JsonEvent::null}); }
@@ -56,7 +57,8 @@ class Walker {
   }
 
   bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception&) {
-    throw Error(ErrorCode::invalid_file, operation_, "not valid JSON (UTF-8) at " + place_of(text_, position > 0 ? position - 1 : 0));
+    throw Error(ErrorCode::invalid_file, operation_,
+                "not valid JSON (UTF-8) at " + place_of(text_, position > 0 ? position - 1 : 0));
   }
 
  private:

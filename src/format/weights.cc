@@ -95,8 +95,8 @@ void read_f64(const TensorView& tensor, const std::byte* in, int64_t count, floa
     double value = 0;
     std::memcpy(&value, in + i * static_cast<int64_t>(sizeof(double)), sizeof(double));
     if (std::isfinite(value) && std::fabs(value) > double{std::numeric_limits<float>::max()}) {
-      throw Error(ErrorCode::unsupported, "read weights", fmt::format("tensor {} holds {}", in_quotes(tensor.name), value),
-                  "numbers that F32 can hold");
+      throw Error(ErrorCode::unsupported, "read weights",
+                  fmt::format("tensor {} holds {}", in_quotes(tensor.name), value), "numbers that F32 can hold");
     }
     out[i] = static_cast<float>(value);
   }

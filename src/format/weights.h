@@ -9,9 +9,9 @@
 namespace mxq {
 
 /// Elements [first, first + count) of a weight tensor (dtype_is_weight), row-major, as floats; exact for F32, F16 and
-/// BF16, rounded for F64, by definition of the block (format/ggml_blocks.h) for the others. Both numbers are multiples of
-/// dtype_block_elements. Parallel. Throws Error(unsupported) for other dtypes and F64 beyond F32's range, and Error(usage) for a range outside the
-/// tensor or inside a block.
+/// BF16, rounded for F64, by definition of the block (format/ggml_blocks.h) for the others. Both numbers are multiples
+/// of dtype_block_elements. Parallel. Throws Error(unsupported) for other dtypes and F64 beyond F32's range, and
+/// Error(usage) for a range outside the tensor or inside a block.
 void read_f32(const TensorView& tensor, int64_t first, int64_t count, float* out);
 
 /// The first of `count` finite values that writing as `dtype` makes infinite; -1 where there is none. Adds to `zeros`

@@ -207,7 +207,7 @@ ChildResult run_child(const std::vector<std::string>& arguments, const std::file
   await_end(child);
   guard.end();
   int status = 0;
-  struct rusage usage{};
+  struct rusage usage {};
   while (::wait4(child, &status, 0, &usage) < 0 && errno == EINTR) {
   }
   if (!started) {

@@ -99,7 +99,8 @@ void StoreConnection::check_ours() const {
     throw Error(ErrorCode::invalid_file, operation, "a database of another program", "a store that mxq bench made");
   }
   if (const int64_t version = pragma(database, "PRAGMA user_version"); version != kVersion) {
-    throw Error(ErrorCode::unsupported, operation, fmt::format("version {}", version), fmt::format("version {}", kVersion));
+    throw Error(ErrorCode::unsupported, operation, fmt::format("version {}", version),
+                fmt::format("version {}", kVersion));
   }
 }
 

@@ -62,7 +62,7 @@ class Reader {
   }
 
   static void add_eval_option(const TomlTable& table, const std::string& key, const std::string& value,
-                         std::vector<std::string>& flags) {
+                              std::vector<std::string>& flags) {
     check_value(table, key, value);
     flags.insert(flags.end(), {"--" + key, value});
   }

@@ -90,12 +90,14 @@ TEST_F(Spec, Mistakes) {
   refuses(kModel + "[[methods]]\nname = \"x\"\nbits = 3\nnormalise = \"none\"\n",
           "line 7: unknown key 'normalise'; expected 'normalize', the nearest");
   refuses("[[models]]\nname = \"m\"\npath = \"absent\"\n" + kHqq, "line 3: path = 'absent'; expected a file or folder");
-  refuses(kModel + "[[methods]]\nname = \"x\"\nfit = \"magic\"\nbits = 3\n", "line 6: fit = 'magic'; expected rtn, hqq");
+  refuses(kModel + "[[methods]]\nname = \"x\"\nfit = \"magic\"\nbits = 3\n",
+          "line 6: fit = 'magic'; expected rtn, hqq");
   refuses(kModel + "[[methods]]\nname = \"x\"\nuniform = [\"b9g64\"]\n", "line 6: uniform = 'b9g64'; expected ");
   refuses(kModel + "[[methods]]\nname = \"x\"\nbits = [99]\n", "line 6: bits = '99'");
   refuses(kModel + "[[methods]]\nname = \"x\"\nsize = \"big\"\n", "line 6: size = 'big'");
   refuses(kModel + "[[methods]]\nname = \"x\"\nfit = \"hqq\"\n", "line 4: method 'x' without a budget");
-  refuses(kModel + "[[methods]]\nname = \"x\"\nbits = 3\nmodels = [\"q\"]\n", "models = 'q'; expected one of [[models]]: m");
+  refuses(kModel + "[[methods]]\nname = \"x\"\nbits = 3\nmodels = [\"q\"]\n",
+          "models = 'q'; expected one of [[models]]: m");
   refuses(kModel + kHqq + kHqq, "name = 'hqq'; expected another name");
   refuses(kModel + "[[methods]]\nname = \"x\"\nbits = [3, 3]\n", "run 'm x 3' twice");
   refuses(kModel + kHqq + "[metrics]\nkl = \"u\"\n", "kl = 'u'; expected one of [[texts]]: ");

@@ -6,13 +6,13 @@
 #include <cmath>
 #include <optional>
 
+#include "calibrate/awq_fit.h"
+#include "export/target.h"
 #include "model/model_state.h"
+#include "model/select_matrices.h"
 #include "mxq/error.h"
 #include "mxq/scheme.h"
 #include "mxq/text.h"
-#include "calibrate/awq_fit.h"
-#include "export/target.h"
-#include "model/select_matrices.h"
 
 namespace mxq {
 
@@ -91,11 +91,11 @@ int64_t matrix_budget(const Budget& budget, const ErrorTable& table, const Alloc
                     "a budget of size or bits");
       }
       const int64_t cache = model.kv_per_token * budget.context;
-      return left_for_matrices("vram", budget.bytes, model.plain + cache + budget.reserve,
-                               fmt::format("{} of unquantized tensors, {} of KV cache for {} tokens, {} of reserve",
-                                           format_size(model.plain), format_size(cache), budget.context,
-                                           format_size(budget.reserve)),
-                               table, options);
+      return left_for_matrices(
+          "vram", budget.bytes, model.plain + cache + budget.reserve,
+          fmt::format("{} of unquantized tensors, {} of KV cache for {} tokens, {} of reserve",
+                      format_size(model.plain), format_size(cache), budget.context, format_size(budget.reserve)),
+          table, options);
     }
   }
   return 0;

@@ -41,8 +41,8 @@ int64_t left(Budget::Kind kind, int64_t bytes, int64_t context = 0, int64_t rese
 TEST(BitsBudget, NumbersAndSchemes) {
   EXPECT_EQ(parse_bits_budget("3.25").bits, 3.25);
   EXPECT_EQ(parse_bits_budget("b3g64").scheme, "b3g64");
-  for (const char* bad : {"", "0", "-3", "nan", "33", "3.25x", "inf", "-inf", "-nan", "1e400", "1e-400", "-1e400",
-                          "b9g64", "b"}) {
+  for (const char* bad :
+       {"", "0", "-3", "nan", "33", "3.25x", "inf", "-inf", "-nan", "1e400", "1e-400", "-1e400", "b9g64", "b"}) {
     EXPECT_THROW(parse_bits_budget(bad), Error) << bad;
   }
 }

@@ -7,8 +7,8 @@
 #include <unordered_set>
 
 #include "base/named.h"
-#include "model/model_state.h"
 #include "jobs/coverage.h"
+#include "model/model_state.h"
 #include "model/select_matrices.h"
 
 namespace mxq {
@@ -16,10 +16,10 @@ namespace mxq {
 namespace {
 
 constexpr Named<LeftReason> kReasons[] = {
-    {"embeddings", LeftReason::embeddings}, {"skipped", LeftReason::skipped},     {"stack", LeftReason::stack},
-    {"unnamed", LeftReason::unnamed},       {"tower", LeftReason::tower},         {"outside", LeftReason::outside},
-    {"beyond", LeftReason::beyond},         {"dtype", LeftReason::dtype},         {"router", LeftReason::router},
-    {"time_step", LeftReason::time_step},   {"small", LeftReason::small},         {"unused_head", LeftReason::unused_head}};
+    {"embeddings", LeftReason::embeddings}, {"skipped", LeftReason::skipped}, {"stack", LeftReason::stack},
+    {"unnamed", LeftReason::unnamed},       {"tower", LeftReason::tower},     {"outside", LeftReason::outside},
+    {"beyond", LeftReason::beyond},         {"dtype", LeftReason::dtype},     {"router", LeftReason::router},
+    {"time_step", LeftReason::time_step},   {"small", LeftReason::small},     {"unused_head", LeftReason::unused_head}};
 
 bool is_unexpected(LeftReason reason) {
   switch (reason) {

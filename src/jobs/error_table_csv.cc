@@ -193,7 +193,8 @@ void check_same(const Row& row, const MatrixErrors& known, const MatrixErrors& d
   same(kCols, known.cols, described.cols);
   same(kNorm, known.norm, described.norm);
   if (known.sensitivity < 0 && described.sensitivity >= 0) {
-    row.fail(kSensitivity, fmt::format("matrix '{}' has none in rows before, and '{}'", known.name, row.text(kSensitivity)),
+    row.fail(kSensitivity,
+             fmt::format("matrix '{}' has none in rows before, and '{}'", known.name, row.text(kSensitivity)),
              "one number in all rows of a matrix");
   }
   same(kSensitivity, known.sensitivity, described.sensitivity);

@@ -4,9 +4,9 @@
 #include <cmath>
 #include <random>
 
-#include "paper_tables.h"
 #include "mxq/error.h"
 #include "mxq/error_table.h"
+#include "paper_tables.h"
 
 namespace mxq {
 namespace {

@@ -24,19 +24,19 @@ constexpr double kF32 = 4, kHalf = 2;  // bytes of a value
 constexpr double kMiB = 1 << 20;
 
 // What is no product with a model's matrix, in operations of one, as measured on SmolLM2 (bench/forecast.py).
-constexpr double kLoadWeight = 250;      // a weight read, converted and put where products find it
-constexpr double kReadWeight = 120;      // read and looked at once
-constexpr double kHashByte = 30;         // read and hashed
-constexpr double kElement = 60;          // of activations: norms, rotations, SiLU, conversions
-constexpr double kLogit = 40;            // a logit's exponential, and its share of sums
-constexpr double kAttention = 2.5;       // an operation of attention, whose products are small
-constexpr double kMoments = 1.3;         // an operation of second moments
-constexpr double kFactor = 2.5;          // an operation of a triangular factor
-constexpr double kCoding = 2.5;          // an operation of error feedback
-constexpr double kFeedbackFits = 1.5;    // fits that coding a weight with feedback takes
-constexpr double kBackward = 1.2;        // an operation of a gradient
-constexpr double kAwqTries = 30;         // times that AWQ quantizes a matrix and multiplies it with moments
-constexpr double kPacked = 1.5;          // products with weights that are unpacked on the way
+constexpr double kLoadWeight = 250;    // a weight read, converted and put where products find it
+constexpr double kReadWeight = 120;    // read and looked at once
+constexpr double kHashByte = 30;       // read and hashed
+constexpr double kElement = 60;        // of activations: norms, rotations, SiLU, conversions
+constexpr double kLogit = 40;          // a logit's exponential, and its share of sums
+constexpr double kAttention = 2.5;     // an operation of attention, whose products are small
+constexpr double kMoments = 1.3;       // an operation of second moments
+constexpr double kFactor = 2.5;        // an operation of a triangular factor
+constexpr double kCoding = 2.5;        // an operation of error feedback
+constexpr double kFeedbackFits = 1.5;  // fits that coding a weight with feedback takes
+constexpr double kBackward = 1.2;      // an operation of a gradient
+constexpr double kAwqTries = 30;       // times that AWQ quantizes a matrix and multiplies it with moments
+constexpr double kPacked = 1.5;        // products with weights that are unpacked on the way
 
 /// Program, libraries and their threads.
 constexpr double kProgram = 40 * kMiB;
@@ -94,7 +94,11 @@ int64_t as_bytes(double bytes) {
 class Decoding {
  public:
   Decoding(const Shape& shape, const RunOptions& run, const MachineSpeed& speed, double stored)
-      : shape_(shape), run_(run), products_(speed.of(run.compute)), operation_(speed.f32.operation()), stored_(stored) {}
+      : shape_(shape),
+        run_(run),
+        products_(speed.of(run.compute)),
+        operation_(speed.f32.operation()),
+        stored_(stored) {}
 
   double operations(double count) const { return count * operation_; }
 
@@ -206,8 +210,7 @@ class Planner {
   void sample(double texts, double tokens) {
     const Decoding decoding = this->decoding();
     const double together = decoding.sampled_together(texts, tokens);
-    take(decoding.sample(texts, together, tokens),
-         kProgram + decoding.loaded() + decoding.caches(together, tokens));
+    take(decoding.sample(texts, together, tokens), kProgram + decoding.loaded() + decoding.caches(together, tokens));
   }
 
   /// Second moments of all inputs, and matrices coded by them.
@@ -242,18 +245,18 @@ class Planner {
     if (probes > 0) calibrate(probes);
     const double layer = s.layers * s.layer(), operation = speed_.f32.operation();
     double seconds = 2 * decoding.forward(tokens, length) + decoding.logits(tokens);
-    seconds += 2 * tokens * s.head() * operation;                                      // means of rows
-    seconds += 2 * tokens * layer * operation;                                         // what probes change
-    seconds += kBackward * kDraws * 2 * tokens * layer * operation;                    // gradients
-    seconds += operations(kDraws * tokens * s.layers *
-                          (kElement * s.elements() + 3 * kAttention * 2 * length * s.queries));
+    seconds += 2 * tokens * s.head() * operation;                    // means of rows
+    seconds += 2 * tokens * layer * operation;                       // what probes change
+    seconds += kBackward * kDraws * 2 * tokens * layer * operation;  // gradients
+    seconds +=
+        operations(kDraws * tokens * s.layers * (kElement * s.elements() + 3 * kAttention * 2 * length * s.queries));
     if (outside_ > 0) seconds += 2 * decoding.forward(tokens, length) + 4 * decoding.logits(tokens);
     if (probes == 0) seconds += fit_ * weights_;
     const double value = decoding.value();
     double memory = kProgram + decoding.loaded() + probes + decoding.activations(calibrated ? tokens_ : tokens);
-    memory += kF32 * tokens * ((s.layers + 1) * s.hidden + 2 * kDraws * s.hidden);     // residuals and gradients
-    memory += kF32 * tokens * (2 * s.elements() + 3 * s.inner);                        // a layer's tape and the way back
-    memory += kLogitBlock + (value < kF32 ? kF32 * (s.head() + s.layer()) : 0);        // weights as floats
+    memory += kF32 * tokens * ((s.layers + 1) * s.hidden + 2 * kDraws * s.hidden);  // residuals and gradients
+    memory += kF32 * tokens * (2 * s.elements() + 3 * s.inner);                     // a layer's tape and the way back
+    memory += kLogitBlock + (value < kF32 ? kF32 * (s.head() + s.layer()) : 0);     // weights as floats
     if (outside_ > 0) memory += (kF32 + value) * s.head();
     take(seconds, memory);
   }
@@ -318,7 +321,7 @@ class Planner {
   const Method& method_;
   const MachineSpeed& speed_;
   const ScoredText& trial_text_;
-  std::optional<Shape> shape_;  // of a model with a configuration
+  std::optional<Shape> shape_;                      // of a model with a configuration
   double weights_ = 0, largest_ = 0, outside_ = 0;  // of the matrices: outside the layers
   double all_weights_ = 0, stored_ = 0;
   double tokens_ = 0;  // of the calibration
@@ -413,8 +416,8 @@ Forecast forecast_generation(const Model& model, int64_t prompt, int64_t tokens,
   Forecast result;
   result.seconds = decoding.load() + decoding.forward(static_cast<double>(prompt), static_cast<double>(prompt)) +
                    decoding.sample(1, 1, static_cast<double>(tokens));
-  result.memory_bytes =
-      as_bytes(kProgram + decoding.loaded() + std::max(decoding.loading(), decoding.caches(1, all) + decoding.activations(piece)));
+  result.memory_bytes = as_bytes(kProgram + decoding.loaded() +
+                                 std::max(decoding.loading(), decoding.caches(1, all) + decoding.activations(piece)));
   return result;
 }
 

@@ -149,9 +149,13 @@ TEST_F(Forecasts, WhatTheMachineCannotHoldIsRefused) {
   expect_error(ErrorCode::infeasible,
                "quantize: this needs about 2.9 GiB of memory; expected at most the 1.0 GiB of this machine, as "
                "--objective rel --fit mse needs",
-               [&] { check_room("quantize", "this", needs, {out, 1024 * kMiB, {}, {}}, "--objective rel --fit mse"); });
+               [&] {
+                 check_room("quantize", "this", needs, {out, 1024 * kMiB, {}, {}}, "--objective rel --fit mse");
+               });
   expect_error(ErrorCode::infeasible, "needs about 200.0 MiB of disk; expected at most the 100.0 MiB that are left in",
-               [&] { check_room("quantize", "this", needs, {out, {}, {}, 100 * kMiB}); });
+               [&] {
+                 check_room("quantize", "this", needs, {out, {}, {}, 100 * kMiB});
+               });
 }
 
 TEST_F(Forecasts, TheOptionThatFitsIsNamed) {

@@ -1,7 +1,7 @@
 #include "mxq/inspect.h"
 
-#include "model/model_state.h"
 #include "jobs/coverage.h"
+#include "model/model_state.h"
 #include "model/select_matrices.h"
 #include "model/statistics.h"
 

@@ -25,9 +25,7 @@ constexpr double kAim = 0.98;
 size_t search_within_loss(const ErrorTable& table, const AllocateOptions& options, double max_loss,
                           const std::function<double(const Plan& plan)>& loss_of) {
   const Plan largest = allocate(table, reachable_bytes(table, options).largest, options);
-  const auto plan_of = [&](double aim) {
-    return aim <= largest.value ? largest : smallest_plan(table, aim, options);
-  };
+  const auto plan_of = [&](double aim) { return aim <= largest.value ? largest : smallest_plan(table, aim, options); };
   std::vector<int64_t> bytes;  // of the plans tried
   const auto tried = [&](const Plan& plan) { return std::find(bytes.begin(), bytes.end(), plan.bytes) != bytes.end(); };
   // Predicted losses: of the smallest plan that is known to be good enough, and of the largest that is not.

@@ -4,12 +4,12 @@
 
 #include "base/stopwatch.h"
 #include "export/target.h"
-#include "model/model_state.h"
-#include "mxq/error.h"
-#include "mxq/quantized_matrix.h"
 #include "jobs/measure_cache.h"
+#include "model/model_state.h"
 #include "model/select_matrices.h"
 #include "model/statistics.h"
+#include "mxq/error.h"
+#include "mxq/quantized_matrix.h"
 #include "schemes/magnitude.h"
 
 namespace mxq {
@@ -76,8 +76,8 @@ Measurement measure_model(const Model& opened, const MeasureOptions& given, Prog
     for (const auto& scheme : options.schemes) {
       const std::string name = scheme.name();
       if (!target.holds(scheme, options.quantize, row.rows, row.cols)) continue;
-      row.schemes.push_back({name, target.matrix_bytes(scheme, options.quantize, row.rows, row.cols), measured.fnorm.at(name), scheme.bits,
-                             scheme.group});
+      row.schemes.push_back({name, target.matrix_bytes(scheme, options.quantize, row.rows, row.cols),
+                             measured.fnorm.at(name), scheme.bits, scheme.group});
     }
     done += row.params;
     result.table.matrices.push_back(std::move(row));

@@ -122,14 +122,13 @@ MethodRequest as_measured(const MethodRequest& request, const TableMethod& table
   MethodRequest made = spelled_out(request);
   const MethodRequest asked = made;
   const QuantizeOptions wanted = stated_options(asked);
-  const std::pair<std::string_view, const std::string&> fields[] = {{"fit", table.fit},
-                                                                    {"normalize", table.normalize},
-                                                                    {"axis", table.axis},
-                                                                    {"metadata", table.metadata}};
+  const std::pair<std::string_view, const std::string&> fields[] = {
+      {"fit", table.fit}, {"normalize", table.normalize}, {"axis", table.axis}, {"metadata", table.metadata}};
   for (const auto& [name, value] : fields) {
     const MethodField& field = *find_method_field(name);
     if (field.given(asked) && field.show(wanted) != value) {
-      throw Error(ErrorCode::usage, std::string(name), fmt::format("{} for an error table of {}", field.show(wanted), value),
+      throw Error(ErrorCode::usage, std::string(name),
+                  fmt::format("{} for an error table of {}", field.show(wanted), value),
                   "what the table was measured with");
     }
     field.set(made, value);
@@ -142,8 +141,7 @@ MethodRequest as_measured(const MethodRequest& request, const TableMethod& table
 Budget MethodRequest::budget() const {
   const int kinds = bits.has_value() + size.has_value() + vram.has_value();
   if (kinds != 1) {
-    throw Error(ErrorCode::usage, "budget", fmt::format("{} budgets given", kinds),
-                "exactly one of bits, size, vram");
+    throw Error(ErrorCode::usage, "budget", fmt::format("{} budgets given", kinds), "exactly one of bits, size, vram");
   }
   if ((context || reserve) && !vram) {
     throw Error(ErrorCode::usage, context ? "context" : "reserve", "given without vram", "a budget of vram");
@@ -228,8 +226,7 @@ Method resolve(const Model& model, const MethodRequest& request) {
 }
 
 Method resolve(const ErrorTable& table, const MethodRequest& request) {
-  const Objective objective =
-      request.objective.value_or(has_sensitivities(table) ? Objective::kl : Objective::rel);
+  const Objective objective = request.objective.value_or(has_sensitivities(table) ? Objective::kl : Objective::rel);
   MethodRequest made = request;
   if (table.method.known()) {
     made = as_measured(request, table.method);

@@ -41,9 +41,10 @@ double number(Text value, double least, double most) {
 int64_t size(Text value, int64_t least = 1) {
   const auto bytes = parse_size(value);
   if (!bytes || *bytes < least) {
-    refuse(value, fmt::format("a size{}: a number with B, K, M, G, T (1024 each step), KiB, MiB, GiB, TiB (the same) or "
-                              "KB, MB, GB, TB (1000)",
-                              least > 0 ? " above 0" : ""));
+    refuse(value,
+           fmt::format("a size{}: a number with B, K, M, G, T (1024 each step), KiB, MiB, GiB, TiB (the same) or "
+                       "KB, MB, GB, TB (1000)",
+                       least > 0 ? " above 0" : ""));
   }
   return *bytes;
 }
@@ -65,7 +66,8 @@ std::pair<std::string, std::string> pin(Text value) {
 /// The families, as `help` of schemes lists them.
 const std::string& schemes_help() {
   static const std::string help = fmt::format(
-      "schemes to choose from, a comma list of wide (b2,3,4,5,6,8 x g32,64,128), paper (without b5, b6), all (also g16, "
+      "schemes to choose from, a comma list of wide (b2,3,4,5,6,8 x g32,64,128), paper (without b5, b6), all (also "
+      "g16, "
       "g256), families ({}), schemes (default: wide, and gaussian where rows are rotated)",
       fmt::join(scheme_families(), ", "));
   return help;
@@ -85,125 +87,217 @@ std::vector<MethodField> make_fields() {
   using enum FieldGroup;
   using enum FieldNeeds;
   std::vector<MethodField> fields;
-  fields.push_back({.name = "bits", .group = bits, .value = "B",
+  fields.push_back({.name = "bits",
+                    .group = bits,
+                    .value = "B",
                     .help = "bits per parameter of the quantized matrices: 3.25, or b3g64 for the bytes that this "
                             "scheme would take",
-                    .set = [](R& r, Text v) { r.bits = parse_bits_budget(v); }, .given = is_given<&R::bits>});
-  fields.push_back({.name = "size", .group = bytes, .value = "SIZE",
+                    .set = [](R& r, Text v) { r.bits = parse_bits_budget(v); },
+                    .given = is_given<&R::bits>});
+  fields.push_back({.name = "size",
+                    .group = bytes,
+                    .value = "SIZE",
                     .help = "size of all weight files together: 4GiB",
-                    .set = [](R& r, Text v) { r.size = size(v); }, .given = is_given<&R::size>});
-  fields.push_back({.name = "vram", .group = bytes, .value = "SIZE",
+                    .set = [](R& r, Text v) { r.size = size(v); },
+                    .given = is_given<&R::size>});
+  fields.push_back({.name = "vram",
+                    .group = bytes,
+                    .value = "SIZE",
                     .help = "what a GPU holds: weights, KV cache of --context tokens, and --reserve",
-                    .set = [](R& r, Text v) { r.vram = size(v); }, .given = is_given<&R::vram>});
-  fields.push_back({.name = "context", .group = bytes, .value = "TOKENS", .usual = "4096",
+                    .set = [](R& r, Text v) { r.vram = size(v); },
+                    .given = is_given<&R::vram>});
+  fields.push_back({.name = "context",
+                    .group = bytes,
+                    .value = "TOKENS",
+                    .usual = "4096",
                     .help = "tokens that the KV cache (fp16) must hold",
                     .set = [](R& r, Text v) { r.context = whole(v, 1, int64_t{1} << 30); },
                     .given = is_given<&R::context>});
-  fields.push_back({.name = "reserve", .group = bytes, .value = "SIZE", .usual = "512MiB",
+  fields.push_back({.name = "reserve",
+                    .group = bytes,
+                    .value = "SIZE",
+                    .usual = "512MiB",
                     .help = "bytes kept free for activations and the runtime",
                     .set = [](R& r, Text v) { r.reserve = size(v, 0); },
                     .given = is_given<&R::reserve>});
-  fields.push_back({.name = "max-loss", .group = goal, .value = "LOSS",
+  fields.push_back({.name = "max-loss",
+                    .group = goal,
+                    .value = "LOSS",
                     .help = "sets a quality target instead of a size: the smallest checkpoint whose perplexity is at "
                             "most so much higher, 1% or 0.01",
-                    .set = [](R& r, Text v) { r.max_loss = parse_max_loss(v); }, .given = is_given<&R::max_loss>});
-  fields.push_back({.name = "uniform", .group = goal, .value = "SCHEME",
+                    .set = [](R& r, Text v) { r.max_loss = parse_max_loss(v); },
+                    .given = is_given<&R::max_loss>});
+  fields.push_back({.name = "uniform",
+                    .group = goal,
+                    .value = "SCHEME",
                     .help = "gives one scheme to all matrices instead of a budget",
-                    .set = [](R& r, Text v) { r.uniform = parse_scheme(v); }, .given = is_given<&R::uniform>});
+                    .set = [](R& r, Text v) { r.uniform = parse_scheme(v); },
+                    .given = is_given<&R::uniform>});
 
-  fields.push_back({.name = "objective", .group = choice, .value = "O",
+  fields.push_back({.name = "objective",
+                    .group = choice,
+                    .value = "O",
                     .help = "what the plan minimises: kl (the measured effect on the outputs; default where the "
                             "model can be run), rel, f2, or f (the paper's)",
-                    .set = [](R& r, Text v) { r.objective = parse_objective(v); }, .given = is_given<&R::objective>});
-  fields.push_back({.name = "solver", .group = choice, .value = "S", .usual = "exact",
+                    .set = [](R& r, Text v) { r.objective = parse_objective(v); },
+                    .given = is_given<&R::objective>});
+  fields.push_back({.name = "solver",
+                    .group = choice,
+                    .value = "S",
+                    .usual = "exact",
                     .help = "how the plan is found: exact (mxq's own) or highs (the paper's)",
-                    .set = [](R& r, Text v) { r.solver = parse_solver(v); }, .given = is_given<&R::solver>});
-  fields.push_back({.name = "pin", .group = choice, .value = "REGEX=SCHEME",
+                    .set = [](R& r, Text v) { r.solver = parse_solver(v); },
+                    .given = is_given<&R::solver>});
+  fields.push_back({.name = "pin",
+                    .group = choice,
+                    .value = "REGEX=SCHEME",
                     .help = "gives the scheme to all matrices whose name the regular expression finds. The first pin "
                             "that finds a matrix wins, over --min-bits too",
                     .several = true,
-                    .set = [](R& r, Text v) { r.pins.push_back(pin(v)); }, .given = is_given<&R::pins>});
-  fields.push_back({.name = "min-bits", .group = choice, .value = "N",
+                    .set = [](R& r, Text v) { r.pins.push_back(pin(v)); },
+                    .given = is_given<&R::pins>});
+  fields.push_back({.name = "min-bits",
+                    .group = choice,
+                    .value = "N",
                     .help = "allows no scheme of fewer bits, except where --pin gives one",
                     .set = [](R& r, Text v) { r.min_bits = static_cast<int>(whole(v, 0, 8)); },
                     .given = is_given<&R::min_bits>});
-  fields.push_back({.name = "tie", .group = choice, .value = "LIST",
-                    .help = "gives one scheme to matrices that a runtime fuses: qkv, gate_up", .several = true,
+  fields.push_back({.name = "tie",
+                    .group = choice,
+                    .value = "LIST",
+                    .help = "gives one scheme to matrices that a runtime fuses: qkv, gate_up",
+                    .several = true,
                     .set =
                         [](R& r, Text v) {
                           for (auto& tie : split(v, ',')) r.ties.push_back(std::move(tie));
                           r.constraints();  // names that nobody knows
                         },
                     .given = is_given<&R::ties>});
-  fields.push_back({.name = "schemes", .group = schemes, .value = "LIST",
+  fields.push_back({.name = "schemes",
+                    .group = schemes,
+                    .value = "LIST",
                     .help = schemes_help(),
-                    .set = [](R& r, Text v) { r.schemes = parse_schemes(v); }, .given = is_given<&R::schemes>});
+                    .set = [](R& r, Text v) { r.schemes = parse_schemes(v); },
+                    .given = is_given<&R::schemes>});
 
-  fields.push_back({.name = "fit", .group = matrix, .value = "FIT",
+  fields.push_back({.name = "fit",
+                    .group = matrix,
+                    .value = "FIT",
                     .help = "how codes, scale and zero are found. gptq: error feedback on the calibration text "
                             "(default where the model can be run, unless another objective is asked for). mse: least "
                             "squared error (default elsewhere). hqq, awq, rtn: as published. sinq: rtn with "
                             "--normalize sinq. autogptq: gptq with --normalize none --metadata f16 --zero-point "
                             "symmetric --column-order diagonal",
-                    .set = [](R& r, Text v) { r.fit = parse_fit_method(v); }, .given = is_given<&R::fit>,
-                    .show = [](const O& o) { return std::string(fit_name(o.fit)); }, .section = "quantize"});
-  fields.push_back({.name = "axis", .group = matrix, .value = "1|0", .usual = "1",
+                    .set = [](R& r, Text v) { r.fit = parse_fit_method(v); },
+                    .given = is_given<&R::fit>,
+                    .show = [](const O& o) { return std::string(fit_name(o.fit)); },
+                    .section = "quantize"});
+  fields.push_back({.name = "axis",
+                    .group = matrix,
+                    .value = "1|0",
+                    .usual = "1",
                     .help = "direction of groups: 1 along the input dimension, 0 as in the paper",
-                    .set = [](R& r, Text v) { r.axis = static_cast<int>(whole(v, 0, 1)); }, .given = is_given<&R::axis>,
-                    .show = [](const O& o) { return fmt::format("{}", o.axis); }, .section = "quantize", .number = true});
-  fields.push_back({.name = "metadata", .group = matrix, .value = "M", .usual = "q8",
+                    .set = [](R& r, Text v) { r.axis = static_cast<int>(whole(v, 0, 1)); },
+                    .given = is_given<&R::axis>,
+                    .show = [](const O& o) { return fmt::format("{}", o.axis); },
+                    .section = "quantize",
+                    .number = true});
+  fields.push_back({.name = "metadata",
+                    .group = matrix,
+                    .value = "M",
+                    .usual = "q8",
                     .help = "how scale and zero are stored: q8, f16 or f32",
-                    .set = [](R& r, Text v) { r.metadata = parse_metadata(v); }, .given = is_given<&R::metadata>,
-                    .show = [](const O& o) { return std::string(metadata_name(o.metadata)); }, .section = "quantize"});
-  fields.push_back({.name = "normalize", .group = matrix, .value = "N",
+                    .set = [](R& r, Text v) { r.metadata = parse_metadata(v); },
+                    .given = is_given<&R::metadata>,
+                    .show = [](const O& o) { return std::string(metadata_name(o.metadata)); },
+                    .section = "quantize"});
+  fields.push_back({.name = "normalize",
+                    .group = matrix,
+                    .value = "N",
                     .help = "what is done to a matrix first. rotation: divide columns by scales found from the "
                             "weights, then rotate rows, so that no weight stands out (default with gptq and mse). "
                             "columns: the scales alone. sinq: SINQ's scales. none",
-                    .set = [](R& r, Text v) { r.normalize = parse_normalize(v); }, .given = is_given<&R::normalize>,
-                    .show = [](const O& o) { return std::string(normalize_name(o.normalize)); }, .section = "quantize"});
-  fields.push_back({.name = "embeddings", .group = matrix,
+                    .set = [](R& r, Text v) { r.normalize = parse_normalize(v); },
+                    .given = is_given<&R::normalize>,
+                    .show = [](const O& o) { return std::string(normalize_name(o.normalize)); },
+                    .section = "quantize"});
+  fields.push_back({.name = "embeddings",
+                    .group = matrix,
                     .help = "plans the embedding and the output matrix too (default with --size, --vram and "
                             "--max-loss), or leaves them as they are",
-                    .set = [](R& r, Text v) { r.embeddings = truth(v); }, .given = is_given<&R::embeddings>});
-  fields.push_back({.name = "skip", .group = matrix, .value = "REGEX",
-                    .help = "leaves matrices whose name the regular expression finds as they are", .several = true,
-                    .set = [](R& r, Text v) { r.skip.push_back(v); }, .given = is_given<&R::skip>});
+                    .set = [](R& r, Text v) { r.embeddings = truth(v); },
+                    .given = is_given<&R::embeddings>});
+  fields.push_back({.name = "skip",
+                    .group = matrix,
+                    .value = "REGEX",
+                    .help = "leaves matrices whose name the regular expression finds as they are",
+                    .several = true,
+                    .set = [](R& r, Text v) { r.skip.push_back(v); },
+                    .given = is_given<&R::skip>});
 
-  fields.push_back({.name = "calibration", .group = text, .value = "TEXT",
+  fields.push_back({.name = "calibration",
+                    .group = text,
+                    .value = "TEXT",
                     .help = "text whose activations gptq, awq and mse look at: self (the model samples it: no data), "
                             "FILE, or none (default: self for gptq and awq)",
-                    .set = [](R& r, Text v) { r.calibration = v; }, .given = is_given<&R::calibration>});
-  fields.push_back({.name = "calibration-tokens", .group = text, .value = "N", .usual = "18432",
-                    .help = "tokens of the calibration text", .needs = FieldNeeds::a_text,
+                    .set = [](R& r, Text v) { r.calibration = v; },
+                    .given = is_given<&R::calibration>});
+  fields.push_back({.name = "calibration-tokens",
+                    .group = text,
+                    .value = "N",
+                    .usual = "18432",
+                    .help = "tokens of the calibration text",
+                    .needs = FieldNeeds::a_text,
                     .set = [](R& r, Text v) { r.calibration_tokens = whole(v, 1, kMostTokens); },
                     .given = is_given<&R::calibration_tokens>});
-  fields.push_back({.name = "damping", .group = text, .value = "D", .usual = "0.01",
+  fields.push_back({.name = "damping",
+                    .group = text,
+                    .value = "D",
+                    .usual = "0.01",
                     .help = "share of the mean diagonal of the inputs' second moments that gptq adds to the diagonal",
-                    .needs = feedback, .set = [](R& r, Text v) { r.damping = number(v, 0, 100); },
+                    .needs = feedback,
+                    .set = [](R& r, Text v) { r.damping = number(v, 0, 100); },
                     .given = is_given<&R::damping>,
-                    .show = [](const O& o) { return fmt::format("{}", o.feedback.damping); }, .section = "calibration",
+                    .show = [](const O& o) { return fmt::format("{}", o.feedback.damping); },
+                    .section = "calibration",
                     .number = true});
-  fields.push_back({.name = "zero-point", .group = text, .value = "Z", .usual = "real",
+  fields.push_back({.name = "zero-point",
+                    .group = text,
+                    .value = "Z",
+                    .usual = "real",
                     .help = "how gptq finds a group's scale and zero: by least squares (real), or from the group's "
                             "range, as published (integer, symmetric)",
-                    .needs = feedback, .set = [](R& r, Text v) { r.zero_point = parse_zero_point(v); },
+                    .needs = feedback,
+                    .set = [](R& r, Text v) { r.zero_point = parse_zero_point(v); },
                     .given = is_given<&R::zero_point>,
                     .show = [](const O& o) { return std::string(zero_point_name(o.feedback.zero_point)); },
                     .section = "calibration"});
-  fields.push_back({.name = "column-order", .group = text, .value = "ORDER", .usual = "left",
+  fields.push_back({.name = "column-order",
+                    .group = text,
+                    .value = "ORDER",
+                    .usual = "left",
                     .help = "order in which gptq codes columns: from the left, or by falling diagonal (act-order; "
                             "groups stay in place)",
-                    .needs = feedback, .set = [](R& r, Text v) { r.column_order = parse_column_order(v); },
+                    .needs = feedback,
+                    .set = [](R& r, Text v) { r.column_order = parse_column_order(v); },
                     .given = is_given<&R::column_order>,
                     .show = [](const O& o) { return std::string(column_order_name(o.feedback.order)); },
                     .section = "calibration"});
-  fields.push_back({.name = "sample-tokens", .group = text, .value = "N", .usual = "1536",
+  fields.push_back({.name = "sample-tokens",
+                    .group = text,
+                    .value = "N",
+                    .usual = "1536",
                     .help = "tokens that the model samples to measure sensitivities on, in four sequences. Sequences "
                             "of --calibration self are as long",
-                    .needs = sample, .set = [](R& r, Text v) { r.sample_tokens = whole(v, kProbeSequences, kMostTokens); },
+                    .needs = sample,
+                    .set = [](R& r, Text v) { r.sample_tokens = whole(v, kProbeSequences, kMostTokens); },
                     .given = is_given<&R::sample_tokens>});
-  fields.push_back({.name = "sample-seed", .group = text, .value = "N", .usual = "0",
-                    .help = "seed of the text that the model samples: the same seed samples the same text", .needs = sample,
+  fields.push_back({.name = "sample-seed",
+                    .group = text,
+                    .value = "N",
+                    .usual = "0",
+                    .help = "seed of the text that the model samples: the same seed samples the same text",
+                    .needs = sample,
                     .set = [](R& r, Text v) { r.sample_seed = static_cast<uint64_t>(whole(v, 0, INT64_MAX)); },
                     .given = is_given<&R::sample_seed>});
   return fields;

@@ -66,7 +66,8 @@ TEST_F(Resolve, OneThatCannotIsSaidToBeAndMeasuredByWeightsAlone) {
   EXPECT_EQ(method.quantize.fit, Fit::mse);
   EXPECT_EQ(method.quantize.normalize, Normalize::rotation);
   EXPECT_EQ(method.calibration.kind, CalibrationText::Kind::none);
-  EXPECT_THAT(method.note, HasSubstr("objective rel instead of kl and fit mse instead of gptq, for the model cannot be run"));
+  EXPECT_THAT(method.note,
+              HasSubstr("objective rel instead of kl and fit mse instead of gptq, for the model cannot be run"));
   EXPECT_EQ(alone({{"bits", "3"}, {"objective", "f"}}).note, "") << "what was asked for";
   EXPECT_THAT(alone({{"bits", "3"}, {"fit", "hqq"}}).note, HasSubstr("objective rel instead of kl, for"));
   expect_error(ErrorCode::unsupported, "objective: a model that cannot be run", [&] { alone({{"objective", "kl"}}); });
@@ -109,25 +110,27 @@ TEST_F(Resolve, OneSchemeForAllIsMadeAsItsFamilyIs) {
   EXPECT_EQ(alone({{"uniform", "b4g64"}}).quantize.fit, Fit::mse);
   EXPECT_EQ(alone({{"uniform", "nf4g64"}}).note, "");
   EXPECT_EQ(runnable({{"uniform", "b4g64"}}).objective, Objective::rel) << "nothing is chosen";
-  expect_error(ErrorCode::usage, "uniform: nf4g64 with the fit gptq",
-               [&] { runnable({{"uniform", "nf4g64"}, {"fit", "gptq"}}); });
+  expect_error(ErrorCode::usage, "uniform: nf4g64 with the fit gptq", [&] {
+    runnable({{"uniform", "nf4g64"}, {"fit", "gptq"}});
+  });
 }
 
 TEST_F(Resolve, FieldsWithoutEffectAreRefusedByName) {
   const std::vector<std::pair<std::string, std::string>> weights{{"bits", "4"}, {"objective", "rel"}};
   for (const auto& [name, value] : std::vector<std::pair<std::string, std::string>>{{"damping", "0.1"},
-                                                                                     {"calibration-tokens", "64"},
-                                                                                     {"column-order", "left"},
-                                                                                     {"zero-point", "real"},
-                                                                                     {"sample-tokens", "64"},
-                                                                                     {"sample-seed", "1"}}) {
+                                                                                    {"calibration-tokens", "64"},
+                                                                                    {"column-order", "left"},
+                                                                                    {"zero-point", "real"},
+                                                                                    {"sample-tokens", "64"},
+                                                                                    {"sample-seed", "1"}}) {
     auto fields = weights;
     fields.emplace_back(name, value);
     expect_error(ErrorCode::usage, name + ": has no effect with", [&] { runnable(fields); });
     EXPECT_NO_THROW(runnable({{"bits", "4"}, {name, value}})) << name;
   }
-  expect_error(ErrorCode::usage, "zero-point: has no effect with the fit awq",
-               [&] { runnable({{"bits", "4"}, {"fit", "awq"}, {"zero-point", "real"}}); });
+  expect_error(ErrorCode::usage, "zero-point: has no effect with the fit awq", [&] {
+    runnable({{"bits", "4"}, {"fit", "awq"}, {"zero-point", "real"}});
+  });
 }
 
 TEST(Requests, TiesAreThoseOfTheArchitectures) {
@@ -141,7 +144,9 @@ TEST(Requests, TiesAreThoseOfTheArchitectures) {
 TEST(Requests, OneBudget) {
   expect_error(ErrorCode::usage, "0 budgets", [] { MethodRequest().budget(); });
   expect_error(ErrorCode::usage, "2 budgets", [] { request({{"bits", "3"}, {"size", "1GB"}}).budget(); });
-  expect_error(ErrorCode::usage, "context: given without vram", [] { request({{"bits", "3"}, {"context", "9"}}).budget(); });
+  expect_error(ErrorCode::usage, "context: given without vram", [] {
+    request({{"bits", "3"}, {"context", "9"}}).budget();
+  });
   const Budget budget = request({{"vram", "8GiB"}}).budget();
   EXPECT_EQ(budget.bytes, int64_t{8} << 30);
   EXPECT_EQ(budget.context, 4096);
@@ -151,12 +156,15 @@ TEST(Requests, OneBudget) {
 /// The table is whole: every field refuses nonsense, says when it is given, and is given once it has been set.
 TEST(Fields, SetWhatTheySay) {
   const std::map<std::string_view, std::string> good{
-      {"bits", "3.25"}, {"size", "4GiB"}, {"vram", "8GB"}, {"context", "8"}, {"reserve", "0B"}, {"max-loss", "1%"},
-      {"uniform", "b4g64"}, {"objective", "f"}, {"solver", "highs"}, {"pin", "q_proj=b8g32"}, {"min-bits", "3"},
-      {"tie", "qkv"}, {"schemes", "paper"}, {"fit", "sinq"}, {"axis", "0"}, {"metadata", "f16"}, {"normalize", "none"},
-      {"embeddings", "false"}, {"skip", "mlp"}, {"calibration", "self"}, {"calibration-tokens", "64"},
-      {"damping", "0.5"}, {"zero-point", "integer"}, {"column-order", "diagonal"}, {"sample-tokens", "64"},
-      {"sample-seed", "7"}};
+      {"bits", "3.25"},        {"size", "4GiB"},          {"vram", "8GB"},
+      {"context", "8"},        {"reserve", "0B"},         {"max-loss", "1%"},
+      {"uniform", "b4g64"},    {"objective", "f"},        {"solver", "highs"},
+      {"pin", "q_proj=b8g32"}, {"min-bits", "3"},         {"tie", "qkv"},
+      {"schemes", "paper"},    {"fit", "sinq"},           {"axis", "0"},
+      {"metadata", "f16"},     {"normalize", "none"},     {"embeddings", "false"},
+      {"skip", "mlp"},         {"calibration", "self"},   {"calibration-tokens", "64"},
+      {"damping", "0.5"},      {"zero-point", "integer"}, {"column-order", "diagonal"},
+      {"sample-tokens", "64"}, {"sample-seed", "7"}};
   std::set<std::string_view> names;
   for (const MethodField& field : method_fields()) {
     ASSERT_TRUE(good.contains(field.name)) << field.name;
@@ -186,7 +194,8 @@ TEST(Fields, SetWhatTheySay) {
 TEST(Fields, AreDocumented) {
   std::string page =
       "# Options of a method\n\n"
-      "`mxq measure`, `plan` and `quantize` take these options. An experiment spec takes them as keys of `[[methods]]`,\n"
+      "`mxq measure`, `plan` and `quantize` take these options. An experiment spec takes them as keys of "
+      "`[[methods]]`,\n"
       "without the dashes. The program makes this page from the one table that all of them read\n"
       "(`src/jobs/method_fields.cc`): a test fails where the page differs.\n";
   std::string last;
@@ -210,9 +219,13 @@ TEST(Fields, AreDocumented) {
 
 TEST(Fields, KeysTellAllOptionsApart) {
   const std::string usual = section_key({}, "quantize") + section_key({}, "calibration");
-  for (const auto& [name, value] : std::vector<std::pair<std::string, std::string>>{
-           {"fit", "hqq"}, {"axis", "0"}, {"metadata", "f32"}, {"normalize", "sinq"}, {"damping", "0.02"},
-           {"zero-point", "integer"}, {"column-order", "diagonal"}}) {
+  for (const auto& [name, value] : std::vector<std::pair<std::string, std::string>>{{"fit", "hqq"},
+                                                                                    {"axis", "0"},
+                                                                                    {"metadata", "f32"},
+                                                                                    {"normalize", "sinq"},
+                                                                                    {"damping", "0.02"},
+                                                                                    {"zero-point", "integer"},
+                                                                                    {"column-order", "diagonal"}}) {
     const QuantizeOptions options = stated_options(request({{name, value}}));
     EXPECT_NE(section_key(options, "quantize") + section_key(options, "calibration"), usual) << name;
   }
@@ -220,7 +233,8 @@ TEST(Fields, KeysTellAllOptionsApart) {
 
 TEST(Tables, MethodsAreTheirs) {
   ErrorTable table;
-  table.matrices.push_back({.name = "m", .layer = "0", .module = "m", .params = 4096, .schemes = {{"b4g64", 2200, 1.0}}});
+  table.matrices.push_back(
+      {.name = "m", .layer = "0", .module = "m", .params = 4096, .schemes = {{"b4g64", 2200, 1.0}}});
   EXPECT_EQ(resolve(table, {}).objective, Objective::rel);
   EXPECT_EQ(resolve(table, {}).quantize.fit, Fit::mse);
   EXPECT_EQ(resolve(table, {}).quantize.normalize, Normalize::none) << "no shape, so no column scales";
@@ -232,9 +246,12 @@ TEST(Tables, MethodsAreTheirs) {
   EXPECT_EQ(method.quantize.fit, Fit::awq);
   EXPECT_EQ(method.quantize.metadata, Metadata::f16);
   EXPECT_EQ(table_method(method.quantize), table.method);
-  expect_error(ErrorCode::usage, "metadata: q8 for an error table of f16",
-               [&] { resolve(table, request({{"metadata", "q8"}})); });
-  expect_error(ErrorCode::usage, "fit: rtn for an error table of awq", [&] { resolve(table, request({{"fit", "sinq"}})); });
+  expect_error(ErrorCode::usage, "metadata: q8 for an error table of f16", [&] {
+    resolve(table, request({{"metadata", "q8"}}));
+  });
+  expect_error(ErrorCode::usage, "fit: rtn for an error table of awq", [&] {
+    resolve(table, request({{"fit", "sinq"}}));
+  });
   EXPECT_NO_THROW(resolve(table, request({{"fit", "awq"}, {"axis", "1"}})));
 }
 

@@ -39,7 +39,8 @@ void write_model(const std::filesystem::path& folder) {
              R"({"version": "1.0", "added_tokens": [{"id": 1, "content": "w1", "special": true}], "normalizer": null,
   "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
   "post_processor": null, "decoder": {"type": "ByteLevel"},
-  "model": {"type": "BPE", "merges": [], "vocab": {)" + vocab + "}}}");
+  "model": {"type": "BPE", "merges": [], "vocab": {)" +
+                 vocab + "}}}");
   write_file(folder / "tokenizer_config.json", R"({"bos_token": "w1", "eos_token": "w2"})");
 }
 

@@ -171,8 +171,8 @@ PlanFile read_plan(const std::string& text, const std::string& source) {
   const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   const Reader root(json, "", source);
   if (root.contains("version") && root.count("version") != kPlanVersion) {
-    throw Error(ErrorCode::unsupported, "read plan " + source, fmt::format("version {} of plans", root.count("version")),
-                fmt::format("version {}", kPlanVersion));
+    throw Error(ErrorCode::unsupported, "read plan " + source,
+                fmt::format("version {} of plans", root.count("version")), fmt::format("version {}", kPlanVersion));
   }
   PlanFile file;
   Plan& plan = file.plan;

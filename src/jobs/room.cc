@@ -72,8 +72,8 @@ std::string smaller_method(const Model& model, const MethodRequest& request, Job
 }
 
 std::string describe(const Forecast& forecast) {
-  std::string text = fmt::format("about {} and {} of memory", format_seconds(forecast.seconds),
-                                 format_size(forecast.memory_bytes));
+  std::string text =
+      fmt::format("about {} and {} of memory", format_seconds(forecast.seconds), format_size(forecast.memory_bytes));
   if (forecast.disk_bytes > 0) text += fmt::format("; {} on disk", format_size(forecast.disk_bytes));
   return text;
 }

@@ -10,17 +10,17 @@
 
 #include "base/content_hash.h"
 #include "base/stopwatch.h"
+#include "calibrate/calibrated_fit.h"
+#include "calibrate/calibration_text.h"
 #include "calibrate/probe_divergence.h"
+#include "format/cache_file.h"
+#include "jobs/probe_results.h"
 #include "model/model_state.h"
 #include "mxq/error.h"
 #include "mxq/measure.h"
 #include "mxq/method.h"
 #include "mxq/quantized_matrix.h"
 #include "mxq/text.h"
-#include "format/cache_file.h"
-#include "calibrate/calibrated_fit.h"
-#include "calibrate/calibration_text.h"
-#include "jobs/probe_results.h"
 #include "schemes/family.h"
 
 namespace mxq {
@@ -112,8 +112,7 @@ std::map<std::string, FittedProbe> fit_to_inputs(const ModelSource& model, Runne
     const auto name = parse_matrix_name(tensor->name);
     by_layer.emplace(parse_int(name ? name->layer : "").value_or(runner.layers()), tensor);
   }
-  OriginalFactors factors(runner, calibration,
-                          gptq_options(options.quantize, options.probe.group));
+  OriginalFactors factors(runner, calibration, gptq_options(options.quantize, options.probe.group));
   std::map<std::string, FittedProbe> probes;
   progress.begin("fit probes", std::ssize(matrices));
   for (const auto& [layer, tensor] : by_layer) {

@@ -52,8 +52,9 @@ TEST(TableSelection, SchemesSkipsAndEmbeddingsChoose) {
 
 TEST(TableSelection, WhatTheTableLacksIsRefused) {
   expect_error(ErrorCode::usage, "b3g64", [] { select_rows(table(), {parse_schemes("b2g64,b3g64"), {}, {}}); });
-  expect_error(ErrorCode::usage, "q_proj' has none of the schemes",
-               [] { select_rows(table(), {parse_schemes("b3g64"), {}, {}}); });
+  expect_error(ErrorCode::usage, "q_proj' has none of the schemes", [] {
+    select_rows(table(), {parse_schemes("b3g64"), {}, {}});
+  });
   expect_error(ErrorCode::usage, "'k_proj' finds no matrix", [] { select_rows(table(), {{}, {"k_proj"}, {}}); });
   expect_error(ErrorCode::usage, "regular expression", [] { select_rows(table(), {{}, {"("}, {}}); });
   expect_error(ErrorCode::usage, "no matrix is left", [] { select_rows(table(), {{}, {"."}, {}}); });

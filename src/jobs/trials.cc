@@ -57,11 +57,7 @@ class Trials {
  public:
   Trials(const Model& model, const fs::path& out, const TrialOptions& options, const WriteOptions& write,
          Progress* progress)
-      : base_(model),
-        out_(checked(model.path(), out, write)),
-        options_(options),
-        write_(write),
-        progress_(progress) {
+      : base_(model), out_(checked(model.path(), out, write)), options_(options), write_(write), progress_(progress) {
     write_.overwrite = true;
     remove_all();  // what a killed run left
     logits_ = place_of_logits();
@@ -102,15 +98,17 @@ class Trials {
   const std::vector<Trial>& trials() const { return report_.trials; }
 
  private:
-  /// Where the model's own logits are kept, so that it is run once: beside `out`, where the disk has room for twice what
-  /// they take and nothing of that name is there. Empty: the model is run for each trial.
+  /// Where the model's own logits are kept, so that it is run once: beside `out`, where the disk has room for twice
+  /// what they take and nothing of that name is there. Empty: the model is run for each trial.
   fs::path place_of_logits() const {
     const fs::path place = sibling(out_.path(), "trial.logits");
-    const int64_t tokens = options_.text ? options_.perplexity.max_tokens : options_.self.sequences * options_.self.tokens;
+    const int64_t tokens =
+        options_.text ? options_.perplexity.max_tokens : options_.self.sequences * options_.self.tokens;
     const auto words = static_cast<double>(vocabulary(base_.state().source()));
     std::error_code unknown;
     const auto space = fs::space(place.parent_path(), unknown);
-    if (unknown || tokens == 0 || 2 * sizeof(float) * words * static_cast<double>(tokens) > static_cast<double>(space.available)) {
+    if (unknown || tokens == 0 ||
+        2 * sizeof(float) * words * static_cast<double>(tokens) > static_cast<double>(space.available)) {
       return {};
     }
     if (!fs::exists(fs::symlink_status(place, unknown))) return place;

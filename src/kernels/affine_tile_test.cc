@@ -130,12 +130,10 @@ void expect_the_reference(const TestTile& tile, std::mt19937& random, const std:
     Floats some_weights(n);
     for (float& h : some_weights) h = std::ldexp(1.0f, static_cast<int>(random() % 12) - 6);
     auto scale = lanes(), center = lanes();
-    for (const float* weights :
-         {static_cast<const float*>(some_weights.data()), static_cast<const float*>(nullptr)}) {
+    for (const float* weights : {static_cast<const float*>(some_weights.data()), static_cast<const float*>(nullptr)}) {
       auto scale2 = lanes(), center2 = lanes();
       tile_fit_mse(tile.data, weights, n, max_code, min.data(), max.data(), search, scale.data(), center.data());
-      ref::tile_fit_mse(tile.data, weights, n, max_code, min.data(), max.data(), search, scale2.data(),
-                        center2.data());
+      ref::tile_fit_mse(tile.data, weights, n, max_code, min.data(), max.data(), search, scale2.data(), center2.data());
       ASSERT_TRUE(same_bits(scale, scale2));
       ASSERT_TRUE(same_bits(center, center2));
       for (int l = 0; l < kTileLanes; ++l) ASSERT_TRUE(std::isfinite(scale[l]) && std::isfinite(center[l])) << l;

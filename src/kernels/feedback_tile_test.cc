@@ -156,20 +156,16 @@ TEST_P(FeedbackTile, EqualsTheReferenceOverTheWholeRange) {
         [&](float* tile, uint8_t* codes, float* errors) {
           ref::tile_level_feedback(tile, weights.data, n, levels, coefficients.data(), kStride, grid, codes, errors);
         });
-    expect(
-        [&](float* tile, uint8_t*, float* errors) {
-          tile_update(tile, weights.data, n, coefficients.data(), kStride, errors);
-        },
-        [&](float* tile, uint8_t*, float* errors) {
-          ref::tile_update(tile, weights.data, n, coefficients.data(), kStride, errors);
-        });
-    expect(
-        [&](float* tile, uint8_t*, float*) {
-          tile_add_feedback(weights.data, n, coefficients.data(), kStride, n, tile);
-        },
-        [&](float* tile, uint8_t*, float*) {
-          ref::tile_add_feedback(weights.data, n, coefficients.data(), kStride, n, tile);
-        });
+    expect([&](float* tile, uint8_t*,
+               float* errors) { tile_update(tile, weights.data, n, coefficients.data(), kStride, errors); },
+           [&](float* tile, uint8_t*, float* errors) {
+             ref::tile_update(tile, weights.data, n, coefficients.data(), kStride, errors);
+           });
+    expect([&](float* tile, uint8_t*,
+               float*) { tile_add_feedback(weights.data, n, coefficients.data(), kStride, n, tile); },
+           [&](float* tile, uint8_t*, float*) {
+             ref::tile_add_feedback(weights.data, n, coefficients.data(), kStride, n, tile);
+           });
     if (HasFatalFailure()) return;
   }
 }

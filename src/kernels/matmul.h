@@ -8,9 +8,9 @@
 
 namespace mxq {
 
-/// c[m, n] = a[m, k] * b[n, k]^T. Parallel, unless called from inside a parallel loop; the same bits whatever the number
-/// of threads, and whatever OpenMP's and oneDNN's variables in the environment say.
-/// Throws Error(unsupported) for extents that oneDNN refuses.
+/// c[m, n] = a[m, k] * b[n, k]^T. Parallel, unless called from inside a parallel loop; the same bits whatever the
+/// number of threads, and whatever OpenMP's and oneDNN's variables in the environment say. Throws Error(unsupported)
+/// for extents that oneDNN refuses.
 void matmul_transposed(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb,
                        float* c, int64_t ldc);
 

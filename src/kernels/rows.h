@@ -5,8 +5,8 @@
 
 namespace mxq {
 
-/// out = x / sqrt(mean(x^2) + eps) * weight; returns mean(x^2), which is not finite where an x is not, nor where the sum of
-/// the squares is beyond fp32: finite values become 0 then, as in other programs. x and out may be the same.
+/// out = x / sqrt(mean(x^2) + eps) * weight; returns mean(x^2), which is not finite where an x is not, nor where the
+/// sum of the squares is beyond fp32: finite values become 0 then, as in other programs. x and out may be the same.
 float rms_norm(const float* x, const float* weight, float eps, int64_t n, float* out);
 
 /// gradient += that of rms_norm() with respect to x, by `outer`, the gradient with respect to what it put out.
@@ -31,9 +31,10 @@ struct RowDivergence {
   double base_log_sum = 0, other_log_sum = 0;  // log(sum(exp(row)))
   int64_t base_top = 0, other_top = 0;         // the first of the largest
 };
-/// Exponentials in fp32, sums in fp64: kl is exactly 0 for equal rows, and good to about 3e-7. NaN if a row holds one, or
-/// +infinity. -infinity is a probability of 0, as is what fp32 cannot tell from it: of the base it adds nothing; of the
-/// other where the base's is more than 0 it makes kl infinite, as do distances from the largest that fp32 cannot add up.
+/// Exponentials in fp32, sums in fp64: kl is exactly 0 for equal rows, and good to about 3e-7. NaN if a row holds one,
+/// or +infinity. -infinity is a probability of 0, as is what fp32 cannot tell from it: of the base it adds nothing; of
+/// the other where the base's is more than 0 it makes kl infinite, as do distances from the largest that fp32 cannot
+/// add up.
 RowDivergence row_divergence(const float* base, const float* other, int64_t n);
 
 /// gate = gate / (1 + exp(-gate)) * up.

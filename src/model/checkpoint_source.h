@@ -49,9 +49,9 @@ class CheckpointSource : public ModelSource {
   void add_copies(const QuantizationConfig& quantization);
 
   TensorStore store_;
-  std::unordered_map<size_t, DType> dtypes_;            // of the matrices before they were quantized
-  std::unordered_map<size_t, Matrix> matrices_;         // by SourceTensor::index
-  std::unordered_map<size_t, size_t> copies_;           // index of the copy: index of what is held
+  std::unordered_map<size_t, DType> dtypes_;     // of the matrices before they were quantized
+  std::unordered_map<size_t, Matrix> matrices_;  // by SourceTensor::index
+  std::unordered_map<size_t, size_t> copies_;    // index of the copy: index of what is held
 };
 
 }  // namespace mxq

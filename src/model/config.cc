@@ -47,7 +47,7 @@ class Fields {
                                                     : value->is_number_integer() && value->get<int64_t>() <= high;
     if (!inside || value->get<int64_t>() < low) {
       refuse_config(source_, fmt::format("'{}' is {}", name, shown(*value)),
-              fmt::format("an integer from {} to {}", low, high));
+                    fmt::format("an integer from {} to {}", low, high));
     }
     return value->get<int64_t>();
   }
@@ -148,7 +148,8 @@ void read_rope(const Fields& fields, ModelConfig& config) {
   } else {
     for (const auto& number : needs->second) {
       if (scaling->find(number) != nullptr) continue;
-      refuse(fmt::format("'{}' of type {} lacks '{}'", name, shown(*type), number), fmt::format("{}", fmt::join(needs->second, ", ")));
+      refuse(fmt::format("'{}' of type {} lacks '{}'", name, shown(*type), number),
+             fmt::format("{}", fmt::join(needs->second, ", ")));
     }
   }
   config.rope_scaling = rope;
@@ -191,24 +192,23 @@ void read_window(const Fields& fields, const Architecture& architecture, ModelCo
   }
   if (!types->is_array() || types->size() != layers) {
     refuse_config(fields.source(), fmt::format("'layer_types' is {}", shown(*types)),
-            fmt::format("a list with one for each of num_hidden_layers {}", layers));
+                  fmt::format("a list with one for each of num_hidden_layers {}", layers));
   }
   bool any = false;
   for (const Json& type : *types) {
     const bool sliding = type == "sliding_attention";
     if (!sliding && type != "full_attention") {
-      config.unsupported.push_back({fmt::format("'layer_types' has {}", shown(type)),
-                                    "full_attention or sliding_attention"});
+      config.unsupported.push_back(
+          {fmt::format("'layer_types' has {}", shown(type)), "full_attention or sliding_attention"});
       return;
     }
     any |= sliding;
     config.window_layers.push_back(sliding);
   }
   if (any && !config.sliding_window) {
-    config.unsupported.push_back(
-        {fmt::format("'layer_types' has sliding_attention, and {}",
-                     on ? "'sliding_window' is null" : "'use_sliding_window' is not true"),
-         "a window for such layers"});
+    config.unsupported.push_back({fmt::format("'layer_types' has sliding_attention, and {}",
+                                              on ? "'sliding_window' is null" : "'use_sliding_window' is not true"),
+                                  "a window for such layers"});
   }
   if (!config.sliding_window) config.window_layers.clear();
 }
@@ -283,10 +283,10 @@ ModelConfig parse_hf_config(std::string_view json, const std::string& source) {
   config.num_attention_heads = extent({"num_attention_heads", "n_head", "n_heads"}, kMaxExtent);
   const Architecture& known = arch != nullptr ? *arch : other;
   const auto kv_heads = fields.find_int("num_key_value_heads", 1, kMaxExtent);
-  config.num_key_value_heads =
-      kv_heads ? *kv_heads
-      : fields.contains("num_key_value_heads") ? config.num_attention_heads
-                                               : known.default_kv_heads.value_or(config.num_attention_heads);
+  config.num_key_value_heads = kv_heads ? *kv_heads
+                               : fields.contains("num_key_value_heads")
+                                   ? config.num_attention_heads
+                                   : known.default_kv_heads.value_or(config.num_attention_heads);
   config.vocab_size = extent({"vocab_size"}, kMaxExtent);
   if (arch != nullptr) {
     config.max_position_embeddings =
@@ -297,7 +297,7 @@ ModelConfig parse_hf_config(std::string_view json, const std::string& source) {
   }
   config.rms_norm_eps = fields.find_positive("rms_norm_eps").value_or(1e-6);
   const auto head_dim = fields.find_int("head_dim", 1, kMaxExtent);
-  config.head_dim = head_dim               ? *head_dim
+  config.head_dim = head_dim                 ? *head_dim
                     : known.default_head_dim ? *known.default_head_dim
                                              : default_head_dim(config, source);
   if (arch != nullptr) check_fields(fields, *arch, config);

@@ -66,9 +66,9 @@ struct ModelConfig {
 
 /// Parses config.json; fields that it leaves out get the defaults of transformers, a text_config inside is used where
 /// the model has several parts. `source` names the file in errors.
-/// What the fields mean is in the architecture's table (model/arch/); of other architectures the shapes are read only, as
-/// far as they are there.
-/// Throws Error(invalid_file) naming field and value where a number is missing, no number or absurd.
+/// What the fields mean is in the architecture's table (model/arch/); of other architectures the shapes are read only,
+/// as far as they are there. Throws Error(invalid_file) naming field and value where a number is missing, no number or
+/// absurd.
 ModelConfig parse_hf_config(std::string_view json, const std::string& source);
 
 /// From GGUF metadata (and from which tensors there are: biases, a separate output matrix, rope_freqs).

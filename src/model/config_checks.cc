@@ -15,7 +15,7 @@ void refuse_config(const std::string& source, std::string given, std::string sup
 void check_config(const ModelConfig& config, const std::string& source) {
   if (config.num_key_value_heads > 0 && config.num_attention_heads % config.num_key_value_heads != 0) {
     refuse_config(source, fmt::format("num_attention_heads {} is no multiple of num_key_value_heads {}",
-                                config.num_attention_heads, config.num_key_value_heads));
+                                      config.num_attention_heads, config.num_key_value_heads));
   }
 }
 
@@ -23,7 +23,7 @@ int64_t default_head_dim(const ModelConfig& config, const std::string& source) {
   if (config.num_attention_heads == 0) return 0;
   if (config.hidden_size % config.num_attention_heads != 0) {
     refuse_config(source, fmt::format("head_dim is missing and hidden_size {} is no multiple of num_attention_heads {}",
-                                config.hidden_size, config.num_attention_heads));
+                                      config.hidden_size, config.num_attention_heads));
   }
   return config.hidden_size / config.num_attention_heads;
 }

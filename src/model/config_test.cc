@@ -162,7 +162,8 @@ TEST(ModelConfig, ReadsPythonsLiteralsAndTheLastOfTwoKeys) {
     "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 32, "limits": [0.0, Infinity, -Infinity, NaN],)";
   const auto read = [&](const std::string& rest) { return parse_hf_config(start + rest + "}", "config.json"); };
   EXPECT_EQ(read(R"("rope_theta": 5.0, "rope_theta": 7.0, "note": "a \"NaN\" in text")").rope_theta, 7);
-  expect_error(kInvalid, "'rope_theta' is Infinity; expected a number above 0", [&] { read(R"("rope_theta": Infinity)"); });
+  expect_error(kInvalid, "'rope_theta' is Infinity; expected a number above 0",
+               [&] { read(R"("rope_theta": Infinity)"); });
   expect_error(kInvalid, "'rms_norm_eps' is NaN", [&] { read(R"("rms_norm_eps": NaN)"); });
 }
 

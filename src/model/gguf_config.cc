@@ -40,7 +40,8 @@ class GgufFields {
       number = file_.get_u32(key);
     }
     if (number < low || number > high) {
-      refuse_config(file_.source, fmt::format("'{}' is {}", key, number), fmt::format("an integer from {} to {}", low, high));
+      refuse_config(file_.source, fmt::format("'{}' is {}", key, number),
+                    fmt::format("an integer from {} to {}", low, high));
     }
     return number;
   }
@@ -180,9 +181,9 @@ void check_gguf_fields(const GgufFile& file, const std::string& architecture, Mo
     } else if (field->use == ConfigField::only) {
       const std::string given = gguf_shown(value);
       if (std::find(field->allowed.begin(), field->allowed.end(), given) != field->allowed.end()) continue;
-      config.unsupported.push_back({fmt::format("{} is {}", in_quotes(key), given),
-                                    field->allowed.empty() ? "no such key"
-                                                           : fmt::format("{}", fmt::join(field->allowed, " or "))});
+      config.unsupported.push_back(
+          {fmt::format("{} is {}", in_quotes(key), given),
+           field->allowed.empty() ? "no such key" : fmt::format("{}", fmt::join(field->allowed, " or "))});
     }
   }
 }
@@ -202,8 +203,7 @@ ModelConfig gguf_config(const GgufFile& file) {
   const std::string architecture = file.get_string("general.architecture");
   const auto& known = gguf_architectures();
   if (std::find(known.begin(), known.end(), architecture) == known.end()) {
-    throw Error(ErrorCode::unsupported, "read " + file.source,
-                fmt::format("architecture {}", in_quotes(architecture)),
+    throw Error(ErrorCode::unsupported, "read " + file.source, fmt::format("architecture {}", in_quotes(architecture)),
                 fmt::format("{}", fmt::join(known, ", ")));
   }
   const GgufFields fields(file, architecture);

@@ -41,8 +41,7 @@ GgufSource::GgufSource(const fs::path& path)
     if (gguf_is_rope_table(view.name)) continue;
     auto name = hf_name_from_gguf(view.name);
     if (!name) {
-      throw Error(ErrorCode::unsupported, "read " + path.string(),
-                  fmt::format("tensor {}", in_quotes(view.name)),
+      throw Error(ErrorCode::unsupported, "read " + path.string(), fmt::format("tensor {}", in_quotes(view.name)),
                   fmt::format("the tensors of {}", fmt::join(gguf_architectures(), ", ")));
     }
     add(*std::move(name), view.dtype, std::string(dtype_name(view.dtype)), view.shape);

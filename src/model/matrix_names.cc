@@ -18,9 +18,9 @@ constexpr std::string_view kSuffix = ".weight";
 constexpr std::array<std::string_view, 5> kStacks{"layers", "layer", "h", "blocks", "block"};
 
 /// Projections of attention and MLP, which are planned whatever their size.
-constexpr std::array<std::string_view, 12> kProjections{"q_proj",    "k_proj",  "v_proj",    "o_proj",
-                                                        "gate_proj", "up_proj", "down_proj", "qkv_proj",
-                                                        "gate_up_proj", "w1",   "w2",        "w3"};
+constexpr std::array<std::string_view, 12> kProjections{"q_proj",       "k_proj",  "v_proj",    "o_proj",
+                                                        "gate_proj",    "up_proj", "down_proj", "qkv_proj",
+                                                        "gate_up_proj", "w1",      "w2",        "w3"};
 
 constexpr std::array<std::string_view, 7> kEmbeddings{
     "embed_tokens", "embed_tokens_per_layer", "wte", "word_embeddings", "embed_in", "tok_embeddings", "shared"};
@@ -105,8 +105,8 @@ TensorRole outside_role(const Place& place) {
 /// Of a name inside a layer, whatever the shape.
 TensorRole module_role(const Parts& module) {
   const std::string_view last = module.back();
-  const bool table = std::any_of(module.begin(), module.end(),
-                                 [](std::string_view part) { return contains_one_of(part, kTables); });
+  const bool table =
+      std::any_of(module.begin(), module.end(), [](std::string_view part) { return contains_one_of(part, kTables); });
   if (table || contains(last, "norm") || contains(last, "conv") || last.starts_with("ln_") || last.ends_with("bias")) {
     return TensorRole::other;
   }

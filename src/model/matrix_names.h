@@ -39,8 +39,9 @@ struct MatrixName {
   bool in_layer() const { return !layer.empty(); }
 };
 
-/// The name of a matrix inside a stack of layers or of an embedding or head, whatever stands before: "model.layers.0.X",
-/// "language_model.model.layers.0.X", "transformer.h.0.X", "layers.0.X". nullopt for all other names.
+/// The name of a matrix inside a stack of layers or of an embedding or head, whatever stands before:
+/// "model.layers.0.X", "language_model.model.layers.0.X", "transformer.h.0.X", "layers.0.X". nullopt for all other
+/// names.
 std::optional<MatrixName> parse_matrix_name(std::string_view tensor_name);
 
 /// A layer's number: decimal digits; nullopt for anything else.

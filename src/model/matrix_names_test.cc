@@ -49,17 +49,35 @@ TEST(MatrixNames, AreTheLinearLayersOfAnyStackAndTheEmbeddings) {
 }
 
 TEST(MatrixNames, AreNoNormsTablesConvolutionsOrRouters) {
-  for (const char* name :
-       {"model.embed_tokens.bias", "model.norm.weight", "model.layers.0.input_layernorm.weight",
-        "model.layers.0.self_attn.q_proj.bias", "model.layers.0.self_attn.q_norm.weight", "model.layers.0.weight",
-        "model.layers.x.self_attn.q_proj.weight", "model.layers..self_attn.q_proj.weight", "model.layers.0..weight",
-        "model.layers.0.block_sparse_moe.gate.weight", "model.layers.0.mlp.gate.weight", "mixer.gate.weight",
-        "model.layers.0.block_sparse_moe.router.layer.weight", "model.layers.0.mlp.shared_expert_gate.weight",
-        "model.layers.0.mixer.conv1d.weight", "model.layers.0.mixer.dt_proj.weight", "model.layers.weight",
-        "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", "model.decoder.embed_positions.weight",
-        "visual.blocks.0.attn.qkv.weight", "vision_tower.encoder.layers.0.self_attn.q_proj.weight",
-        "multi_modal_projector.linear_1.weight", "model.layers.0.self_attn.q_proj.weights", "transformer.wpe.weight",
-        "self_attn.q_proj.weight", "0.weight", ".weight", "weight", "."}) {
+  for (const char* name : {"model.embed_tokens.bias",
+                           "model.norm.weight",
+                           "model.layers.0.input_layernorm.weight",
+                           "model.layers.0.self_attn.q_proj.bias",
+                           "model.layers.0.self_attn.q_norm.weight",
+                           "model.layers.0.weight",
+                           "model.layers.x.self_attn.q_proj.weight",
+                           "model.layers..self_attn.q_proj.weight",
+                           "model.layers.0..weight",
+                           "model.layers.0.block_sparse_moe.gate.weight",
+                           "model.layers.0.mlp.gate.weight",
+                           "mixer.gate.weight",
+                           "model.layers.0.block_sparse_moe.router.layer.weight",
+                           "model.layers.0.mlp.shared_expert_gate.weight",
+                           "model.layers.0.mixer.conv1d.weight",
+                           "model.layers.0.mixer.dt_proj.weight",
+                           "model.layers.weight",
+                           "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+                           "model.decoder.embed_positions.weight",
+                           "visual.blocks.0.attn.qkv.weight",
+                           "vision_tower.encoder.layers.0.self_attn.q_proj.weight",
+                           "multi_modal_projector.linear_1.weight",
+                           "model.layers.0.self_attn.q_proj.weights",
+                           "transformer.wpe.weight",
+                           "self_attn.q_proj.weight",
+                           "0.weight",
+                           ".weight",
+                           "weight",
+                           "."}) {
     EXPECT_FALSE(parse_matrix_name(name)) << name;
   }
 }

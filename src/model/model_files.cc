@@ -129,7 +129,8 @@ std::string base_of_adapter(const fs::path& config) {
   try {
     const std::string operation = "read " + config.string();
     walk_json(read_file(config), operation, [&](JsonPath path, const JsonEvent& event) {
-      if (path.size() == 1 && path[0] == "base_model_name_or_path" && event.kind == JsonEvent::string) base = event.text;
+      if (path.size() == 1 && path[0] == "base_model_name_or_path" && event.kind == JsonEvent::string)
+        base = event.text;
     });
   } catch (const Error&) {  // the adapter is refused in any case
   }
@@ -150,7 +151,8 @@ std::optional<Shard> shard_of(const std::string& name) {
 }
 
 /// Throws where one of 1 to N is missing.
-void check_complete(const fs::path& folder, const std::string& family, const std::set<int64_t>& numbers, int64_t count) {
+void check_complete(const fs::path& folder, const std::string& family, const std::set<int64_t>& numbers,
+                    int64_t count) {
   std::vector<int64_t> missing;
   for (int64_t i = 1; i <= count; ++i) {
     if (!numbers.contains(i)) missing.push_back(i);
@@ -237,8 +239,8 @@ void refuse_file(const fs::path& file) {
   }
   if (ends(file, ".json")) refuse(file, "a JSON file", "the folder that the file lies in, with its weights");
   if (const Kind* kind = find_by_name(file, kByName)) refuse(file, kind->what, kind->instead);
-  refuse(file, fmt::format("a file ending in '{}' that starts neither as GGUF nor as safetensors",
-                           file.extension().string()),
+  refuse(file,
+         fmt::format("a file ending in '{}' that starts neither as GGUF nor as safetensors", file.extension().string()),
          kModels);
 }
 

@@ -130,14 +130,16 @@ std::vector<std::string> ModelSource::notes() const {
   }
   if (architecture == nullptr) return notes;
   if (last_layer >= config_->num_hidden_layers) {
-    notes.push_back(fmt::format("the file has layers up to {}, num_hidden_layers is {}: those behind the last are not "
-                                "used and stay as they are",
-                                last_layer, config_->num_hidden_layers));
+    notes.push_back(
+        fmt::format("the file has layers up to {}, num_hidden_layers is {}: those behind the last are not "
+                    "used and stay as they are",
+                    last_layer, config_->num_hidden_layers));
   }
   if (!unused.empty()) {
-    notes.push_back(fmt::format("the layers have {} tensors, such as '{}', that {} does not use by its configuration; "
-                                "they stay as they are",
-                                unused.size(), unused.front(), config_->architecture));
+    notes.push_back(
+        fmt::format("the layers have {} tensors, such as '{}', that {} does not use by its configuration; "
+                    "they stay as they are",
+                    unused.size(), unused.front(), config_->architecture));
   }
   return notes;
 }
@@ -151,8 +153,8 @@ void ModelSource::add(std::string name, DType dtype, std::string stored_as, std:
   tensor.shape = std::move(shape);
   tensor.index = tensors_.size();
   tensor.role = tensor_role(tensor.name, tensor.shape);
-  const bool plannable = tensor.role == TensorRole::matrix || tensor.role == TensorRole::embedding ||
-                         tensor.role == TensorRole::head;
+  const bool plannable =
+      tensor.role == TensorRole::matrix || tensor.role == TensorRole::embedding || tensor.role == TensorRole::head;
   if (plannable && tensor.elements() > 0 && dtype_is_weight(dtype)) tensor.matrix = parse_matrix_name(tensor.name);
   if (config_ && find_architecture(config_->architecture) != nullptr) {
     const auto layer = layer_of(tensor.name);

@@ -30,7 +30,8 @@ struct SourceTensor {
   std::string stored_as;       // the dtype's name, or the scheme of a quantized matrix
   std::vector<int64_t> shape;  // row-major; a matrix is [out_features, in_features]
   TensorRole role = TensorRole::other;
-  /// Set if the tensor is a plannable matrix: of the roles matrix, embedding or head, not empty, and of a weight's dtype.
+  /// Set if the tensor is a plannable matrix: of the roles matrix, embedding or head, not empty, and of a weight's
+  /// dtype.
   std::optional<MatrixName> matrix;
   size_t index = 0;  // in ModelSource::tensors()
 
@@ -74,8 +75,8 @@ class ModelSource {
   /// By name or stored name; null where there is none.
   const SourceTensor* find(std::string_view name) const;
 
-  /// elements() floats. Throws Error(unsupported) naming the tensor if its dtype is no weight's, Error(not_finite) naming
-  /// it, row and column of its first NaN or infinity.
+  /// elements() floats. Throws Error(unsupported) naming the tensor if its dtype is no weight's, Error(not_finite)
+  /// naming it, row and column of its first NaN or infinity.
   void read(const SourceTensor& tensor, float* out) const { read_rows(tensor, 0, tensor.rows(), out); }
   /// Rows [first, first + count). Throws Error(usage) for a range outside the tensor.
   void read_rows(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const;
@@ -116,8 +117,8 @@ class ModelSource {
       : path_(std::move(path)), config_(std::move(config)) {}
   /// How the names that add() is given are to be translated; before the first of them.
   void translate(const std::vector<std::string>& stored_names);
-  /// Appends a tensor by its stored name; a 2-D one of weights with a projection's name becomes a plannable matrix, but for
-  /// layers that a known architecture does not have by its configuration.
+  /// Appends a tensor by its stored name; a 2-D one of weights with a projection's name becomes a plannable matrix, but
+  /// for layers that a known architecture does not have by its configuration.
   void add(std::string name, DType dtype, std::string stored_as, std::vector<int64_t> shape);
   /// As read_rows, with a range that has been checked.
   virtual void read_range(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const = 0;

@@ -195,7 +195,8 @@ TEST(ModelSource, NamesBlocksWhoseScaleIsNoNumber) {
     tiny.without = {"token_embd.weight", "blk.0.attn_q.weight"};
     GgufBuilder builder = tiny.builder();
     builder.u32("llama.vocab_size", 4);
-    builder.tensor("token_embd.weight", 8, {4, 32}, q8_blocks(2, 1, 40) + q8_blocks(1, scale, 40) + q8_blocks(1, 1, 40));
+    builder.tensor("token_embd.weight", 8, {4, 32},
+                   q8_blocks(2, 1, 40) + q8_blocks(1, scale, 40) + q8_blocks(1, 1, 40));
     builder.tensor("blk.0.attn_q.weight", 8, {32, 32}, q8_blocks(32, 1, 1));
     builder.write(folder / "tiny.gguf");
     const auto model = open_model(folder / "tiny.gguf");
@@ -229,7 +230,8 @@ TEST(ModelSource, RefusesGgufFilesThatAreNotWhole) {
   }
   TinyGguf tiny;
   tiny.shapes = {{"blk.1.ffn_up.weight", {64, 64}}};
-  refused(invalid, "tensor 'blk.1.ffn_up.weight' has shape [64, 64]; expected [64, 32] by the metadata", tiny.builder());
+  refused(invalid, "tensor 'blk.1.ffn_up.weight' has shape [64, 64]; expected [64, 32] by the metadata",
+          tiny.builder());
   tiny.shapes = {{"blk.0.attn_k.weight", {32, 32}}};
   refused(invalid, "tensor 'blk.0.attn_k.weight' has 32 rows; expected 2 heads of 8", tiny.builder());
   refused(ErrorCode::unsupported, "tensor 'blk.0.ffn_gate_exps.weight'",
@@ -310,8 +312,10 @@ TEST(ModelSource, RefusesWhatIsNoModel) {
   write_file(folder / "config.json", quantized);
   // The tensors say whether that is so: a configuration may be left over from a quantization in memory.
   EXPECT_NO_THROW(open_model(folder.path()));
-  const std::string header = R"({"model.layers.0.mlp.up_proj.qweight":{"dtype":"I32","shape":[1],"data_offsets":[0,4]}})";
-  write_file(folder / "model.safetensors", std::string(1, static_cast<char>(header.size())) + std::string(7, '\0') + header + "abcd");
+  const std::string header =
+      R"({"model.layers.0.mlp.up_proj.qweight":{"dtype":"I32","shape":[1],"data_offsets":[0,4]}})";
+  write_file(folder / "model.safetensors",
+             std::string(1, static_cast<char>(header.size())) + std::string(7, '\0') + header + "abcd");
   expect_error(ErrorCode::unsupported,
                "quantized already: 'model.layers.0.mlp.up_proj.qweight' is I32 (quantization_config: awq)",
                [&] { open_model(folder.path()); });

@@ -11,8 +11,8 @@
 
 namespace mxq {
 
-/// As open_tokenizer(). Tokenizers may know more tokens than the model has rows: encode() throws Error(unsupported) naming
-/// the token where a text has one of those. (Fewer are common: embeddings are padded.)
+/// As open_tokenizer(). Tokenizers may know more tokens than the model has rows: encode() throws Error(unsupported)
+/// naming the token where a text has one of those. (Fewer are common: embeddings are padded.)
 std::unique_ptr<Tokenizer> open_model_tokenizer(const ModelSource& model);
 
 /// What can be done without a text: the ids that texts of a model begin and end with.

@@ -29,9 +29,22 @@ std::optional<ModelConfig> folder_config(const fs::path& path) {
 
 /// The last part of a linear layer's name: quantized files keep several tensors under it.
 bool is_projection(std::string_view name) {
-  static constexpr std::array<std::string_view, 16> others{
-      "w1", "w2", "w3", "fc1", "fc2", "dense", "query_key_value", "dense_h_to_4h", "dense_4h_to_h", "c_attn", "c_fc",
-      "lm_head", "embed_tokens", "embed_out", "wte", "experts"};
+  static constexpr std::array<std::string_view, 16> others{"w1",
+                                                           "w2",
+                                                           "w3",
+                                                           "fc1",
+                                                           "fc2",
+                                                           "dense",
+                                                           "query_key_value",
+                                                           "dense_h_to_4h",
+                                                           "dense_4h_to_h",
+                                                           "c_attn",
+                                                           "c_fc",
+                                                           "lm_head",
+                                                           "embed_tokens",
+                                                           "embed_out",
+                                                           "wte",
+                                                           "experts"};
   return name.ends_with("proj") || std::find(others.begin(), others.end(), name) != others.end();
 }
 

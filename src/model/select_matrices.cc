@@ -73,10 +73,10 @@ std::vector<const SourceTensor*> select_matrices(const ModelSource& model, const
     if (tensor.matrix && !why_left(model, tensor, selection.embeddings)) matrices.push_back(&tensor);
   }
   if (matrices.empty()) {
-    throw Error(ErrorCode::not_found, "open model",
-                fmt::format("{} tensors, none of them a matrix of a linear layer in a stack of layers",
-                            model.tensors().size()),
-                "matrices such as model.layers.0.self_attn.q_proj.weight");
+    throw Error(
+        ErrorCode::not_found, "open model",
+        fmt::format("{} tensors, none of them a matrix of a linear layer in a stack of layers", model.tensors().size()),
+        "matrices such as model.layers.0.self_attn.q_proj.weight");
   }
   for (const auto& pattern : selection.skip) {
     const Pattern expression("skip", pattern);
@@ -103,8 +103,7 @@ TiedCopy find_tied_copy(const ModelSource& model) {
     if (const SourceTensor* original = model.copy_of(head)) return {&head, original};
     const auto bytes = model.plain_bytes(head);
     for (const auto& embedding : model.tensors()) {
-      if (embedding.role != TensorRole::embedding || embedding.shape != head.shape ||
-          embedding.dtype != head.dtype) {
+      if (embedding.role != TensorRole::embedding || embedding.shape != head.shape || embedding.dtype != head.dtype) {
         continue;
       }
       const auto others = model.plain_bytes(embedding);

@@ -17,8 +17,8 @@ std::vector<const SourceTensor*> select_matrices(const ModelSource& model, const
 /// Why a tensor of a role other than TensorRole::other is not planned, skip patterns aside; nullopt where it is.
 std::optional<LeftReason> why_left(const ModelSource& model, const SourceTensor& tensor, bool embeddings);
 
-/// The output matrix that a tied model's files hold beside the embedding, and the embedding of the same shape and values.
-/// A checkpoint holds the embedding alone, and the other name beside it.
+/// The output matrix that a tied model's files hold beside the embedding, and the embedding of the same shape and
+/// values. A checkpoint holds the embedding alone, and the other name beside it.
 struct TiedCopy {
   const SourceTensor *copy = nullptr, *original = nullptr;
 };

@@ -16,8 +16,8 @@ class TextNames {
   /// stands for the embedding where the file has no other.
   TextNames(const std::vector<std::string>& names, bool tied);
 
-  /// Under which name "model.layers.N...", "model.embed_tokens...", "model.norm..." or "lm_head..." is known here; other
-  /// names, and all where the prefix is "model." or unknown, as they are.
+  /// Under which name "model.layers.N...", "model.embed_tokens...", "model.norm..." or "lm_head..." is known here;
+  /// other names, and all where the prefix is "model." or unknown, as they are.
   std::string canonical(const std::string& name) const;
   /// In front of "layers.N." in the file; "model." where there is nothing to translate.
   const std::string& prefix() const { return prefix_; }

@@ -81,8 +81,8 @@ class Builder {
     } else if (model == "llama") {
       sentencepiece_bpe();
     } else {
-      result_.notes.push_back(fmt::format("no tokenizer.json: tokenizer.ggml.model is {} (supported: gpt2, llama)",
-                                          in_quotes(model)));
+      result_.notes.push_back(
+          fmt::format("no tokenizer.json: tokenizer.ggml.model is {} (supported: gpt2, llama)", in_quotes(model)));
     }
     result_.files["special_tokens_map.json"] = special_tokens().dump(2) + "\n";
     result_.files["tokenizer_config.json"] = tokenizer_config().dump(2, ' ', false) + "\n";
@@ -94,8 +94,8 @@ class Builder {
     const std::string pre = file_.find_string("tokenizer.ggml.pre").value_or("");
     const auto rule = word_rule(pre);
     if (!rule) {
-      result_.notes.push_back(fmt::format("no tokenizer.json: tokenizer.ggml.pre is {} (supported: {})",
-                                          in_quotes(pre), kWordRuleNames));
+      result_.notes.push_back(
+          fmt::format("no tokenizer.json: tokenizer.ggml.pre is {} (supported: {})", in_quotes(pre), kWordRuleNames));
       return;
     }
     adds_bos_ = file_.find_bool("tokenizer.ggml.add_bos_token").value_or(rule->adds_bos);

@@ -227,7 +227,8 @@ TEST(TokenizerFiles, RefusesVocabulariesThatContradictThemselves) {
     refused("token 1 is not UTF-8", with({"a", bad}));
   }
   refused("1 token types of 2 tokens", with({"a", "b"}).numbers<int32_t>("tokenizer.ggml.token_type", 5, {1}));
-  refused("token 1 has type 7; expected 0 to 6", with({"a", "b"}).numbers<int32_t>("tokenizer.ggml.token_type", 5, {1, 7}));
+  refused("token 1 has type 7; expected 0 to 6",
+          with({"a", "b"}).numbers<int32_t>("tokenizer.ggml.token_type", 5, {1, 7}));
   refused("merge 0 is one word, 'ab'", with({"a", "b"}).strings("tokenizer.ggml.merges", {"ab"}));
   refused("merge 0 is one word, ''", with({"a", "b"}).strings("tokenizer.ggml.merges", {""}));
   refused("merge 0 needs the token 'ab', which is not there",

@@ -58,8 +58,7 @@ std::vector<Merge> read_merges(const GgufFile& file, const Vocabulary& vocabular
   std::string whole;
   for (size_t i = 0; i < lines.size(); ++i) {
     const size_t blank = lines[i].find(' ', 1);
-    if (blank == std::string_view::npos)
-      invalid(file, fmt::format("merge {} is one word, {}", i, in_quotes(lines[i])));
+    if (blank == std::string_view::npos) invalid(file, fmt::format("merge {} is one word, {}", i, in_quotes(lines[i])));
     const Merge merge{lines[i].substr(0, blank), lines[i].substr(blank + 1)};
     const auto never_made = [&](std::string_view half) {
       return !vocabulary.ids.contains(half) && !find_invalid_utf8(half) && character_length(half) < half.size();

@@ -14,12 +14,20 @@
 namespace mxq {
 
 /// llama.cpp's token types (tokenizer.ggml.token_type).
-enum class TokenType : int { undefined = 0, normal = 1, unknown = 2, control = 3, user_defined = 4, unused = 5, byte = 6 };
+enum class TokenType : int {
+  undefined = 0,
+  normal = 1,
+  unknown = 2,
+  control = 3,
+  user_defined = 4,
+  unused = 5,
+  byte = 6
+};
 
 /// Views point into the GGUF file's bytes.
 struct Vocabulary {
-  std::vector<std::string_view> tokens;  // by id
-  std::vector<TokenType> types;          // as many; all normal where the file has no types
+  std::vector<std::string_view> tokens;                // by id
+  std::vector<TokenType> types;                        // as many; all normal where the file has no types
   std::unordered_map<std::string_view, uint32_t> ids;  // of a token that is there twice the last, as in llama.cpp
 
   /// The id under a key like "tokenizer.ggml.bos_token_id"; nullopt where absent or outside the vocabulary.
@@ -33,8 +41,8 @@ Vocabulary read_vocabulary(const GgufFile& file);
 using Merge = std::pair<std::string_view, std::string_view>;
 
 /// tokenizer.ggml.merges, in order, without those that never happen: of which a half of several characters is no token.
-/// Throws Error(invalid_file) for a merge without a blank between its halves, or of which another half or the whole is no
-/// token.
+/// Throws Error(invalid_file) for a merge without a blank between its halves, or of which another half or the whole is
+/// no token.
 std::vector<Merge> read_merges(const GgufFile& file, const Vocabulary& vocabulary);
 
 /// The merges of a SentencePiece BPE model, best first. SentencePiece joins the neighbours whose union has the highest

@@ -43,12 +43,12 @@ void check_magnitude(MatrixView matrix, std::span<const Scheme> schemes, const Q
     const double usual = error_of({scaled.data(), matrix.rows, matrix.cols}, scheme, options);
     const double here = std::ldexp(error_of(matrix, scheme, options), -exponent);
     if (here <= kTolerance * usual + kNegligible * norm) continue;
-    throw Error(ErrorCode::unsupported, operation,
-                fmt::format("weights of {:.3g} at most, of which {} with metadata {} would lose {:.3g} % ({:.3g} % at a "
-                            "magnitude of 1)",
-                            largest, scheme.name(), metadata_name(options.metadata), 100 * here / norm,
-                            100 * usual / norm),
-                options.metadata == Metadata::f32 ? "weights of a magnitude nearer to 1" : "metadata f32");
+    throw Error(
+        ErrorCode::unsupported, operation,
+        fmt::format("weights of {:.3g} at most, of which {} with metadata {} would lose {:.3g} % ({:.3g} % at a "
+                    "magnitude of 1)",
+                    largest, scheme.name(), metadata_name(options.metadata), 100 * here / norm, 100 * usual / norm),
+        options.metadata == Metadata::f32 ? "weights of a magnitude nearer to 1" : "metadata f32");
   }
 }
 

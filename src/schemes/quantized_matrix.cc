@@ -174,7 +174,7 @@ void SchemeFamily::code_matrix(MatrixView matrix, const FeedbackFactor& factor, 
 }
 
 std::unique_ptr<feedback::GroupCoding> SchemeFamily::group_coding(MatrixView, const FeedbackFactor&,
-                                                              QuantizedMatrix& out) const {
+                                                                  QuantizedMatrix& out) const {
   throw Error(ErrorCode::unsupported, "code with feedback", fmt::format("scheme {}", out.layout.scheme.name()),
               "families that take it");
 }

@@ -54,20 +54,20 @@ enum class WindowRule {
 };
 
 struct Architecture {
-  std::string_view name;                     // HF's model_type
-  std::vector<std::string_view> also = {};        // other model_types whose text decoder computes the same
-  std::string_view class_name;               // "Llama" of "LlamaForCausalLM"
-  bool gguf_permutes_rows = false;           // of q and k: llama.cpp's converter pairs neighbouring rows
-  Bias attention_bias = Bias::never;         // of q, k and v; by_config: attention_bias
-  Bias output_bias = Bias::never;            // of o; by_config: attention_bias
-  Bias mlp_bias = Bias::never;               // by_config: mlp_bias
-  bool head_norms = false;                   // RMSNorm of each head of q and k
+  std::string_view name;                    // HF's model_type
+  std::vector<std::string_view> also = {};  // other model_types whose text decoder computes the same
+  std::string_view class_name;              // "Llama" of "LlamaForCausalLM"
+  bool gguf_permutes_rows = false;          // of q and k: llama.cpp's converter pairs neighbouring rows
+  Bias attention_bias = Bias::never;        // of q, k and v; by_config: attention_bias
+  Bias output_bias = Bias::never;           // of o; by_config: attention_bias
+  Bias mlp_bias = Bias::never;              // by_config: mlp_bias
+  bool head_norms = false;                  // RMSNorm of each head of q and k
   WindowRule window = WindowRule::none;
-  std::optional<int64_t> default_window = {};     // where sliding_window is missing
+  std::optional<int64_t> default_window = {};  // where sliding_window is missing
   int64_t default_max_positions = 0;
-  std::optional<int64_t> default_kv_heads = {};   // where num_key_value_heads is missing; none: as many as heads
-  std::optional<int64_t> default_head_dim = {};   // where head_dim is missing; none: hidden_size / heads
-  std::vector<ConfigField> own_fields = {};       // beside those of every architecture
+  std::optional<int64_t> default_kv_heads = {};  // where num_key_value_heads is missing; none: as many as heads
+  std::optional<int64_t> default_head_dim = {};  // where head_dim is missing; none: hidden_size / heads
+  std::vector<ConfigField> own_fields = {};      // beside those of every architecture
 
   /// The table's entry of a field of config.json; null where nobody knows it.
   const ConfigField* find_field(std::string_view field) const;

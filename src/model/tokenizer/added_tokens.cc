@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "model/tokenizer/unicode.h"
 #include "base/utf8.h"
+#include "model/tokenizer/unicode.h"
 
 namespace mxq {
 

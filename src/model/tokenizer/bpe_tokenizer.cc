@@ -7,10 +7,10 @@
 #include <span>
 #include <utility>
 
+#include "base/utf8.h"
 #include "model/tokenizer/byte_level.h"
 #include "model/tokenizer/nfc.h"
 #include "model/tokenizer/unicode.h"
-#include "base/utf8.h"
 #include "mxq/error.h"
 
 namespace mxq {
@@ -346,7 +346,7 @@ class BpeTokenizer::Encoder {
   MergeLoop loop_;
   std::vector<int32_t>& out_;
   Progress& progress_;
-  int64_t done_ = 0, told_ = 0;  // bytes
+  int64_t done_ = 0, told_ = 0;                                                  // bytes
   using Seen = std::unordered_map<std::string_view, std::pair<size_t, size_t>>;  // where in out_, how many
   Seen seen_, seen_parts_;                                                       // by text, by initial symbols
   std::deque<std::vector<int32_t>> long_words_;  // initial symbols; seen_parts_ looks into them

@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include "format/strict_json.h"
 #include "base/utf8.h"
+#include "format/strict_json.h"
 #include "mxq/error.h"
 #include "mxq/text.h"
 
@@ -154,7 +154,8 @@ class Translator {
 
   // What two neighbours may be together in another case: "ss" is the sharp s.
   void check_case(uint32_t before, uint32_t c) const {
-    constexpr std::array<std::pair<uint32_t, uint32_t>, 3> kinds{{{0x0370, 0x03ff}, {0x0531, 0x0587}, {0x1e96, 0x1fff}}};
+    constexpr std::array<std::pair<uint32_t, uint32_t>, 3> kinds{
+        {{0x0370, 0x03ff}, {0x0531, 0x0587}, {0x1e96, 0x1fff}}};
     const auto folds_long = [&](uint32_t x) {
       return x == 0xdf || x == 0x130 || x == 0x149 || x == 0x1f0 || (x >= 0xfb00 && x <= 0xfb17) || x == 0x2bc ||
              x == 0x2be || (x >= 0x300 && x <= 0x36f) ||
@@ -380,7 +381,8 @@ class Translator {
     }
     if (peek() == '0') {
       uint32_t value = 0;
-      for (int i = 0; i < 3 && peek() >= '0' && peek() <= '7'; ++i) value = 8 * value + static_cast<uint32_t>(text_[at_++] - '0');
+      for (int i = 0; i < 3 && peek() >= '0' && peek() <= '7'; ++i)
+        value = 8 * value + static_cast<uint32_t>(text_[at_++] - '0');
       return checked(value);
     }
     const char c = peek();
@@ -445,7 +447,8 @@ class Translator {
     std::string plain;
     for (const char c : name) {
       if (c == ' ' || c == '-' || c == '_') continue;
-      if (std::isalnum(static_cast<unsigned char>(c)) == 0) unsupported(fmt::format("the property {}", in_quotes(name)));
+      if (std::isalnum(static_cast<unsigned char>(c)) == 0)
+        unsupported(fmt::format("the property {}", in_quotes(name)));
       plain += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
     }
     for (const auto& [known, members] : kProperties) {

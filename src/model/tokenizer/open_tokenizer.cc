@@ -29,10 +29,10 @@ std::unique_ptr<Tokenizer> open_json(const fs::path& path) {
     std::error_code ignored;
     return fs::exists(file, ignored) ? SideFile{read_file(file), file.string()} : SideFile{};
   };
-  return std::make_unique<BpeTokenizer>(parse_tokenizer_json(
-      read_file(path), path.string(),
-      {beside("tokenizer_config.json"), beside("special_tokens_map.json"), beside("added_tokens.json"),
-       beside("config.json")}));
+  return std::make_unique<BpeTokenizer>(
+      parse_tokenizer_json(read_file(path), path.string(),
+                           {beside("tokenizer_config.json"), beside("special_tokens_map.json"),
+                            beside("added_tokens.json"), beside("config.json")}));
 }
 
 std::unique_ptr<Tokenizer> open_folder(const fs::path& path) {
@@ -40,8 +40,7 @@ std::unique_ptr<Tokenizer> open_folder(const fs::path& path) {
   if (fs::exists(path / "tokenizer.json", error)) return open_json(path / "tokenizer.json");
   if (const auto gguf = only_gguf(path)) return open_gguf(*gguf);
   throw Error(ErrorCode::not_found, "open the tokenizer of " + path.string(),
-              "the folder has no tokenizer.json, and no .gguf file",
-              "tokenizer.json or one .gguf");
+              "the folder has no tokenizer.json, and no .gguf file", "tokenizer.json or one .gguf");
 }
 
 }  // namespace

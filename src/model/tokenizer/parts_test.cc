@@ -6,13 +6,13 @@
 #include <map>
 #include <random>
 
+#include "base/utf8.h"
 #include "expect_error.h"
 #include "model/tokenizer/added_tokens.h"
 #include "model/tokenizer/bpe.h"
 #include "model/tokenizer/byte_level.h"
 #include "model/tokenizer/nfc.h"
 #include "model/tokenizer/splitter.h"
-#include "base/utf8.h"
 #include "model/tokenizer/word_rules.h"
 #include "mxq/error.h"
 
@@ -215,17 +215,17 @@ TEST(Splitter, WhiteSpaceIsUnicodes) {
 
 // The meanings are Oniguruma's (doc/RE of its sources), which differ from Perl's.
 TEST(Splitter, PatternsMeanWhatTheyMeanToOniguruma) {
-  EXPECT_THAT(split("^b", "ab\nb"), ElementsAre("ab\n", "b"));              // lines, always
+  EXPECT_THAT(split("^b", "ab\nb"), ElementsAre("ab\n", "b"));  // lines, always
   EXPECT_THAT(split("a$", "a\nba"), ElementsAre("a", "\nb", "a"));
-  EXPECT_THAT(split("a{1,2}+b", "aaab"), ElementsAre("aaab"));               // not possessive
-  EXPECT_THAT(split(R"(\h)", "xaF "), ElementsAre("x", "a", "F", " "));      // a hex digit
-  EXPECT_THAT(split("(?m:.)+", "a\nb"), ElementsAre("a\nb"));               // . takes line breaks
+  EXPECT_THAT(split("a{1,2}+b", "aaab"), ElementsAre("aaab"));           // not possessive
+  EXPECT_THAT(split(R"(\h)", "xaF "), ElementsAre("x", "a", "F", " "));  // a hex digit
+  EXPECT_THAT(split("(?m:.)+", "a\nb"), ElementsAre("a\nb"));            // . takes line breaks
   EXPECT_THAT(split("[a-c&&[^b]]", "abc"), ElementsAre("a", "b", "c"));
   EXPECT_THAT(split("[a-c&&[^b]]+", "acbb"), ElementsAre("ac", "bb"));
   EXPECT_THAT(split("[x[yz]]+", "axyz"), ElementsAre("a", "xyz"));
   EXPECT_THAT(split("[[:alpha:]]+", "1é\u65e5-"), ElementsAre("1", "é\u65e5", "-"));
-  EXPECT_THAT(split(R"(\w+)", "e\u0301-"), ElementsAre("e\u0301", "-"));    // marks are of words
-  EXPECT_THAT(split("a(?i)b|c", "aBaC"), ElementsAre("aB", "aC"));           // the option holds for both
+  EXPECT_THAT(split(R"(\w+)", "e\u0301-"), ElementsAre("e\u0301", "-"));  // marks are of words
+  EXPECT_THAT(split("a(?i)b|c", "aBaC"), ElementsAre("aB", "aC"));        // the option holds for both
   EXPECT_THAT(split(R"(\R)", "a\r\nb"), ElementsAre("a", "\r\n", "b"));
   for (const char* pattern : {R"(\Ga)", R"(a\Kb)", R"(\X)", "(?~ab)", R"((a)\1)", "(?i:ss)", "(?i:\u00df)", "(?W)a"}) {
     EXPECT_THROW(split(pattern, "a"), Error) << pattern;

@@ -1,4 +1,5 @@
-// Cuts text into words by a regular expression (Oniguruma's, run by PCRE2), as the pre-tokenizers of Hugging Face's tokenizers do.
+// Cuts text into words by a regular expression (Oniguruma's, run by PCRE2), as the pre-tokenizers of Hugging Face's
+// tokenizers do.
 #pragma once
 
 #include <memory>
@@ -27,8 +28,9 @@ class Splitter {
   ~Splitter();
   Splitter(Splitter&&) noexcept;
 
-  /// The parts of all `pieces`, which are UTF-8, in order; empty ones are left out. A match of nothing cuts, too. Each piece is looked at alone.
-  /// Throws Error(unsupported) where a match takes more steps or memory than allowed. Thread-safe.
+  /// The parts of all `pieces`, which are UTF-8, in order; empty ones are left out. A match of nothing cuts, too. Each
+  /// piece is looked at alone. Throws Error(unsupported) where a match takes more steps or memory than allowed.
+  /// Thread-safe.
   std::vector<std::string_view> split(const std::vector<std::string_view>& pieces) const;
   /// `text` with `to` for each match. Throws likewise, and for a match of nothing.
   std::string replace(std::string_view text, std::string_view to) const;

@@ -27,7 +27,7 @@ constexpr std::array<std::string_view, 8> kSpecialNames{"bos_token", "eos_token"
                                                         "pad_token", "cls_token", "mask_token", kAdditional};
 
 struct TokenizerClass {
-  std::string_view name;  // without "Fast"
+  std::string_view name;                        // without "Fast"
   std::string_view bos, eos, unknown, padding;  // where the files do not name them
   bool has_template = false, adds_bos = false;  // likewise
 };
@@ -124,9 +124,9 @@ class TokenizerConfig::Reader {
   void read() {
     const bool has_config = !files_.tokenizer_config.source.empty();
     if (has_config) fields_ = parse(files_.tokenizer_config);
-    config_.operation_ =
-        "read " + (has_config ? files_.tokenizer_config.source
-                              : files_.model_config.source.empty() ? "tokenizer.json" : files_.model_config.source);
+    config_.operation_ = "read " + (has_config                           ? files_.tokenizer_config.source
+                                    : files_.model_config.source.empty() ? "tokenizer.json"
+                                                                         : files_.model_config.source);
     tokenizer_class();
     specials();
     settings();

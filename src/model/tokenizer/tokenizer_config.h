@@ -63,11 +63,11 @@ class TokenizerConfig {
  private:
   struct NamedToken {
     AddedToken token;
-    bool bare = true;             // its name only, no settings
+    bool bare = true;  // its name only, no settings
     bool normalized_said = false;
   };
   struct Special {
-    std::string name;  // "bos_token"
+    std::string name;                // "bos_token"
     std::vector<NamedToken> tokens;  // one; several of additional_special_tokens; none: null
   };
   class Reader;

@@ -83,8 +83,8 @@ TokenizerSpec tokenizer_spec(const GgufFile& file) {
   } else if (model == "llama") {
     sentencepiece(file, vocabulary, spec);
   } else {
-    throw Error(ErrorCode::unsupported, spec.operation,
-                fmt::format("tokenizer.ggml.model is {}", in_quotes(model)), "gpt2, llama");
+    throw Error(ErrorCode::unsupported, spec.operation, fmt::format("tokenizer.ggml.model is {}", in_quotes(model)),
+                "gpt2, llama");
   }
   return spec;
 }

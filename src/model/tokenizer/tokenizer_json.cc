@@ -8,8 +8,8 @@
 #include <tuple>
 #include <utility>
 
-#include "model/tokenizer/json_tree.h"
 #include "base/utf8.h"
+#include "model/tokenizer/json_tree.h"
 #include "model/tokenizer/word_rules.h"
 #include "mxq/error.h"
 #include "mxq/text.h"
@@ -105,8 +105,8 @@ class Builder {
 
   TokenizerSpec build() {
     only(document_.rest, "the file",
-         {"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder",
-          "model"});
+         {"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor",
+          "decoder", "model"});
     if (const std::string version = text(document_.rest, "version", "1.0"); version != "1.0") {
       unsupported(fmt::format("version {}", in_quotes(version)), "1.0");
     }

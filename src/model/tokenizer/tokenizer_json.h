@@ -16,9 +16,9 @@ namespace mxq {
 ///                   CharDelimiterSplit
 ///   decoder         ByteLevel, Metaspace, or what undoes the normalizer: Replace, ByteFallback, Fuse, Strip
 ///   post_processor  Sequence, TemplateProcessing, BertProcessing, RobertaProcessing, ByteLevel
-/// truncation and padding hold for batches only, as in transformers. Added tokens are numbered as the package tokenizers
-/// numbers them, whatever id the file gives.
-/// Throws Error(invalid_file) for text that is no tokenizer.json, Error(unsupported) naming any other part or field.
+/// truncation and padding hold for batches only, as in transformers. Added tokens are numbered as the package
+/// tokenizers numbers them, whatever id the file gives. Throws Error(invalid_file) for text that is no tokenizer.json,
+/// Error(unsupported) naming any other part or field.
 TokenizerSpec parse_tokenizer_json(std::string_view text, const std::string& source,
                                    const TokenizerSideFiles& files = {});
 

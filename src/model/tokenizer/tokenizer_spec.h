@@ -55,10 +55,10 @@ struct TokenizerSpec {
 
   std::vector<NormalizeStep> normalize;
   std::vector<WordStep> words;
-  bool byte_level = false;     // tokens are in GPT-2's alphabet of bytes
-  bool byte_fallback = false;  // a character without token becomes its bytes' tokens "<0x0A>"
-  bool ignore_merges = false;  // a word that is a token needs no merges
-  bool fuse_unknown = false;   // neighbouring unknown characters become one unknown token
+  bool byte_level = false;      // tokens are in GPT-2's alphabet of bytes
+  bool byte_fallback = false;   // a character without token becomes its bytes' tokens "<0x0A>"
+  bool ignore_merges = false;   // a word that is a token needs no merges
+  bool fuse_unknown = false;    // neighbouring unknown characters become one unknown token
   std::string unknown_missing;  // the name of an unknown token that is no token
   std::optional<uint32_t> unknown, bos, eos;
   std::vector<uint32_t> prefix, suffix;  // what a text begins and ends with

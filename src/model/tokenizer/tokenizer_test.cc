@@ -365,7 +365,8 @@ TEST(Tokenizer, RefusesPartsThatItDoesNotKnowNamingThem) {
     json[Json::json_pointer(at)] = value;
     expect_error(kUnsupported, "read tokenizer.json: " + message, [&] { open(json); });
   };
-  refused("the model is 'Unigram'; expected BPE", "/model", {{"type", "Unigram"}, {"vocab", {Json::array({"a", -1.5})}}});
+  refused("the model is 'Unigram'; expected BPE", "/model",
+          {{"type", "Unigram"}, {"vocab", {Json::array({"a", -1.5})}}});
   refused("'end_of_word_suffix' is '</w>'", "/model/end_of_word_suffix", "</w>");
   refused("'dropout' is 0.5: ids by chance; expected 0", "/model/dropout", 0.5);
   refused("the model has the field 'new'", "/model/new", 1);
@@ -410,7 +411,7 @@ TEST(Tokenizer, AGgufThatNamesNoRuleIsCutAsLlamaCppCutsIt) {
   EXPECT_EQ(ids("gpt-2", " 12345's"), (Ids{8, 2, 9, 5, 11}));
   for (const char* pre : {static_cast<const char*>(nullptr), "", "default"}) {
     EXPECT_EQ(ids(pre, " 12345's"), (Ids{0, 1, 2, 3, 10, 6, 7}));  // blank | 123 | 45 | ' | s
-    EXPECT_EQ(ids(pre, "2345"), (Ids{2, 9, 5}));                    // 234 | 5
+    EXPECT_EQ(ids(pre, "2345"), (Ids{2, 9, 5}));                   // 234 | 5
   }
 }
 
@@ -424,7 +425,8 @@ TEST(Tokenizer, FilesBesideTokenizerJsonCountAsInTransformers) {
     const TemporaryFolder folder;
     for (const auto& [name, content] : one["files"].items()) {
       Ordered file = content;
-      if (name == "tokenizer.json") file["model"]["vocab"] = golden["vocabularies"][file["model"]["vocab"].get<size_t>()];
+      if (name == "tokenizer.json")
+        file["model"]["vocab"] = golden["vocabularies"][file["model"]["vocab"].get<size_t>()];
       write_file(folder / name, file.dump());
     }
     const auto tokenizer = open_tokenizer(folder.path());
@@ -436,8 +438,9 @@ TEST(Tokenizer, FilesBesideTokenizerJsonCountAsInTransformers) {
 }
 
 TEST(Tokenizer, FieldsOfTokenizerConfigThatNobodyKnows) {
-  EXPECT_THAT(unknown_tokenizer_fields(R"({"bos_token": "<s>", "wobble": 1, "chat_template": "", "legacy": false, "x": {}})"),
-              ElementsAre("wobble", "x"));
+  EXPECT_THAT(
+      unknown_tokenizer_fields(R"({"bos_token": "<s>", "wobble": 1, "chat_template": "", "legacy": false, "x": {}})"),
+      ElementsAre("wobble", "x"));
   EXPECT_THAT(unknown_tokenizer_fields("[1]"), IsEmpty());
   EXPECT_THAT(unknown_tokenizer_fields("{"), IsEmpty());
 }

@@ -25,8 +25,8 @@ struct WordRule {
   bool adds_bos = false;       // where tokenizer.ggml.add_bos_token does not say
 };
 
-/// The rule that a GGUF file names in tokenizer.ggml.pre; nullopt for a name that is not known. "default" is llama.cpp's
-/// own, which it also takes where a file names none.
+/// The rule that a GGUF file names in tokenizer.ggml.pre; nullopt for a name that is not known. "default" is
+/// llama.cpp's own, which it also takes where a file names none.
 std::optional<WordRule> word_rule(std::string_view pre);
 /// The names, for errors.
 inline constexpr std::string_view kWordRuleNames =

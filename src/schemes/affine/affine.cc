@@ -6,9 +6,9 @@
 
 #include "base/bitpack.h"
 #include "mxq/error.h"
+#include "schemes/affine/feedback_coding.h"
 #include "schemes/affine/fit_matrix.h"
 #include "schemes/affine/metadata.h"
-#include "schemes/affine/feedback_coding.h"
 #include "schemes/part_bytes.h"
 
 namespace mxq {
@@ -59,7 +59,7 @@ std::vector<PartSpec> AffineFamily::parts(const QuantizedLayout& layout) const {
 }
 
 std::unique_ptr<feedback::GroupCoding> AffineFamily::group_coding(MatrixView matrix, const FeedbackFactor& factor,
-                                                              QuantizedMatrix& out) const {
+                                                                  QuantizedMatrix& out) const {
   return affine_coding(matrix, factor, out);
 }
 

@@ -31,7 +31,7 @@ class AffineFamily : public SchemeFamily {
   bool takes_feedback() const override { return true; }
   bool takes_fit(Fit) const override { return true; }
   std::unique_ptr<feedback::GroupCoding> group_coding(MatrixView matrix, const FeedbackFactor& factor,
-                                                  QuantizedMatrix& out) const override;
+                                                      QuantizedMatrix& out) const override;
   bool holds_as_they_are(MatrixView sample, const Scheme& scheme, const QuantizeOptions& options) const override;
 };
 

@@ -1,8 +1,8 @@
 #include "schemes/affine/feedback_coding.h"
 
 #include "kernels/feedback_tile.h"
-#include "schemes/affine/output.h"
 #include "schemes/affine/grids.h"
+#include "schemes/affine/output.h"
 
 namespace mxq::affine {
 
@@ -44,8 +44,8 @@ class AffineCoder : public feedback::GroupCoder {
 class AffineCoding : public feedback::GroupCoding {
  public:
   AffineCoding(MatrixView matrix, const FeedbackFactor& factor, QuantizedMatrix& out)
-      : grids_(fix_grids(matrix, factor,
-                         Grouping(matrix.rows, matrix.cols, out.layout.scheme.group, out.layout.axis), out)),
+      : grids_(fix_grids(matrix, factor, Grouping(matrix.rows, matrix.cols, out.layout.scheme.group, out.layout.axis),
+                         out)),
         grid_(factor.grid()),
         out_(out) {}
 
@@ -61,7 +61,8 @@ class AffineCoding : public feedback::GroupCoding {
 
 }  // namespace
 
-std::unique_ptr<feedback::GroupCoding> affine_coding(MatrixView matrix, const FeedbackFactor& factor, QuantizedMatrix& out) {
+std::unique_ptr<feedback::GroupCoding> affine_coding(MatrixView matrix, const FeedbackFactor& factor,
+                                                     QuantizedMatrix& out) {
   return std::make_unique<AffineCoding>(matrix, factor, out);
 }
 

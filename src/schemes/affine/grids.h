@@ -4,9 +4,9 @@
 #include <vector>
 
 #include "mxq/quantized_matrix.h"
-#include "schemes/groups/blocks.h"
 #include "schemes/affine/metadata.h"
 #include "schemes/feedback/factor.h"
+#include "schemes/groups/blocks.h"
 
 namespace mxq::affine {
 
@@ -45,7 +45,6 @@ class GroupFitter {
 };
 
 /// Fits the matrix as it is, for the steps of q8. What is settled goes to `out` too.
-Grids fix_grids(MatrixView matrix, const FeedbackFactor& factor, const Grouping& grouping,
-                QuantizedMatrix& out);
+Grids fix_grids(MatrixView matrix, const FeedbackFactor& factor, const Grouping& grouping, QuantizedMatrix& out);
 
 }  // namespace mxq::affine

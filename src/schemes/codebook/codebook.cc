@@ -90,7 +90,7 @@ void CodebookFamily::quantize(MatrixView matrix, const QuantizeOptions&, Quantiz
 }
 
 std::unique_ptr<feedback::GroupCoding> CodebookFamily::group_coding(MatrixView matrix, const FeedbackFactor&,
-                                                                QuantizedMatrix& out) const {
+                                                                    QuantizedMatrix& out) const {
   return codebook_coding(matrix, write_levels(matrix, out), out);
 }
 

@@ -30,7 +30,7 @@ class CodebookFamily : public SchemeFamily {
   void dequantize_rows(const QuantizedView& matrix, int64_t first_row, int64_t rows, float* out) const override;
   bool takes_feedback() const override { return true; }
   std::unique_ptr<feedback::GroupCoding> group_coding(MatrixView matrix, const FeedbackFactor& factor,
-                                                  QuantizedMatrix& out) const override;
+                                                      QuantizedMatrix& out) const override;
 
  protected:
   /// Literals: "gaussian", and "gauss" of gauss3g64.

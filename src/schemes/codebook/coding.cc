@@ -45,7 +45,9 @@ class Coding : public feedback::GroupCoding {
     scales_.settle_steps(matrix, levels_, fit_scales(matrix, group_, levels_), kHeadroom);
   }
 
-  std::unique_ptr<feedback::GroupCoder> coder() const override { return std::make_unique<Coder>(levels_, group_, scales_); }
+  std::unique_ptr<feedback::GroupCoder> coder() const override {
+    return std::make_unique<Coder>(levels_, group_, scales_);
+  }
 
  private:
   TileLevels levels_;
@@ -56,7 +58,7 @@ class Coding : public feedback::GroupCoding {
 }  // namespace
 
 std::unique_ptr<feedback::GroupCoding> codebook_coding(MatrixView matrix, std::span<const float> levels,
-                                                   QuantizedMatrix& out) {
+                                                       QuantizedMatrix& out) {
   return std::make_unique<Coding>(matrix, levels, out);
 }
 

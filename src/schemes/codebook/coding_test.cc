@@ -125,8 +125,9 @@ TEST(CodebookFeedback, HugeWeightsAndZerosStayFinite) {
 
 TEST(CodebookFeedback, OtherFamiliesAreRefused) {
   const std::vector<float> w(128, 1.0f), h = identity(64);
-  expect_error(ErrorCode::unsupported, "scheme nf4g64; expected schemes of affine, gaussian, kmeans",
-               [&] { quantize_matrix_gptq({w.data(), 2, 64}, h, {4, 64, "nf"}, {Fit::gptq}); });
+  expect_error(ErrorCode::unsupported, "scheme nf4g64; expected schemes of affine, gaussian, kmeans", [&] {
+    quantize_matrix_gptq({w.data(), 2, 64}, h, {4, 64, "nf"}, {Fit::gptq});
+  });
 }
 
 }  // namespace

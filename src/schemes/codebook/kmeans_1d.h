@@ -15,9 +15,9 @@ struct Bin {
 };
 
 /// The levels, ascending, of which the nearest to each value costs least in all: sum of w (x - level)^2 over partitions
-/// of the bins into at most k runs. Bins are strictly ascending in x, of positive weight. Fewer levels than k where there are
-/// fewer bins. Dynamic programming over runs, each step by divide and conquer, as the best begin of the last run moves
-/// right with its end (Wang & Song, "Ckmeans.1d.dp", 2011; Gronlund et al., arXiv 1701.07204): O(k n log n).
+/// of the bins into at most k runs. Bins are strictly ascending in x, of positive weight. Fewer levels than k where
+/// there are fewer bins. Dynamic programming over runs, each step by divide and conquer, as the best begin of the last
+/// run moves right with its end (Wang & Song, "Ckmeans.1d.dp", 2011; Gronlund et al., arXiv 1701.07204): O(k n log n).
 std::vector<double> kmeans_1d(std::span<const Bin> bins, int k);
 
 }  // namespace mxq::codebook

@@ -7,8 +7,8 @@
 
 #include "base/half.h"
 #include "base/parallel.h"
-#include "schemes/normalize/column_scales.h"
 #include "schemes/family.h"
+#include "schemes/normalize/column_scales.h"
 #include "schemes/normalize/rotation.h"
 #include "schemes/normalize/sinq_scales.h"
 

@@ -35,10 +35,10 @@ ModelConfig runnable_config(const ModelSource& model) {
   const SourceTensor* q = model.find(fmt::format("model.layers.0.{}.weight", module_of(LayerPart::q)));
   const int64_t rows = config.extent(Extent::queries);
   if (q != nullptr && q->rows() != rows) {
-    throw Error(ErrorCode::invalid_file, "run " + model.path().string(),
-                fmt::format("tensor '{}' has {} rows", q->name, q->rows()),
-                fmt::format("{}, for the config says {} heads of {}", rows, config.num_attention_heads,
-                            config.head_dim));
+    throw Error(
+        ErrorCode::invalid_file, "run " + model.path().string(),
+        fmt::format("tensor '{}' has {} rows", q->name, q->rows()),
+        fmt::format("{}, for the config says {} heads of {}", rows, config.num_attention_heads, config.head_dim));
   }
   return config;
 }

@@ -51,8 +51,8 @@ class CpuRunner final : public Runner {
 
   std::vector<float> last_norm_gradient(std::span<const float> residual, std::span<const float> outer) const override;
   void run_back(std::span<const Sequence> sequences, int64_t layer, std::vector<float> residual,
-                std::span<std::vector<float>> gradients, const RowsObserver& look,
-                const GradientObserver& observe, const std::function<void()>& done) override;
+                std::span<std::vector<float>> gradients, const RowsObserver& look, const GradientObserver& observe,
+                const std::function<void()>& done) override;
 
   std::optional<MatrixShape> find_matrix(const std::string& name) const override;
   std::span<const float> weights(const std::string& name, std::vector<float>& room) const override;

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "model/runner/cpu/operand.h"
 #include "model/model_source.h"
+#include "model/runner/cpu/operand.h"
 
 namespace mxq {
 

@@ -170,7 +170,8 @@ TEST_F(TinyDecoders, FindsTheTextModelUnderAnyPrefix) {
     std::map<std::string, Tensor> renamed{{"visual.blocks.0.attn.qkv.weight", {{2, 2}, Values(4)}}};
     for (auto& [name, tensor] : tiny.tensors) {
       const bool head = name.starts_with("lm_head.");
-      renamed[head ? (prefix.starts_with("language") ? "language_model." : "") + name : prefix + name.substr(6)] = tensor;
+      renamed[head ? (prefix.starts_with("language") ? "language_model." : "") + name : prefix + name.substr(6)] =
+          tensor;
     }
     tiny.tensors = renamed;
     EXPECT_LE(largest_difference(run(tiny), expected_logits("qwen3")), kTolerance) << prefix;
@@ -226,9 +227,9 @@ TEST_F(TinyDecoders, NamesHeadsWhoseSquaresOverflow) {
 }
 
 TEST_F(TinyDecoders, RefusesTensorsThatHoldNoNumbers) {
-  for (const char* name : {"model.layers.1.mlp.up_proj.weight", "model.layers.0.self_attn.o_proj.weight",
-                           "model.layers.1.input_layernorm.weight", "model.layers.0.self_attn.q_norm.weight",
-                           "model.norm.weight"}) {
+  for (const char* name :
+       {"model.layers.1.mlp.up_proj.weight", "model.layers.0.self_attn.o_proj.weight",
+        "model.layers.1.input_layernorm.weight", "model.layers.0.self_attn.q_norm.weight", "model.norm.weight"}) {
     for (const float value : {std::nanf(""), std::numeric_limits<float>::infinity()}) {
       TinyModel tiny("qwen3");
       tiny.tensors.at(name).values[5] = value;
@@ -248,7 +249,8 @@ TEST_F(TinyDecoders, RefusesWhatItCannotRun) {
   };
   config(ErrorCode::unsupported, "architecture 'gpt2'; expected llama, mistral, qwen2, qwen3", "model_type", "gpt2");
   const auto rope = Json{{"rope_type", "yarn"}, {"factor", 4.0}};
-  config(ErrorCode::unsupported, "'rope_scaling' of type \"yarn\"; expected none, default, linear or llama3", "rope_scaling", rope);
+  config(ErrorCode::unsupported, "'rope_scaling' of type \"yarn\"; expected none, default, linear or llama3",
+         "rope_scaling", rope);
   Json llama3{{"rope_type", "llama3"}, {"factor", 8.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0}};
   config(ErrorCode::unsupported, "lacks 'original_max_position_embeddings'", "rope_scaling", llama3);
   llama3["original_max_position_embeddings"] = 64;
@@ -264,13 +266,19 @@ TEST_F(TinyDecoders, RefusesWhatItCannotRun) {
   const auto invalid = ErrorCode::invalid_file;
   config(invalid, "4 heads, 4 KV heads of 7; expected an even head size", "head_dim", 7);
   // Refused before tables of that size are made.
-  config(invalid, "'model.layers.0.self_attn.q_proj.weight' has 32 rows; expected 8589934592, for the config says 4 heads of 2147483648", "head_dim",
+  config(invalid,
+         "'model.layers.0.self_attn.q_proj.weight' has 32 rows; expected 8589934592, for the config says 4 heads of "
+         "2147483648",
+         "head_dim", int64_t{1} << 31);
+  config(invalid, "'model.embed_tokens.weight' has shape [64, 32]; expected [2147483648, 32]", "vocab_size",
          int64_t{1} << 31);
-  config(invalid, "'model.embed_tokens.weight' has shape [64, 32]; expected [2147483648, 32]", "vocab_size", int64_t{1} << 31);
-  config(invalid, "'model.embed_tokens.weight' has shape [64, 32]; expected [64, 2147483648]", "hidden_size", int64_t{1} << 31);
+  config(invalid, "'model.embed_tokens.weight' has shape [64, 32]; expected [64, 2147483648]", "hidden_size",
+         int64_t{1} << 31);
   config(invalid, "tensor 'model.layers.2.input_layernorm.weight' is missing", "num_hidden_layers", 100'000);
-  config(invalid, "'model.layers.0.mlp.gate_proj.weight' has shape [48, 32]; expected [49, 32]", "intermediate_size", 49);
-  config(invalid, "'model.layers.0.self_attn.k_proj.weight' has shape [32, 32]; expected [16, 32]", "num_key_value_heads", 2);
+  config(invalid, "'model.layers.0.mlp.gate_proj.weight' has shape [48, 32]; expected [49, 32]", "intermediate_size",
+         49);
+  config(invalid, "'model.layers.0.self_attn.k_proj.weight' has shape [32, 32]; expected [16, 32]",
+         "num_key_value_heads", 2);
   config(invalid, "'model.layers.0.self_attn.q_proj.bias' is missing", "attention_bias", true);
   config(invalid, "'model.layers.0.mlp.gate_proj.bias' is missing", "mlp_bias", true);
 
