@@ -91,15 +91,18 @@ int64_t default_window(const Model& model, const PerplexityOptions& options) {
   return longest >= 2 ? std::min(longest, usual) : usual;
 }
 
-/// Announces what scoring takes, as far as the model's configuration tells.
-void announce_scoring(const Model& model, const Options& options, ScoredText text) {
-  if (model.why_not_runnable()) return;  // said where it is run
+/// What the model is compared with; the model itself where there is no other.
+Model base_of(const Model& model, const Options& options) {
+  return options.against.empty() ? model : Model(options.against);
+}
+
+/// Announces what scoring takes, as far as the models' configurations tell.
+void announce_scoring(const Model& model, const Model& base, const Options& options, ScoredText text) {
+  if (model.why_not_runnable() || base.why_not_runnable()) return;  // said where it is run
   text.against = !options.against.empty();
   std::error_code unknown;
   text.keeps_logits = !options.base_logits.empty();
   text.known_logits = text.keeps_logits && std::filesystem::exists(options.base_logits, unknown);
-  const Model base(text.against ? options.against : options.model);
-  if (base.why_not_runnable()) return;
   announce("eval", forecast_evaluation(model, base, text, options.perplexity.run, measure_speed()),
            options.base_logits);
 }
@@ -115,10 +118,10 @@ Result evaluate_text(Options options, Progress* progress) {
   } else {
     warn_of_long_context(model, window);
   }
-  announce_scoring(model, options, text_of_bytes(std::ssize(text), options.perplexity));
+  const Model base = base_of(model, options);
+  announce_scoring(model, base, options, text_of_bytes(std::ssize(text), options.perplexity));
   if (options.against.empty()) return {measure_perplexity(model, text, options.perplexity, progress), {}, window};
-  const auto comparison =
-      compare_models(model, options.against, text, options.perplexity, progress, options.base_logits);
+  const auto comparison = compare_models(model, base, text, options.perplexity, progress, options.base_logits);
   return {comparison.model, comparison, window};
 }
 
@@ -127,10 +130,11 @@ Result evaluate_self(Options options, Progress* progress) {
   const Model model(options.model);
   say_remarks(model);
   warn_of_long_context(model, options.self_text.tokens);
-  announce_scoring(model, options, sampled_text(options.self_text));
+  const Model base = base_of(model, options);
+  announce_scoring(model, base, options, sampled_text(options.self_text));
   const RunOptions& run = options.perplexity.run;
   if (options.against.empty()) return {measure_perplexity(model, options.self_text, run, progress), {}};
-  const auto comparison = compare_models(model, options.against, options.self_text, run, progress);
+  const auto comparison = compare_models(model, base, options.self_text, run, progress);
   return {comparison.model, comparison};
 }
 

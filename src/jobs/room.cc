@@ -36,7 +36,8 @@ Room room_at(const fs::path& path) {
     room.folder = room.folder.parent_path();
   }
   const auto space = fs::space(room.folder, unknown);
-  if (!unknown) room.disk_bytes = static_cast<int64_t>(space.available);
+  // File systems that hold nothing of their own, such as /proc, have no size.
+  if (!unknown && space.capacity > 0) room.disk_bytes = static_cast<int64_t>(space.available);
   return room;
 }
 

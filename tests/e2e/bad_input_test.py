@@ -229,9 +229,9 @@ class FullDisk(MxqTest):
     def test_small_tmpfs(self):
         disk = small_disk(self, "48k")
         small_model(self.folder / "model")
-        for command in (["quantize", self.folder / "model", "-o", disk / "out", *QUANTIZE],
-                        ["dequantize", self.folder / "model", "-o", disk / "out"]):
-            self.refuses(*command, says="space")
+        for command, says in ((["quantize", self.folder / "model", "-o", disk / "out", *QUANTIZE], "of disk; expected at most"),
+                              (["dequantize", self.folder / "model", "-o", disk / "out"], "space")):
+            self.refuses(*command, says=says)
             self.assertEqual(listing(disk), [])
 
 

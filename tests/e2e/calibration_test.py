@@ -114,7 +114,7 @@ class Calibrated(MxqTest):
             self.assertEqual((plan["quantize"]["fit"], plan["quantize"]["normalize"]), (fit, normalize), scheme)
         for scheme, fit in (("nf4g64", "gptq"), ("fp4g64", "hqq"), ("gauss3g64", "awq"), ("km3g64", "hqq")):
             self.refuses("quantize", self.model, "-o", out, "--uniform", scheme, "--fit", fit, status=2,
-                         says=(scheme, f"--fit {fit}", "rtn or mse"))
+                         says=(scheme, f"with the fit {fit}", "rtn or mse"))
 
     def test_a_size_holds_what_awq_folds(self):
         # Norms are stored in F32 then, and so are matrices that are scaled without being quantized.

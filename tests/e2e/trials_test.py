@@ -86,7 +86,7 @@ class Trials(MxqTest):
         done = self.run_mxq("quantize", self.model, "-o", self.out, "--max-loss", "0.0001%", "--schemes", "b2g64,b2g128",
                             *TEXT)
         self.assertEqual(done.returncode, 1)
-        self.assertRegex(done.stderr.splitlines()[-1], "^mxq: error: max loss: .*% higher; expected at least .* %, what it is with the largest plan")
+        self.assertRegex(done.stderr.splitlines()[-1], "^mxq: error: --max-loss: a perplexity at most .*% higher; expected at least .* %, what it is with the largest plan")
         self.assertEqual(listing(self.folder), before)
         refused("--max-loss", "1%", "--text", self.folder / "absent.txt", says="absent.txt", status=1)
         self.assertFalse(self.out.exists())
