@@ -69,7 +69,7 @@ TEST(Allocate, WithoutNormsRelIsRelativeToB4g64) {
     EXPECT_DOUBLE_EQ(allocate(table, 250).value, 100 + 50);
   }
   ErrorTable table = two(0, 0);
-  for (auto& m : table.matrices) m.schemes[0].scheme = "b4g32";
+  for (auto& m : table.matrices) m.schemes[0] = {"b4g32", m.schemes[0].bytes, m.schemes[0].fnorm, 4, 32};
   const Error e = error_of([&] { allocate(table, 300); });
   EXPECT_EQ(e.code(), ErrorCode::unsupported);
   EXPECT_THAT(e.what(), AllOf(HasSubstr("'a'"), HasSubstr("4 bits in groups of 64")));

@@ -19,8 +19,9 @@ namespace fs = std::filesystem;
 class Worker : public testing::Test {
  protected:
   Worker() {
-    SafetensorsWriter writer(folder_ / "model.safetensors", {{"model.norm.weight", DType::bf16, {64}}});
-    writer.write(std::vector<std::byte>(128));
+    SafetensorsWriter writer(folder_ / "model.safetensors",
+                             {{"model.layers.0.mlp.up_proj.weight", DType::bf16, {64, 64}}});
+    writer.write(std::vector<std::byte>(2 * 64 * 64));
     writer.commit();
     options_.program = folder_ / "program";
     run_.model = "m";

@@ -69,8 +69,8 @@ TEST(MatrixBudget, OfBitsIsOfTheMatricesWeights) {
 TEST(MatrixBudget, OfSizeIsWhatTheRestLeaves) {
   EXPECT_EQ(left(Budget::Kind::size, 6000), 6000 - 5000 - 200);
   EXPECT_EQ(left(Budget::Kind::size, 5800), 600) << "the smallest plan just fits";
-  expect_error(ErrorCode::infeasible, "size: 5799 bytes", [] { left(Budget::Kind::size, 5799); });
-  expect_error(ErrorCode::infeasible, "5800", [] { left(Budget::Kind::size, 5799); });
+  expect_error(ErrorCode::infeasible, "size: 5.7 KiB (5799 bytes)", [] { left(Budget::Kind::size, 5799); });
+  expect_error(ErrorCode::infeasible, "at least 5.7 KiB (5800 bytes): 600 B", [] { left(Budget::Kind::size, 5799); });
 }
 
 TEST(MatrixBudget, OfVramLeavesOutTheCacheAndTheReserveAndNoHeaders) {

@@ -66,6 +66,7 @@ struct TinyModel {
 
   // As a Hugging Face folder.
   void write(const std::filesystem::path& folder) const {
+    std::filesystem::create_directories(folder);
     std::ofstream(folder / "config.json") << config.dump();
     std::vector<TensorSpec> specs;
     for (const auto& [name, tensor] : tensors) specs.push_back({name, DType::f32, tensor.shape});
