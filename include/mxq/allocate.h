@@ -75,12 +75,12 @@ struct Plan {
   std::optional<UniformPlan> best_uniform;
 };
 
-/// Throws Error(usage) for pins that no table of these matrices and schemes can take, as allocate() does: so that it is
-/// known before the matrices are measured.
-void check_pins(const AllocateOptions& options, const std::vector<std::string>& matrices,
-                const std::vector<std::string>& schemes);
-/// The same for what pins alone tell: that they are regular expressions.
+/// Throws Error(usage) for pins that are no regular expressions.
 void check_pins(const AllocateOptions& options);
+
+/// Throws what allocate() throws for constraints and a budget. With the objective f2 a table without norms and
+/// sensitivities will do, such as size_table() gives before anything is measured.
+void check_budget(const ErrorTable& table, int64_t budget_bytes, const AllocateOptions& options);
 
 /// Throws Error(infeasible) naming the smallest reachable budget when even the smallest plan is larger.
 Plan allocate(const ErrorTable& table, int64_t budget_bytes, const AllocateOptions& options = {});

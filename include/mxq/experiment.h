@@ -34,6 +34,7 @@ struct ExperimentRun {
   bool original = false;              // nothing is quantized
   std::vector<std::string> quantize;  // arguments of `mxq quantize` beside model and output
   MethodRequest request;              // what they ask for
+  std::optional<double> seconds;      // that all of it takes, where someone has estimated that
 
   struct Scoring {
     std::string name;                // of the text; "self" for text that the model samples
@@ -166,7 +167,7 @@ struct WorkReport {
 
 /// Queues what the store does not have, then does what is queued, run by run, each step in a process of its own. A run
 /// that fails is kept with its error and log; the others go on. Runs that a killed process left are done again. Several
-/// processes may do this at once. Progress: runs. Throws what identify() and estimate_run() throw.
+/// processes may do this at once. Progress: runs. Throws what identify() throws.
 WorkReport work_on(Experiment& experiment, ResultStore& store, const WorkOptions& options,
                    Progress* progress = nullptr);
 

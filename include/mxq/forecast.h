@@ -12,6 +12,7 @@
 #include "mxq/generate.h"
 #include "mxq/method.h"
 #include "mxq/model.h"
+#include "mxq/plan_file.h"
 #include "mxq/run_options.h"
 
 namespace mxq {
@@ -65,14 +66,17 @@ enum class Job {
   measure,
   plan,
   quantize,
-  carry_out,  // a plan that is there
 };
 
 /// Of a job with nothing in the cache. Reads headers only. The work is counted from the model's own matrices, for the
 /// budget, trials included, and divided by the speed: within a factor of two where the machine stays as busy as it is
-/// and the files are in memory already. `trial_text`: what trials are made on; nullopt: text that the model samples.
+/// and the files are in memory already. Throws what bytes_for_matrices() throws. `trial_text`: what trials are made on;
+/// nullopt: text that the model samples.
 Forecast forecast(const Model& model, const MethodRequest& request, const Method& method, Job job,
                   const MachineSpeed& speed, const std::optional<ScoredText>& trial_text = {});
+
+/// Of carrying out a plan. Throws Error(usage) where it was made for another model.
+Forecast forecast(const Model& model, const PlanFile& plan, const MachineSpeed& speed);
 
 /// Of `mxq eval`; `base` is what the text is sampled from, and the same model where there is no other.
 Forecast forecast_evaluation(const Model& model, const Model& base, const ScoredText& text, const RunOptions& run,

@@ -4,8 +4,6 @@
 #include <string>
 #include <vector>
 
-#include "mxq/model.h"
-
 namespace mxq {
 
 struct MatrixSelection {
@@ -14,8 +12,5 @@ struct MatrixSelection {
   /// The embedding (model.embed_tokens) and the output matrix (lm_head, where it is not the embedding) too.
   bool embeddings = false;
 };
-
-/// Names of the matrices that are planned, in the model's order. Throws as measure_model() does for expressions.
-std::vector<std::string> selected_matrices(const Model& model, const MatrixSelection& selection);
 
 }  // namespace mxq

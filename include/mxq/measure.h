@@ -27,6 +27,10 @@ struct Measurement {
   double seconds = 0;
 };
 
+/// What the schemes take on each matrix: the model's error table, with errors and norms of 0. Reads headers only.
+/// Throws Error(not_found) where the model has no matrix to quantize.
+ErrorTable size_table(const Model& model, const MeasureOptions& options);
+
 /// Streams the model from disk, one matrix in memory at a time.
 /// Throws Error(not_finite) naming tensor and index for a weight that is not a number, Error(not_found) where the
 /// model has no matrix to quantize.

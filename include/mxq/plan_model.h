@@ -29,8 +29,17 @@ struct PlanningProblem {
   PlanFile plan(const Method& method) const;
 };
 
-/// Measures the model, and its sensitivities where the objective needs them; a budget that cannot be reached and a bad
-/// constraint fail before those. `method` is what resolve() made of the request. `cache`: as in MeasureOptions.
+/// What a plan file says of the method that made it; its schemes are those that the plan uses.
+Method method_of(const PlanFile& plan);
+
+/// Bytes that the request's budget leaves for the matrices; nullopt where it has none. Reads headers only. Throws
+/// Error(infeasible) naming the smallest budget that can be reached, and Error(usage) for constraints that no plan
+/// meets, with or without a budget.
+std::optional<int64_t> bytes_for_matrices(const Model& model, const MethodRequest& request, const Method& method);
+
+/// Measures the model, and its sensitivities where the objective needs them; what
+/// bytes_for_matrices() throws comes before. `method` is what resolve() made of the request. `cache`: as in
+/// MeasureOptions.
 PlanningProblem pose(const Model& model, const MethodRequest& request, const Method& method,
                      const std::filesystem::path& cache, Progress* progress = nullptr);
 

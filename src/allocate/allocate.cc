@@ -40,6 +40,16 @@ const GroupOption* find_option(const MatrixGroup& group, const std::string& sche
   return nullptr;
 }
 
+void check_budget(const ErrorTable& table, const std::vector<MatrixGroup>& groups, int64_t budget_bytes) {
+  const int64_t smallest = smallest_bytes(groups);
+  if (budget_bytes >= smallest) return;
+  throw Error(ErrorCode::infeasible, "allocate",
+              fmt::format("a budget of {} ({} bytes, {:.4f} bits a weight)", format_size(budget_bytes), budget_bytes,
+                          bits_of(budget_bytes, table)),
+              fmt::format("at least {} ({} bytes, {:.4f} bits a weight)", format_size(smallest), smallest,
+                          bits_of(smallest, table)));
+}
+
 std::optional<UniformPlan> find_best_uniform(const std::vector<MatrixGroup>& groups, int64_t budget_bytes) {
   const auto free = std::find_if(groups.begin(), groups.end(), [](const MatrixGroup& g) { return !g.pinned; });
   if (free == groups.end()) return std::nullopt;
@@ -70,17 +80,14 @@ bool solver_available(Solver solver) {
   return solver == Solver::exact || highs_available();
 }
 
+void check_budget(const ErrorTable& table, int64_t budget_bytes, const AllocateOptions& options) {
+  check_budget(table, apply_constraints(table, options), budget_bytes);
+}
+
 Plan allocate(const ErrorTable& table, int64_t budget_bytes, const AllocateOptions& options) {
   const Stopwatch watch;
   const auto groups = apply_constraints(table, options);
-  const int64_t smallest = smallest_bytes(groups);
-  if (budget_bytes < smallest) {
-    throw Error(ErrorCode::infeasible, "allocate",
-                fmt::format("a budget of {} ({} bytes, {:.4f} bits a weight)", format_size(budget_bytes), budget_bytes,
-                            bits_of(budget_bytes, table)),
-                fmt::format("at least {} ({} bytes, {:.4f} bits a weight)", format_size(smallest), smallest,
-                            bits_of(smallest, table)));
-  }
+  check_budget(table, groups, budget_bytes);
   const mckp::Problem problem = make_problem(groups, budget_bytes);
   const mckp::Solution solution = options.solver == Solver::highs ? solve_with_highs(problem) : mckp::solve(problem);
 

@@ -171,18 +171,21 @@ TEST(Allocate, SmallestPlanForAValue) {
   }
 }
 
-TEST(Allocate, PinsAreCheckedBeforeThereIsATable) {
-  const std::vector<std::string> names{"layers.0.q", "layers.1.q"}, schemes{"b3g64", "b4g64"};
-  const auto with = [](const std::string& pattern, const std::string& scheme) {
-    AllocateOptions options;
-    options.pins = {{pattern, scheme}};
-    return options;
-  };
-  EXPECT_NO_THROW(check_pins(with("layers.0", "b3g64"), names, schemes));
-  EXPECT_THAT(error_of([&] { check_pins(with("(", "b3g64")); }).what(), HasSubstr("pin '(=b3g64'"));
-  EXPECT_THAT(error_of([&] { check_pins(with("x", "b3g64"), names, schemes); }).what(), HasSubstr("no matrix"));
-  EXPECT_THAT(error_of([&] { check_pins(with("q", "b8g64"), names, schemes); }).what(),
-              HasSubstr("scheme 'b8g64' is not measured; expected b3g64, b4g64"));
+TEST(Allocate, BudgetsAreCheckedByBytesAlone) {
+  ErrorTable table = two();
+  for (MatrixErrors& m : table.matrices) {
+    m.norm = 0;
+    for (SchemeCost& scheme : m.schemes) scheme.fnorm = 0;
+  }
+  AllocateOptions options;
+  options.objective = Objective::f2;
+  const int64_t smallest = reachable_bytes(two()).smallest;
+  EXPECT_NO_THROW(check_budget(table, smallest, options));
+  EXPECT_EQ(error_of([&] { check_budget(table, smallest - 1, options); }).code(), ErrorCode::infeasible);
+  options.pins = {{"nowhere", "b3g64"}};
+  EXPECT_THAT(error_of([&] { check_budget(table, smallest, options); }).what(), HasSubstr("no matrix"));
+  options.pins = {{"(", "b3g64"}};
+  EXPECT_THAT(error_of([&] { check_pins(options); }).what(), HasSubstr("pin '(=b3g64'"));
 }
 
 TEST(Allocate, BadTablesAreRefused) {

@@ -1,11 +1,9 @@
 #include "allocate/constraints.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
-#include <functional>
 #include <map>
 #include <optional>
 #include <utility>
@@ -43,10 +41,9 @@ std::string operation_of(const std::pair<std::string, std::string>& pin) {
   return fmt::format("pin '{}={}'", pin.first, pin.second);
 }
 
-/// The scheme that each matrix is pinned to, if any. `check(i, pin)` throws where matrix i cannot take the pin's.
-std::vector<std::optional<std::string>> apply_pins(
-    const std::vector<std::string>& matrices, const AllocateOptions& options,
-    const std::function<void(size_t i, const std::pair<std::string, std::string>& pin)>& check) {
+/// The scheme that each matrix is pinned to, if any.
+std::vector<std::optional<std::string>> apply_pins(const ErrorTable& table, const AllocateOptions& options) {
+  const std::vector<MatrixErrors>& matrices = table.matrices;
   std::vector<std::optional<std::string>> pinned(matrices.size());
   for (const auto& pin : options.pins) {
     const std::string operation = operation_of(pin);
@@ -54,33 +51,26 @@ std::vector<std::optional<std::string>> apply_pins(
     bool effective = false;
     std::optional<size_t> first;
     for (size_t i = 0; i < matrices.size(); ++i) {
-      if (!regex.found_in(matrices[i])) continue;
+      if (!regex.found_in(matrices[i].name)) continue;
       if (!first) first = i;
       if (pinned[i]) continue;
       effective = true;
-      check(i, pin);
+      if (!find_scheme(matrices[i], pin.second)) {
+        throw Error(ErrorCode::usage, operation,
+                    fmt::format("matrix '{}' has no scheme '{}'", matrices[i].name, pin.second),
+                    scheme_list(matrices[i]));
+      }
       pinned[i] = pin.second;
     }
     if (!first) throw Error(ErrorCode::usage, operation, "no matrix has a name that matches");
     if (!effective) {
       throw Error(
           ErrorCode::usage, operation,
-          fmt::format("earlier pins have all that it finds, e.g. '{}' at {}", matrices[*first], *pinned[*first]),
+          fmt::format("earlier pins have all that it finds, e.g. '{}' at {}", matrices[*first].name, *pinned[*first]),
           "the narrower pin first: the first that finds a matrix wins");
     }
   }
   return pinned;
-}
-
-std::vector<std::optional<std::string>> apply_pins(const ErrorTable& table, const AllocateOptions& options) {
-  std::vector<std::string> names;
-  for (const MatrixErrors& m : table.matrices) names.push_back(m.name);
-  return apply_pins(names, options, [&](size_t i, const auto& pin) {
-    const MatrixErrors& m = table.matrices[i];
-    if (find_scheme(m, pin.second)) return;
-    throw Error(ErrorCode::usage, operation_of(pin), fmt::format("matrix '{}' has no scheme '{}'", m.name, pin.second),
-                scheme_list(m));
-  });
 }
 
 /// Places in the table that take one scheme together, in order of the first.
@@ -124,15 +114,6 @@ int64_t add_bytes(int64_t a, int64_t b) {
 
 void check_pins(const AllocateOptions& options) {
   for (const auto& pin : options.pins) Pattern(operation_of(pin), pin.first);
-}
-
-void check_pins(const AllocateOptions& options, const std::vector<std::string>& matrices,
-                const std::vector<std::string>& schemes) {
-  apply_pins(matrices, options, [&](size_t, const auto& pin) {
-    if (std::find(schemes.begin(), schemes.end(), pin.second) != schemes.end()) return;
-    throw Error(ErrorCode::usage, operation_of(pin), fmt::format("scheme '{}' is not measured", pin.second),
-                fmt::format("{}", fmt::join(schemes, ", ")));
-  });
 }
 
 std::vector<MatrixGroup> apply_constraints(const ErrorTable& table, const AllocateOptions& options) {

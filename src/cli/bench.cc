@@ -51,15 +51,15 @@ std::string duration(double seconds) {
 }
 
 /// What the store has not: what is not done, and of what failed only what is tried again.
-std::vector<const ExperimentRun*> runs_to_do(Experiment& experiment, const std::filesystem::path& path, bool retry) {
+std::vector<ExperimentRun*> runs_to_do(Experiment& experiment, const std::filesystem::path& path, bool retry) {
   std::optional<ResultStore> store;
   std::error_code ignored;
   if (std::filesystem::exists(path, ignored)) {
     store.emplace(ResultStore::open(path));
     identify(experiment);
   }
-  std::vector<const ExperimentRun*> found;
-  for (const ExperimentRun& run : experiment.runs) {
+  std::vector<ExperimentRun*> found;
+  for (ExperimentRun& run : experiment.runs) {
     const auto state = store ? store->state(run.id) : std::nullopt;
     if (state == RunState::done || (state == RunState::failed && !retry)) continue;
     found.push_back(&run);
@@ -67,18 +67,27 @@ std::vector<const ExperimentRun*> runs_to_do(Experiment& experiment, const std::
   return found;
 }
 
-/// Throws Error(infeasible) for the first run that cannot fit.
-Forecast preflight(const std::vector<const ExperimentRun*>& runs, const std::filesystem::path& store, bool print) {
+/// What all runs take; gives each its seconds. Throws Error(infeasible) for the first that cannot fit. A run without a
+/// forecast fails when its turn comes, and says why in the results.
+Forecast preflight(const std::vector<ExperimentRun*>& runs, const std::filesystem::path& store, bool print) {
   Forecast all;
   const Room room = room_beside(store);
   if (print) put("{:40} {:>10} {:>11} {:>11}\n", "run", "time", "memory", "disk");
-  for (const ExperimentRun* run : runs) {
-    const Forecast estimate = estimate_run(*run);
+  for (ExperimentRun* run : runs) {
+    Forecast estimate;
+    try {
+      estimate = estimate_run(*run);
+    } catch (const Error& error) {
+      if (print) put("{:40} {}\n", run->label(), error.what());
+      if (!print) spdlog::warn("run '{}': {}", run->label(), error.what());
+      continue;
+    }
     if (print) {
       put("{:40} {:>10} {:>11} {:>11}\n", run->label(), duration(estimate.seconds), format_size(estimate.memory_bytes),
           format_size(estimate.disk_bytes));
     }
     check_room(*run, estimate, room);
+    run->seconds = estimate.seconds;
     all.seconds += estimate.seconds;
     all.memory_bytes = std::max(all.memory_bytes, estimate.memory_bytes);
     all.disk_bytes = std::max(all.disk_bytes, estimate.disk_bytes);

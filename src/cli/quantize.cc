@@ -89,32 +89,12 @@ void check_usage(const Options& options, const CLI::App& command) {
   if (request.has_budget()) request.budget();
 }
 
-/// What a plan file is carried out with, as far as a forecast needs it.
-std::pair<MethodRequest, Method> stated_by(const PlanFile& plan) {
-  MethodRequest request;
-  request.bits.emplace().bits = plan.plan.bits_per_parameter;
-  Method method;
-  method.objective = plan.plan.objective;
-  method.quantize = plan.quantize;
-  method.calibration = plan.calibration;
-  const auto outside = [](const PlannedMatrix& m) { return m.name.find(".layers.") == std::string::npos; };
-  method.matrices.embeddings = std::any_of(plan.plan.matrices.begin(), plan.plan.matrices.end(), outside);
-  for (const PlannedMatrix& m : plan.plan.matrices) {
-    const Scheme scheme = parse_scheme(m.scheme);
-    if (std::find(method.schemes.begin(), method.schemes.end(), scheme) == method.schemes.end()) {
-      method.schemes.push_back(scheme);
-    }
-  }
-  return {request, method};
-}
-
 /// The plan as it was written to a file.
 Quantized carry_out(const Model& model, const Options& options, const WriteOptions& write, const CommonOptions& common,
                     Forecast& needs) {
   Quantized result;
   result.plan = read_plan(read_file(options.plan_path), options.plan_path);
-  const auto [request, method] = stated_by(result.plan);
-  needs = announce_job("quantize", model, request, method, Job::carry_out, options.output);
+  needs = announce_plan("quantize", model, result.plan, options.output);
   result.written = quantize_model(model, options.output, result.plan, write, common.progress().get());
   return result;
 }

@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include "cli/progress_bar.h"
+#include "mxq/plan_model.h"
 #include "mxq/text.h"
 
 namespace mxq::cli {
@@ -27,6 +28,13 @@ Forecast announce_job(const std::string& command, const Model& model, const Meth
   const Room room = room_at(output);
   const bool fits = !room.memory_bytes || needs.memory_bytes <= *room.memory_bytes;
   announce(command, needs, output, fits ? std::string() : smaller_method(model, request, job, room));
+  return needs;
+}
+
+Forecast announce_plan(const std::string& command, const Model& model, const PlanFile& plan,
+                       const std::filesystem::path& output) {
+  Forecast needs = forecast(model, plan, measure_speed(method_of(plan)));
+  announce(command, needs, output);
   return needs;
 }
 

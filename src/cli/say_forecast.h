@@ -19,4 +19,8 @@ Forecast announce_job(const std::string& command, const Model& model, const Meth
                       const Method& method, Job job, const std::filesystem::path& output = {},
                       const std::optional<ScoredText>& trial_text = {});
 
+/// The forecast of a plan that is carried out, announced.
+Forecast announce_plan(const std::string& command, const Model& model, const PlanFile& plan,
+                       const std::filesystem::path& output);
+
 }  // namespace mxq::cli

@@ -129,7 +129,7 @@ void StoreConnection::release_dead() {
   remove_ended_workers(work_folder());
 }
 
-void StoreConnection::enqueue(const std::string& id, const ExperimentRun& run, std::optional<double> seconds) {
+void StoreConnection::enqueue(const std::string& id, const ExperimentRun& run) {
   Statement(database,
             "INSERT INTO runs(id, sequence, model, method, config, source, state, version, estimate) "
             "VALUES(?, (SELECT coalesce(max(sequence), 0) + 1 FROM runs), ?, ?, ?, 'mxq', 'queued', ?, ?) "
@@ -141,7 +141,7 @@ void StoreConnection::enqueue(const std::string& id, const ExperimentRun& run, s
       .bind(run.method)
       .bind(run.config)
       .bind(MXQ_VERSION)
-      .bind(seconds)
+      .bind(run.seconds)
       .run();
   Statement(database,
             "UPDATE runs SET superseded = 1 "

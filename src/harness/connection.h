@@ -38,8 +38,8 @@ class StoreConnection {
   /// Runs of workers that are no more go back to the queue, and what they had written is removed.
   void release_dead();
   /// Adds a run that is not there yet, brings labels up to date where it is. Other runs of these labels are superseded:
-  /// the spec asks for something else by these names now. `seconds`: what it will take, roughly.
-  void enqueue(const std::string& id, const ExperimentRun& run, std::optional<double> seconds = {});
+  /// the spec asks for something else by these names now.
+  void enqueue(const std::string& id, const ExperimentRun& run);
   void retry(const std::string& id);
   std::optional<RunState> state(const std::string& id) const;
   /// Takes the run if it is queued. True: it is this worker's now.

@@ -20,8 +20,9 @@ namespace fs = std::filesystem;
 
 class Store : public testing::Test {
  protected:
-  static ExperimentRun run(const std::string& method) {
+  static ExperimentRun run(const std::string& method, std::optional<double> seconds = {}) {
     ExperimentRun run;
+    run.seconds = seconds;
     run.model = "m";
     run.method = method;
     run.config = "b4g64";
@@ -237,8 +238,8 @@ TEST_F(Store, TimeLeftFollowsEstimates) {
   StoreConnection store(path_, Access::create);
   const WorkerFolder folder(store.work_folder());
   const auto worker = store.register_worker(folder);
-  store.enqueue("done", run("done"), 10);
-  store.enqueue("next", run("next"), 40);
+  store.enqueue("done", run("done", 10));
+  store.enqueue("next", run("next", 40));
   EXPECT_DOUBLE_EQ(store.seconds_left(), 50) << "as estimated, so far";
   store.claim("done", worker);
   store.finish("done", worker, {});

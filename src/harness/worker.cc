@@ -83,15 +83,9 @@ class ExperimentWorker {
  private:
   void queue(WorkReport& report) {
     identify(experiment_);
-    std::vector<std::optional<double>> seconds;
-    for (const ExperimentRun& run : experiment_.runs) {
-      const bool done = store_.state(run.id) == RunState::done;
-      seconds.push_back(done ? std::nullopt : std::optional(estimate_run(run).seconds));
-    }
     Transaction transaction(store_.database);
-    for (size_t i = 0; i < seconds.size(); ++i) {
-      const ExperimentRun& run = experiment_.runs[i];
-      store_.enqueue(run.id, run, seconds[i]);
+    for (const ExperimentRun& run : experiment_.runs) {
+      store_.enqueue(run.id, run);
       if (options_.retry) store_.retry(run.id);
       const auto state = store_.state(run.id);
       report.known += state == RunState::done;

@@ -6,11 +6,12 @@
 #include <vector>
 
 #include "export/target.h"
+#include "jobs/match_plan.h"
 #include "model/model_state.h"
 #include "model/model_tokenizer.h"
 #include "model/select_matrices.h"
-#include "mxq/budget.h"
 #include "mxq/error.h"
+#include "mxq/plan_model.h"
 #include "mxq/quantize_model.h"
 #include "mxq/runtime.h"
 #include "mxq/sensitivity.h"
@@ -153,11 +154,11 @@ class Decoding {
 /// The job's parts, each adding its time, and raising the most memory.
 class Planner {
  public:
-  Planner(const Model& model, const MethodRequest& request, const Method& method, const MachineSpeed& speed,
-          const ScoredText& trial_text)
-      : model_(model), request_(request), method_(method), speed_(speed), trial_text_(trial_text) {
-    const ModelSource& source = model.state().source();
-    for (const SourceTensor* tensor : select_matrices(source, method.matrices)) {
+  /// `matrix_bytes`: what the quantized matrices will take; nullopt where that is not known yet.
+  Planner(const Model& model, const std::vector<const SourceTensor*>& matrices, std::optional<int64_t> matrix_bytes,
+          const Method& method, const MachineSpeed& speed)
+      : model_(model), method_(method), speed_(speed) {
+    for (const SourceTensor* tensor : matrices) {
       const auto size = static_cast<double>(tensor->elements());
       weights_ += size;
       largest_ = std::max(largest_, size);
@@ -166,24 +167,39 @@ class Planner {
     const WeightBytes bytes = weight_bytes(model);
     stored_ = static_cast<double>(bytes.stored);
     all_weights_ = static_cast<double>(bytes.weights);
-    if (source.config()) shape_.emplace(*source.config());
+    const RestBytes rest = mxq_target().rest(model.state().source(), matrices);
+    checkpoint_ = rest.tensors + rest.headers + matrix_bytes.value_or(as_bytes(weights_ * kLossBits / 8));
+    if (const auto& config = model.state().source().config()) shape_.emplace(*config);
     tokens_ = static_cast<double>(method.calibration.sequences * method.calibration.tokens);
     fit_ = speed.measured / std::max(1.0, static_cast<double>(method.schemes.size()));
   }
 
-  Forecast of(Job job) {
-    const bool calibrated = method_.calibration.kind != CalibrationText::Kind::none;
-    const bool kl = method_.objective == Objective::kl;
-    const bool measured = job != Job::carry_out, trials = request_.max_loss || request_.verify;
-    if (measured) measure();
-    if (measured && kl) sensitivities(calibrated);
-    if (job == Job::measure || job == Job::plan) return total_;
+  const Forecast& total() const { return total_; }
+
+  /// The errors of all schemes, and sensitivities.
+  void measure() {
+    take(weights_ * speed_.measured + operations(kHashByte * stored_ + kReadWeight * weights_), streamed(largest_));
+    measured_kl_ = method_.objective == Objective::kl;
+    if (measured_kl_) sensitivities();
+  }
+
+  /// Writes the checkpoints of so many plans.
+  void quantize(int plans) {
     // What the sensitivities loaded and sampled is used again.
-    if (calibrated && !(measured && kl)) load_and_sample();
-    const int count = request_.max_loss ? kTriedForLoss : request_.verify ? 2 : 1;
-    for (int i = 0; i < count; ++i) write(calibrated);
-    if (trials) compare(count);
-    return total_;
+    if (calibrated() && !measured_kl_) load_and_sample();
+    for (int i = 0; i < plans; ++i) write();
+  }
+
+  /// Trials: each checkpoint is scored beside the model, whose logits are kept.
+  void compare(int plans, ScoredText text) {
+    text.against = text.keeps_logits = true;
+    for (int i = 0; i < plans; ++i) {
+      Forecast one = forecast_evaluation(model_, model_, text, {best_compute(), false}, speed_);
+      text.sampled_rows = 0;
+      text.known_logits = true;
+      total_ += one;
+      total_.seconds += decoding().load();  // the model itself, for the next calibration
+    }
   }
 
  private:
@@ -191,14 +207,11 @@ class Planner {
     total_.seconds += seconds;
     total_.memory_bytes = std::max(total_.memory_bytes, as_bytes(memory));
   }
+  bool calibrated() const { return method_.calibration.kind != CalibrationText::Kind::none; }
   Decoding decoding() const { return {*shape_, {best_compute(), false}, speed_, stored_}; }
   double operations(double count) const { return count * speed_.f32.operation(); }
   /// A matrix of so many weights as it is read, normalized and fitted.
   static double streamed(double largest) { return kProgram + kPieces + 1.5 * kF32 * largest; }
-
-  void measure() {
-    take(weights_ * speed_.measured + operations(kHashByte * stored_ + kReadWeight * weights_), streamed(largest_));
-  }
 
   void load_and_sample() {
     const Decoding decoding = this->decoding();
@@ -235,13 +248,13 @@ class Planner {
     take(seconds, kProgram + decoding.loaded() + decoding.activations(tokens_) + factors + 3 * kF32 * largest_ + kept);
   }
 
-  void sensitivities(bool calibrated) {
+  void sensitivities() {
     const Decoding decoding = this->decoding();
     const Shape& s = *shape_;
     const auto length = static_cast<double>(method_.sample.tokens);
     const double tokens = length * static_cast<double>(method_.sample.sequences);
-    load_and_sample_for(calibrated);
-    const double probes = calibrated && method_.quantize.fit != Fit::awq ? weights_ * 3.3 / 8 : 0;
+    load_and_sample_for_both();
+    const double probes = calibrated() && method_.quantize.fit != Fit::awq ? weights_ * 3.3 / 8 : 0;
     if (probes > 0) calibrate(probes);
     const double layer = s.layers * s.layer(), operation = speed_.f32.operation();
     double seconds = 2 * decoding.forward(tokens, length) + decoding.logits(tokens);
@@ -253,7 +266,7 @@ class Planner {
     if (outside_ > 0) seconds += 2 * decoding.forward(tokens, length) + 4 * decoding.logits(tokens);
     if (probes == 0) seconds += fit_ * weights_;
     const double value = decoding.value();
-    double memory = kProgram + decoding.loaded() + probes + decoding.activations(calibrated ? tokens_ : tokens);
+    double memory = kProgram + decoding.loaded() + probes + decoding.activations(calibrated() ? tokens_ : tokens);
     memory += kF32 * tokens * ((s.layers + 1) * s.hidden + 2 * kDraws * s.hidden);  // residuals and gradients
     memory += kF32 * tokens * (2 * s.elements() + 3 * s.inner);                     // a layer's tape and the way back
     memory += kLogitBlock + (value < kF32 ? kF32 * (s.head() + s.layer()) : 0);     // weights as floats
@@ -261,71 +274,32 @@ class Planner {
     take(seconds, memory);
   }
   /// The text of probes is sampled with the calibration's where both are the model's own.
-  void load_and_sample_for(bool calibrated) {
-    const bool together = calibrated && method_.calibration.kind == CalibrationText::Kind::self;
+  void load_and_sample_for_both() {
+    const bool together = method_.calibration.kind == CalibrationText::Kind::self;
     load_and_sample();
     if (!together) sample(static_cast<double>(method_.sample.sequences), static_cast<double>(method_.sample.tokens));
   }
 
-  void write(bool calibrated) {
-    if (calibrated) {
+  void write() {
+    if (calibrated()) {
       calibrate(0);
     } else {
       take(weights_ * fit_ + operations(2 * kReadWeight * weights_), streamed(largest_));
     }
     take(operations(kReadWeight * all_weights_), streamed(largest_));
-    total_.disk_bytes += as_bytes(checkpoint());
-  }
-
-  /// Bytes of a checkpoint, by the budget.
-  double checkpoint() const {
-    const ModelBytes bytes = model_bytes(model_, method_.matrices, method_.quantize.fit);
-    const auto rest = static_cast<double>(bytes.plain + bytes.headers);
-    if (request_.size) return static_cast<double>(*request_.size);
-    if (request_.uniform) {
-      double sum = rest;
-      for (const SourceTensor* tensor : select_matrices(model_.state().source(), method_.matrices)) {
-        sum += static_cast<double>(
-            mxq_target().matrix_bytes(*request_.uniform, method_.quantize, tensor->rows(), tensor->cols()));
-      }
-      return sum;
-    }
-    double bits = kLossBits;
-    if (request_.bits && request_.bits->kind == Budget::Kind::bits) bits = request_.bits->bits;
-    if (request_.bits && request_.bits->kind == Budget::Kind::scheme) {
-      bits = parse_scheme(request_.bits->scheme).bits + 0.5;
-    }
-    if (request_.vram) {
-      const Budget budget = request_.budget();
-      const double left = static_cast<double>(budget.bytes - budget.reserve - bytes.kv_per_token * budget.context);
-      return std::min(left, rest + weights_ * 9 / 8);
-    }
-    return rest + weights_ * std::min(bits, 9.0) / 8;
-  }
-
-  /// Trials: each checkpoint is scored beside the model, whose logits are kept.
-  void compare(int count) {
-    ScoredText text = trial_text_;
-    text.against = text.keeps_logits = true;
-    for (int i = 0; i < count; ++i) {
-      Forecast one = forecast_evaluation(model_, model_, text, {best_compute(), false}, speed_);
-      text.sampled_rows = 0;
-      text.known_logits = true;
-      total_ += one;
-      total_.seconds += decoding().load();  // the model itself, for the next calibration
-    }
+    total_.disk_bytes += checkpoint_;
   }
 
   const Model& model_;
-  const MethodRequest& request_;
   const Method& method_;
   const MachineSpeed& speed_;
-  const ScoredText& trial_text_;
   std::optional<Shape> shape_;                      // of a model with a configuration
   double weights_ = 0, largest_ = 0, outside_ = 0;  // of the matrices: outside the layers
   double all_weights_ = 0, stored_ = 0;
-  double tokens_ = 0;  // of the calibration
-  double fit_ = 0;     // seconds a weight
+  int64_t checkpoint_ = 0;  // bytes that one takes
+  double tokens_ = 0;       // of the calibration
+  double fit_ = 0;          // seconds a weight
+  bool measured_kl_ = false;
   Forecast total_;
 };
 
@@ -350,7 +324,25 @@ Forecast& Forecast::operator+=(const Forecast& next) {
 
 Forecast forecast(const Model& model, const MethodRequest& request, const Method& method, Job job,
                   const MachineSpeed& speed, const std::optional<ScoredText>& trial_text) {
-  return Planner(model, request, method, speed, trial_text.value_or(sampled_text(TrialOptions().self))).of(job);
+  Planner planner(model, select_matrices(model.state().source(), method.matrices),
+                  bytes_for_matrices(model, request, method), method, speed);
+  planner.measure();
+  if (job != Job::quantize) return planner.total();
+  const bool trials = request.max_loss || request.verify;
+  const int plans = request.max_loss ? kTriedForLoss : request.verify ? 2 : 1;
+  planner.quantize(plans);
+  if (trials) planner.compare(plans, trial_text.value_or(sampled_text(TrialOptions().self)));
+  return planner.total();
+}
+
+Forecast forecast(const Model& model, const PlanFile& plan, const MachineSpeed& speed) {
+  const auto schemes = match_plan(model.state().source(), plan);
+  std::vector<const SourceTensor*> matrices;
+  for (const auto& [tensor, scheme] : schemes) matrices.push_back(tensor);
+  const Method method = method_of(plan);
+  Planner planner(model, matrices, plan.plan.bytes, method, speed);
+  planner.quantize(1);
+  return planner.total();
 }
 
 ScoredText text_of_bytes(int64_t bytes, const PerplexityOptions& options) {

@@ -9,6 +9,7 @@
 #include "expect_error.h"
 #include "model/tiny_model.h"
 #include "mxq/error.h"
+#include "mxq/plan_model.h"
 #include "mxq/runtime.h"
 #include "temporary_folder.h"
 
@@ -109,9 +110,22 @@ TEST_F(Forecasts, OnlyCheckpointsTakeDisk) {
 }
 
 TEST_F(Forecasts, ACarriedOutPlanIsNotMeasuredAgain) {
-  const auto request = with({"bits", "4"});
-  EXPECT_LT(of(request, Job::carry_out).seconds, of(request).seconds);
-  EXPECT_EQ(of(request, Job::carry_out).disk_bytes, of(request).disk_bytes);
+  const auto request = with({"bits", "4", "objective", "rel", "fit", "mse"});
+  const Method method = resolve(*model_, request);
+  PlanFile plan = pose(*model_, request, method, {}).plan(method);
+  const Forecast carried_out = forecast(*model_, plan, given_speed()), all = of(request);
+  EXPECT_LT(carried_out.seconds, all.seconds);
+  EXPECT_EQ(carried_out.disk_bytes, all.disk_bytes + plan.plan.bytes - plan.plan.budget_bytes);
+  plan.plan.matrices.front().name = "nobody";
+  expect_error(ErrorCode::usage, "e.g. 'nobody'", [&] { forecast(*model_, plan, given_speed()); });
+}
+
+TEST_F(Forecasts, BudgetsOutOfReachHaveNone) {
+  expect_error(ErrorCode::infeasible, "expected at least ", [&] { of(with({"size", "1KiB"}), Job::plan); });
+  expect_error(ErrorCode::infeasible, "expected at least ", [&] { of(with({"bits", "1"})); });
+  expect_error(ErrorCode::usage, "no matrix has a name that matches", [&] {
+    of(with({"bits", "4", "pin", "x=b4g64"}));
+  });
 }
 
 TEST_F(Forecasts, ScoringTwoModelsTakesBoth) {

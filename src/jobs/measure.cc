@@ -45,6 +45,27 @@ CachedMatrix measure_one(Model::State& state, const SourceTensor& tensor, const 
 
 }  // namespace
 
+ErrorTable size_table(const Model& model, const MeasureOptions& options) {
+  const Target& target = mxq_target();
+  const QuantizeOptions quantize = tabled(options.quantize);
+  ErrorTable table;
+  for (const SourceTensor* tensor : select_matrices(model.state().source(), options.matrices)) {
+    MatrixErrors& row = table.matrices.emplace_back();
+    row.name = tensor->matrix_name();
+    row.layer = tensor->matrix->layer;
+    row.module = tensor->matrix->module;
+    row.rows = tensor->rows();
+    row.cols = tensor->cols();
+    row.params = row.rows * row.cols;
+    for (const Scheme& scheme : options.schemes) {
+      if (!target.holds(scheme, quantize, row.rows, row.cols)) continue;
+      row.schemes.push_back(
+          {scheme.name(), target.matrix_bytes(scheme, quantize, row.rows, row.cols), 0, scheme.bits, scheme.group});
+    }
+  }
+  return table;
+}
+
 Measurement measure_model(const Model& opened, const MeasureOptions& given, Progress* progress) {
   const Stopwatch watch;
   MeasureOptions options = given;
@@ -52,36 +73,24 @@ Measurement measure_model(const Model& opened, const MeasureOptions& given, Prog
   const ModelSource& model = opened.state().source();
   const auto matrices = select_matrices(model, options.matrices);
   const MeasureCache cache(options.cache);
-  const Target& target = mxq_target();
   Progress& bar = or_silent(progress);
   int64_t weights = 0, done = 0;
   for (const auto* tensor : matrices) weights += tensor->rows() * tensor->cols();
 
   Measurement result;
+  result.table = size_table(opened, options);
   std::vector<float> buffer;
   bar.begin("measure", weights);
-  for (const auto* tensor : matrices) {
+  for (size_t i = 0; i < matrices.size(); ++i) {
     bool complete = false;
-    const CachedMatrix measured = measure_one(opened.state(), *tensor, options, cache, buffer, complete);
+    const CachedMatrix measured = measure_one(opened.state(), *matrices[i], options, cache, buffer, complete);
     result.matrices_from_cache += complete;
-    MatrixErrors row;
-    row.name = tensor->matrix_name();
-    row.layer = tensor->matrix->layer;
-    row.module = tensor->matrix->module;
-    row.rows = tensor->rows();
-    row.cols = tensor->cols();
-    row.params = row.rows * row.cols;
+    MatrixErrors& row = result.table.matrices[i];
     row.norm = measured.norm;
     row.kurtosis = measured.kurtosis;
-    for (const auto& scheme : options.schemes) {
-      const std::string name = scheme.name();
-      if (!target.holds(scheme, options.quantize, row.rows, row.cols)) continue;
-      row.schemes.push_back({name, target.matrix_bytes(scheme, options.quantize, row.rows, row.cols),
-                             measured.fnorm.at(name), scheme.bits, scheme.group});
-    }
+    for (SchemeCost& cost : row.schemes) cost.fnorm = measured.fnorm.at(cost.scheme);
     done += row.params;
-    result.table.matrices.push_back(std::move(row));
-    model.done(*tensor);
+    model.done(*matrices[i]);
     bar.update(done);
   }
   bar.end();

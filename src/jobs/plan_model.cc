@@ -1,12 +1,20 @@
 #include "mxq/plan_model.h"
 
+#include <set>
 #include <string>
-#include <vector>
 
 #include "mxq/budget.h"
 #include "mxq/error.h"
 
 namespace mxq {
+
+namespace {
+
+MeasureOptions measuring(const Method& method, const std::filesystem::path& cache) {
+  return {method.schemes, method.quantize, method.matrices, cache};
+}
+
+}  // namespace
 
 PlanFile PlanningProblem::plan(const Method& method) const {
   PlanFile file;
@@ -14,6 +22,17 @@ PlanFile PlanningProblem::plan(const Method& method) const {
   file.calibration = method.calibration;
   if (matrix_bytes) file.plan = mxq::allocate(table(), *matrix_bytes, allocate);
   return file;
+}
+
+Method method_of(const PlanFile& plan) {
+  Method method;
+  method.objective = plan.plan.objective;
+  method.quantize = plan.quantize;
+  method.calibration = plan.calibration;
+  std::set<std::string> schemes;
+  for (const PlannedMatrix& matrix : plan.plan.matrices) schemes.insert(matrix.scheme);
+  for (const auto& scheme : schemes) method.schemes.push_back(parse_scheme(scheme));
+  return method;
 }
 
 SensitivityReport measure_sensitivity(const Model& model, const Method& method, ErrorTable& table,
@@ -26,32 +45,28 @@ SensitivityReport measure_sensitivity(const Model& model, const Method& method, 
   return measure_sensitivity(model, table, options, progress);
 }
 
+std::optional<int64_t> bytes_for_matrices(const Model& model, const MethodRequest& request, const Method& method) {
+  const ErrorTable table = size_table(model, measuring(method, {}));
+  AllocateOptions options = request.constraints();
+  options.objective = Objective::f2;  // which needs nothing but errors; bytes do not depend on it
+  if (request.has_budget()) {
+    const int64_t bytes =
+        matrix_budget(request.budget(), table, options, model_bytes(model, method.matrices, method.quantize.fit));
+    check_budget(table, bytes, options);
+    return bytes;
+  }
+  const int64_t smallest = reachable_bytes(table, options).smallest;
+  return request.uniform ? std::optional(smallest) : std::nullopt;
+}
+
 PlanningProblem pose(const Model& model, const MethodRequest& request, const Method& method,
                      const std::filesystem::path& cache, Progress* progress) {
   PlanningProblem problem;
   problem.allocate = request.constraints();
-  // Sensitivities are not known yet; bytes do not depend on the objective.
-  problem.allocate.objective = Objective::f2;
-  MeasureOptions options;
-  options.schemes = method.schemes;
-  options.quantize = method.quantize;
-  options.matrices = method.matrices;
-  options.cache = cache;
-  if (!request.pins.empty()) {
-    std::vector<std::string> schemes;
-    for (const Scheme& scheme : method.schemes) schemes.push_back(scheme.name());
-    check_pins(problem.allocate, selected_matrices(model, method.matrices), schemes);
-  }
-  problem.measured = measure_model(model, options, progress);
-  problem.seconds = problem.measured.seconds;
-  if (request.has_budget()) {
-    problem.matrix_bytes = matrix_budget(request.budget(), problem.table(), problem.allocate,
-                                         model_bytes(model, method.matrices, method.quantize.fit));
-    allocate(problem.table(), *problem.matrix_bytes, problem.allocate);  // throws where the budget is out of reach
-  } else if (request.uniform) {
-    problem.matrix_bytes = reachable_bytes(problem.table(), problem.allocate).smallest;
-  }
   problem.allocate.objective = method.objective;
+  problem.matrix_bytes = bytes_for_matrices(model, request, method);
+  problem.measured = measure_model(model, measuring(method, cache), progress);
+  problem.seconds = problem.measured.seconds;
   if (method.objective == Objective::kl) {
     problem.sensitivities = measure_sensitivity(model, method, problem.measured.table, cache, progress);
     problem.seconds += problem.sensitivities->seconds;

@@ -88,14 +88,6 @@ std::vector<const SourceTensor*> select_matrices(const ModelSource& model, const
   return matrices;
 }
 
-std::vector<std::string> selected_matrices(const Model& model, const MatrixSelection& selection) {
-  std::vector<std::string> names;
-  for (const SourceTensor* tensor : select_matrices(model.state().source(), selection)) {
-    names.push_back(tensor->matrix_name());
-  }
-  return names;
-}
-
 TiedCopy find_tied_copy(const ModelSource& model) {
   if (!model.config() || !model.config()->tie_word_embeddings) return {};
   for (const auto& head : model.tensors()) {

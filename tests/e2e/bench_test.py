@@ -178,6 +178,16 @@ run = ["sh", "-c", "test -e good && echo '{\\"score\\": 7, \\"note\\": \\"x\\"}'
         self.assertEqual(self.mxq_json("bench", self.spec, "--retry")["done"], RUNS)
         self.assertEqual({r["picky.score"] for r in self.rows()}, {"7"})
 
+    def test_a_budget_out_of_reach_stops_nothing(self):
+        self.spec.write_text(SPEC.replace("bits = [3, 4, 5]", "bits = [0.5, 4]"))
+        self.assertRegex(self.mxq("bench", self.spec, "--dry-run"), "small mixed 0.5 .*expected at least .* bits a weight")
+        done = self.run_mxq("bench", self.spec)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, "failed: small mixed 0.5: .*expected at least .* bits a weight")
+        states = {(r["algo"], r["config"]): r["state"] for r in self.rows()}
+        self.assertEqual([run for run, state in states.items() if state == "failed"], [("mixed", "0.5")])
+        self.assertEqual(len(states), RUNS - 1)
+
     def test_missing_command(self):
         self.spec.write_text(SPEC + '[[metrics.commands]]\nname = "x"\nrun = ["no-such-program"]\n')
         self.refuses("bench", self.spec, status=2, says=("line 31: run = 'no-such-program'", "PATH"))

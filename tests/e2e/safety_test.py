@@ -8,7 +8,7 @@ import unittest
 from pathlib import Path
 
 import specs
-from support import MXQ, MxqTest, small_text_model
+from support import MXQ, MxqTest, said, small_text_model
 
 FAST = ("--uniform", "b4g32", "--fit", "mse", "--normalize", "none")
 TRIAL = ("--fit", "mse", "--normalize", "columns", "--sample-tokens", "256", "--calibration", "none")
@@ -42,7 +42,7 @@ class SafetyTest(MxqTest):
         done = self.run_mxq(*arguments, cwd=cwd)
         command = "mxq " + " ".join(map(str, arguments))
         self.assertEqual(done.returncode, status, f"{command}\n{done.stdout}{done.stderr}")
-        self.assertEqual(len(done.stderr.splitlines()), 1, f"{command}\n{done.stderr}")
+        self.assertEqual(len(said(done.stderr)), 1, f"{command}\n{done.stderr}")
         for text in [says] if isinstance(says, str) else says: self.assertIn(text, done.stderr, command)
         self.assertEqual(contents(self.folder), before, command)
 
@@ -257,9 +257,9 @@ class Streams(SafetyTest):
             for redirection in (">/dev/full", ">&-"):
                 done = self.run_shell(redirection, command)
                 self.assertEqual(done.returncode, 1, f"{command} {redirection}\n{done.stderr}")
-                said = [line for line in done.stderr.splitlines() if line.startswith("mxq: error: ")]
-                self.assertEqual(len(said), 1, f"{command} {redirection}\n{done.stderr}")
-                self.assertIn("write standard output: ", said[0])
+                errors = [line for line in done.stderr.splitlines() if line.startswith("mxq: error: ")]
+                self.assertEqual(len(errors), 1, f"{command} {redirection}\n{done.stderr}")
+                self.assertIn("write standard output: ", errors[0])
 
     def test_standard_error_full_or_closed(self):
         for redirection in ("2>/dev/full", "2>&-"):

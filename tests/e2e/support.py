@@ -7,6 +7,7 @@ import json
 import math
 import os
 import random
+import re
 import resource
 import shutil
 import struct
@@ -52,13 +53,18 @@ class MxqTest(unittest.TestCase):
         done = self.run_mxq(*arguments)
         command = "mxq " + " ".join(map(str, arguments))
         self.assertEqual(done.returncode, status, f"{command}\n{done.stdout}{done.stderr}")
-        lines = done.stderr.splitlines()
+        lines = said(done.stderr)
         self.assertEqual(len(lines), 1, f"{command}\n{done.stderr}")
         self.assertTrue(lines[0].startswith("mxq: error: "), lines[0])
         for text in [says] if isinstance(says, str) else says:
             self.assertIn(text, lines[0], command)
         self.assertEqual(listing(self.folder), before, command)
         return lines[0]
+
+
+def said(stderr):
+    """The lines of standard error, but for a forecast: that is said where the machine is slow."""
+    return [line for line in stderr.splitlines() if not re.match(r"mxq: about .* of memory", line)]
 
 
 def small_disk(test, size):
