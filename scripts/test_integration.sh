@@ -62,6 +62,11 @@ if [[ -d $MXQ_SHARED/data ]]; then
 else
   missing "GPTQ as published" "no reference data at $MXQ_SHARED"
 fi
+if [[ -d $MXQ_SHARED/data ]]; then
+  check "what calibrated fits gain on SmolLM2-135M" "$python" tests/integration/calibrated_fits.py
+else
+  missing "what calibrated fits gain" "no reference data at $MXQ_SHARED"
+fi
 check "experiments on SmolLM2-135M, killed five times and shared by two processes" \
   env -C tests/e2e MXQ_BENCH_MODEL="$MXQ_SMOLLM2_GGUF" "$python" -m unittest -v bench_test.Survival
 check "a model of 4 GiB within the memory contract" \
