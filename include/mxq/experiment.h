@@ -102,6 +102,10 @@ struct StoredRun {
   std::string label() const;
 };
 
+/// Results of others, of the authors' form, or what export_csv() gave, with its states and metrics. Throws
+/// Error(invalid_file) naming line and column.
+std::vector<StoredRun> read_results(const std::string& csv, const std::string& source);
+
 struct ExperimentStatus {
   int64_t queued = 0, running = 0, done = 0, failed = 0, workers = 0;
   double mean_seconds = 0;  // of runs done; 0: none yet
@@ -138,9 +142,8 @@ class ResultStore {
   /// A row a run: the columns of the authors' combined.csv first, then all others that any run has; of superseded runs
   /// too where `all`.
   std::string export_csv(bool all = false) const;
-  /// Results of others, of the authors' form, or what export_csv() gave, with its states and metrics. Rows that are
-  /// there already are left. Returns how many are new. Throws Error(invalid_file) naming line and column.
-  int64_t import_csv(const std::string& csv, const std::string& source);
+  /// Adds what read_results() gave. Rows that are there already are left. Returns how many are new.
+  int64_t add(const std::vector<StoredRun>& results);
 
  private:
   friend class ExperimentWorker;

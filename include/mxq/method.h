@@ -68,6 +68,7 @@ enum class FieldGroup {
   bytes,
   goal,     // max-loss, uniform
   choice,   // of a plan
+  trial,    // of a plan for a budget
   schemes,  // to choose from
   matrix,   // how one is quantized, and which are
   text,     // what is looked at

@@ -51,6 +51,8 @@ class Tokenizer {
   virtual std::optional<int32_t> eos() const = 0;
   /// The model expects texts to begin with BOS.
   virtual bool adds_bos() const = 0;
+  /// What a user should know: that its file leaves something open, which a default decides. Empty: nothing.
+  virtual std::string remark() const = 0;
 
  protected:
   Tokenizer() = default;

@@ -253,9 +253,9 @@ void add_bench(CLI::App& app, const CommonOptions& common) {
   imported->callback([options, imported] {
     refuse_unused(*imported, Mode::bench_import);
     OutputFile(options->spec, kStoreFile, {{"the results", options->csv}});
-    ResultStore store = ResultStore::create(options->spec);
     const std::string source = std::filesystem::path(options->csv).filename().string();
-    put("{} results imported from {}\n", store.import_csv(read_file(options->csv), source), options->csv);
+    const auto results = read_results(read_file(options->csv), source);  // before a store is made
+    put("{} results imported from {}\n", ResultStore::create(options->spec).add(results), options->csv);
   });
 }
 

@@ -45,7 +45,7 @@ int report(std::string message, int status) {
 
 /// The library names concepts; what the command line calls by a flag is named by that.
 std::string flagged(const mxq::Error& e) {
-  if (mxq::find_method_field(e.operation()) == nullptr && e.operation() != "verify") return e.what();
+  if (mxq::find_method_field(e.operation()) == nullptr) return e.what();
   return mxq::Error(e.code(), "--" + e.operation(), e.given(), e.supported()).what();
 }
 /// %* of a pattern: the message as one printable line.

@@ -114,7 +114,7 @@ const std::vector<Entry>& table() {
       {"quantize", {"--plan"}, {Mode::quantize_plan}},
       {"quantize", {"--uniform"}, {Mode::quantize_uniform}},
       {"quantize", {"--max-loss"}, {Mode::quantize_loss}},
-      {"quantize", {"--verify"}, {Mode::quantize_verify}},
+      {"quantize", options_of({FieldGroup::trial}), quantize_bytes},  // --no-verify too
       {"quantize", {"--text"}, {Mode::quantize_verify, Mode::quantize_loss}},
       {"quantize", options_of({FieldGroup::bits, FieldGroup::bytes}), quantize_bytes},
       {"quantize", options_of({FieldGroup::choice, FieldGroup::schemes}), quantize_chosen},

@@ -208,8 +208,6 @@ void add_quantize(CLI::App& app, const CommonOptions& common) {
   command->add_option("-o,--output", options->output, "checkpoint folder to write")->type_name("OUT")->required();
   command->add_option("--plan", options->plan_path, "carry out this plan (of mxq plan) instead of a budget")
       ->type_name("FILE");
-  command->add_flag("--verify", options->method.request.verify,
-                    "also carry out the best uniform plan of the budget, and keep the better one by trial");
   command
       ->add_option("--text", options->text,
                    "text that --max-loss and --verify measure on (default: text that the model samples)")
@@ -221,8 +219,8 @@ void add_quantize(CLI::App& app, const CommonOptions& common) {
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 50))
       ->capture_default_str();
   add_method(*command, options->method,
-             {FieldGroup::bits, FieldGroup::bytes, FieldGroup::goal, FieldGroup::choice, FieldGroup::schemes,
-              FieldGroup::matrix, FieldGroup::text});
+             {FieldGroup::bits, FieldGroup::bytes, FieldGroup::goal, FieldGroup::choice, FieldGroup::trial,
+              FieldGroup::schemes, FieldGroup::matrix, FieldGroup::text});
   command->callback([options, command, &common] { run(*options, *command, common); });
 }
 

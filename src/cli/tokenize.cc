@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <nlohmann/json.hpp>
 
@@ -26,6 +27,7 @@ void add_tokenize(CLI::App& app, const CommonOptions& common) {
   command->callback([options, command, &common] {
     refuse_unused(*command, Mode::always);
     const auto tokenizer = open_tokenizer(options->model);
+    if (const std::string remark = tokenizer->remark(); !remark.empty()) spdlog::warn("{}", remark);
     EncodeOptions encode;
     encode.add_bos = encode.add_eos = !options->no_bos;
     const auto progress = common.progress();

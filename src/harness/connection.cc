@@ -60,14 +60,15 @@ double unix_seconds() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-bool is_run_state(std::string_view name) {
-  return std::any_of(std::begin(kStates), std::end(kStates), [&](RunState s) { return run_state_name(s) == name; });
-}
-
-RunState parse_run_state(const std::string& name, const std::filesystem::path& store) {
+std::optional<RunState> find_run_state(std::string_view name) {
   for (const RunState state : kStates) {
     if (run_state_name(state) == name) return state;
   }
+  return std::nullopt;
+}
+
+RunState parse_run_state(const std::string& name, const std::filesystem::path& store) {
+  if (const auto state = find_run_state(name)) return *state;
   throw Error(ErrorCode::invalid_file, "read store " + store.string(), fmt::format("state '{}'", name),
               "queued, running, done or failed");
 }

@@ -24,7 +24,7 @@ struct RunResult {
 /// Now, in seconds since 1970.
 double unix_seconds();
 
-bool is_run_state(std::string_view name);
+std::optional<RunState> find_run_state(std::string_view name);
 /// Throws Error(invalid_file) naming the store for anything else than the name of a state.
 RunState parse_run_state(const std::string& name, const std::filesystem::path& store);
 

@@ -189,8 +189,8 @@ TEST_F(Store, CsvOfTheAuthors) {
   MXQ_NEEDS_SHARED_DATA("mxq-paper/combined.csv");
   const fs::path csv = shared_data("mxq-paper/combined.csv");
   auto store = ResultStore::create(path_);
-  EXPECT_EQ(store.import_csv(read_file(csv), "combined.csv"), 692);
-  EXPECT_EQ(store.import_csv(read_file(csv), "combined.csv"), 0) << "known already";
+  EXPECT_EQ(store.add(read_results(read_file(csv), "combined.csv")), 692);
+  EXPECT_EQ(store.add(read_results(read_file(csv), "combined.csv")), 0) << "known already";
   const auto runs = store.runs();
   EXPECT_EQ(runs[0].method, "mxq kurt-scaled");
   EXPECT_EQ(runs[0].config, "3_97");
@@ -206,7 +206,7 @@ TEST_F(Store, CsvOfTheAuthors) {
 
 TEST_F(Store, AnExportReadBackIsTheSame) {
   auto store = ResultStore::create(path_);
-  store.import_csv("model,algo,config,attempt,bpp,load_mem_allot\nm,a,c,kurt,3.1,0.3\n", "theirs.csv");
+  store.add(read_results("model,algo,config,attempt,bpp,load_mem_allot\nm,a,c,kurt,3.1,0.3\n", "theirs.csv"));
   {
     StoreConnection connection(path_, Access::write);
     const WorkerFolder folder(connection.work_folder());
@@ -219,7 +219,7 @@ TEST_F(Store, AnExportReadBackIsTheSame) {
   }
   const std::string out = store.export_csv();
   auto copy = ResultStore::create(folder_ / "copy.db");
-  EXPECT_EQ(copy.import_csv(out, "ours.csv"), 4);
+  EXPECT_EQ(copy.add(read_results(out, "ours.csv")), 4);
   const auto before = store.runs(), after = copy.runs();
   ASSERT_EQ(after.size(), before.size());
   for (size_t i = 0; i < after.size(); ++i) {
@@ -230,8 +230,6 @@ TEST_F(Store, AnExportReadBackIsTheSame) {
     EXPECT_EQ(after[i].version, before[i].version);
     EXPECT_EQ(after[i].source, "ours.csv");
   }
-  expect_error(ErrorCode::invalid_file, "column 'state': 'maybe'; expected queued",
-               [&] { copy.import_csv("model,algo,config,state\nm,a,c,maybe\n", "x.csv"); });
 }
 
 TEST_F(Store, TimeLeftFollowsEstimates) {
@@ -254,16 +252,21 @@ TEST_F(Store, TimeLeftFollowsEstimates) {
   EXPECT_DOUBLE_EQ(ResultStore::open(path_).status().eta_seconds, 12.5) << "two workers";
 }
 
-TEST_F(Store, BadCsv) {
-  auto store = ResultStore::create(path_);
-  expect_error(ErrorCode::invalid_file, "column 'algo': the column is missing",
-               [&] { store.import_csv("model,config\nm,c\n", "x.csv"); });
+TEST(Results, BadCsv) {
+  const auto reading = [](const char* csv) { return [csv] { read_results(csv, "x.csv"); }; };
+  expect_error(ErrorCode::invalid_file, "column 'algo': the column is missing", reading("model,config\nm,c\n"));
   expect_error(ErrorCode::invalid_file, "line 3, column 'bpp': 'many'; expected a number",
-               [&] { store.import_csv("model,algo,config,bpp\nm,a,c,1\nm,a,d,many\n", "x.csv"); });
-  EXPECT_TRUE(store.runs().empty()) << "all or nothing";
-  expect_error(ErrorCode::invalid_file, "line 2: 2 cells; expected 3",
-               [&] { store.import_csv("model,algo,config\nm,a\n", "x.csv"); });
-  EXPECT_EQ(store.import_csv("model,algo,config,bpp\n\"a,b\",\"q\"\"\",c,\n", "x.csv"), 1);
+               reading("model,algo,config,bpp\nm,a,c,1\nm,a,d,many\n"));
+  expect_error(ErrorCode::invalid_file, "line 2: 2 cells; expected 3", reading("model,algo,config\nm,a\n"));
+  expect_error(ErrorCode::invalid_file, "column 'state': 'maybe'; expected queued",
+               reading("model,algo,config,state\nm,a,c,maybe\n"));
+  expect_error(ErrorCode::invalid_file, "column 'attempts': '1e300'; expected a whole number",
+               reading("model,algo,config,state,attempts\nm,a,c,done,1e300\n"));
+}
+
+TEST_F(Store, CellsOfAnyText) {
+  auto store = ResultStore::create(path_);
+  EXPECT_EQ(store.add(read_results("model,algo,config,bpp\n\"a,b\",\"q\"\"\",c,\n", "x.csv")), 1);
   EXPECT_NE(store.export_csv().find("\n\"a,b\",\"q\"\"\",c,,"), std::string::npos);
 }
 

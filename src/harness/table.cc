@@ -111,7 +111,7 @@ std::string ResultStore::export_csv(bool all) const {
   return out;
 }
 
-int64_t ResultStore::import_csv(const std::string& csv, const std::string& source) {
+std::vector<StoredRun> read_results(const std::string& csv, const std::string& source) {
   CsvReader reader(csv, "import " + source);
   std::vector<std::string> header, row;
   if (!reader.next(header)) reader.fail("", "no rows", "the authors' columns");
@@ -121,9 +121,7 @@ int64_t ResultStore::import_csv(const std::string& csv, const std::string& sourc
     if (!columns.contains(name)) reader.fail(name, "the column is missing", "model, algo and config");
   }
   const bool exported = columns.contains("state");  // by mxq
-  Database& database = connection_->database;
-  Transaction transaction(database);
-  int64_t fresh = 0;
+  std::vector<StoredRun> results;
   while (reader.next(row)) {
     if (row.size() != header.size()) {
       reader.fail("", fmt::format("{} cells", row.size()), fmt::format("{}, as the header has", header.size()));
@@ -139,33 +137,31 @@ int64_t ResultStore::import_csv(const std::string& csv, const std::string& sourc
       if (!value) reader.fail(name, fmt::format("'{}'", text), "a number");
       return value;
     };
+    StoredRun& run = results.emplace_back();
     ContentHash hash;
     hash.add(source);
     for (const auto& text : row) hash.add("\n" + text);
-    const std::string id = hash.hex(), attempt = field("attempt");
-    const std::string state = exported ? field("state") : std::string(run_state_name(RunState::done));
-    if (!is_run_state(state)) reader.fail("state", fmt::format("'{}'", state), "queued, running, done or failed");
-    Statement(database,
-              "INSERT OR IGNORE INTO runs(id, sequence, model, method, config, source, state, attempt, version, "
-              "attempts, started, finished) "
-              "VALUES(?, (SELECT coalesce(max(sequence), 0) + 1 FROM runs), ?, ?, ?, ?, ?, ?, ?, ?, 0, ?)")
-        .bind(id)
-        .bind(field("model"))
-        .bind(field("algo") + (attempt.empty() ? "" : " " + attempt))
-        .bind(field("config"))
-        .bind(source)
-        .bind(state)
-        .bind(attempt)
-        .bind(field("version"))
-        .bind(static_cast<int64_t>(number("attempts").value_or(0)))
-        .bind(number("seconds"))  // when it began is not in the table
-        .run();
-    if (database.changes() == 0) continue;
-    ++fresh;
+    run.id = hash.hex();
+    run.attempt = field("attempt");
+    run.model = field("model");
+    run.method = field("algo") + (run.attempt.empty() ? "" : " " + run.attempt);
+    run.config = field("config");
+    run.source = source;
+    run.version = field("version");
+    run.state = RunState::done;
+    if (exported) {
+      const auto state = find_run_state(field("state"));
+      if (!state) reader.fail("state", fmt::format("'{}'", field("state")), "queued, running, done or failed");
+      run.state = *state;
+    }
+    if (const std::string attempts = field("attempts"); !attempts.empty()) {
+      const auto count = parse_int(attempts);
+      if (!count || *count < 0) reader.fail("attempts", fmt::format("'{}'", attempts), "a whole number");
+      run.attempts = *count;
+    }
+    run.finished = number("seconds").value_or(0);  // when it began is not in the table
     const auto keep = [&](const std::string& column, const std::string& metric, double unit) {
-      const auto value = number(column);
-      if (!value) return;
-      Statement(database, "INSERT INTO metrics VALUES(?, ?, ?)").bind(id).bind(metric).bind(*value * unit).run();
+      if (const auto value = number(column)) run.metrics[metric] = *value * unit;
     };
     if (exported) {
       // Metrics have columns of their own names there, of which the authors' repeat some.
@@ -174,6 +170,36 @@ int64_t ResultStore::import_csv(const std::string& csv, const std::string& sourc
       }
     } else {
       for (const NumberColumn& column : kNumbers) keep(column.name, column.metric, column.unit);
+    }
+  }
+  return results;
+}
+
+int64_t ResultStore::add(const std::vector<StoredRun>& results) {
+  Database& database = connection_->database;
+  Transaction transaction(database);
+  int64_t fresh = 0;
+  for (const StoredRun& run : results) {
+    Statement(database,
+              "INSERT OR IGNORE INTO runs(id, sequence, model, method, config, source, state, attempt, version, "
+              "attempts, started, finished) "
+              "VALUES(?, (SELECT coalesce(max(sequence), 0) + 1 FROM runs), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+        .bind(run.id)
+        .bind(run.model)
+        .bind(run.method)
+        .bind(run.config)
+        .bind(run.source)
+        .bind(std::string(run_state_name(run.state)))
+        .bind(run.attempt)
+        .bind(run.version)
+        .bind(run.attempts)
+        .bind(run.started)
+        .bind(run.finished)
+        .run();
+    if (database.changes() == 0) continue;
+    ++fresh;
+    for (const auto& [name, value] : run.metrics) {
+      Statement(database, "INSERT INTO metrics VALUES(?, ?, ?)").bind(run.id).bind(name).bind(value).run();
     }
   }
   transaction.commit();

@@ -39,13 +39,7 @@ class Forecasts : public testing::Test {
   }
   static MethodRequest with(std::vector<std::string> fields) {
     MethodRequest request;
-    for (size_t i = 0; i < fields.size(); i += 2) {
-      if (fields[i] == "verify") {
-        request.verify = fields[i + 1] == "true";
-      } else {
-        find_method_field(fields[i])->set(request, fields[i + 1]);
-      }
-    }
+    for (size_t i = 0; i < fields.size(); i += 2) find_method_field(fields[i])->set(request, fields[i + 1]);
     return request;
   }
 

@@ -173,6 +173,11 @@ std::vector<MethodField> make_fields() {
                           r.constraints();  // names that nobody knows
                         },
                     .given = is_given<&R::ties>});
+  fields.push_back({.name = "verify",
+                    .group = trial,
+                    .help = "also carries out the best uniform plan of the budget, and keeps the better one by trial",
+                    .set = [](R& r, Text v) { r.verify = truth(v); },
+                    .given = [](const R& r) { return r.verify; }});
   fields.push_back({.name = "schemes",
                     .group = schemes,
                     .value = "LIST",
@@ -317,6 +322,7 @@ std::string_view group_heading(FieldGroup group) {
     case FieldGroup::goal:
       return "Budget";
     case FieldGroup::choice:
+    case FieldGroup::trial:
       return "Plan";
     case FieldGroup::schemes:
     case FieldGroup::matrix:

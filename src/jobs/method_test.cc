@@ -164,7 +164,7 @@ TEST(Fields, SetWhatTheySay) {
       {"metadata", "f16"},     {"normalize", "none"},     {"embeddings", "false"},
       {"skip", "mlp"},         {"calibration", "self"},   {"calibration-tokens", "64"},
       {"damping", "0.5"},      {"zero-point", "integer"}, {"column-order", "diagonal"},
-      {"sample-tokens", "64"}, {"sample-seed", "7"}};
+      {"sample-tokens", "64"}, {"sample-seed", "7"},      {"verify", "true"}};
   std::set<std::string_view> names;
   for (const MethodField& field : method_fields()) {
     ASSERT_TRUE(good.contains(field.name)) << field.name;

@@ -5,12 +5,14 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "base/half.h"
 #include "base/parallel.h"
 #include "format/weights.h"
 #include "model/arch/architecture.h"
 #include "model/gguf_names.h"
+#include "model/tokenizer/tokenizer_gguf.h"
 #include "model/tokenizer_files.h"
 #include "mxq/error.h"
 #include "mxq/text.h"
@@ -103,12 +105,7 @@ std::string GgufSource::config_json() const {
 
 std::vector<std::string> GgufSource::notes() const {
   std::vector<std::string> notes = ModelSource::notes();
-  const std::string pre = gguf_.find_string("tokenizer.ggml.pre").value_or("");
-  if (gguf_.find_string("tokenizer.ggml.model") == "gpt2" && (pre.empty() || pre == "default")) {
-    notes.emplace_back(
-        "the file does not say how its tokenizer cuts text into words (tokenizer.ggml.pre): llama.cpp's default is "
-        "taken, which is hardly the model's own");
-  }
+  if (std::string remark = word_rule_remark(gguf_); !remark.empty()) notes.push_back(std::move(remark));
   return notes;
 }
 

@@ -7,7 +7,6 @@
 #include <cctype>
 #include <fstream>
 #include <map>
-#include <regex>
 #include <set>
 #include <span>
 #include <system_error>
@@ -142,12 +141,19 @@ struct Shard {
   int64_t number, count;
 };
 
+/// Of "model-00001-of-00002.safetensors", numbers of at most six digits; nullopt for other names.
 std::optional<Shard> shard_of(const std::string& name) {
-  static const std::regex pattern("^(.*)-([0-9]{1,6})-of-([0-9]{1,6})(.*)$");
-  std::smatch match;
-  if (name.size() > 255 || !std::regex_match(name, match, pattern)) return {};
-  return Shard{match.str(1) + "-*-of-" + match.str(3) + match.str(4), std::stoll(match.str(2)),
-               std::stoll(match.str(3))};
+  constexpr std::string_view of = "-of-", digits = "0123456789";
+  constexpr size_t most = 6;
+  const size_t at = name.rfind(of);
+  if (at == std::string::npos || at == 0) return {};
+  const size_t before = name.find_last_not_of(digits, at - 1);  // the number behind it ends at `at`
+  if (before == std::string::npos || name[before] != '-') return {};
+  const size_t behind = std::min(name.find_first_not_of(digits, at + of.size()), name.size());
+  const std::string number = name.substr(before + 1, at - before - 1);
+  const std::string count = name.substr(at + of.size(), behind - at - of.size());
+  if (number.empty() || number.size() > most || count.empty() || count.size() > most) return {};
+  return Shard{name.substr(0, before) + "-*" + name.substr(at), parse_int(number).value(), parse_int(count).value()};
 }
 
 /// Throws where one of 1 to N is missing.

@@ -38,6 +38,7 @@ class BoundedTokenizer : public Tokenizer {
   std::optional<int32_t> bos() const override { return tokenizer_->bos(); }
   std::optional<int32_t> eos() const override { return tokenizer_->eos(); }
   bool adds_bos() const override { return tokenizer_->adds_bos(); }
+  std::string remark() const override { return tokenizer_->remark(); }
 
  private:
   std::unique_ptr<Tokenizer> tokenizer_;

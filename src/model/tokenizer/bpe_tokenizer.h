@@ -24,6 +24,7 @@ class BpeTokenizer : public Tokenizer {
   std::optional<int32_t> bos() const override { return spec_.bos; }
   std::optional<int32_t> eos() const override { return spec_.eos; }
   bool adds_bos() const override { return !spec_.prefix.empty(); }
+  std::string remark() const override { return spec_.remark; }
 
  private:
   class Encoder;

@@ -65,6 +65,13 @@ void sentencepiece(const GgufFile& file, const Vocabulary& vocabulary, Tokenizer
 
 }  // namespace
 
+std::string word_rule_remark(const GgufFile& file) {
+  const std::string pre = file.find_string("tokenizer.ggml.pre").value_or("");
+  if (file.find_string("tokenizer.ggml.model") != "gpt2" || (!pre.empty() && pre != "default")) return {};
+  return "the file does not say how its tokenizer cuts text into words (tokenizer.ggml.pre): llama.cpp's default is "
+         "taken, which is hardly the model's own";
+}
+
 TokenizerSpec tokenizer_spec(const GgufFile& file) {
   TokenizerSpec spec;
   spec.operation = "read the tokenizer of " + file.source;
@@ -86,6 +93,7 @@ TokenizerSpec tokenizer_spec(const GgufFile& file) {
     throw Error(ErrorCode::unsupported, spec.operation, fmt::format("tokenizer.ggml.model is {}", in_quotes(model)),
                 "gpt2, llama");
   }
+  spec.remark = word_rule_remark(file);
   return spec;
 }
 

@@ -12,4 +12,7 @@ namespace mxq {
 /// Error(unsupported) for other models and rules.
 TokenizerSpec tokenizer_spec(const GgufFile& file);
 
+/// What a user should know of a file that does not say how its text is cut into words; empty where it does.
+std::string word_rule_remark(const GgufFile& file);
+
 }  // namespace mxq

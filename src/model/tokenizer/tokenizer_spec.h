@@ -48,6 +48,7 @@ struct WordStep {
 
 struct TokenizerSpec {
   std::string operation;            // heads errors: "read the tokenizer of m.gguf"
+  std::string remark;               // as Tokenizer::remark()
   std::vector<std::string> tokens;  // by id, as the file has them; empty for an id without token
   std::vector<BpeMerge> merges;
   std::vector<AddedToken> added;

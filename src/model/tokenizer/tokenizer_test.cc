@@ -28,6 +28,7 @@ namespace mxq {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using Json = nlohmann::json;
 using Ids = std::vector<int32_t>;
@@ -399,19 +400,22 @@ TEST(Tokenizer, RefusesPartsThatItDoesNotKnowNamingThem) {
 // numbers, three digits.
 TEST(Tokenizer, AGgufThatNamesNoRuleIsCutAsLlamaCppCutsIt) {
   const std::vector<std::string> tokens{"\u0120", "1", "2", "3", "4", "5", "'", "s", "\u01201", "34", "45", "'s"};
-  const auto ids = [&](const char* pre, const std::string& text) {
+  const auto tokenizer = [&](const char* pre) {
     GgufBuilder b;
     b.string("general.architecture", "llama").string("tokenizer.ggml.model", "gpt2");
     b.strings("tokenizer.ggml.tokens", tokens);
     b.strings("tokenizer.ggml.merges", {"\u0120 1", "3 4", "4 5", "' s"});
     if (pre != nullptr) b.string("tokenizer.ggml.pre", pre);
     const std::string bytes = b.build();
-    return BpeTokenizer(tokenizer_spec(parse_gguf(std::as_bytes(std::span(bytes)), "vocab.gguf"))).encode(text, {});
+    return BpeTokenizer(tokenizer_spec(parse_gguf(std::as_bytes(std::span(bytes)), "vocab.gguf")));
   };
-  EXPECT_EQ(ids("gpt-2", " 12345's"), (Ids{8, 2, 9, 5, 11}));
+  EXPECT_EQ(tokenizer("gpt-2").encode(" 12345's"), (Ids{8, 2, 9, 5, 11}));
+  EXPECT_EQ(tokenizer("gpt-2").remark(), "");
   for (const char* pre : {static_cast<const char*>(nullptr), "", "default"}) {
-    EXPECT_EQ(ids(pre, " 12345's"), (Ids{0, 1, 2, 3, 10, 6, 7}));  // blank | 123 | 45 | ' | s
-    EXPECT_EQ(ids(pre, "2345"), (Ids{2, 9, 5}));                   // 234 | 5
+    const BpeTokenizer unnamed = tokenizer(pre);
+    EXPECT_EQ(unnamed.encode(" 12345's"), (Ids{0, 1, 2, 3, 10, 6, 7}));  // blank | 123 | 45 | ' | s
+    EXPECT_EQ(unnamed.encode("2345"), (Ids{2, 9, 5}));                   // 234 | 5
+    EXPECT_THAT(unnamed.remark(), HasSubstr("tokenizer.ggml.pre"));
   }
 }
 
