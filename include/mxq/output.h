@@ -12,7 +12,7 @@ namespace mxq {
 /// What a job reads.
 struct InputPath {
   std::string what;            // its name in errors: "the model"
-  std::filesystem::path path;  // file or folder; what is empty, "-" or not there is passed over
+  std::filesystem::path path;  // file or folder, or another output; what is empty or "-" is passed over
 };
 using InputPaths = std::vector<InputPath>;
 

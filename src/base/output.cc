@@ -74,10 +74,11 @@ std::vector<fs::path> entries_of(const fs::path& folder) {
 /// Why `out` cannot be written without touching what `input` is, in words for an error.
 std::optional<std::string> conflict(const fs::path& out, const InputPath& input) {
   if (input.path.empty() || input.path == "-") return {};
-  const auto source = identity(input.path);
-  if (!source) return {};
-  const auto target = identity(out);
   const auto say = [&](const char* how) { return fmt::format("it {} {} ({})", how, input.what, input.path.string()); };
+  const auto source = identity(input.path);
+  // Another output may not be there yet.
+  if (!source) return place_of(input.path) == out ? std::optional(say("is")) : std::nullopt;
+  const auto target = identity(out);
   if (target == source) return say("is");
   std::error_code ignored;
   const bool folder = fs::is_directory(input.path, ignored);

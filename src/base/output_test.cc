@@ -279,6 +279,17 @@ TEST_F(Output, FilesReplaceTheirOwnKindOnly) {
   file_refused(folder_ / "models/in/new.csv", "it is inside the model");
 }
 
+TEST_F(Output, TwoOutputsAreTwoFiles) {
+  const InputPaths other{{"the plan", folder_ / "models" / ".." / "out.json"}};  // which is not there yet
+  try {
+    OutputFile(folder_ / "out.json", kKind, other);
+    ADD_FAILURE();
+  } catch (const Error& e) {
+    EXPECT_THAT(e.what(), testing::HasSubstr("out.json: it is the plan ("));
+  }
+  EXPECT_NO_THROW(OutputFile(folder_ / "other.json", kKind, other));
+}
+
 TEST_F(Output, AtomicFilesTakeNobodysNameAndReplaceFilesOnly) {
   put(".a.partial", "mine");
   fs::create_directory(folder_ / "d");

@@ -436,6 +436,8 @@ class Report(MxqTest):
         for own in (store, self.folder / "spec.toml"):
             self.refuses("report", store, "-o", self.folder / "new", "--introduction", self.folder / "spec.toml", "--markdown", own, *figures,
                          says=own.name)
+        for page in (self.folder / "new", self.folder / "new/index.html"):
+            self.refuses("report", store, "-o", self.folder / "new", "--markdown", page, *figures, says="the page is written to")
         for redirection in (">/dev/full", ">&-"):
             line = f"'{MXQ}' report '{store}' -o '{out}' --formats none {redirection}"
             done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=self.environment)

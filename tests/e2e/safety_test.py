@@ -197,6 +197,8 @@ class Files(SafetyTest):
             for name in ("model.safetensors", "config.json", "new.csv") if reads_model else ():
                 self.untouched(*command, self.model / name, says="inside the model")
         self.untouched("plan", "--errors", table, "--bits", "4.2", "-o", table, says="is the error table")
+        self.untouched("plan", "--errors", table, "--bits", "4.2", "-o", self.folder / "p", "--frontier", self.models / "../p",
+                       says="it is the plan")
         self.untouched("plan", "--errors", table, "--bits", "4.2", "-o", self.folder / "p", "--frontier", self.model / "config.json",
                        says="did not write")
         self.untouched("bench", "export", store, "-o", store, says="is the store")

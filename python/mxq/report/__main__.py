@@ -109,6 +109,7 @@ def check_outputs(chosen):
     output.require_apart(chosen.output, inputs)
     if chosen.markdown:
         output.require_apart(chosen.markdown, inputs)
+        output.require_others(chosen.markdown, [chosen.output, chosen.output / "index.html"])
         output.require_own_markdown(chosen.markdown)
 
 

@@ -8,7 +8,7 @@ SHAPE = re.compile(r"[a-z]+(\d+)g(\d+)")
 
 
 def sections(runs):
-    """Uniform runs by (bits, group). A run of a budget is where a uniform run takes as much, within NEAR bits a weight; the others are under
+    """Uniform runs by (bits, group). A run of a budget is where a uniform run takes as much, within NEAR bits per parameter; the others are under
     None."""
     found, budgets = {}, []
     for run in runs:
@@ -38,7 +38,7 @@ def _code(text):
 
 
 def table(runs, text):
-    lines = ["| method | scheme or bits | perplexity | KL | bits a weight | MiB | seconds | peak MiB |", "|---|---|---|---|---|---|---|---|"]
+    lines = ["| method | scheme or bits | perplexity | KL | bits per parameter | MiB | seconds | peak MiB |", "|---|---|---|---|---|---|---|---|"]
     for run in runs:
         matrices, peak = run.metrics.get("matrix_bytes"), run.metrics.get("quantize_peak_rss_bytes")
         lines.append(f"| {_escaped(run.method)} | {_code(run.config)} | {_cell(run.perplexity(text), '.2f')} | {_cell(run.kl(text), '.4f')} | "

@@ -29,6 +29,12 @@ def require_apart(path, inputs):
                 _refuse(path, f"it {'is' if place == path else 'is inside'} the {name} ({given})", "a place of its own")
 
 
+def require_others(path, outputs):
+    """Refuses what else is written, there already or not."""
+    for other in outputs:
+        if path.resolve() == other.resolve(): _refuse(path, f"the page is written to {other}", "a place of its own")
+
+
 def write_whole(path, data):
     """Complete or not at all; the temporary name is nobody's."""
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:200]}.", suffix=".partial")

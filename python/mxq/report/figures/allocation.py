@@ -40,17 +40,17 @@ def allocation(plan, name, key):
     if not columns: return []
     modules = list(dict.fromkeys(column.module for column in columns))
     columns.sort(key=lambda column: (column.layer is None, modules.index(column.module), column.layer))
-    panels = [_panel(columns, f"mixed: {plan['bits_per_parameter']:.4g} bits a weight")]
+    panels = [_panel(columns, f"mixed: {plan['bits_per_parameter']:.4g} bits per parameter")]
     uniform = plan.get("best_uniform")
     if uniform:
         share = uniform["bytes"] / sum(column.bytes for column in columns)
-        # Of a uniform plan only the whole is known; each matrix has the same bits a weight, so the same share of its fp16 bytes.
+        # Of a uniform plan only the whole is known; each matrix has the same bits per parameter, so the same share of its fp16 bytes.
         weights = [column.bytes / _bits(column.scheme) for column in columns]
         alike = [Column(column.module, column.layer, uniform["scheme"], uniform["bytes"] * weight / sum(weights))
                  for column, weight in zip(columns, weights)]
         panels.append(_panel(alike, f"uniform: {uniform['scheme']}, {share:.1%} of the mixed bytes"))
     return [Chart(f"allocation-{key}", f"Allocation: {name}", "A column a matrix: module by module, within each from the first layer to "
-                  "the last; as high as its bits a weight, coloured by scheme, hatched by family. The line is what it takes.", panels,
+                  "the last; as high as its bits per parameter, coloured by scheme, hatched by family. The line is what it takes.", panels,
                   height=260)]
 
 
@@ -98,5 +98,5 @@ def _panel(columns, title):
     least, largest = min(sizes), max(sizes)
     memory = Axis("MiB", True, (least / 2, 2 * largest)) if largest > FLAT * least else Axis("MiB", range=(0, 1.6 * largest))
     highest = max(_bits(scheme) for scheme in schemes)
-    return Panel([*marks.values(), line], Axis(ticks=_ticks(columns, places)), Axis("bits a weight", range=(0, max(9, 1.1 * highest))), title,
+    return Panel([*marks.values(), line], Axis(ticks=_ticks(columns, places)), Axis("bits per parameter", range=(0, max(9, 1.1 * highest))), title,
                  memory)

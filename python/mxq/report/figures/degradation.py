@@ -33,7 +33,7 @@ def degradation(results, model, text, styles, slug):
     worst = min(max(values), base * (1 + 4 * max(0.02, statistics.median(values) / base - 1)))
     log = worst > 5 * base
     span = (base * 0.98, worst) if log else (base - 0.04 * (worst - base), worst)
-    panels = [Panel([*bands, line, *by_bits], Axis("bits a weight"), Axis(f"perplexity on {text}", log, span))]
+    panels = [Panel([*bands, line, *by_bits], Axis("bits per parameter"), Axis(f"perplexity on {text}", log, span))]
     if by_memory:
         lost = 100 * (worst / base - 1)
         panels.append(Panel(by_memory, Axis("memory saved against 16 bits, %"), Axis("perplexity gained, %", range=(-0.04 * lost, lost))))

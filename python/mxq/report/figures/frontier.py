@@ -14,7 +14,7 @@ def loss_of(runs, text):
 def hover_of(runs, text):
     texts = []
     for run in runs:
-        parts = [run.label, f"{run.bits:.4g} bits a weight"]
+        parts = [run.label, f"{run.bits:.4g} bits per parameter"]
         if run.bytes: parts.append(f"{run.bytes / MIB:.1f} MiB")
         if run.kl(text) is not None: parts.append(f"KL {run.kl(text):.4g}")
         if run.perplexity(text) is not None: parts.append(f"perplexity {run.perplexity(text):.4g}")
@@ -49,7 +49,7 @@ def size_of(runs):
     """How size is read off a run, and what the axis says: true bytes, unless nobody told them."""
     measures = [("all weight files, MiB", lambda run: run.bytes and run.bytes / MIB),
                 ("quantized matrices, MiB", lambda run: run.metrics.get("matrix_bytes", 0) / MIB),
-                ("bits a weight, all metadata counted", lambda run: run.bits)]
+                ("bits per parameter, all metadata counted", lambda run: run.bits)]
     return next((size, title) for title, size in measures if any(size(run) for run in runs))
 
 
