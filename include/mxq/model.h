@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "mxq/tokenizer.h"
+
 namespace mxq {
 
 /// A handle: copies share what is behind it. Opening reads headers only; the tokenizer, the content id, the loaded
@@ -33,6 +35,8 @@ class Model {
   /// Fields of config.json, of GGUF metadata or of tokenizer_config.json ("tokenizer_config.x") that are not known;
   /// they are not honoured.
   std::vector<std::string> unknown_fields() const;
+  /// Texts with a token that the model has no row for are refused by its encode(). Throws what open_tokenizer() throws.
+  const Tokenizer& tokenizer() const;
   /// Why the model cannot be run, as one line; nullopt where it can.
   const std::optional<std::string>& why_not_runnable() const;
 

@@ -33,7 +33,7 @@ void check_length(const Model& opened, const Options& options, const std::string
   // A token has at least a byte: most prompts need not be tokenized for this.
   const int64_t most = std::ssize(prompt) + options.generate.max_tokens;
   if (most <= model.max_context) return;
-  const int64_t tokens = std::ssize(open_tokenizer(opened.path())->encode(prompt));
+  const int64_t tokens = std::ssize(opened.tokenizer().encode(prompt));
   if (tokens + options.generate.max_tokens > model.max_context && model.max_context > 0) {
     spdlog::warn("a prompt of {} tokens and {} more are beyond the {} that the model was made for", tokens,
                  options.generate.max_tokens, model.max_context);

@@ -194,7 +194,8 @@ TEST_F(SelfTexts, PromptsOfAnyLengthAreGoneOnWith) {
 }
 
 TEST_F(SelfTexts, RandomPromptsAreEvenlyDrawn) {
-  TokenFacts tokens = token_facts(*model_);
+  const auto tokenizer = open_model_tokenizer(*model_);
+  TokenFacts tokens = token_facts(*model_, tokenizer.get());
   constexpr int64_t kDraws = 4000, kVocab = 49152;
   const auto prompts = random_prompts(tokens, {.sequences = kDraws, .tokens = 1, .sampling = {}});
   ASSERT_EQ(prompts.size(), static_cast<size_t>(kDraws));

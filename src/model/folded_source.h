@@ -26,6 +26,7 @@ class FoldedSource : public ModelSource {
   std::vector<std::pair<std::string, std::string>> side_files(std::vector<std::string>& notes) const override {
     return base_.side_files(notes);
   }
+  std::unique_ptr<Tokenizer> open_tokenizer() const override { return base_.open_tokenizer(); }
   std::vector<std::filesystem::path> weight_files() const override { return base_.weight_files(); }
   std::optional<std::span<const std::byte>> plain_bytes(const SourceTensor& tensor) const override;
   DType output_dtype(const SourceTensor& tensor) const override;

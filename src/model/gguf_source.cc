@@ -12,6 +12,7 @@
 #include "format/weights.h"
 #include "model/arch/architecture.h"
 #include "model/gguf_names.h"
+#include "model/tokenizer/bpe_tokenizer.h"
 #include "model/tokenizer/tokenizer_gguf.h"
 #include "model/tokenizer_files.h"
 #include "mxq/error.h"
@@ -32,8 +33,11 @@ bool is_block_dtype(DType dtype) {
 
 }  // namespace
 
-GgufSource::GgufSource(const fs::path& path)
-    : ModelSource(path, std::nullopt), file_(path), gguf_(parse_gguf(file_.bytes(), path.string())) {
+GgufSource::GgufSource(MappedFile file)
+    : ModelSource(file.path(), std::nullopt),
+      file_(std::move(file)),
+      gguf_(parse_gguf(file_.bytes(), file_.path().string())) {
+  const fs::path& path = file_.path();
   if (const auto parts = gguf_.find_u32("split.count"); parts && *parts > 1) {
     throw Error(ErrorCode::unsupported, "read " + path.string(), fmt::format("one of {} parts of a GGUF", *parts),
                 "whole files (llama-gguf-split --merge)");
@@ -107,6 +111,10 @@ std::vector<std::string> GgufSource::notes() const {
   std::vector<std::string> notes = ModelSource::notes();
   if (std::string remark = word_rule_remark(gguf_); !remark.empty()) notes.push_back(std::move(remark));
   return notes;
+}
+
+std::unique_ptr<Tokenizer> GgufSource::open_tokenizer() const {
+  return std::make_unique<BpeTokenizer>(tokenizer_spec(gguf_));
 }
 
 std::vector<std::pair<std::string, std::string>> GgufSource::side_files(std::vector<std::string>& notes) const {

@@ -13,11 +13,12 @@ namespace mxq {
 
 class GgufSource : public ModelSource {
  public:
-  explicit GgufSource(const std::filesystem::path& path);
+  explicit GgufSource(MappedFile file);
 
   std::string config_json() const override;
   std::vector<std::string> notes() const override;
   std::vector<std::pair<std::string, std::string>> side_files(std::vector<std::string>& notes) const override;
+  std::unique_ptr<Tokenizer> open_tokenizer() const override;
   std::vector<std::filesystem::path> weight_files() const override { return {path_}; }
   std::optional<std::span<const std::byte>> plain_bytes(const SourceTensor& tensor) const override;
   DType output_dtype(const SourceTensor& tensor) const override;

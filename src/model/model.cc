@@ -41,6 +41,10 @@ std::vector<std::string> Model::unknown_fields() const {
   return fields;
 }
 
+const Tokenizer& Model::tokenizer() const {
+  return state_->tokenizer();
+}
+
 const std::optional<std::string>& Model::why_not_runnable() const {
   return state_->why_not_runnable();
 }
@@ -55,7 +59,16 @@ const Tokenizer& Model::State::tokenizer() {
 }
 
 const TokenFacts& Model::State::token_facts() {
-  if (!token_facts_) token_facts_ = mxq::token_facts(*source_);
+  if (!token_facts_) {
+    const Tokenizer* known = nullptr;
+    std::string reason;
+    try {
+      known = &tokenizer();
+    } catch (const Error& error) {
+      reason = error.what();
+    }
+    token_facts_ = mxq::token_facts(*source_, known, reason);
+  }
   return *token_facts_;
 }
 

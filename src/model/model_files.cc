@@ -24,6 +24,7 @@ namespace {
 
 constexpr const char* kModels = "a folder with config.json and safetensors, a .safetensors or a .gguf file";
 constexpr const char* kConvert = "safetensors (load the model in transformers and save it with save_pretrained)";
+constexpr size_t kFirstBytes = 64;  // that tell what a file is
 constexpr const char* kAdapter = "adapter_config.json";
 
 /// One kind of thing that is no model for mxq.
@@ -91,7 +92,7 @@ bool ends(const fs::path& path, std::string_view ending) {
 
 std::string first_bytes(const fs::path& path) {
   std::error_code ignored;
-  std::string bytes(64, '\0');
+  std::string bytes(kFirstBytes, '\0');
   if (!fs::is_regular_file(path, ignored)) return {};
   std::ifstream file(path, std::ios::binary);
   file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
@@ -174,10 +175,17 @@ void check_complete(const fs::path& folder, const std::string& family, const std
 
 }  // namespace
 
-std::optional<FileKind> kind_of_file(const fs::path& file) {
+MappedFile map_model_file(const fs::path& file) {
   std::error_code ignored;
-  if (!fs::is_regular_file(file, ignored) || find_by_name(file, kUnfinished)) return {};
-  const std::string bytes = first_bytes(file);
+  if (!fs::is_regular_file(file, ignored)) refuse_file(file);
+  return MappedFile(file);
+}
+
+std::optional<FileKind> kind_of_file(const MappedFile& mapped) {
+  const fs::path& file = mapped.path();
+  if (find_by_name(file, kUnfinished)) return {};
+  const std::string_view all(reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size());
+  const std::string bytes(all.substr(0, kFirstBytes));
   if (bytes.starts_with("GGUF")) return FileKind::gguf;
   if (is_safetensors(bytes)) return FileKind::safetensors;
   for (const Kind& kind : kByBytes) {

@@ -6,13 +6,18 @@
 #include <string_view>
 #include <vector>
 
+#include "base/mapped_file.h"
+
 namespace mxq {
 
 enum class FileKind { gguf, safetensors };
 
 /// By the first bytes, so that names do not matter; by the ending (in any case) where the bytes say nothing. nullopt
-/// for all other files, for what is no regular file, and for downloads that have not ended ("model.gguf.part").
-std::optional<FileKind> kind_of_file(const std::filesystem::path& file);
+/// for all other files, and for downloads that have not ended ("model.gguf.part").
+std::optional<FileKind> kind_of_file(const MappedFile& file);
+
+/// Throws as refuse_file() for what is no regular file, and as MappedFile.
+MappedFile map_model_file(const std::filesystem::path& file);
 
 /// The files in the folder that end so, in any case of letters, sorted. Throws Error(io).
 std::vector<std::filesystem::path> files_ending(const std::filesystem::path& folder, std::string_view ending);

@@ -22,7 +22,7 @@ TEST(ModelFiles, TheFirstBytesDecide) {
   const TemporaryFolder folder;
   const auto kind = [&](const std::string& name, const std::string& bytes) {
     write_file(folder / name, bytes);
-    return kind_of_file(folder / name);
+    return kind_of_file(MappedFile(folder / name));
   };
   EXPECT_EQ(kind("sha256-9f0c", "GGUF\3"), FileKind::gguf);
   EXPECT_EQ(kind("MODEL.GGUF", "GGUF\3"), FileKind::gguf);
@@ -30,17 +30,18 @@ TEST(ModelFiles, TheFirstBytesDecide) {
   EXPECT_EQ(kind("damaged.Safetensors", "x"), FileKind::safetensors);
   EXPECT_EQ(kind("model.gguf.part", "GGUF\3"), std::nullopt);
   EXPECT_EQ(kind("model.safetensors", "PK\3\4"), std::nullopt);
-  EXPECT_EQ(kind_of_file(folder.path()), std::nullopt);
+  EXPECT_THROW(map_model_file(folder.path()), Error) << "no regular file";
 }
 
 TEST(ModelFiles, OtherFilesAreNamed) {
   const TemporaryFolder folder;
-  const auto refused = [&](const std::string& name, const std::string& bytes, const char* message) {
+  const auto refused = [&](const std::string& name, const std::string& bytes, const char* message,
+                           ErrorCode code = ErrorCode::unsupported) {
     write_file(folder / name, bytes);
-    expect_error(ErrorCode::unsupported, message, [&] { open_model(folder / name); });
+    expect_error(code, message, [&] { open_model(folder / name); });
   };
   refused("model.gguf.part", "GGUF", "a download that has not ended");
-  refused("a.safetensors", "version https://git-lfs.github.com/spec/v1\n", "git lfs pull");
+  refused("a.safetensors", "version https://git-lfs.github.com/spec/v1\n", "git lfs pull", ErrorCode::invalid_file);
   refused("b.gguf", "PK\3\4", "a zip archive");
   refused("c", "\x80\x02}", "PyTorch weights");
   refused("d.gguf", "<!DOCTYPE html>", "a web page");

@@ -169,7 +169,7 @@ namespace {
 
 std::unique_ptr<ModelSource> open_folder(const fs::path& path) {
   if (files_ending(path, ".safetensors").empty()) {
-    if (const auto gguf = only_gguf(path)) return std::make_unique<GgufSource>(*gguf);
+    if (const auto gguf = only_gguf(path)) return std::make_unique<GgufSource>(MappedFile(*gguf));
     refuse_folder(path);
   }
   const fs::path config = path / "config.json";
@@ -192,10 +192,11 @@ std::unique_ptr<ModelSource> open_model(const fs::path& path) {
     throw Error(ErrorCode::not_found, "open " + path.string(), "no such file or folder");
   }
   if (fs::is_directory(path)) return open_folder(path);
-  const auto kind = kind_of_file(path);
+  MappedFile file = map_model_file(path);
+  const auto kind = kind_of_file(file);
   if (!kind) refuse_file(path);
-  if (*kind == FileKind::gguf) return std::make_unique<GgufSource>(path);
-  return std::make_unique<SafetensorsSource>(path);
+  if (*kind == FileKind::gguf) return std::make_unique<GgufSource>(std::move(file));
+  return std::make_unique<SafetensorsSource>(std::make_shared<const MappedFile>(std::move(file)));
 }
 
 }  // namespace mxq

@@ -19,6 +19,7 @@
 #include "mxq/error.h"
 #include "mxq/quantized_matrix.h"
 #include "mxq/tensor.h"
+#include "mxq/tokenizer.h"
 
 namespace mxq {
 
@@ -64,6 +65,8 @@ class ModelSource {
   /// The other files of the model (name, contents), such as its tokenizer; for a GGUF, rebuilt from its metadata. What
   /// could not be rebuilt is told in `notes`, a sentence each.
   virtual std::vector<std::pair<std::string, std::string>> side_files(std::vector<std::string>& notes) const = 0;
+  /// The model's own tokenizer. Throws what open_tokenizer() of mxq/tokenizer.h throws.
+  virtual std::unique_ptr<Tokenizer> open_tokenizer() const { return mxq::open_tokenizer(path_); }
   /// The files that hold the weights.
   virtual std::vector<std::filesystem::path> weight_files() const = 0;
 

@@ -49,7 +49,7 @@ class BoundedTokenizer : public Tokenizer {
 }  // namespace
 
 std::unique_ptr<Tokenizer> open_model_tokenizer(const ModelSource& model) {
-  auto tokenizer = open_tokenizer(model.path());
+  auto tokenizer = model.open_tokenizer();
   const int64_t rows = vocabulary(model);
   if (tokenizer->vocab_size() <= rows) return tokenizer;
   return std::make_unique<BoundedTokenizer>(std::move(tokenizer), rows, "run " + model.path().string());
@@ -66,17 +66,16 @@ bool has_chat_template(const ModelSource& model) {
   return false;
 }
 
-TokenFacts token_facts(const ModelSource& model) {
+TokenFacts token_facts(const ModelSource& model, const Tokenizer* tokenizer, std::string_view reason) {
   TokenFacts facts;
   facts.count = vocabulary(model);
-  try {
-    const auto tokenizer = open_model_tokenizer(model);
+  if (tokenizer != nullptr) {
     facts.bos = tokenizer->bos();
     facts.eos = tokenizer->eos();
     facts.adds_bos = tokenizer->adds_bos();
     facts.count = std::min<int64_t>(facts.count, tokenizer->vocab_size());
-  } catch (const Error& error) {
-    facts.note = fmt::format("the model's text is sampled without its tokenizer, by ids alone: {}", error.what());
+  } else {
+    facts.note = fmt::format("the model's text is sampled without its tokenizer, by ids alone: {}", reason);
   }
   const auto known = [&](int64_t id) { return id >= 0 && id < vocabulary(model); };
   if (const auto& config = model.config()) {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "model/model_source.h"
 #include "mxq/tokenizer.h"
@@ -22,8 +23,8 @@ struct TokenFacts {
   int64_t count = 0;                // tokens that the model and its tokenizer know: ids 0 to count - 1
   std::string note;                 // that, and why, the tokenizer cannot be had; empty: it can
 };
-/// Never throws for what is missing or wrong about the tokenizer.
-TokenFacts token_facts(const ModelSource& model);
+/// `tokenizer`: as open_model_tokenizer(); null where it cannot be had, for `reason`.
+TokenFacts token_facts(const ModelSource& model, const Tokenizer* tokenizer, std::string_view reason = {});
 
 /// Whether the model's files bring a template for chats.
 bool has_chat_template(const ModelSource& model);

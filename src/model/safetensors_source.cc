@@ -116,24 +116,33 @@ bool holds_weights(const std::string& name) {
   return std::any_of(endings.begin(), endings.end(), [&](std::string_view e) { return name.ends_with(e); });
 }
 
+void add(SafetensorsModel& model, std::shared_ptr<const MappedFile> file) {
+  auto tensors = parse_safetensors(file->bytes(), file->path().string()).tensors;
+  model.store.add(std::move(file), std::move(tensors));
+}
+
+SafetensorsModel of_one(std::shared_ptr<const MappedFile> file) {
+  SafetensorsModel model;
+  add(model, std::move(file));
+  return model;
+}
+
 /// The files of a folder whose weights have neither an index nor the usual name are read as they are.
-SafetensorsModel open_weights(const fs::path& path) {
-  if (!fs::is_directory(path) || fs::exists(path / "model.safetensors") ||
-      fs::exists(path / "model.safetensors.index.json")) {
-    return open_safetensors_model(path);
+SafetensorsModel open_weights(const fs::path& folder) {
+  if (fs::exists(folder / "model.safetensors") || fs::exists(folder / "model.safetensors.index.json")) {
+    return open_safetensors_model(folder);
   }
   SafetensorsModel model;
-  for (const fs::path& name : unindexed_weights(path)) {
-    auto file = std::make_shared<const MappedFile>(name);
-    auto tensors = parse_safetensors(file->bytes(), name.string()).tensors;
-    model.store.add(std::move(file), std::move(tensors));
-  }
+  for (const fs::path& name : unindexed_weights(folder)) add(model, std::make_shared<const MappedFile>(name));
   return model;
 }
 
 }  // namespace
 
-SafetensorsSource::SafetensorsSource(const fs::path& path) : SafetensorsSource(path, open_weights(path)) {}
+SafetensorsSource::SafetensorsSource(const fs::path& folder) : SafetensorsSource(folder, open_weights(folder)) {}
+
+SafetensorsSource::SafetensorsSource(std::shared_ptr<const MappedFile> file)
+    : SafetensorsSource(file->path(), of_one(file)) {}
 
 SafetensorsSource::SafetensorsSource(const fs::path& path, SafetensorsModel files)
     : ModelSource(path, folder_config(path)), store_(std::move(files.store)), notes_(std::move(files.notes)) {
@@ -152,6 +161,10 @@ SafetensorsSource::SafetensorsSource(const fs::path& path, SafetensorsModel file
                               said_quantization(config_json())),
                   "F64, F32, F16 or BF16 weights");
     }
+  }
+  if (config_ && !config_->quantization.empty()) {
+    notes_.push_back(fmt::format("{} says that the weights are quantized ({}); they are not, and are read as they are",
+                                 kConfig, config_->quantization));
   }
 }
 

@@ -1,6 +1,9 @@
 // Models in safetensors: a Hugging Face folder, or a file alone.
 #pragma once
 
+#include <memory>
+
+#include "base/mapped_file.h"
 #include "format/safetensors.h"
 #include "model/model_source.h"
 
@@ -8,10 +11,12 @@ namespace mxq {
 
 class SafetensorsSource : public ModelSource {
  public:
-  /// A folder with config.json, or a .safetensors file. Whether weights are quantized the tensors say, not the config.
-  /// Throws Error(unsupported) naming a quantized weight and what the config says about it; Error(not_found) or
+  /// A folder with config.json. Whether weights are quantized the tensors say, not the config. Throws
+  /// Error(unsupported) naming a quantized weight and what the config says about it; Error(not_found) or
   /// Error(invalid_file) for weights that an index names and no shard holds.
-  explicit SafetensorsSource(const std::filesystem::path& path);
+  explicit SafetensorsSource(const std::filesystem::path& folder);
+  /// A .safetensors file alone.
+  explicit SafetensorsSource(std::shared_ptr<const MappedFile> file);
 
   std::string config_json() const override;
   std::vector<std::string> notes() const override;

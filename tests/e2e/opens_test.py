@@ -1,10 +1,12 @@
 """A command opens the files of its model once, however many jobs it is made of."""
 import ctypes
 import os
+import shutil
 import struct
 from collections import Counter
+from pathlib import Path
 
-from support import MxqTest, small_text_model
+from support import SMOLLM2, MxqTest, needs_smollm2, small_text_model
 
 IN_OPEN = 0x20
 TEXT = ("--calibration-tokens", "512", "--sample-tokens", "128")
@@ -40,11 +42,11 @@ class Once(MxqTest):
         self.model = self.folder / "model"
         small_text_model(self.model, shards=2)
 
-    def check(self, *command):
+    def check(self, *command, files=2):
         opens = Opens(self.model)
         self.mxq(*command)
-        weights = {name: n for name, n in opens.count().items() if name.endswith(".safetensors")}
-        self.assertEqual(len(weights), 2)
+        weights = {name: n for name, n in opens.count().items() if name.endswith((".safetensors", ".gguf"))}
+        self.assertEqual(len(weights), files)
         self.assertEqual(set(weights.values()), {1}, weights)
 
     def test_quantize(self):
@@ -64,3 +66,12 @@ class Once(MxqTest):
                         ("dequantize", "-o", self.folder / "plain")):
             with self.subTest(command[0]):
                 self.check(command[0], self.model, *command[1:])
+
+    @needs_smollm2
+    def test_gguf_whose_tokenizer_is_in_the_same_file(self):
+        self.model = self.folder / "gguf"
+        self.model.mkdir()
+        file = Path(shutil.copy(SMOLLM2, self.model))
+        self.check("tokenize", file, "--text", __file__, files=1)
+        self.check("generate", file, "--json", "--prompt", "Gulls wheel", "--tokens", "2", files=1)
+        self.check("eval", file, "--self", "--tokens", "16", "--sequences", "2", files=1)

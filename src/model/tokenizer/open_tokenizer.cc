@@ -18,9 +18,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-std::unique_ptr<Tokenizer> open_gguf(const fs::path& path) {
-  const MappedFile file(path);
-  return std::make_unique<BpeTokenizer>(tokenizer_spec(parse_gguf(file.bytes(), path.string())));
+std::unique_ptr<Tokenizer> open_gguf(const MappedFile& file) {
+  return std::make_unique<BpeTokenizer>(tokenizer_spec(parse_gguf(file.bytes(), file.path().string())));
 }
 
 std::unique_ptr<Tokenizer> open_json(const fs::path& path) {
@@ -38,7 +37,7 @@ std::unique_ptr<Tokenizer> open_json(const fs::path& path) {
 std::unique_ptr<Tokenizer> open_folder(const fs::path& path) {
   std::error_code error;
   if (fs::exists(path / "tokenizer.json", error)) return open_json(path / "tokenizer.json");
-  if (const auto gguf = only_gguf(path)) return open_gguf(*gguf);
+  if (const auto gguf = only_gguf(path)) return open_gguf(MappedFile(*gguf));
   throw Error(ErrorCode::not_found, "open the tokenizer of " + path.string(),
               "the folder has no tokenizer.json, and no .gguf file", "tokenizer.json or one .gguf");
 }
@@ -51,7 +50,9 @@ std::unique_ptr<Tokenizer> open_tokenizer(const fs::path& model) {
     throw Error(ErrorCode::not_found, "open " + model.string(), "no such file or folder");
   }
   if (fs::is_directory(model)) return open_folder(model);
-  if (kind_of_file(model) == FileKind::gguf) return open_gguf(model);
+  if (fs::is_regular_file(model, ignored)) {
+    if (const MappedFile file(model); kind_of_file(file) == FileKind::gguf) return open_gguf(file);
+  }
   if (model.extension() == ".json") return open_json(model);
   throw Error(ErrorCode::unsupported, "open the tokenizer of " + model.string(),
               fmt::format("a file ending in '{}'", model.extension().string()),
