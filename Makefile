@@ -6,7 +6,7 @@ configure = cmake --preset $(PRESET) -DMXQ_TESTS=ON $(CMAKE_FLAGS)
 
 .PHONY: demo test build setup setup-gptqmodel test-integration test-asan test-tsan fuzz bench results quality gptq-pairs install format clean
 
-demo: build setup-model          ## fit SmolLM2-135M into 3.25 bits a weight and show what came out
+demo: build setup-model          ## fit SmolLM2-135M into 3.25 bits per parameter and show what came out
 	scripts/demo.sh $(BUILD)/mxq
 
 test: setup-model                ## set-up, build, all tests

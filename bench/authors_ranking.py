@@ -6,7 +6,7 @@
 Their plans are solved again from their error table (they publish none): mxq1 minimises sum F, kurt-scaled sum F (1 + k), k the
 kurtosis scaled to 0 .. 1. That these are their plans shows in the sizes of the files that they publish, to 10 MB: the bytes of a plan,
 with 3-bit codes packed ten to a word along axis 0 as hqq does, differ from them by a constant and the rounding alone. Two plans,
-uniform HQQ's among them, are a pair if they differ by less than 0.02 bits a weight and by more than 0.002 in ln perplexity; an
+uniform HQQ's among them, are a pair if they differ by less than 0.02 bits per parameter and by more than 0.002 in ln perplexity; an
 objective is right where the plan of the lower sum has the lower perplexity.
 """
 import argparse, csv, itertools, json, math, os, pathlib, statistics, subprocess, tempfile

@@ -8,7 +8,7 @@ Three parts, each measurement in a process of its own (so only one model is in m
 the tools taking turns, the fastest of the repeats counting:
   hf      Hugging Face's recipe (windows of 1024, stride 512) against transformers in f32 and bf16
   llama   llama.cpp's recipe (chunks of 512, the second half scored) against llama-perplexity, F16 and the GGUF as it is
-  packed  a checkpoint of 3.25 bits a weight that stays packed in memory, against weights in bf16
+  packed  a checkpoint of 3.25 bits per parameter that stays packed in memory, against weights in bf16
 Tokens a second are those of the forward passes, all tokens of all windows counted, without loading and tokenizing;
 llama-perplexity's of its first pass of four chunks, the one that it prints, and transformers' up to the logits; mxq's
 hold the losses too.

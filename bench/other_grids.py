@@ -11,10 +11,10 @@ Weights only, no calibration text. A method is what is done to a matrix W (rows 
   mse        mxq's affine grid b2g64, ...: `--uniform SCHEME --fit mse`
   gaussian   2^B Lloyd-Max levels of N(0, 1) times a scale a group, without a zero. The scale has the least squared error over 10
              multiples of the group's root mean square, 4 rounds of least squares, and 3 neighbours of its 8-bit code; an fp16
-             step for 128 groups. Groups are half as long as mse's, so that B + 8/G + 16/(128 G) bits a weight are as many.
+             step for 128 groups. Groups are half as long as mse's, so that B + 8/G + 16/(128 G) bits per parameter are as many.
 All is undone after quantization and MODEL is written with the resulting weights, so nothing here needs a kernel of its own. Text,
 windows and KL divergence are those of quality.py. R and its application are counted neither as bytes nor as time; t is
-16 / rows bits a weight on top of the bits shown. Rows that are in --out already are not made again.
+16 / rows bits per parameter on top of the bits shown. Rows that are in --out already are not made again.
 """
 import json, shutil, statistics, subprocess, sys
 

@@ -21,7 +21,7 @@ def run(*command):
 
 
 def read_table(path):
-    """name -> {scheme: (bits a weight, bytes, fnorm)}, name -> sensitivity."""
+    """name -> {scheme: (bits per parameter, bytes, fnorm)}, name -> sensitivity."""
     errors, sensitivity = {}, {}
     with open(path) as file:
         for row in csv.DictReader(file):

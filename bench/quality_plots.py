@@ -63,7 +63,7 @@ def frontier(results, path, drawn):
         for bits, kl in sorted(lines.get(name, {}).items()):
             if kl < best: points.append((bits, kl)); best = kl
         if points: axes.plot(*zip(*points), color=color, marker=marker, linestyle=line, markersize=5, label=name)
-    axes.set(yscale='log', xlabel='bits a weight, all metadata counted', ylabel='KL divergence to the original, nats a token',
+    axes.set(yscale='log', xlabel='bits per parameter, all metadata counted', ylabel='KL divergence to the original, nats a token',
              title='SmolLM2-135M on WikiText-2')
     axes.legend(frameon=False, loc='upper left', bbox_to_anchor=(1, 1))
     save(figure, path)

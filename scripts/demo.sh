@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# demo.sh MXQ: fits SmolLM2-135M into 3.25 bits a weight, shows what came out and what it cost.
+# demo.sh MXQ: fits SmolLM2-135M into 3.25 bits per parameter, shows what came out and what it cost.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mxq=$1

@@ -42,7 +42,7 @@ struct AllocateOptions {
   /// The first match wins. Throws Error(usage) for a bad expression, for one that matches nothing, and for one that
   /// matches only what earlier ones have pinned.
   std::vector<std::pair<std::string, std::string>> pins;
-  /// Schemes of fewer bits a weight are not considered (0: all are). Pins override it.
+  /// Schemes of fewer bits per parameter are not considered (0: all are). Pins override it.
   int min_bits = 0;
   std::vector<Tie> ties;
 };

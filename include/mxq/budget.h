@@ -13,7 +13,7 @@ namespace mxq {
 
 struct Budget {
   enum class Kind {
-    bits,    // bits a weight over the quantized matrices
+    bits,    // bits per parameter over the quantized matrices
     scheme,  // what one scheme for all matrices would take
     size,    // bytes of the checkpoint's model*.safetensors files, headers and unquantized tensors included
     vram,    // bytes of weights + KV cache of `context` tokens + `reserve`

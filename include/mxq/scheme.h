@@ -131,7 +131,7 @@ int64_t group_count(const Scheme& scheme, int axis, int64_t rows, int64_t cols);
 /// scale and a zero of its own, the last step may serve fewer groups, and codes are padded to whole words.
 int64_t storage_bytes(const Scheme& scheme, const QuantizeOptions& options, int64_t rows, int64_t cols);
 
-/// Eq. 2's nominal bits a weight for metadata q8, e.g. 3.2539 for b3g64.
+/// Eq. 2's nominal bits per parameter for metadata q8, e.g. 3.2539 for b3g64.
 double nominal_bits(const Scheme& scheme);
 
 }  // namespace mxq

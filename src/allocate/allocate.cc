@@ -44,9 +44,9 @@ void check_budget(const ErrorTable& table, const std::vector<MatrixGroup>& group
   const int64_t smallest = smallest_bytes(groups);
   if (budget_bytes >= smallest) return;
   throw Error(ErrorCode::infeasible, "allocate",
-              fmt::format("a budget of {} ({} bytes, {:.4f} bits a weight)", format_size(budget_bytes), budget_bytes,
-                          bits_of(budget_bytes, table)),
-              fmt::format("at least {} ({} bytes, {:.4f} bits a weight)", format_size(smallest), smallest,
+              fmt::format("a budget of {} ({} bytes, {:.4f} bits per parameter)", format_size(budget_bytes),
+                          budget_bytes, bits_of(budget_bytes, table)),
+              fmt::format("at least {} ({} bytes, {:.4f} bits per parameter)", format_size(smallest), smallest,
                           bits_of(smallest, table)));
 }
 

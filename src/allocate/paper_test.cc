@@ -36,7 +36,7 @@ TEST(Paper, TablesAreReadWhole) {
     for (const MatrixErrors& m : table.matrices) {
       ASSERT_EQ(m.schemes.size(), 12u);
       for (const SchemeCost& s : m.schemes) {
-        // Eq. 2: (b + 16/g + 32/(128 g)) bits a weight.
+        // Eq. 2: (b + 16/g + 32/(128 g)) bits per parameter.
         const auto parts = split(s.scheme.substr(1), 'g');
         const double b = *parse_double(parts[0]), g = *parse_double(parts[1]);
         ASSERT_EQ(static_cast<double>(s.bytes), static_cast<double>(m.params) / 8 * (b + 16 / g + 32 / (128 * g)));

@@ -60,12 +60,15 @@ TEST_F(Commands, WhatHasNoEffectIsRefused) {
   expect_error(ErrorCode::usage, "quantize: --pin has no effect with --uniform; expected ",
                [&] { refuse_unused(quantize, Mode::quantize_uniform); });
   const CLI::App& measure = parse("measure", "m --sample-tokens 96");
-  expect_error(ErrorCode::usage, "measure: --sample-tokens has no effect with no --sensitivity; expected --sample-tokens with --sensitivity",
-               [&] { refuse_unused(measure, Mode::measure_errors); });
+  expect_error(
+      ErrorCode::usage,
+      "measure: --sample-tokens has no effect with no --sensitivity; expected --sample-tokens with --sensitivity",
+      [&] { refuse_unused(measure, Mode::measure_errors); });
 }
 
 TEST_F(Commands, WhatHasAnEffectIsNot) {
-  EXPECT_NO_THROW(refuse_unused(parse("quantize", "m -o out --bits 3 --pin x=b4g64 --no-verify"), Mode::quantize_budget));
+  EXPECT_NO_THROW(
+      refuse_unused(parse("quantize", "m -o out --bits 3 --pin x=b4g64 --no-verify"), Mode::quantize_budget));
   EXPECT_NO_THROW(refuse_unused(parse("quantize", "m -o out --bits 3 --verify"), Mode::quantize_verify));
   EXPECT_NO_THROW(refuse_unused(parse("measure", "m --sensitivity --sample-tokens 96"), Mode::measure_sensitivity));
 }

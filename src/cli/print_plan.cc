@@ -66,7 +66,7 @@ void print_plan(const Plan& plan, const ErrorTable& table) {
   put("\n");
   put("budget     {} for {} matrices of {:.1f} M weights\n", format_size(plan.budget_bytes), plan.matrices.size(),
       static_cast<double>(weights) / 1e6);
-  put("plan       {} = {:.4f} bits a weight\n", format_size(plan.bytes), plan.bits_per_parameter);
+  put("plan       {} = {:.4f} bits per parameter\n", format_size(plan.bytes), plan.bits_per_parameter);
   const std::string proof =
       plan.gap == 0 ? "proved optimal" : fmt::format("at most {:.2g} % above the optimum", 100 * plan.gap);
   put("objective  {} = {:.6g}, {} in {:.1f} ms\n", objective_name(plan.objective), plan.value, proof,

@@ -43,7 +43,7 @@ TEST(PrintedPlans, CountMatricesAndWeightsOfEachScheme) {
             std::string::npos)
       << text;
   EXPECT_NE(text.find("budget     4.9 KiB for 4 matrices of 0.0 M weights\n"), std::string::npos) << text;
-  EXPECT_NE(text.find(" = 5.5000 bits a weight\n"), std::string::npos) << text;
+  EXPECT_NE(text.find(" = 5.5000 bits per parameter\n"), std::string::npos) << text;
 }
 
 TEST(PrintedPlans, SayHowFarTheyAreProved) {

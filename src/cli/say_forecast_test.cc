@@ -36,8 +36,9 @@ TEST(Announced, MoreMemoryThanIsFree) {
 
 TEST(Announced, WhatTheMachineLacksIsRefused) {
   expect_error(ErrorCode::infeasible, "quantize: this needs about ", [] { announced({1, int64_t{1} << 60, 0}); });
-  expect_error(ErrorCode::infeasible, ", as --fit mse needs",
-               [] { announce("quantize", {1, int64_t{1} << 60, 0}, {}, "--fit mse"); });
+  expect_error(ErrorCode::infeasible, ", as --fit mse needs", [] {
+    announce("quantize", {1, int64_t{1} << 60, 0}, {}, "--fit mse");
+  });
   const TemporaryFolder folder;
   expect_error(ErrorCode::infeasible, "of disk", [&] { announced({1, 0, int64_t{1} << 60}, folder.path() / "out"); });
 }

@@ -30,8 +30,9 @@ TEST(StandardStreams, JsonOfBrokenTextsIsJson) {
 }
 
 TEST(StandardStreams, JsonHasNoWordForNan) {
-  expect_error(ErrorCode::not_finite, "print JSON: 'trials.kl' is nan; expected finite numbers",
-               [] { put_json({{"trials", {{"kl", std::numeric_limits<double>::quiet_NaN()}}}}); });
+  expect_error(ErrorCode::not_finite, "print JSON: 'trials.kl' is nan; expected finite numbers", [] {
+    put_json({{"trials", {{"kl", std::numeric_limits<double>::quiet_NaN()}}}});
+  });
 }
 
 }  // namespace

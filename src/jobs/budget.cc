@@ -31,7 +31,7 @@ int64_t left_for_matrices(const char* flag, int64_t given, int64_t rest, const s
   if (given < rest + smallest) {
     const double bits = 8 * static_cast<double>(smallest) / static_cast<double>(weights_of(table));
     throw Error(ErrorCode::infeasible, flag, fmt::format("{} ({} bytes)", format_size(given), given),
-                fmt::format("at least {} ({} bytes): {} of quantized matrices ({:.4f} bits a weight), {}",
+                fmt::format("at least {} ({} bytes): {} of quantized matrices ({:.4f} bits per parameter), {}",
                             format_size(rest + smallest), rest + smallest, format_size(smallest), bits, parts));
   }
   return given - rest;
@@ -49,7 +49,7 @@ Budget parse_bits_budget(const std::string& text) {
   }
   if (!bits || *bits <= 0 || *bits > 32) {
     throw Error(ErrorCode::usage, "bits", fmt::format("'{}'", text),
-                "bits a weight between 0 and 32, or a scheme's name such as b3g64");
+                "bits per parameter between 0 and 32, or a scheme's name such as b3g64");
   }
   budget.bits = *bits;
   return budget;

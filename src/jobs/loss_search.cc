@@ -41,7 +41,7 @@ size_t search_within_loss(const ErrorTable& table, const AllocateOptions& option
     } else if (plan.bytes == largest.bytes) {
       throw Error(ErrorCode::infeasible, "max-loss",
                   fmt::format("a perplexity at most {:.3g} % higher", 100 * std::expm1(max_loss)),
-                  fmt::format("at least {:.3g} %, what it is with the largest plan ({:.4f} bits a weight)",
+                  fmt::format("at least {:.3g} %, what it is with the largest plan ({:.4f} bits per parameter)",
                               100 * std::expm1(loss), plan.bits_per_parameter));
     } else {
       bad = predicted;

@@ -85,7 +85,7 @@ TEST(LossSearch, GoesOnFromModelsThatGiveNoNumbers) {
 }
 
 TEST(LossSearch, LimitsThatNoPlanReachesAreSaid) {
-  expect_error(ErrorCode::infeasible, "at least 64.9 %, what it is with the largest plan (8.0000 bits a weight)",
+  expect_error(ErrorCode::infeasible, "at least 64.9 %, what it is with the largest plan (8.0000 bits per parameter)",
                [] { search(0.01, [](double) { return 0.5; }); });
 }
 

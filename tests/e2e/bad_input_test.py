@@ -141,7 +141,7 @@ class BadRequest(MxqTest):
     def test_budgets(self):
         line = self.quantize("--bits", "1")
         self.assertRegex(line, r"smallest|at least")
-        line = self.quantize("--size", "1KiB", says=("1.0 KiB (1024 bytes)", "bits a weight"))
+        line = self.quantize("--size", "1KiB", says=("1.0 KiB (1024 bytes)", "bits per parameter"))
         smallest = re.search(r"expected at least [0-9.]+ [KM]iB \((\d+) bytes\)", line)[1]
         self.quantize("--size", str(int(smallest) - 1), says=smallest)
         self.quantize("--vram", "1MiB", "--context", "100", says=("expected at least ", "KV cache for 100 tokens"))

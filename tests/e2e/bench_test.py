@@ -180,10 +180,10 @@ run = ["sh", "-c", "test -e good && echo '{\\"score\\": 7, \\"note\\": \\"x\\"}'
 
     def test_a_budget_out_of_reach_stops_nothing(self):
         self.spec.write_text(SPEC.replace("bits = [3, 4, 5]", "bits = [0.5, 4]"))
-        self.assertRegex(self.mxq("bench", self.spec, "--dry-run"), "small mixed 0.5 .*expected at least .* bits a weight")
+        self.assertRegex(self.mxq("bench", self.spec, "--dry-run"), "small mixed 0.5 .*expected at least .* bits per parameter")
         done = self.run_mxq("bench", self.spec)
         self.assertEqual(done.returncode, 1)
-        self.assertRegex(done.stderr, "failed: small mixed 0.5: .*expected at least .* bits a weight")
+        self.assertRegex(done.stderr, "failed: small mixed 0.5: .*expected at least .* bits per parameter")
         states = {(r["algo"], r["config"]): r["state"] for r in self.rows()}
         self.assertEqual([run for run, state in states.items() if state == "failed"], [("mixed", "0.5")])
         self.assertEqual(len(states), RUNS - 1)

@@ -70,7 +70,7 @@ class Plan(MxqTest):
                                plan["objective"]["value"], delta=1e-9)
         other = self.mxq_json("plan", model, *options, "--sample-seed", 1)
         self.assertNotEqual(other["objective"]["value"], plan["objective"]["value"])
-        self.refuses("plan", model, "--bits", "1", "--sample-tokens", 64, says=("expected at least", "bits a weight"))
+        self.refuses("plan", model, "--bits", "1", "--sample-tokens", 64, says=("expected at least", "bits per parameter"))
 
     def test_a_model_that_cannot_be_run_is_planned_by_rel(self):
         small_model(self.folder / "model", config={"hidden_act": "gelu"})

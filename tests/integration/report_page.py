@@ -179,7 +179,7 @@ POINT, BAR = "g.scatterlayer .trace .points path", "g.barlayer .trace .points .p
 def check_figures(watched):
     """All are there, and say their values."""
     for figure in FIGURES: require(watched.page.locator(f".chart[id^='{figure}-']").count(), f"there is a figure {figure}")
-    size = r"bits a weight[\d.]+ MiBKL [\d.e-]+perplexity [\d.]+"
+    size = r"bits per parameter[\d.]+ MiBKL [\d.e-]+perplexity [\d.]+"
     hover(watched, "frontier", POINT, size)
     hover(watched, "methods", POINT, size)
     hover(watched, "degradation", POINT, size)
