@@ -1,6 +1,5 @@
 #include "cli/say_forecast.h"
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "cli/captured_log.h"
@@ -9,8 +8,6 @@
 
 namespace mxq::cli {
 namespace {
-
-using testing::HasSubstr;
 
 std::string announced(const Forecast& needs, const std::filesystem::path& output = {}) {
   const CapturedLog log;
@@ -28,10 +25,11 @@ TEST(Announced, OnlyWhatTakesMoreThanASecond) {
 
 TEST(Announced, MoreMemoryThanIsFree) {
   const Room room = room_at({});
-  if (!room.memory_bytes || !room.free_memory_bytes || *room.free_memory_bytes >= *room.memory_bytes) {
-    GTEST_SKIP() << "this system does not say what memory is free";
-  }
-  EXPECT_THAT(announced({0.1, *room.memory_bytes, 0}), HasSubstr("warning: about "));
+  ASSERT_TRUE(room.memory_bytes);
+  const std::string text = announced({0.1, *room.memory_bytes, 0});
+  // Where a control group has less memory than the machine has free, all of it may be taken.
+  const bool free = !room.free_memory_bytes || *room.free_memory_bytes >= *room.memory_bytes;
+  EXPECT_EQ(text.find("warning: about ") != std::string::npos, !free) << text;
 }
 
 TEST(Announced, WhatTheMachineLacksIsRefused) {
