@@ -37,9 +37,8 @@ Method method_of(const PlanFile& plan);
 /// meets, with or without a budget.
 std::optional<int64_t> bytes_for_matrices(const Model& model, const MethodRequest& request, const Method& method);
 
-/// Measures the model, and its sensitivities where the objective needs them; what
-/// bytes_for_matrices() throws comes before. `method` is what resolve() made of the request. `cache`: as in
-/// MeasureOptions.
+/// Measures the model, and its sensitivities where the objective needs them; what bytes_for_matrices() throws comes
+/// before. `method` is what resolve() made of the request. `cache`: as in MeasureOptions.
 PlanningProblem pose(const Model& model, const MethodRequest& request, const Method& method,
                      const std::filesystem::path& cache, Progress* progress = nullptr);
 

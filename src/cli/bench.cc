@@ -78,8 +78,11 @@ Forecast preflight(const std::vector<ExperimentRun*>& runs, const std::filesyste
     try {
       estimate = estimate_run(*run);
     } catch (const Error& error) {
-      if (print) put("{:40} {}\n", run->label(), error.what());
-      if (!print) spdlog::warn("run '{}': {}", run->label(), error.what());
+      if (print) {
+        put("{:40} {}\n", run->label(), error.what());
+      } else {
+        spdlog::warn("run '{}': {}", run->label(), error.what());
+      }
       continue;
     }
     if (print) {

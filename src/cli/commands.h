@@ -7,6 +7,9 @@
 
 namespace mxq::cli {
 
+/// All of them.
+void add_commands(CLI::App& app, const CommonOptions& common);
+
 void add_bench(CLI::App& app, const CommonOptions& common);
 void add_inspect(CLI::App& app, const CommonOptions& common);
 void add_measure(CLI::App& app, const CommonOptions& common);

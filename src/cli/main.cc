@@ -77,16 +77,7 @@ int run(int argc, char** argv) {
   app.get_formatter()->column_width(34);
   add_common(app, common);
   app.parse_complete_callback([&] { set_up(common); });
-  mxq::cli::add_inspect(app, common);
-  mxq::cli::add_measure(app, common);
-  mxq::cli::add_plan(app, common);
-  mxq::cli::add_quantize(app, common);
-  mxq::cli::add_dequantize(app, common);
-  mxq::cli::add_eval(app, common);
-  mxq::cli::add_generate(app, common);
-  mxq::cli::add_tokenize(app, common);
-  mxq::cli::add_bench(app, common);
-  mxq::cli::add_report(app);
+  mxq::cli::add_commands(app, common);
   mxq::cli::check_option_table(app);
   try {
     app.parse(argc, argv);

@@ -17,16 +17,7 @@ class Commands : public testing::Test {
     app_.fallthrough();
     app_.set_version_flag("--version", "mxq");
     add_common(app_, common_);
-    add_inspect(app_, common_);
-    add_measure(app_, common_);
-    add_plan(app_, common_);
-    add_quantize(app_, common_);
-    add_dequantize(app_, common_);
-    add_eval(app_, common_);
-    add_generate(app_, common_);
-    add_tokenize(app_, common_);
-    add_bench(app_, common_);
-    add_report(app_);
+    add_commands(app_, common_);
   }
 
   /// The command of a line, parsed.

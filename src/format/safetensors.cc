@@ -337,6 +337,11 @@ void SafetensorsModel::refuse_absent(const std::filesystem::path& folder, const 
               fmt::format("shard {} lacks tensor {}, which the index puts there", in_quotes(shard), in_quotes(name)));
 }
 
+void SafetensorsModel::add(std::shared_ptr<const MappedFile> file) {
+  auto tensors = parse_safetensors(file->bytes(), file->path().string()).tensors;
+  store.add(std::move(file), std::move(tensors));
+}
+
 SafetensorsModel open_safetensors_model(const std::filesystem::path& path) {
   std::filesystem::path single = path;
   std::error_code error;
@@ -354,9 +359,7 @@ SafetensorsModel open_safetensors_model(const std::filesystem::path& path) {
                                         kSingleName, kIndexName));
     }
   }
-  auto file = std::make_shared<const MappedFile>(single);
-  auto tensors = parse_safetensors(file->bytes(), single.string()).tensors;
-  model.store.add(std::move(file), std::move(tensors));
+  model.add(std::make_shared<const MappedFile>(single));
   return model;
 }
 

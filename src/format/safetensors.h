@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -45,6 +46,9 @@ struct SafetensorsModel {
   TensorStore store;
   std::map<std::string, AbsentTensor> absent;
   std::vector<std::string> notes;  // how the files differ from their index, a sentence each
+
+  /// All tensors of one file. Throws what parse_safetensors() throws.
+  void add(std::shared_ptr<const MappedFile> file);
 
   /// Throws Error(not_found) or Error(invalid_file) for one of `absent`.
   [[noreturn]] void refuse_absent(const std::filesystem::path& folder, const std::string& name) const;

@@ -24,7 +24,6 @@ namespace {
 
 constexpr const char* kModels = "a folder with config.json and safetensors, a .safetensors or a .gguf file";
 constexpr const char* kConvert = "safetensors (load the model in transformers and save it with save_pretrained)";
-constexpr size_t kFirstBytes = 64;  // that tell what a file is
 constexpr const char* kAdapter = "adapter_config.json";
 
 /// One kind of thing that is no model for mxq.
@@ -92,7 +91,7 @@ bool ends(const fs::path& path, std::string_view ending) {
 
 std::string first_bytes(const fs::path& path) {
   std::error_code ignored;
-  std::string bytes(kFirstBytes, '\0');
+  std::string bytes(64, '\0');
   if (!fs::is_regular_file(path, ignored)) return {};
   std::ifstream file(path, std::ios::binary);
   file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
@@ -101,8 +100,8 @@ std::string first_bytes(const fs::path& path) {
 }
 
 /// The header's length in 8 bytes, little-endian, then the header: JSON.
-bool is_safetensors(const std::string& bytes) {
-  return bytes.size() > 9 && bytes.compare(4, 5, std::string("\0\0\0\0{", 5)) == 0;
+bool is_safetensors(std::string_view bytes) {
+  return bytes.size() > 9 && bytes.substr(4, 5) == std::string_view("\0\0\0\0{", 5);
 }
 
 const Kind* find_by_name(const fs::path& path, std::span<const Kind> kinds) {
@@ -184,8 +183,7 @@ MappedFile map_model_file(const fs::path& file) {
 std::optional<FileKind> kind_of_file(const MappedFile& mapped) {
   const fs::path& file = mapped.path();
   if (find_by_name(file, kUnfinished)) return {};
-  const std::string_view all(reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size());
-  const std::string bytes(all.substr(0, kFirstBytes));
+  const std::string_view bytes(reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size());
   if (bytes.starts_with("GGUF")) return FileKind::gguf;
   if (is_safetensors(bytes)) return FileKind::safetensors;
   for (const Kind& kind : kByBytes) {

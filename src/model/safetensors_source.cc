@@ -116,14 +116,9 @@ bool holds_weights(const std::string& name) {
   return std::any_of(endings.begin(), endings.end(), [&](std::string_view e) { return name.ends_with(e); });
 }
 
-void add(SafetensorsModel& model, std::shared_ptr<const MappedFile> file) {
-  auto tensors = parse_safetensors(file->bytes(), file->path().string()).tensors;
-  model.store.add(std::move(file), std::move(tensors));
-}
-
 SafetensorsModel of_one(std::shared_ptr<const MappedFile> file) {
   SafetensorsModel model;
-  add(model, std::move(file));
+  model.add(std::move(file));
   return model;
 }
 
@@ -133,7 +128,7 @@ SafetensorsModel open_weights(const fs::path& folder) {
     return open_safetensors_model(folder);
   }
   SafetensorsModel model;
-  for (const fs::path& name : unindexed_weights(folder)) add(model, std::make_shared<const MappedFile>(name));
+  for (const fs::path& name : unindexed_weights(folder)) model.add(std::make_shared<const MappedFile>(name));
   return model;
 }
 
