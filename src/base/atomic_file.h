@@ -25,6 +25,8 @@ class AtomicFile {
 
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text);
+  /// In the place of bytes that are written already: [at, at + bytes.size()) lies within size().
+  void overwrite(uint64_t at, std::span<const std::byte> bytes);
   uint64_t size() const { return size_; }
   void commit();
 

@@ -103,7 +103,7 @@ Comparison compare_on(const Model& model, const Model& base, const Windows& wind
   const LogitFileKey key = key_of(base, windows, run.compute, progress);
   if (fs::exists(base_logits)) {
     base.state().unload();
-    const LogitFile file(base_logits, key);
+    const LogitFile file(base_logits, key, progress);
     return compare_with({.file = &file});
   }
   LogitFileWriter writer(kept, key);

@@ -9,6 +9,7 @@
 #include "base/mapped_file.h"
 #include "mxq/evaluate.h"
 #include "mxq/output.h"
+#include "mxq/progress.h"
 
 namespace mxq {
 
@@ -18,33 +19,35 @@ struct LogitFileKey {
   int64_t rows = 0, vocab = 0;
 };
 
-/// "MXQLOGIT", the version of the format (2), the hash, rows and vocab: 64 bytes. Then each row: vocab fp32 values and
-/// their checksum, seeded with the row's number. Integers are of 64 bits; all is little-endian. In version 1 the hash
-/// followed at once, and there were no checksums.
+/// "MXQLOGIT", the version of the format (3), the hash's first 24 characters, rows, vocab and the checksum of all rows:
+/// 64 bytes. Then rows x vocab fp32 values. Integers are of 64 bits; all is little-endian. The checksum of a row is
+/// seeded with that of the rows before it. (Version 1 had no version and no checksum, version 2 a checksum behind each
+/// row.)
 class LogitFileWriter {
  public:
   LogitFileWriter(const OutputFile& path, const LogitFileKey& key);
 
   void append(const float* rows, int64_t n);
   /// The file appears; before that there is none.
-  void commit() { file_.commit(); }
+  void commit();
 
  private:
+  LogitFileKey key_;
   AtomicFile file_;
-  int64_t vocab_, written_ = 0;
+  uint64_t sum_ = 0;
 };
 
 class LogitFile {
  public:
-  /// Throws Error(invalid_file) for a file that is none or is not whole, Error(unsupported) for another version of the
-  /// format, Error(usage) for one with another key.
-  LogitFile(const std::filesystem::path& path, const LogitFileKey& key);
+  /// Reads all of the file, so that nothing is computed beside damaged logits. Throws Error(invalid_file) for a file
+  /// that is none, not whole or damaged, Error(unsupported) for another version of the format, Error(usage) for one
+  /// with another key.
+  LogitFile(const std::filesystem::path& path, const LogitFileKey& key, Progress& progress);
 
-  /// The row of prediction i. Throws Error(invalid_file) naming it where its values are not those that were written.
+  /// The row of prediction i.
   const float* row(int64_t i) const;
 
  private:
-  std::string operation_;
   MappedFile file_;
   int64_t vocab_;
 };

@@ -217,20 +217,26 @@ class KeptLogits(Numbers):
         self.refuses(*self.compare, says=(str(self.kept), *says))
         self.assertEqual(self.kept.read_bytes(), data)
 
+    def test_layout(self):
+        rows, vocabulary, total = struct.unpack("<QQQ", self.whole[40:64])
+        self.assertEqual(self.whole[:16], b"MXQLOGIT" + struct.pack("<Q", 3))
+        self.assertEqual(vocabulary, 272)
+        self.assertEqual(len(self.whole), 64 + rows * 4 * vocabulary)
+        self.assertNotEqual(total, 0)
+
     def test_damage_is_found_wherever_it_is(self):
-        row = 4 * 272 + 8
-        self.assertEqual(self.whole[:16], b"MXQLOGIT" + struct.pack("<Q", 2))
-        self.assertEqual((len(self.whole) - 64) % row, 0)
+        row = 4 * 272
         rows = (len(self.whole) - 64) // row
         for number in (0, 1, rows // 2, rows - 1):
-            for at in (0, 4 * 272 - 1, row - 1):
+            for at in (0, row - 1):
                 data = bytearray(self.whole)
                 data[64 + number * row + at] ^= 1
-                self.refuses_bytes(bytes(data), (f"prediction {number} are damaged", "written anew"))
-        # Rows of the same file in another order, and NaN.
+                self.refuses_bytes(bytes(data), ("the logits are damaged", "written anew"))
+        # The checksum itself, rows of the same file in another order, and NaN.
+        self.refuses_bytes(self.whole[:63] + bytes([self.whole[63] ^ 1]) + self.whole[64:], ("are damaged",))
         first, second = self.whole[64:64 + row], self.whole[64 + row:64 + 2 * row]
-        self.refuses_bytes(self.whole[:64] + second + first + self.whole[64 + 2 * row:], ("prediction 0 are damaged",))
-        self.refuses_bytes(self.whole[:64] + f32([math.nan]) + self.whole[68:], ("prediction 0 are damaged",))
+        self.refuses_bytes(self.whole[:64] + second + first + self.whole[64 + 2 * row:], ("are damaged",))
+        self.refuses_bytes(self.whole[:64] + f32([math.nan]) + self.whole[68:], ("are damaged",))
 
     def test_cut_short_and_foreign(self):
         for size in (64, 65, len(self.whole) - 1):
@@ -241,8 +247,8 @@ class KeptLogits(Numbers):
     def test_other_versions(self):
         # Version 1: the hash stood where the version does, and rows had no checksums.
         old = b"MXQLOGIT" + b"0123456789abcdef" * 2 + struct.pack("<QQQ", 77, 272, 0) + bytes(77 * 272 * 4)
-        self.refuses_bytes(old, ("version 1 of the file of logits", "version 2", "written anew"))
-        self.refuses_bytes(self.whole[:8] + struct.pack("<Q", 3) + self.whole[16:], ("version 3 of the file of logits",))
+        self.refuses_bytes(old, ("version 1 of the file of logits", "version 3", "written anew"))
+        self.refuses_bytes(self.whole[:8] + struct.pack("<Q", 2) + self.whole[16:], ("version 2 of the file of logits",))
 
     def test_without_the_file_it_is_written_anew(self):
         self.kept.unlink()
