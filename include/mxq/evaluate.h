@@ -29,6 +29,12 @@ std::string_view recipe_name(Recipe recipe);
 Recipe parse_recipe(std::string_view name);
 
 struct PerplexityOptions {
+  /// What the numbers may be where they are not 0.
+  struct Limits {
+    int64_t least, most;
+  };
+  static constexpr Limits kWindow{2, int64_t{1} << 30}, kStride{1, int64_t{1} << 30}, kTokens{2, int64_t{1} << 40};
+
   Recipe recipe = Recipe::hf;
   /// Tokens that the model sees at a time. 0: the recipe's own, 1,024 (hf) or 512 (llama_cpp).
   int64_t window = 0;

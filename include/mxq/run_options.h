@@ -16,6 +16,8 @@ enum class Compute {
 Compute best_compute();
 /// "f32" or "bf16", as options spell it.
 std::string_view compute_name(Compute compute);
+/// "f32", "bf16", or "auto": best_compute(). Throws Error(usage) naming them for anything else.
+Compute parse_compute(std::string_view name);
 
 struct RunOptions {
   Compute compute = Compute::f32;

@@ -162,6 +162,16 @@ TEST_F(Files, ErrorsNameTheFile) {
   EXPECT_THROW(AtomicFile(folder_ / "no" / "such"), Error);
 }
 
+TEST_F(Files, AtomicFileOverwritesInPlace) {
+  AtomicFile file(folder_ / "a");
+  file.write("head....tail");
+  file.overwrite(4, std::as_bytes(std::span("1234", 4)));
+  file.write("!");
+  EXPECT_EQ(file.size(), 13u);
+  file.commit();
+  EXPECT_EQ(read_file(folder_ / "a"), "head1234tail!");
+}
+
 TEST_F(Files, EmptyFileMapsToNothing) {
   write_file(folder_ / "empty", "");
   EXPECT_TRUE(MappedFile(folder_ / "empty").bytes().empty());

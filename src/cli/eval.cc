@@ -164,6 +164,10 @@ void run(const Options& options, const CommonOptions& common) {
   print_cost(result);
 }
 
+CLI::Range within(const PerplexityOptions::Limits& limits) {
+  return CLI::Range(limits.least, limits.most);
+}
+
 }  // namespace
 
 void add_eval(CLI::App& app, const CommonOptions& common) {
@@ -202,17 +206,17 @@ void add_eval(CLI::App& app, const CommonOptions& common) {
                    "tokens that the model sees at a time (default 1024; llama.cpp 512; at most the model's context)")
       ->type_name("N")
       ->excludes(self)
-      ->check(CLI::Range(int64_t{2}, int64_t{1} << 30));
+      ->check(within(PerplexityOptions::kWindow));
   text->add_option("--stride", options->perplexity.stride,
                    "tokens from one window to the next (default: half a window)")
       ->type_name("N")
       ->excludes(self)
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
+      ->check(within(PerplexityOptions::kStride));
   command
       ->add_option("--tokens", options->perplexity.max_tokens,
                    "score only the first N tokens of the text; with --self, sample N tokens a sequence (default 256)")
       ->type_name("N")
-      ->check(CLI::Range(int64_t{2}, int64_t{1} << 40));
+      ->check(within(PerplexityOptions::kTokens));
   command->add_option("--sequences", options->self_text.sequences, "number of texts that --self samples")
       ->type_name("N")
       ->needs(self)

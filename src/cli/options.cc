@@ -110,15 +110,12 @@ void warn_of_long_context(const Model& model, int64_t tokens) {
 void add_run(CLI::App& command, RunOptions& run) {
   auto* group = command.add_option_group("Run");
   group->add_flag("--packed", run.packed, "keep the weights as the files hold them: less memory, slower");
-  static const std::map<std::string, Compute> computes{
-      {"f32", Compute::f32}, {"bf16", Compute::bf16}, {"auto", best_compute()}};
   group
       ->add_option_function<std::string>(
-          "--compute", [&run](const std::string& name) { run.compute = computes.at(name); },
+          "--compute", [&run](const std::string& name) { run.compute = parse_compute(name); },
           "numbers in matrix products: f32, bf16 (faster with AMX or AVX-512), or auto: bf16 where the processor has "
           "it")
       ->type_name("C")
-      ->check(CLI::IsMember({"f32", "bf16", "auto"}))
       ->default_str("f32");
 }
 

@@ -29,16 +29,12 @@ std::string value_of(const std::vector<std::string>& flags, std::string_view fla
   return found == flags.end() || found + 1 == flags.end() ? std::string() : *(found + 1);
 }
 
-bool in_bf16(std::string_view compute) {
-  return compute == "bf16" || (compute == "auto" && best_compute() == Compute::bf16);
-}
-
 /// The text as `mxq eval` will see it.
 ScoredText text_of(const ExperimentRun::Scoring& scoring) {
   const auto number = [&](std::string_view flag) { return parse_int(value_of(scoring.flags, flag)); };
   if (scoring.text.empty()) return sampled_text({});
   PerplexityOptions options;
-  if (value_of(scoring.flags, "--recipe") == recipe_name(Recipe::llama_cpp)) options.recipe = Recipe::llama_cpp;
+  if (const auto name = value_of(scoring.flags, "--recipe"); !name.empty()) options.recipe = parse_recipe(name);
   options.window = number("--window").value_or(0);
   options.stride = number("--stride").value_or(0);
   options.max_tokens = number("--tokens").value_or(0);
@@ -54,7 +50,7 @@ Forecast forecast_scoring(const Model& model, const ExperimentRun& run, const Ex
   // Where the original's logits are kept, only the first run of a worker computes them.
   text.known_logits = text.against && scoring.base_logits;
   RunOptions how;
-  if (in_bf16(value_of(scoring.flags, "--compute"))) how.compute = Compute::bf16;
+  if (const auto name = value_of(scoring.flags, "--compute"); !name.empty()) how.compute = parse_compute(name);
   how.packed = has(scoring.flags, "--packed");
   Forecast result = forecast_evaluation(model, model, text, how, measure_speed());
   if (text.known_logits) {

@@ -23,35 +23,23 @@ namespace fs = std::filesystem;
 /// Throws Error whose supported() says what is allowed.
 using Check = std::function<void(const std::string& value)>;
 
-[[noreturn]] void refuse(const std::string& value, const std::string& supported) {
-  throw Error(ErrorCode::usage, "read spec", fmt::format("'{}'", value), supported);
-}
-
-Check one_of(std::vector<std::string> names) {
-  return [names = std::move(names)](const std::string& value) {
-    if (std::find(names.begin(), names.end(), value) == names.end()) {
-      refuse(value, fmt::format("{}", fmt::join(names, ", ")));
-    }
-  };
-}
-
-Check whole(int64_t least, int64_t most) {
-  return [=](const std::string& value) {
+Check whole(const PerplexityOptions::Limits& limits) {
+  return [limits](const std::string& value) {
     const auto number = parse_int(value);
-    if (number && *number >= least && *number <= most) return;
-    refuse(value, fmt::format("a whole number from {} to {}", least, most));
+    if (number && *number >= limits.least && *number <= limits.most) return;
+    throw Error(ErrorCode::usage, "read spec", fmt::format("'{}'", value),
+                fmt::format("a whole number from {} to {}", limits.least, limits.most));
   };
 }
 
-/// Options of `mxq eval`; the limits are its own.
+/// Options of `mxq eval`.
 const std::map<std::string_view, Check>& checks() {
-  constexpr int64_t kWindow = int64_t{1} << 30, kText = int64_t{1} << 40;
   static const std::map<std::string_view, Check> all{
       {"recipe", parse_recipe},
-      {"window", whole(2, kWindow)},
-      {"stride", whole(1, kWindow)},
-      {"tokens", whole(2, kText)},
-      {"compute", one_of({"f32", "bf16", "auto"})},
+      {"window", whole(PerplexityOptions::kWindow)},
+      {"stride", whole(PerplexityOptions::kStride)},
+      {"tokens", whole(PerplexityOptions::kTokens)},
+      {"compute", parse_compute},
   };
   return all;
 }
@@ -60,10 +48,6 @@ bool is_program(const fs::path& path) {
   std::error_code ignored;
   return fs::is_regular_file(path, ignored) && ::access(path.c_str(), X_OK) == 0;
 }
-
-}  // namespace
-
-namespace {
 
 /// Errors of `set` name the line.
 template <typename Set>

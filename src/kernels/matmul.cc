@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/named.h"
 #include "base/parallel.h"
 #include "mxq/error.h"
 
@@ -243,6 +244,11 @@ Compute best_compute() {
 
 std::string_view compute_name(Compute compute) {
   return compute == Compute::bf16 ? "bf16" : "f32";
+}
+
+Compute parse_compute(std::string_view name) {
+  const Named<Compute> known[]{{"f32", Compute::f32}, {"bf16", Compute::bf16}, {"auto", best_compute()}};
+  return parse_named(known, "compute", name);
 }
 
 bool bf16_matmul_supported() {
