@@ -10,7 +10,10 @@
 namespace mxq::cli {
 namespace {
 
-/// The program's commands, which do nothing.
+/// Thrown once a line is parsed, before its command runs: a command's callback also owns what its options set.
+struct Parsed {};
+
+/// The program's commands, of which none runs.
 class Commands : public testing::Test {
  protected:
   Commands() {
@@ -18,15 +21,14 @@ class Commands : public testing::Test {
     app_.set_version_flag("--version", "mxq");
     add_common(app_, common_);
     add_commands(app_, common_);
+    app_.parse_complete_callback([] { throw Parsed(); });
   }
 
   /// The command of a line, parsed.
   const CLI::App& parse(const std::string& command, const std::string& arguments) {
-    CLI::App* parsed = app_.get_subcommand(command);
-    parsed->callback({});
     app_.clear();
-    app_.parse(command + " " + arguments);
-    return *parsed;
+    EXPECT_THROW(app_.parse(command + " " + arguments), Parsed);
+    return *app_.get_subcommand(command);
   }
 
   CommonOptions common_;
