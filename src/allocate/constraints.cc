@@ -10,6 +10,7 @@
 
 #include "allocate/objective.h"
 #include "base/pattern.h"
+#include "base/saturate.h"
 #include "mxq/error.h"
 #include "mxq/text.h"
 
@@ -21,7 +22,7 @@ constexpr const char* kOperation = "allocate";
 
 int scheme_bits(const SchemeCost& scheme, int64_t params) {
   if (scheme.bits > 0 || params == 0) return scheme.bits;
-  return static_cast<int>(static_cast<double>(scheme.bytes) * 8 / static_cast<double>(params));
+  return saturate<int>(static_cast<double>(scheme.bytes) * 8 / static_cast<double>(params));
 }
 
 std::string scheme_list(const MatrixErrors& matrix) {

@@ -12,6 +12,7 @@
 #include "base/half.h"
 #include "base/mapped_file.h"
 #include "base/parallel.h"
+#include "base/saturate.h"
 #include "mxq/error.h"
 #include "mxq/tensor.h"
 #include "mxq/text.h"
@@ -116,6 +117,18 @@ TEST(Text, NearestNames) {
   EXPECT_EQ(nearest_name("bist", names, 1), std::nullopt);
   EXPECT_EQ(nearest_name("size", names, 0), "size");
   EXPECT_EQ(nearest_name("x", {}), std::nullopt);
+}
+
+TEST(Saturate, WhateverTheNumberIs) {
+  EXPECT_EQ(saturate<int>(-2.9), -2);
+  EXPECT_EQ(saturate<int>(2147483647.0), 2147483647);
+  EXPECT_EQ(saturate<int>(2147483648.0), 2147483647);
+  EXPECT_EQ(saturate<int>(-1e300), std::numeric_limits<int>::min());
+  EXPECT_EQ(saturate<int64_t>(9223372036854774784.0), 9223372036854774784);  // the last double below 2^63
+  EXPECT_EQ(saturate<int64_t>(0x1p63), std::numeric_limits<int64_t>::max());
+  EXPECT_EQ(saturate<int64_t>(-0x1p63), std::numeric_limits<int64_t>::min());
+  EXPECT_EQ(saturate<int64_t>(std::numeric_limits<double>::infinity()), std::numeric_limits<int64_t>::max());
+  EXPECT_EQ(saturate<int64_t>(std::numeric_limits<double>::quiet_NaN()), 0);
 }
 
 TEST(Parallel, RunsEveryIndexOnceAndRethrows) {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <optional>
 
+#include "base/saturate.h"
 #include "calibrate/awq_fit.h"
 #include "export/target.h"
 #include "model/model_state.h"
@@ -77,7 +78,7 @@ int64_t matrix_budget(const Budget& budget, const ErrorTable& table, const Alloc
                       const ModelBytes& model) {
   switch (budget.kind) {
     case Budget::Kind::bits:
-      return static_cast<int64_t>(std::floor(budget.bits * static_cast<double>(weights_of(table)) / 8));
+      return saturate<int64_t>(budget.bits * static_cast<double>(weights_of(table)) / 8);
     case Budget::Kind::scheme:
       return uniform_plan(table, budget.scheme, options).bytes;
     case Budget::Kind::size:

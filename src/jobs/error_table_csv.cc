@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -22,6 +23,8 @@ namespace {
 constexpr double kMiB = 0x1p20;
 // Bytes and counts stay where a double is exact to the unit.
 constexpr double kLargestCount = 0x1p53;
+// Of sums, so that eight times as much is still a whole number of 64 bits.
+constexpr int64_t kLargestSum = int64_t{1} << 58;
 
 enum Column {
   kLayer,
@@ -79,6 +82,13 @@ class Row {
     return static_cast<int64_t>(value);
   }
 
+  int small_count(Column column) const {
+    const int64_t value = count(column);
+    constexpr int64_t most = std::numeric_limits<int>::max();
+    if (value > most) fail(column, fmt::format("{} is too large", value), fmt::format("at most {}", most));
+    return static_cast<int>(value);
+  }
+
   int64_t count_or_zero(Column column) const { return text(column).empty() ? 0 : count(column); }
 
   [[noreturn]] void fail(Column column, const std::string& given, const std::string& allowed = {}) const {
@@ -134,8 +144,8 @@ SchemeCost scheme_of(const Row& row) {
   SchemeCost cost;
   cost.scheme = row.text(kScheme);
   if (cost.scheme.empty()) {
-    cost.bits = static_cast<int>(row.count(kBits));
-    cost.group = static_cast<int>(row.count(kGroup));
+    cost.bits = row.small_count(kBits);
+    cost.group = row.small_count(kGroup);
     cost.scheme = fmt::format("b{}g{}", row.count(kBits), row.count(kGroup));
     return cost;
   }
@@ -209,6 +219,11 @@ ErrorTable read_error_table(std::string_view csv, const std::string& source) {
   const auto places = find_columns(reader, header);
   ErrorTable table;
   std::unordered_map<std::string, size_t> matrices;
+  int64_t bytes = 0, weights = 0;  // of all rows; of all matrices
+  const auto add = [](const Row& row, Column column, int64_t& sum, int64_t count) {
+    if (count > kLargestSum - sum) row.fail(column, "the sum of all rows is too large", "at most 2^58");
+    sum += count;
+  };
   while (reader.next(cells)) {
     if (cells.size() != header.size()) {
       reader.fail("", fmt::format("{} cells", cells.size()), fmt::format("{}, as the header has", header.size()));
@@ -218,6 +233,7 @@ ErrorTable read_error_table(std::string_view csv, const std::string& source) {
     if (name.empty()) row.fail(kModule, "the row names no matrix", "a module or a matrix");
     SchemeCost scheme = scheme_of(row);
     scheme.bytes = bytes_of(row);
+    add(row, kMemmb, bytes, scheme.bytes);
     scheme.fnorm = row.number(kFnorm);
     MatrixErrors described = matrix_of(row, name);
     TableMethod method{row.text(kFit), row.text(kNormalize), row.text(kAxis), row.text(kMetadata)};
@@ -226,7 +242,10 @@ ErrorTable read_error_table(std::string_view csv, const std::string& source) {
     else if (!(method == table.method))
       row.fail(kFit, "another method than in the rows before", "one for all rows");
     const auto [at, fresh] = matrices.try_emplace(name, table.matrices.size());
-    if (fresh) table.matrices.push_back(std::move(described));
+    if (fresh) {
+      add(row, kParams, weights, described.params);
+      table.matrices.push_back(std::move(described));
+    }
     MatrixErrors& matrix = table.matrices[at->second];
     if (!fresh) check_same(row, matrix, described);
     for (const SchemeCost& s : matrix.schemes) {

@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -81,7 +82,7 @@ TEST(ErrorTableCsv, RoundTripIsExact) {
     m.kurtosis = number();
     m.sensitivity = number();
     for (const char* s : {"b2g32", "b4g64", "nf4g64", "kmeans"}) {
-      m.schemes.push_back({s, static_cast<int64_t>(random() >> 12), number()});
+      m.schemes.push_back({s, static_cast<int64_t>(random() >> 14), number()});
     }
     table.matrices.push_back(m);
   }
@@ -154,6 +155,8 @@ TEST(ErrorTableCsv, BadInputNamesLineAndColumn) {
       {with("1,q,2,32,8,128,1,1e200,3,4\n"), "line 3, column 'memmb'", "too large"},
       {with("1,q,2,32,8,128,1,2,3.5,4\n"), "line 3, column 'params'", "whole number"},
       {with("1,q,2,32,8,128,1,2,1e30,4\n"), "line 3, column 'params'", "whole number"},
+      {with("1,q,4294967298,32,8,128,1,2,3,4\n"), "line 3, column 'nbit1'", "4294967298 is too large"},
+      {with("1,q,2,4294967298,8,128,1,2,3,4\n"), "line 3, column 'gsize1'", "4294967298 is too large"},
       {with("1,q,2.5,32,8,128,1,2,3,4\n"), "line 3, column 'nbit1'", "whole number"},
       {with("1,q,2,x,8,128,1,2,3,4\n"), "line 3, column 'gsize1'", "'x'"},
       {with("1,q,2,32,8,128,1,2,3,z\n"), "line 3, column 'kurtosis'", "'z'"},
@@ -190,6 +193,21 @@ TEST(ErrorTableCsv, BadInputNamesLineAndColumn) {
     EXPECT_THAT(text, HasSubstr(what));
     EXPECT_EQ(text.find('\n'), std::string::npos);
   }
+}
+
+TEST(ErrorTableCsv, SumsStayWholeNumbers) {
+  // 32 matrices of 2^53 bytes and weights are the limit of 2^58.
+  std::string bytes = kHeader, weights = kHeader;
+  for (int i = 0; i < 31; ++i) {
+    bytes += fmt::format("{},q,2,32,8,128,1,8589934592,3,4\n", i);
+    weights += fmt::format("{},q,2,32,8,128,1,2,9007199254740992,4\n", i);
+  }
+  EXPECT_NO_THROW(read_error_table(bytes, "t"));
+  EXPECT_NO_THROW(read_error_table(weights, "t"));
+  EXPECT_THAT(failure(bytes + "31,q,2,32,8,128,1,8589934592,3,4\n32,q,2,32,8,128,1,1,3,4\n"),
+              HasSubstr("line 34, column 'memmb': the sum of all rows is too large; expected at most 2^58"));
+  EXPECT_THAT(failure(weights + "31,q,2,32,8,128,1,2,9007199254740992,4\n32,q,2,32,8,128,1,2,1,4\n"),
+              HasSubstr("line 34, column 'params': the sum of all rows is too large; expected at most 2^58"));
 }
 
 TEST(ErrorTableCsv, DamagedInputNeverDoesWorseThanAnError) {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "base/saturate.h"
 #include "export/target.h"
 #include "jobs/match_plan.h"
 #include "model/model_state.h"
@@ -87,10 +88,6 @@ struct Shape {
   double cache() const { return layers * 2 * keys * kF32; }  // bytes a token
 };
 
-int64_t as_bytes(double bytes) {
-  return static_cast<int64_t>(std::min(bytes, 9e18));
-}
-
 /// A decoder's work, in seconds, and its buffers, in bytes.
 class Decoding {
  public:
@@ -168,7 +165,7 @@ class Planner {
     stored_ = static_cast<double>(bytes.stored);
     all_weights_ = static_cast<double>(bytes.weights);
     const RestBytes rest = mxq_target().rest(model.state().source(), matrices);
-    checkpoint_ = rest.tensors + rest.headers + matrix_bytes.value_or(as_bytes(weights_ * kLossBits / 8));
+    checkpoint_ = rest.tensors + rest.headers + matrix_bytes.value_or(saturate<int64_t>(weights_ * kLossBits / 8));
     if (const auto& config = model.state().source().config()) shape_.emplace(*config);
     tokens_ = static_cast<double>(method.calibration.sequences * method.calibration.tokens);
     fit_ = speed.measured / std::max(1.0, static_cast<double>(method.schemes.size()));
@@ -205,7 +202,7 @@ class Planner {
  private:
   void take(double seconds, double memory) {
     total_.seconds += seconds;
-    total_.memory_bytes = std::max(total_.memory_bytes, as_bytes(memory));
+    total_.memory_bytes = std::max(total_.memory_bytes, saturate<int64_t>(memory));
   }
   bool calibrated() const { return method_.calibration.kind != CalibrationText::Kind::none; }
   Decoding decoding() const { return {*shape_, {best_compute(), false}, speed_, stored_}; }
@@ -356,7 +353,7 @@ ScoredText text_of_bytes(int64_t bytes, const PerplexityOptions& options) {
   } else {
     const int64_t stride = options.stride > 0 ? options.stride : std::max<int64_t>(1, text.window / 2);
     const auto times = std::max(1.0, static_cast<double>(text.window) / static_cast<double>(stride));
-    text.tokens = static_cast<int64_t>(static_cast<double>(text.tokens) * times);
+    text.tokens = saturate<int64_t>(static_cast<double>(text.tokens) * times);
   }
   return text;
 }
@@ -395,8 +392,9 @@ Forecast forecast_evaluation(const Model& model, const Model& base, const Scored
     result.seconds += predictions * shape.words * speed.f32.operation() * kLogit;
     memory += std::min(predictions * base_shape.words * kF32, 2 * kLogitBlock);
   }
-  result.memory_bytes = as_bytes(memory + std::max(0.0, most));
-  if (text.keeps_logits && !text.known_logits) result.disk_bytes = as_bytes(predictions * base_shape.words * kF32);
+  result.memory_bytes = saturate<int64_t>(memory + std::max(0.0, most));
+  if (text.keeps_logits && !text.known_logits)
+    result.disk_bytes = saturate<int64_t>(predictions * base_shape.words * kF32);
   return result;
 }
 
@@ -408,8 +406,9 @@ Forecast forecast_generation(const Model& model, int64_t prompt, int64_t tokens,
   Forecast result;
   result.seconds = decoding.load() + decoding.forward(static_cast<double>(prompt), static_cast<double>(prompt)) +
                    decoding.sample(1, 1, static_cast<double>(tokens));
-  result.memory_bytes = as_bytes(kProgram + decoding.loaded() +
-                                 std::max(decoding.loading(), decoding.caches(1, all) + decoding.activations(piece)));
+  result.memory_bytes =
+      saturate<int64_t>(kProgram + decoding.loaded() +
+                        std::max(decoding.loading(), decoding.caches(1, all) + decoding.activations(piece)));
   return result;
 }
 
