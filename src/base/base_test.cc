@@ -13,6 +13,7 @@
 #include "base/mapped_file.h"
 #include "base/parallel.h"
 #include "base/saturate.h"
+#include "expect_error.h"
 #include "mxq/error.h"
 #include "mxq/tensor.h"
 #include "mxq/text.h"
@@ -171,6 +172,9 @@ TEST_F(Files, ErrorsNameTheFile) {
     EXPECT_EQ(e.code(), ErrorCode::not_found);
     EXPECT_THAT(e.what(), testing::HasSubstr("none"));
   }
+  fs::create_symlink("../blobs/abc", folder_ / "link");
+  expect_error(ErrorCode::not_found, "link: a link to '../blobs/abc', which is not there; expected ",
+               [&] { MappedFile missing(folder_ / "link"); });
   EXPECT_THROW(MappedFile{folder_}, Error);
   EXPECT_THROW(AtomicFile(folder_ / "no" / "such"), Error);
 }

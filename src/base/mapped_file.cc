@@ -1,16 +1,19 @@
 #include "base/mapped_file.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <string_view>
 #include <utility>
 
 #include "mxq/error.h"
+#include "mxq/text.h"
 
 namespace mxq {
 
@@ -18,6 +21,13 @@ namespace {
 
 [[noreturn]] void fail(const std::filesystem::path& path, int error) {
   const bool missing = error == ENOENT || error == ENOTDIR;
+  std::error_code no_link;
+  const auto target = std::filesystem::read_symlink(path, no_link);
+  if (missing && !no_link) {
+    throw Error(ErrorCode::not_found, "read " + path.string(),
+                fmt::format("a link to '{}', which is not there", printable(target.string(), 300)),
+                "the file that the link names (is the download whole?)");
+  }
   throw Error(missing ? ErrorCode::not_found : ErrorCode::io, "read " + path.string(), std::strerror(error));
 }
 

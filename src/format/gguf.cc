@@ -95,7 +95,7 @@ class Cursor {
 
   std::span<const std::byte> take(uint64_t bytes, std::string_view what) {
     if (bytes > left()) {
-      invalid(fmt::format("{} needs {} bytes at offset {}, the file ends after {}", what, bytes, position_, left()));
+      invalid(fmt::format("{} needs {} bytes at offset {}, the file has {} there", what, bytes, position_, left()));
     }
     const auto result = file_.subspan(position_, bytes);
     position_ += bytes;

@@ -20,12 +20,7 @@ constexpr int64_t kMaxExtent = int64_t{1} << 31;
 constexpr int64_t kMaxElements = int64_t{1} << 50;  // so that bits and bytes of a matrix fit 63 bits
 
 Json parse_object(const std::string& text, const std::string& source) {
-  Json json;
-  try {
-    json = parse_python_json_in_order(text);
-  } catch (const Json::exception&) {
-    // Said below, as of what is no object.
-  }
+  Json json = parse_python_json_in_order(text, "read " + source);
   if (!json.is_object()) throw Error(ErrorCode::invalid_file, "read " + source, "not a JSON object");
   return json;
 }

@@ -67,7 +67,9 @@ TEST(HfConfig, ErrorsNameTheField) {
   const auto refused = [&](const std::string& json, const char* says, ErrorCode code = ErrorCode::invalid_file) {
     expect_error(code, says, [&] { get_quantization_config(json, "config.json"); });
   };
-  refused("", "config.json: not a JSON object");
+  refused("", "config.json: not valid JSON (UTF-8) at byte 0 (line 1, column 1)");
+  // Literals of Python's do not shift the place.
+  refused("{\"a\": NaN, \"b\": [-Infinity,\n Infinity x]}", "not valid JSON (UTF-8) at byte 38 (line 2, column 11)");
   refused("[]", "config.json: not a JSON object");
   refused(changed("/quantization_config/version", 3), "version 3", ErrorCode::unsupported);
   refused(changed("/quantization_config/version", 0), "version 0", ErrorCode::unsupported);

@@ -1,6 +1,10 @@
 #include "format/python_json.h"
 
+#include <algorithm>
 #include <array>
+#include <vector>
+
+#include "format/json_place.h"
 
 namespace mxq {
 
@@ -13,34 +17,57 @@ std::string marked(std::string_view literal) {
   return "\"\\u0001" + std::string(literal) + "\\u0001\"";
 }
 
-// `text` with the literals outside strings as marked strings.
-std::string with_marks(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
+/// `text` with the literals outside strings as marked strings.
+struct Marked {
+  std::string text;
+  std::vector<size_t> ends;  // of the marked strings, in `text`
+
+  explicit Marked(std::string_view original);
+
+  /// Of the text as it was.
+  size_t original_place(size_t place) const {
+    const auto longer =
+        static_cast<size_t>(std::count_if(ends.begin(), ends.end(), [&](size_t e) { return e <= place; }));
+    return place - longer * marked("").size();
+  }
+};
+
+Marked::Marked(std::string_view original) {
+  text.reserve(original.size());
   bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
+  for (size_t i = 0; i < original.size(); ++i) {
     if (in_string) {
-      out += text[i];
-      if (text[i] == '\\' && i + 1 < text.size()) {
-        out += text[++i];
-      } else if (text[i] == '"') {
+      text += original[i];
+      if (original[i] == '\\' && i + 1 < original.size()) {
+        text += original[++i];
+      } else if (original[i] == '"') {
         in_string = false;
       }
       continue;
     }
     bool literal = false;
     for (const std::string_view known : kLiterals) {
-      if (!text.substr(i).starts_with(known)) continue;
-      out += marked(known);
+      if (!original.substr(i).starts_with(known)) continue;
+      text += marked(known);
+      ends.push_back(text.size());
       i += known.size() - 1;
       literal = true;
       break;
     }
     if (literal) continue;
-    in_string = text[i] == '"';
-    out += text[i];
+    in_string = original[i] == '"';
+    text += original[i];
   }
-  return out;
+}
+
+template <typename Json>
+Json parse(std::string_view text, const std::string& operation) {
+  const Marked marked(text);
+  try {
+    return Json::parse(marked.text);
+  } catch (const nlohmann::detail::parse_error& error) {
+    throw no_json(operation, text, marked.original_place(error.byte > 0 ? error.byte - 1 : 0));
+  }
 }
 
 std::string without_marks(std::string text) {
@@ -60,12 +87,12 @@ std::string print(const Json& json, int indent, bool ascii) {
 
 }  // namespace
 
-nlohmann::json parse_python_json(std::string_view text) {
-  return nlohmann::json::parse(with_marks(text));
+nlohmann::json parse_python_json(std::string_view text, const std::string& operation) {
+  return parse<nlohmann::json>(text, operation);
 }
 
-nlohmann::ordered_json parse_python_json_in_order(std::string_view text) {
-  return nlohmann::ordered_json::parse(with_marks(text));
+nlohmann::ordered_json parse_python_json_in_order(std::string_view text, const std::string& operation) {
+  return parse<nlohmann::ordered_json>(text, operation);
 }
 
 std::string print_python_json(const nlohmann::json& json, int indent, bool ascii) {

@@ -8,10 +8,10 @@
 
 namespace mxq {
 
-/// Throws nlohmann's exceptions. The three literals become strings that no JSON text of people's holds; they are no
-/// numbers for whoever asks, and print_python_json() writes them as they were.
-nlohmann::json parse_python_json(std::string_view text);
-nlohmann::ordered_json parse_python_json_in_order(std::string_view text);
+/// Throws Error(invalid_file), headed by `operation`, naming the place. The three literals become strings that no JSON
+/// text of people's holds; they are no numbers for whoever asks, and print_python_json() writes them as they were.
+nlohmann::json parse_python_json(std::string_view text, const std::string& operation);
+nlohmann::ordered_json parse_python_json_in_order(std::string_view text, const std::string& operation);
 
 /// dump(), with the literals as they were.
 std::string print_python_json(const nlohmann::json& json, int indent = -1, bool ascii = false);

@@ -2,11 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <unordered_set>
 #include <vector>
 
+#include "format/json_place.h"
 #include "mxq/error.h"
 #include "mxq/text.h"
 
@@ -15,15 +15,6 @@ namespace mxq {
 namespace {
 
 constexpr size_t kMaxDepth = 16;
-
-/// "byte 7 (line 2, column 3)" of `text`; columns count bytes.
-std::string place_of(std::string_view text, size_t byte) {
-  const std::string_view before = text.substr(0, std::min(byte, text.size()));
-  const auto lines = std::count(before.begin(), before.end(), '\n');
-  const size_t start = before.rfind('\n');
-  const size_t column = before.size() - (start == before.npos ? 0 : start + 1);
-  return fmt::format("byte {} (line {}, column {})", byte, lines + 1, column + 1);
-}
 
 /// nlohmann's SAX interface: each function returns true to go on.
 class Walker {
@@ -57,8 +48,7 @@ class Walker {
   }
 
   bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception&) {
-    throw Error(ErrorCode::invalid_file, operation_,
-                "not valid JSON (UTF-8) at " + place_of(text_, position > 0 ? position - 1 : 0));
+    throw no_json(operation_, text_, position > 0 ? position - 1 : 0);
   }
 
  private:
@@ -96,7 +86,7 @@ void walk_json(std::string_view text, const std::string& operation,
                const std::function<void(JsonPath, const JsonEvent&)>& handle) {
   // The parser takes a NUL for the end of its input and would pass over what follows; JSON has no place for one.
   if (const size_t nul = text.find('\0'); nul != std::string_view::npos) {
-    throw Error(ErrorCode::invalid_file, operation, "not valid JSON (a NUL) at " + place_of(text, nul));
+    throw Error(ErrorCode::invalid_file, operation, "not valid JSON (a NUL) at " + json_place(text, nul));
   }
   // It would also pass over a byte order mark, which RFC 8259 lets no writer write.
   if (text.starts_with("\xef\xbb\xbf")) {

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "format/python_json.h"
 #include "mxq/error.h"
 #include "mxq/method.h"
 
@@ -168,7 +169,7 @@ std::string write_plan(const PlanFile& file) {
 }
 
 PlanFile read_plan(const std::string& text, const std::string& source) {
-  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const Json json = parse_python_json_in_order(text, "read plan " + source);
   const Reader root(json, "", source);
   if (root.contains("version") && root.count("version") != kPlanVersion) {
     throw Error(ErrorCode::unsupported, "read plan " + source,

@@ -118,7 +118,8 @@ TEST(PlanFile, NoUniformPlanIsNull) {
 }
 
 TEST(PlanFile, ErrorsNameTheField) {
-  EXPECT_THAT(error_of("not json"), HasSubstr("plan.json: the file is not an object"));
+  EXPECT_THAT(error_of("not json"), HasSubstr("plan.json: not valid JSON (UTF-8) at byte 1 (line 1, column 2)"));
+  EXPECT_THAT(error_of("[]"), HasSubstr("plan.json: the file is not an object"));
   EXPECT_THAT(error_of("[1]"), HasSubstr("not an object"));
   EXPECT_THAT(error_of("{}"), HasSubstr("'objective' is missing"));
   const auto changed = [](const char* pointer, nlohmann::json value) {

@@ -241,14 +241,7 @@ void read_quantization(const Fields& fields, ModelConfig& config) {
 }
 
 Json parse_object(std::string_view json, const std::string& source) {
-  Json object;
-  try {
-    object = parse_python_json(json);
-  } catch (const Json::exception& error) {
-    std::string reason = error.what();
-    std::replace(reason.begin(), reason.end(), '\n', ' ');
-    refuse_config(source, "no JSON: " + reason);
-  }
+  const Json object = parse_python_json(json, "read " + source);
   if (!object.is_object()) refuse_config(source, "the JSON is " + shown(object), "an object");
   return object;
 }

@@ -212,9 +212,10 @@ TEST(ModelConfig, NamesFieldAndValueOfWhatIsWrong) {
   json.erase("head_dim");
   json["num_attention_heads"] = 24;
   expect_error(kInvalid, "hidden_size 2048 is no multiple of num_attention_heads 24", [&] { parse(json); });
-  expect_error(kInvalid, "no JSON", [] { parse_hf_config("{\"a\": 1,\n}", "config.json"); });
+  expect_error(kInvalid, "read config.json: not valid JSON (UTF-8) at byte 9 (line 2, column 1)",
+               [] { parse_hf_config("{\"a\": 1,\n}", "config.json"); });
   expect_error(kInvalid, "the JSON is [1]; expected an object", [] { parse_hf_config("[1]", "config.json"); });
-  expect_error(kInvalid, "no JSON", [] { parse_hf_config("", "config.json"); });
+  expect_error(kInvalid, "not valid JSON (UTF-8) at byte 0", [] { parse_hf_config("", "config.json"); });
 }
 
 ModelConfig from_gguf(const GgufBuilder& builder) {
