@@ -198,6 +198,13 @@ void run(Options& options, const CLI::App& command, const CommonOptions& common)
   }
 }
 
+int64_t shard_bytes(const std::string& size) {
+  const auto bytes = parse_size(size);
+  if (bytes && *bytes > 0) return *bytes;
+  throw Error(ErrorCode::usage, "--shard-bytes", fmt::format("'{}'", size),
+              fmt::format("a size above 0: {}", kSizeForms));
+}
+
 }  // namespace
 
 void add_quantize(CLI::App& app, const CommonOptions& common) {
@@ -213,10 +220,12 @@ void add_quantize(CLI::App& app, const CommonOptions& common) {
       ->type_name("FILE");
   command->add_flag("--overwrite", options->write.overwrite,
                     "replace OUT, where mxq wrote it and it holds nothing else");
-  command->add_option("--shard-bytes", options->write.max_shard_bytes, "size of the largest weight file")
-      ->type_name("BYTES")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 50))
-      ->capture_default_str();
+  command
+      ->add_option_function<std::string>(
+          "--shard-bytes", [options](const std::string& size) { options->write.max_shard_bytes = shard_bytes(size); },
+          "bytes of tensors in one weight file, its header not counted; a larger matrix has a file of its own")
+      ->type_name("SIZE")
+      ->default_str("5GB");
   add_method(*command, options->method,
              {FieldGroup::bits, FieldGroup::bytes, FieldGroup::goal, FieldGroup::choice, FieldGroup::trial,
               FieldGroup::schemes, FieldGroup::matrix, FieldGroup::text});

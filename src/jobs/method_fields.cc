@@ -41,10 +41,7 @@ double number(Text value, double least, double most) {
 int64_t size(Text value, int64_t least = 1) {
   const auto bytes = parse_size(value);
   if (!bytes || *bytes < least) {
-    refuse(value,
-           fmt::format("a size{}: a number with B, K, M, G, T (1024 each step), KiB, MiB, GiB, TiB (the same) or "
-                       "KB, MB, GB, TB (1000)",
-                       least > 0 ? " above 0" : ""));
+    refuse(value, fmt::format("a size{}: {}", least > 0 ? " above 0" : "", kSizeForms));
   }
   return *bytes;
 }

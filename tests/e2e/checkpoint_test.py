@@ -312,9 +312,12 @@ class Checkpoint(MxqTest):
         self.assertGreater(weights, 0.9 * 70000)
 
     def test_dtypes_and_shards(self):
-        for dtype in ("F32", "F16"):
+        for dtype, size in (("F32", "60000"), ("F16", "30KB")):
             small_model(self.folder / dtype, dtype=dtype, shards=3)
-            self.check(self.folder / dtype, self.folder / f"{dtype}-out", "--bits", "4.2", "--shard-bytes", "20000")
+            self.check(self.folder / dtype, self.folder / f"{dtype}-out", "--bits", "4.2", "--shard-bytes", size)
+            for file in (self.folder / f"{dtype}-out").glob("model-*.safetensors"):
+                with open(file, "rb") as opened: (header,) = struct.unpack("<Q", opened.read(8))
+                self.assertLessEqual(file.stat().st_size - header - 8, 60000 if dtype == "F32" else 30000)
         self.assertTrue((self.folder / "F16-out/model.safetensors.index.json").exists())
         index = json.loads((self.folder / "F16-out/model.safetensors.index.json").read_text())
         for tensor, file in index["weight_map"].items():
