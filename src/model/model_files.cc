@@ -270,6 +270,10 @@ void refuse_folder(const fs::path& folder) {
       }
     }
   }
+  if (fs::is_directory(folder / "snapshots")) {
+    refuse(folder, "an entry of the Hub's cache, which keeps a folder for each revision",
+           fmt::format("the folder of one in 'snapshots': {}", names(files_ending(folder / "snapshots", ""))));
+  }
   throw Error(ErrorCode::not_found, operation, fmt::format("the folder holds no weights, only {}", names(files)),
               kModels);
 }

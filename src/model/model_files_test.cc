@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <string>
 
 #include "expect_error.h"
@@ -84,6 +85,16 @@ TEST(ModelFiles, WeightsWithoutAnIndex) {
   write_file(folder / "other.safetensors", kEmptySafetensors);
   expect_error(ErrorCode::unsupported, "'my-finetune.safetensors', 'other.safetensors'",
                [&] { unindexed_weights(folder.path()); });
+}
+
+TEST(ModelFiles, EntriesOfTheHubsCache) {
+  const TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "snapshots" / "0e9e39f2");
+  std::filesystem::create_directories(folder / "blobs");
+  expect_error(ErrorCode::unsupported,
+               "an entry of the Hub's cache, which keeps a folder for each revision; expected the folder of one in "
+               "'snapshots': '0e9e39f2'",
+               [&] { refuse_folder(folder.path()); });
 }
 
 TEST(ModelFiles, ShardsWithoutAnIndex) {
