@@ -22,8 +22,8 @@ namespace {
 [[noreturn]] void fail(const std::filesystem::path& path, int error) {
   const bool missing = error == ENOENT || error == ENOTDIR;
   std::error_code no_link;
-  const auto target = std::filesystem::read_symlink(path, no_link);
-  if (missing && !no_link) {
+  const auto target = missing ? std::filesystem::read_symlink(path, no_link) : std::filesystem::path();
+  if (!target.empty()) {
     throw Error(ErrorCode::not_found, "read " + path.string(),
                 fmt::format("a link to '{}', which is not there", printable(target.string(), 300)),
                 "the file that the link names (is the download whole?)");

@@ -51,14 +51,15 @@ std::string version_in(const std::byte* header) {
 
 }  // namespace
 
-LogitFileWriter::LogitFileWriter(const OutputFile& path, const LogitFileKey& key) : key_(key), file_(path.path()) {
-  const Header header = header_of(key_);
+LogitFileWriter::LogitFileWriter(const OutputFile& path, const LogitFileKey& key)
+    : file_(path.path()), vocab_(key.vocab) {
+  const Header header = header_of(key);
   file_.write(std::as_bytes(std::span(header)));
 }
 
 void LogitFileWriter::append(const float* rows, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
-    const auto row = std::as_bytes(std::span(rows + i * key_.vocab, static_cast<size_t>(key_.vocab)));
+    const auto row = std::as_bytes(std::span(rows + i * vocab_, static_cast<size_t>(vocab_)));
     sum_ = checksum(row, sum_);
     file_.write(row);
   }

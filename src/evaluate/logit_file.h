@@ -32,8 +32,8 @@ class LogitFileWriter {
   void commit();
 
  private:
-  LogitFileKey key_;
   AtomicFile file_;
+  int64_t vocab_;
   uint64_t sum_ = 0;
 };
 

@@ -70,6 +70,7 @@ TEST(HfConfig, ErrorsNameTheField) {
   refused("", "config.json: not valid JSON (UTF-8) at byte 0 (line 1, column 1)");
   // Literals of Python's do not shift the place.
   refused("{\"a\": NaN, \"b\": [-Infinity,\n Infinity x]}", "not valid JSON (UTF-8) at byte 38 (line 2, column 11)");
+  refused("{\"a\": 1e999}", "not valid JSON: number overflow parsing '1e999'; expected numbers that a double holds");
   refused("[]", "config.json: not a JSON object");
   refused(changed("/quantization_config/version", 3), "version 3", ErrorCode::unsupported);
   refused(changed("/quantization_config/version", 0), "version 0", ErrorCode::unsupported);

@@ -146,7 +146,7 @@ SchemeCost scheme_of(const Row& row) {
   if (cost.scheme.empty()) {
     cost.bits = row.small_count(kBits);
     cost.group = row.small_count(kGroup);
-    cost.scheme = fmt::format("b{}g{}", row.count(kBits), row.count(kGroup));
+    cost.scheme = fmt::format("b{}g{}", cost.bits, cost.group);
     return cost;
   }
   const auto scheme = known_scheme(cost.scheme);

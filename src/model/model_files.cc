@@ -270,7 +270,8 @@ void refuse_folder(const fs::path& folder) {
       }
     }
   }
-  if (fs::is_directory(folder / "snapshots")) {
+  std::error_code ignored;
+  if (fs::is_directory(folder / "snapshots", ignored)) {
     refuse(folder, "an entry of the Hub's cache, which keeps a folder for each revision",
            fmt::format("the folder of one in 'snapshots': {}", names(files_ending(folder / "snapshots", ""))));
   }
