@@ -16,9 +16,8 @@ std::optional<int64_t> parse_int(std::string_view text);
 /// "4GiB", "4G", "1.5GB", "4e9": bytes. Units B, KB, MB, GB, TB (powers of 1000), KiB, MiB, GiB, TiB and K, M, G, T
 /// (powers of 1024), any case. nullopt for anything else, also for negative sizes and those over 2^62.
 std::optional<int64_t> parse_size(std::string_view text);
-/// What parse_size() takes, for messages.
-inline constexpr std::string_view kSizeForms =
-    "a number with B, K, M, G, T (1024 each step), KiB, MiB, GiB, TiB (the same) or KB, MB, GB, TB (1000)";
+/// parse_size() of what option `name` was given; Error(usage) for no size and for one below `least`.
+int64_t size_of_option(std::string_view name, std::string_view text, int64_t least = 1);
 
 /// "83.4 MiB".
 std::string format_size(int64_t bytes);

@@ -31,9 +31,8 @@ namespace {
   throw Error(missing ? ErrorCode::not_found : ErrorCode::io, "read " + path.string(), std::strerror(error));
 }
 
-/// What git-lfs leaves in the place of a file that it has not fetched.
 bool is_lfs_pointer(std::span<const std::byte> file) {
-  constexpr std::string_view kStart = "version https://git-lfs.github.com/spec/";
+  constexpr std::string_view kStart = LfsPointer::kStart;
   return file.size() >= kStart.size() && file.size() < 1024 &&
          std::memcmp(file.data(), kStart.data(), kStart.size()) == 0;
 }
@@ -72,9 +71,7 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   if (error != 0) fail(path, error);
   if (is_lfs_pointer(bytes())) {
     ::munmap(const_cast<std::byte*>(std::exchange(data_, nullptr)), size_);
-    throw Error(ErrorCode::invalid_file, "read " + path.string(),
-                "a git-lfs pointer, which only names the file that belongs here",
-                "the file itself (run: git lfs pull)");
+    throw Error(ErrorCode::invalid_file, "read " + path.string(), LfsPointer::kWhat, LfsPointer::kInstead);
   }
 }
 

@@ -4,12 +4,21 @@
 #include <cstddef>
 #include <filesystem>
 #include <span>
+#include <string_view>
 
 namespace mxq {
 
+/// What git-lfs leaves in the place of a file that it has not fetched: how it begins, and for messages.
+struct LfsPointer {
+  static constexpr std::string_view kStart = "version https://git-lfs.github.com/spec/";
+  static constexpr const char* kWhat = "a git-lfs pointer, which only names the file that belongs here";
+  static constexpr const char* kInstead = "the file itself (run: git lfs pull)";
+};
+
 class MappedFile {
  public:
-  /// Throws Error(not_found) or Error(io). An empty file maps to an empty span.
+  /// Throws Error(not_found), Error(io), or Error(invalid_file) for a git-lfs pointer. An empty file maps to an empty
+  /// span.
   explicit MappedFile(const std::filesystem::path& path);
   ~MappedFile();
   MappedFile(MappedFile&& other) noexcept;

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/utf8.h"
+#include "mxq/error.h"
 
 namespace mxq {
 
@@ -127,6 +128,15 @@ std::optional<int64_t> parse_size(std::string_view text) {
     return static_cast<int64_t>(bytes);
   }
   return std::nullopt;
+}
+
+int64_t size_of_option(std::string_view name, std::string_view text, int64_t least) {
+  const auto bytes = parse_size(text);
+  if (bytes && *bytes >= least) return *bytes;
+  throw Error(ErrorCode::usage, std::string(name), fmt::format("'{}'", text),
+              fmt::format("a size{}: a number with B, K, M, G, T (1024 each step), KiB, MiB, GiB, TiB (the same) or "
+                          "KB, MB, GB, TB (1000)",
+                          least > 0 ? " above 0" : ""));
 }
 
 std::string format_size(int64_t bytes) {

@@ -23,14 +23,14 @@ namespace mxq::cli {
 namespace {
 
 struct Options {
-  std::string model, against, base_logits, text, recipe = "hf";
+  std::string model, against, base_logits, text;
   bool self = false;
   PerplexityOptions perplexity;
   // Not the seed of --sample-seed: a plan should not be judged by the text that it was made on.
   SelfText self_text{.sampling = {.seed = 1}};
 };
 
-nlohmann::ordered_json to_json(const Perplexity& result, const std::string& recipe) {
+nlohmann::ordered_json to_json(const Perplexity& result, std::string_view recipe) {
   return {{"perplexity", result.perplexity},
           {"nll", result.nll},
           {"tokens", result.tokens},
@@ -108,7 +108,6 @@ void announce_scoring(const Model& model, const Model& base, const Options& opti
 }
 
 Result evaluate_text(Options options, Progress* progress) {
-  options.perplexity.recipe = parse_recipe(options.recipe);
   const std::string text = read_text(options.text);
   const Model model(options.model);
   say_remarks(model);
@@ -152,7 +151,7 @@ void run(const Options& options, const CommonOptions& common) {
       options.self ? evaluate_self(options, progress.get()) : evaluate_text(options, progress.get());
   if (!result.sample_note.empty()) spdlog::warn("{}", result.sample_note);
   if (common.json) {
-    auto json = to_json(result, options.self ? "self" : options.recipe);
+    auto json = to_json(result, options.self ? "self" : recipe_name(options.perplexity.recipe));
     if (window > 0) json["window"] = window;
     if (!result.sample_note.empty()) json["sample_note"] = result.sample_note;
     if (comparison) json["kl"] = to_json(*comparison);
@@ -197,11 +196,16 @@ void add_eval(CLI::App& app, const CommonOptions& common) {
                    "UTF-8 text to score, or .jsonl rows with a \"text\" each; - for standard input")
       ->type_name("FILE")
       ->excludes(self);
-  text->add_option("--recipe", options->recipe,
-                   "hf: windows overlap, and every token counts; llama.cpp: as llama-perplexity does it")
+  constexpr const char* kRecipe = "--recipe";
+  text->add_option_function<std::string>(
+          kRecipe,
+          [options](const std::string& name) {
+            at_flag(kRecipe, [&] { options->perplexity.recipe = parse_recipe(name); });
+          },
+          "hf: windows overlap, and every token counts; llama.cpp: as llama-perplexity does it")
       ->type_name("hf|llama.cpp")
       ->excludes(self)
-      ->capture_default_str();
+      ->default_str(std::string(recipe_name(options->perplexity.recipe)));
   text->add_option("--window", options->perplexity.window,
                    "tokens that the model sees at a time (default 1024; llama.cpp 512; at most the model's context)")
       ->type_name("N")

@@ -16,11 +16,7 @@ namespace mxq::cli {
 namespace {
 
 void set(const MethodField& field, MethodRequest& request, const std::string& value) {
-  try {
-    field.set(request, value);
-  } catch (const Error& e) {
-    throw Error(e.code(), fmt::format("--{}", field.name), e.given(), e.supported());
-  }
+  at_flag(fmt::format("--{}", field.name), [&] { field.set(request, value); });
 }
 
 void add_field(CLI::App& group, const MethodField& field, MethodRequest& request) {
@@ -49,6 +45,14 @@ void add_field(CLI::App& group, const MethodField& field, MethodRequest& request
 }
 
 }  // namespace
+
+void at_flag(const std::string& flag, const std::function<void()>& read) {
+  try {
+    read();
+  } catch (const Error& e) {
+    throw Error(e.code(), flag, e.given(), e.supported());
+  }
+}
 
 std::unique_ptr<Progress> CommonOptions::progress() const {
   return make_progress_bar(!quiet);
@@ -108,11 +112,12 @@ void warn_of_long_context(const Model& model, int64_t tokens) {
 }
 
 void add_run(CLI::App& command, RunOptions& run) {
+  constexpr const char* kCompute = "--compute";
   auto* group = command.add_option_group("Run");
   group->add_flag("--packed", run.packed, "keep the weights as the files hold them: less memory, slower");
   group
       ->add_option_function<std::string>(
-          "--compute", [&run](const std::string& name) { run.compute = parse_compute(name); },
+          kCompute, [&run](const std::string& name) { at_flag(kCompute, [&] { run.compute = parse_compute(name); }); },
           "numbers in matrix products: f32, bf16 (faster with AMX or AVX-512), or auto: bf16 where the processor has "
           "it")
       ->type_name("C")

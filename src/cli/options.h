@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <filesystem>
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <string>
@@ -16,6 +17,9 @@
 #include "mxq/run_options.h"
 
 namespace mxq::cli {
+
+/// Runs `read`, which reads the value of `flag`; its errors are headed by the flag.
+void at_flag(const std::string& flag, const std::function<void()>& read);
 
 /// Of every subcommand.
 struct CommonOptions {

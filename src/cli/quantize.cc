@@ -198,13 +198,6 @@ void run(Options& options, const CLI::App& command, const CommonOptions& common)
   }
 }
 
-int64_t shard_bytes(const std::string& size) {
-  const auto bytes = parse_size(size);
-  if (bytes && *bytes > 0) return *bytes;
-  throw Error(ErrorCode::usage, "--shard-bytes", fmt::format("'{}'", size),
-              fmt::format("a size above 0: {}", kSizeForms));
-}
-
 }  // namespace
 
 void add_quantize(CLI::App& app, const CommonOptions& common) {
@@ -222,7 +215,10 @@ void add_quantize(CLI::App& app, const CommonOptions& common) {
                     "replace OUT, where mxq wrote it and it holds nothing else");
   command
       ->add_option_function<std::string>(
-          "--shard-bytes", [options](const std::string& size) { options->write.max_shard_bytes = shard_bytes(size); },
+          "--shard-bytes",
+          [options](const std::string& size) {
+            options->write.max_shard_bytes = size_of_option("--shard-bytes", size);
+          },
           "bytes of tensors in one weight file, its header not counted; a larger matrix has a file of its own")
       ->type_name("SIZE")
       ->default_str("5GB");

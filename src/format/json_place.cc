@@ -14,8 +14,9 @@ std::string json_place(std::string_view text, size_t byte) {
   return fmt::format("byte {} (line {}, column {})", byte, lines + 1, column + 1);
 }
 
-Error no_json(const std::string& operation, std::string_view text, size_t byte) {
-  return Error(ErrorCode::invalid_file, operation, "not valid JSON (UTF-8) at " + json_place(text, byte));
+Error no_json(const std::string& operation, std::string_view text, size_t read) {
+  return Error(ErrorCode::invalid_file, operation,
+               "not valid JSON (UTF-8) at " + json_place(text, read > 0 ? read - 1 : 0));
 }
 
 }  // namespace mxq

@@ -66,7 +66,7 @@ Json parse(std::string_view text, const std::string& operation) {
   try {
     return Json::parse(marked.text);
   } catch (const typename Json::parse_error& error) {
-    throw no_json(operation, text, marked.original_place(error.byte > 0 ? error.byte - 1 : 0));
+    throw no_json(operation, text, marked.original_place(error.byte));
   } catch (const typename Json::out_of_range& error) {  // says the number behind its own name in brackets
     const std::string_view reason = error.what();
     throw Error(ErrorCode::invalid_file, operation,

@@ -48,7 +48,7 @@ class Walker {
   }
 
   bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception&) {
-    throw no_json(operation_, text_, position > 0 ? position - 1 : 0);
+    throw no_json(operation_, text_, position);
   }
 
  private:

@@ -16,10 +16,11 @@ using R = MethodRequest;
 using O = QuantizeOptions;
 using Text = const std::string&;
 
+constexpr const char* kMethod = "method";  // callers put the option's name in its place
 constexpr int64_t kMostTokens = int64_t{1} << 24;
 
 [[noreturn]] void refuse(Text value, std::string allowed) {
-  throw Error(ErrorCode::usage, "method", fmt::format("'{}'", value), std::move(allowed));
+  throw Error(ErrorCode::usage, kMethod, fmt::format("'{}'", value), std::move(allowed));
 }
 
 int64_t whole(Text value, int64_t least, int64_t most) {
@@ -36,14 +37,6 @@ double number(Text value, double least, double most) {
   const auto found = parse_double(value);
   if (!found || *found < least || *found > most) refuse(value, fmt::format("a number from {} to {}", least, most));
   return *found;
-}
-
-int64_t size(Text value, int64_t least = 1) {
-  const auto bytes = parse_size(value);
-  if (!bytes || *bytes < least) {
-    refuse(value, fmt::format("a size{}: {}", least > 0 ? " above 0" : "", kSizeForms));
-  }
-  return *bytes;
 }
 
 bool truth(Text value) {
@@ -95,13 +88,13 @@ std::vector<MethodField> make_fields() {
                     .group = bytes,
                     .value = "SIZE",
                     .help = "size of all weight files together: 4GiB",
-                    .set = [](R& r, Text v) { r.size = size(v); },
+                    .set = [](R& r, Text v) { r.size = size_of_option(kMethod, v); },
                     .given = is_given<&R::size>});
   fields.push_back({.name = "vram",
                     .group = bytes,
                     .value = "SIZE",
                     .help = "what a GPU holds: weights, KV cache of --context tokens, and --reserve",
-                    .set = [](R& r, Text v) { r.vram = size(v); },
+                    .set = [](R& r, Text v) { r.vram = size_of_option(kMethod, v); },
                     .given = is_given<&R::vram>});
   fields.push_back({.name = "context",
                     .group = bytes,
@@ -115,7 +108,7 @@ std::vector<MethodField> make_fields() {
                     .value = "SIZE",
                     .usual = "512MiB",
                     .help = "bytes kept free for activations and the runtime",
-                    .set = [](R& r, Text v) { r.reserve = size(v, 0); },
+                    .set = [](R& r, Text v) { r.reserve = size_of_option(kMethod, v, 0); },
                     .given = is_given<&R::reserve>});
   fields.push_back({.name = "max-loss",
                     .group = goal,

@@ -17,7 +17,7 @@ namespace mxq {
 
 namespace {
 
-// Integers of GGUF metadata under the architecture's prefix, with the same bounds as above.
+/// Metadata under the architecture's prefix: missing, of another type or out of bounds, they are refused by name.
 class GgufFields {
  public:
   GgufFields(const GgufFile& file, const std::string& architecture) : file_(file), prefix_(architecture + ".") {}

@@ -11,6 +11,7 @@
 #include <span>
 #include <system_error>
 
+#include "base/mapped_file.h"
 #include "format/strict_json.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
@@ -36,8 +37,7 @@ struct Kind {
 constexpr const char* kPickle = "PyTorch weights (pickle), which are programs that run when they are read";
 
 constexpr Kind kByBytes[] = {
-    {"version https://git-lfs", "a git-lfs pointer, which only names the file that belongs here",
-     "the file itself (run: git lfs pull)"},
+    {LfsPointer::kStart, LfsPointer::kWhat, LfsPointer::kInstead},
     {"PK\x03\x04", "a zip archive, as PyTorch writes its weights (pickle)", kConvert},
     {"\x80\x02", kPickle, kConvert},
     {"\x80\x03", kPickle, kConvert},

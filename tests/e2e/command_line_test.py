@@ -28,6 +28,12 @@ class CommandLine(MxqTest):
                           ["dequantize", "x", "-o", "y", "--dtype", "f8"]):
             self.refuses(*arguments, status=2)
 
+    def test_a_value_that_cannot_be_read_is_headed_by_its_option(self):
+        for command, option in (("quantize", "--shard-bytes"), ("quantize", "--size"), ("quantize", "--reserve"),
+                                ("quantize", "--objective"), ("quantize", "--max-loss"), ("eval", "--recipe"),
+                                ("eval", "--compute"), ("generate", "--compute")):
+            self.refuses(command, "x", option, "-7", status=2, says=f"{option}: '-7'; expected")
+
     def test_missing_model(self):
         self.refuses("inspect", self.folder / "none", says="none")
 
