@@ -33,39 +33,49 @@ std::string layer_tensor(int64_t layer, std::string_view module, std::string_vie
 }
 
 /// The tensors whose rows are divided by the scales of an input; empty: there is no place for them.
-std::vector<std::string> places_before(const ModelSource& model, int64_t layer, LayerInput input) {
-  const auto rows_of = [&](std::string_view module) {
-    std::vector<std::string> names{layer_tensor(layer, module)};
-    const std::string bias = layer_tensor(layer, module, "bias");
+std::vector<std::string> places_before(const ModelSource& model, const Architecture& architecture, int64_t layer,
+                                       LayerInput input) {
+  const auto tensor_of = [&](LayerPart part) { return layer_tensor(layer, architecture.module_of(part)); };
+  const auto rows_of = [&](LayerPart part) {
+    std::vector<std::string> names{tensor_of(part)};
+    const std::string bias = layer_tensor(layer, architecture.module_of(part), "bias");
     if (model.find(bias) != nullptr) names.push_back(bias);
     return names;
   };
   switch (input) {
     case LayerInput::attention:
-      return {layer_tensor(layer, module_of(LayerPart::input_norm))};
+      return {tensor_of(LayerPart::input_norm)};
     case LayerInput::heads: {
       // Query heads that share a value head would need the same scales.
       const bool grouped = model.config()->num_key_value_heads != model.config()->num_attention_heads;
-      return grouped ? std::vector<std::string>() : rows_of(module_of(LayerPart::v));
+      return grouped ? std::vector<std::string>() : rows_of(LayerPart::v);
     }
     case LayerInput::feed_forward:
-      return {layer_tensor(layer, module_of(LayerPart::post_attention_norm))};
+      return {tensor_of(LayerPart::feed_forward_norm)};
     case LayerInput::gated:
-      return rows_of(module_of(LayerPart::up));
+      return rows_of(LayerPart::up);
   }
   return {};
 }
 
 class LayerFit {
  public:
-  LayerFit(const ModelSource& model, int64_t layer, const std::array<Inputs, kLayerInputs>& inputs,
-           const std::unordered_map<std::string, Scheme>& schemes, const QuantizeOptions& options, AwqFit& fit)
-      : model_(model), layer_(layer), inputs_(inputs), schemes_(schemes), options_(options), fit_(fit) {}
+  LayerFit(const ModelSource& model, const Architecture& architecture, int64_t layer,
+           const std::array<Inputs, kLayerInputs>& inputs, const std::unordered_map<std::string, Scheme>& schemes,
+           const QuantizeOptions& options, AwqFit& fit)
+      : model_(model),
+        architecture_(architecture),
+        layer_(layer),
+        inputs_(inputs),
+        schemes_(schemes),
+        options_(options),
+        fit_(fit) {}
 
   void run() {
     for (int i = 0; i < kLayerInputs; ++i) scale(static_cast<LayerInput>(i));
     for (int i = 0; i < kLayerInputs; ++i) {
-      for (const auto module : modules_of(static_cast<LayerInput>(i))) quantize(static_cast<LayerInput>(i), module);
+      const auto input = static_cast<LayerInput>(i);
+      for (const auto module : architecture_.modules_of(input)) quantize(input, module);
     }
   }
 
@@ -73,10 +83,10 @@ class LayerFit {
   std::string tensor(std::string_view module) const { return layer_tensor(layer_, module); }
 
   void scale(LayerInput input) {
-    const auto names = places_before(model_, layer_, input);
+    const auto names = places_before(model_, architecture_, layer_, input);
     std::vector<std::vector<float>> weights;
     std::vector<AwqMatrix> matrices;
-    for (const auto module : modules_of(input)) {
+    for (const auto module : architecture_.modules_of(input)) {
       const auto scheme = schemes_.find(tensor(module));
       if (scheme == schemes_.end()) continue;
       const SourceTensor& found = *model_.find(tensor(module));
@@ -87,7 +97,7 @@ class LayerFit {
     const Inputs& x = inputs_[static_cast<size_t>(input)];
     const auto scales = awq_scales(matrices, x.magnitudes, x.moments, options_.metadata);
     for (const auto& name : names) fit_.folds[name].rows = inverses(scales);
-    for (const auto module : modules_of(input)) fit_.folds[tensor(module)].cols = scales;
+    for (const auto module : architecture_.modules_of(input)) fit_.folds[tensor(module)].cols = scales;
   }
 
   void quantize(LayerInput input, std::string_view module) {
@@ -99,7 +109,8 @@ class LayerFit {
     const SourceTensor& found = *folded.find(name);
     auto weights = read_finite(folded, found);
     const MatrixView view{weights.data(), found.rows(), found.cols()};
-    const bool clips = module != module_of(LayerPart::q) && module != module_of(LayerPart::k);
+    const LayerPart part = architecture_.find_tensor(module)->part;
+    const bool clips = part != LayerPart::q && part != LayerPart::k;
     if (clips && scheme->second.family == "affine") {
       std::vector<float> moments = inputs_[static_cast<size_t>(input)].moments, clipped(weights.size());
       if (const auto fold = folds.find(name); fold != folds.end() && !fold->second.cols.empty()) {
@@ -124,6 +135,7 @@ class LayerFit {
   }
 
   const ModelSource& model_;
+  const Architecture& architecture_;
   int64_t layer_;
   const std::array<Inputs, kLayerInputs>& inputs_;
   const std::unordered_map<std::string, Scheme>& schemes_;
@@ -135,17 +147,18 @@ class LayerFit {
 
 std::map<std::string, Fold> awq_places(const ModelSource& model) {
   std::map<std::string, Fold> places;
-  if (!model.config()) return places;
+  const Architecture* architecture = model.config() ? find_architecture(model.config()->architecture) : nullptr;
+  if (architecture == nullptr) return places;
   const auto add = [&](const std::string& name) {
     if (model.find(name) != nullptr) places[name];
   };
   for (int64_t layer = 0; layer < model.config()->num_hidden_layers; ++layer) {
     for (int i = 0; i < kLayerInputs; ++i) {
       const auto input = static_cast<LayerInput>(i);
-      const auto names = places_before(model, layer, input);
+      const auto names = places_before(model, *architecture, layer, input);
       for (const auto& name : names) add(name);
       if (names.empty()) continue;
-      for (const auto module : modules_of(input)) add(layer_tensor(layer, module));
+      for (const auto module : architecture->modules_of(input)) add(layer_tensor(layer, module));
     }
   }
   return places;
@@ -167,7 +180,7 @@ AwqFit fit_awq(const ModelSource& model, Runner& runner, const TokenSequences& s
         for (int64_t j = 0; j < i; ++j) values[i * width + j] = values[j * width + i];
       }
     });
-    LayerFit(model, layer, inputs, schemes, options, fit).run();
+    LayerFit(model, runner.architecture(), layer, inputs, schemes, options, fit).run();
   }
   return fit;
 }

@@ -48,7 +48,7 @@ const FeedbackFactor* OriginalFactors::of(const std::string& matrix) {
     by_module_.clear();
     inputs_.next([&](LayerInput input, const SecondMoments& moments) {
       const auto factor = std::make_shared<const FeedbackFactor>(make_factor(moments, gptq_));
-      for (const auto module : modules_of(input)) by_module_.emplace(module, factor);
+      for (const auto module : runner_.architecture().modules_of(input)) by_module_.emplace(module, factor);
     });
   }
   return by_module_.at(name->module).get();
@@ -90,7 +90,7 @@ void CalibratedQuantizer::quantize(const SourceTensor& tensor, const Scheme& sch
 void CalibratedQuantizer::quantize(LayerInput input, const SecondMoments& moments) {
   // One for all, unless the order of columns depends on the groups.
   std::map<int64_t, FeedbackFactor> factors;
-  for (const auto module : modules_of(input)) {
+  for (const auto module : runner_.architecture().modules_of(input)) {
     const std::string name = decoder_matrix(inputs_.layer(), module);
     const SourceTensor* tensor = model_.find(name + ".weight");
     const auto found = matrices_.find(tensor);

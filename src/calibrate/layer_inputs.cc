@@ -33,7 +33,8 @@ LayerInputs::LayerInputs(Runner& runner, std::span<const std::vector<int32_t>> s
 void LayerInputs::next(const Use& use) {
   if (layer_ == runner_.layers()) throw Error(ErrorCode::usage, "gather inputs", "a layer behind the last");
   const auto show = [&](int64_t layer, LayerInput input, const SecondMoments& moments) {
-    require_finite(moments, fmt::format("layer {}'s {}", layer, fmt::join(modules_of(input), ", ")));
+    require_finite(moments,
+                   fmt::format("layer {}'s {}", layer, fmt::join(runner_.architecture().modules_of(input), ", ")));
     use(input, moments);
   };
   runner_.run_layers(sequences_, layer_, layer_ + 1, residual_, show);

@@ -67,7 +67,7 @@ class Prober {
     const auto look = [&](const LayerRows& inputs) {
       for (size_t i = 0; i < probes.size(); ++i) {
         const std::string module = parse_matrix_name(probes[i]->matrix + ".weight")->module;
-        const LayerInput input = *find_layer_tensor(module)->input;
+        const LayerInput input = *runner_.architecture().find_tensor(module)->input;
         changes.push_back(change_of_outputs(*probes[i], inputs[static_cast<size_t>(input)]));
         of_module[module].push_back(i);
       }

@@ -3,14 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <map>
 #include <nlohmann/json.hpp>
 
 #include "format/python_json.h"
 #include "model/arch/architecture.h"
 #include "model/config_checks.h"
+#include "model/config_fields.h"
+#include "model/rope_config.h"
 #include "mxq/error.h"
 #include "mxq/text.h"
 
@@ -20,142 +20,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-// A value as one short line.
-std::string shown(const Json& value) {
-  std::string text = print_python_json(value, -1, true);
-  if (text.size() > 60) text = text.substr(0, 60) + "...";
-  return text;
-}
-
-// Fields of one JSON object, checked.
-class Fields {
- public:
-  Fields(const Json& object, std::string source) : object_(&object), source_(std::move(source)) {}
-
-  const Json* find(const std::string& name) const {
-    const auto found = object_->find(name);
-    return found == object_->end() || found->is_null() ? nullptr : &*found;
-  }
-
-  // Also of null.
-  bool contains(const std::string& name) const { return object_->contains(name); }
-
-  std::optional<int64_t> find_int(const std::string& name, int64_t low, int64_t high) const {
-    const Json* value = find(name);
-    if (!value) return std::nullopt;
-    const bool inside = value->is_number_unsigned() ? value->get<uint64_t>() <= static_cast<uint64_t>(high)
-                                                    : value->is_number_integer() && value->get<int64_t>() <= high;
-    if (!inside || value->get<int64_t>() < low) {
-      refuse_config(source_, fmt::format("'{}' is {}", name, shown(*value)),
-                    fmt::format("an integer from {} to {}", low, high));
-    }
-    return value->get<int64_t>();
-  }
-  int64_t get_int(const std::string& name, int64_t low, int64_t high) const {
-    const auto value = find_int(name, low, high);
-    if (!value) refuse_config(source_, fmt::format("'{}' is missing", name));
-    return *value;
-  }
-  // Finite and above 0.
-  std::optional<double> find_positive(const std::string& name) const {
-    const Json* value = find(name);
-    if (!value) return std::nullopt;
-    if (!value->is_number() || !std::isfinite(value->get<double>()) || value->get<double>() <= 0) {
-      refuse_config(source_, fmt::format("'{}' is {}", name, shown(*value)), "a number above 0");
-    }
-    return value->get<double>();
-  }
-  bool get_bool(const std::string& name, bool otherwise) const {
-    const Json* value = find(name);
-    if (!value) return otherwise;
-    if (!value->is_boolean()) refuse_config(source_, fmt::format("'{}' is {}", name, shown(*value)), "true or false");
-    return value->get<bool>();
-  }
-  std::optional<std::string> find_string(const std::string& name) const {
-    const Json* value = find(name);
-    if (!value) return std::nullopt;
-    if (!value->is_string()) refuse_config(source_, fmt::format("'{}' is {}", name, shown(*value)), "a string");
-    return value->get<std::string>();
-  }
-  std::optional<Fields> find_object(const std::string& name) const {
-    const Json* value = find(name);
-    if (!value) return std::nullopt;
-    if (!value->is_object()) refuse_config(source_, fmt::format("'{}' is {}", name, shown(*value)), "an object");
-    return Fields(*value, source_);
-  }
-  const std::string& source() const { return source_; }
-  const Json& object() const { return *object_; }
-
- private:
-  const Json* object_;
-  std::string source_;
-};
-
-// "rope_scaling" of transformers 4, or "rope_parameters" of transformers 5.
-void read_rope(const Fields& fields, ModelConfig& config) {
-  const auto outer_theta = fields.find_positive("rope_theta");
-  config.rope_theta = outer_theta.value_or(10000.0);
-  const Json *scalings = fields.find("rope_scaling"), *parameters = fields.find("rope_parameters");
-  const std::string name = scalings != nullptr ? "rope_scaling" : "rope_parameters";
-  const auto scaling = fields.find_object(name);
-  if (!scaling) return;
-  const auto refuse = [&](std::string given, std::string supported) {
-    config.unsupported.push_back({std::move(given), std::move(supported)});
-  };
-  if (scalings != nullptr && parameters != nullptr && *scalings != *parameters) {
-    refuse("'rope_scaling' and 'rope_parameters' that differ", "one of the two");
-  }
-  const auto inner_theta = scaling->find_positive("rope_theta");
-  if (outer_theta && inner_theta && *outer_theta != *inner_theta) {
-    refuse(fmt::format("'rope_theta' is {}, and {} in '{}'", *outer_theta, *inner_theta, name), "the same in both");
-  }
-  config.rope_theta = inner_theta.value_or(config.rope_theta);
-  auto type = scaling->find_string("rope_type");
-  if (!type) type = scaling->find_string("type");
-  for (const auto& [key, value] : scaling->object().items()) {
-    static constexpr std::array<std::string_view, 8> known{"rope_type",       "type",
-                                                           "rope_theta",      "factor",
-                                                           "low_freq_factor", "high_freq_factor",
-                                                           "mrope_section",   "original_max_position_embeddings"};
-    if (value.is_object()) {
-      refuse(fmt::format("'{}' has parameters by the kind of layer ('{}')", name, key), "one set for all layers");
-    } else if (key == "partial_rotary_factor") {
-      if (value != 1) refuse(fmt::format("'{}.{}' is {}", name, key, shown(value)), "1");
-    } else if (std::find(known.begin(), known.end(), key) == known.end()) {
-      config.unknown_fields.push_back(name + "." + key);
-    }
-  }
-  if (!type) {
-    if (scaling->object().contains("factor")) {
-      refuse(fmt::format("'{}' has a factor and no rope_type", name), "a rope_type");
-    }
-    return;
-  }
-  // Three positions a token, of time, height and width: those of text are equal.
-  if (*type == "default" || (*type == "mrope" && config.architecture.starts_with("qwen2_"))) return;
-  RopeScaling rope;
-  rope.type = *type;
-  rope.factor = scaling->find_positive("factor").value_or(1.0);
-  rope.low_freq_factor = scaling->find_positive("low_freq_factor").value_or(1.0);
-  rope.high_freq_factor = scaling->find_positive("high_freq_factor").value_or(4.0);
-  rope.original_max_position_embeddings = scaling->find_int("original_max_position_embeddings", 1, kMaxContext);
-  static const std::map<std::string, std::vector<std::string>> needed{
-      {"linear", {"factor"}},
-      {"llama3", {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}}};
-  const auto needs = needed.find(*type);
-  if (needs == needed.end()) {
-    refuse(fmt::format("'{}' of type {}", name, shown(*type)), "none, default, linear or llama3");
-  } else {
-    for (const auto& number : needs->second) {
-      if (scaling->find(number) != nullptr) continue;
-      refuse(fmt::format("'{}' of type {} lacks '{}'", name, shown(*type), number),
-             fmt::format("{}", fmt::join(needs->second, ", ")));
-    }
-  }
-  config.rope_scaling = rope;
-}
-
-std::vector<int64_t> read_token_ids(const Fields& fields, const std::string& name) {
+std::vector<int64_t> read_token_ids(const ConfigFields& fields, const std::string& name) {
   const Json* value = fields.find(name);
   if (!value) return {};
   std::vector<int64_t> ids;
@@ -170,7 +35,7 @@ std::vector<int64_t> read_token_ids(const Fields& fields, const std::string& nam
 }
 
 // As transformers 4.57's configuration classes make it out.
-void read_window(const Fields& fields, const Architecture& architecture, ModelConfig& config) {
+void read_window(const ConfigFields& fields, const Architecture& architecture, ModelConfig& config) {
   if (architecture.window == WindowRule::none) return;
   const auto window = [&] {
     const auto given = fields.find_int("sliding_window", 1, kMaxContext);
@@ -214,7 +79,7 @@ void read_window(const Fields& fields, const Architecture& architecture, ModelCo
 }
 
 // What the table says of every field that is there.
-void check_fields(const Fields& fields, const Architecture& architecture, ModelConfig& config) {
+void check_fields(const ConfigFields& fields, const Architecture& architecture, ModelConfig& config) {
   for (const auto& [name, value] : fields.object().items()) {
     const ConfigField* field = architecture.find_field(name);
     if (field == nullptr) {
@@ -227,11 +92,11 @@ void check_fields(const Fields& fields, const Architecture& architecture, ModelC
   }
 }
 
-bool has_bias(Bias bias, const Fields& fields, const char* field) {
+bool has_bias(Bias bias, const ConfigFields& fields, const char* field) {
   return bias == Bias::always || (bias == Bias::by_config && fields.get_bool(field, false));
 }
 
-void read_quantization(const Fields& fields, ModelConfig& config) {
+void read_quantization(const ConfigFields& fields, ModelConfig& config) {
   for (const char* name : {"quantization_config", "quantization"}) {
     if (const auto quantization = fields.find_object(name); quantization && !quantization->object().empty()) {
       config.quantization = quantization->find_string("quant_method").value_or("?");
@@ -250,9 +115,9 @@ Json parse_object(std::string_view json, const std::string& source) {
 
 ModelConfig parse_hf_config(std::string_view json, const std::string& source) {
   const Json root = parse_object(json, source);
-  const Fields whole(root, source);
+  const ConfigFields whole(root, source);
   const auto part = whole.find_object("text_config");
-  const Fields fields = part && !whole.find("hidden_size") ? *part : whole;
+  const ConfigFields fields = part && !whole.find("hidden_size") ? *part : whole;
 
   ModelConfig config;
   auto architecture = fields.find_string("model_type");
@@ -333,20 +198,7 @@ std::string hf_config_json(const ModelConfig& config, DType dtype) {
   json["vocab_size"] = config.vocab_size;
   json["max_position_embeddings"] = config.max_position_embeddings;
   json["rms_norm_eps"] = config.rms_norm_eps;
-  json["rope_theta"] = config.rope_theta;
-  json["rope_scaling"] = nullptr;
-  if (const auto& rope = config.rope_scaling) {
-    auto& scaling = json["rope_scaling"];
-    scaling["rope_type"] = rope->type;
-    scaling["factor"] = rope->factor;
-    if (rope->type == "llama3") {
-      scaling["low_freq_factor"] = rope->low_freq_factor;
-      scaling["high_freq_factor"] = rope->high_freq_factor;
-    }
-    if (const auto length = rope->original_max_position_embeddings) {
-      scaling["original_max_position_embeddings"] = *length;
-    }
-  }
+  write_rope(config, json);
   json["tie_word_embeddings"] = config.tie_word_embeddings;
   if (architecture->attention_bias != Bias::always) json["attention_bias"] = config.attention_bias;
   if (architecture->mlp_bias == Bias::by_config) json["mlp_bias"] = config.mlp_bias;

@@ -9,19 +9,10 @@
 
 #include "format/gguf.h"
 #include "model/arch/architecture.h"
+#include "model/rope.h"
 #include "mxq/tensor.h"
 
 namespace mxq {
-
-/// Hugging Face's rope_scaling. Which numbers are meant depends on the type.
-struct RopeScaling {
-  std::string type;  // "linear", "dynamic", "yarn", "llama3", ...
-  double factor = 1;
-  // llama3:
-  double low_freq_factor = 1, high_freq_factor = 4;
-  // llama3, yarn:
-  std::optional<int64_t> original_max_position_embeddings;
-};
 
 /// As mxq::Error says it: "'hidden_act' is \"gelu\"", "\"silu\"".
 struct Unsupported {
@@ -39,8 +30,7 @@ struct ModelConfig {
   int64_t vocab_size = 0;
   int64_t max_position_embeddings = 0;
   double rms_norm_eps = 0;
-  double rope_theta = 0;
-  std::optional<RopeScaling> rope_scaling;
+  RopeSettings rope;
   bool tie_word_embeddings = false;
   bool attention_bias = false;  // q, k and v have biases
   bool output_bias = false;     // o has one
@@ -58,6 +48,7 @@ struct ModelConfig {
 
   /// Tokens that a query of the layer sees, itself included; 0: all before it.
   int64_t window_of(int64_t layer) const;
+  RopeShape rope_shape() const { return {rope, head_dim, max_position_embeddings}; }
   /// In numbers; 0: none.
   int64_t extent(Extent of) const;
   /// Whether the matrices that multiply it add biases.
@@ -72,12 +63,12 @@ struct ModelConfig {
 ModelConfig parse_hf_config(std::string_view json, const std::string& source);
 
 /// From GGUF metadata (and from which tensors there are: biases, a separate output matrix, rope_freqs).
-/// Throws Error(unsupported) for architectures outside gguf_architectures(), mixtures of experts and rope variants
+/// Throws Error(unsupported) for architectures outside architectures(), mixtures of experts and rope variants
 /// that no config.json can express, Error(invalid_file) as above.
 ModelConfig gguf_config(const GgufFile& file);
 
 /// A config.json that transformers loads. `dtype` (F16, BF16 or F32) becomes torch_dtype.
-/// Throws Error(unsupported) for architectures outside gguf_architectures().
+/// Throws Error(unsupported) for architectures outside architectures().
 std::string hf_config_json(const ModelConfig& config, DType dtype);
 
 /// Bytes of the KV cache at fp16: 2 * layers * KV heads * head_dim * context * 2. Of layers with a sliding window this

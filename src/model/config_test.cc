@@ -60,12 +60,12 @@ TEST(ModelConfig, ReadsEveryFieldOfHuggingFace) {
   EXPECT_EQ(config.vocab_size, 128256);
   EXPECT_EQ(config.max_position_embeddings, 131072);
   EXPECT_EQ(config.rms_norm_eps, 1e-5);
-  EXPECT_EQ(config.rope_theta, 5e5);
-  ASSERT_TRUE(config.rope_scaling);
-  EXPECT_EQ(config.rope_scaling->type, "llama3");
-  EXPECT_EQ(config.rope_scaling->factor, 32);
-  EXPECT_EQ(config.rope_scaling->high_freq_factor, 4);
-  EXPECT_EQ(config.rope_scaling->original_max_position_embeddings, 8192);
+  EXPECT_EQ(config.rope.theta, 5e5);
+  ASSERT_TRUE(config.rope.scaling);
+  EXPECT_EQ(config.rope.scaling->type, "llama3");
+  EXPECT_EQ(config.rope.scaling->factor, 32);
+  EXPECT_EQ(config.rope.scaling->high_freq_factor, 4);
+  EXPECT_EQ(config.rope.scaling->original_max_position_embeddings, 8192);
   EXPECT_TRUE(config.tie_word_embeddings);
   EXPECT_FALSE(config.attention_bias);
   EXPECT_EQ(config.bos_token_id, 128000);
@@ -82,7 +82,7 @@ TEST(ModelConfig, DefaultsAreThoseOfTransformers) {
   EXPECT_EQ(config.max_position_embeddings, 32768);
   EXPECT_EQ(config.head_dim, 64);
   EXPECT_EQ(config.rms_norm_eps, 1e-6);
-  EXPECT_EQ(config.rope_theta, 1e4);
+  EXPECT_EQ(config.rope.theta, 1e4);
   EXPECT_FALSE(config.tie_word_embeddings);
   EXPECT_TRUE(config.attention_bias);
   EXPECT_EQ(config.bos_token_id, std::nullopt);
@@ -95,8 +95,8 @@ TEST(ModelConfig, ReadsNewerAndNestedForms) {
   json.erase("rope_scaling");
   json.erase("rope_theta");
   json["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", 1234.0}};
-  EXPECT_EQ(parse(json).rope_theta, 1234);
-  EXPECT_FALSE(parse(json).rope_scaling);
+  EXPECT_EQ(parse(json).rope.theta, 1234);
+  EXPECT_FALSE(parse(json).rope.scaling);
   const Json nested{{"model_type", "gemma3"}, {"text_config", json}};
   EXPECT_EQ(parse(nested).hidden_size, 2048);
   json["quantization_config"] = {{"quant_method", "gptq"}};
@@ -161,7 +161,7 @@ TEST(ModelConfig, ReadsPythonsLiteralsAndTheLastOfTwoKeys) {
   const std::string start = R"({"model_type": "llama", "hidden_size": 64, "intermediate_size": 128,
     "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 32, "limits": [0.0, Infinity, -Infinity, NaN],)";
   const auto read = [&](const std::string& rest) { return parse_hf_config(start + rest + "}", "config.json"); };
-  EXPECT_EQ(read(R"("rope_theta": 5.0, "rope_theta": 7.0, "note": "a \"NaN\" in text")").rope_theta, 7);
+  EXPECT_EQ(read(R"("rope_theta": 5.0, "rope_theta": 7.0, "note": "a \"NaN\" in text")").rope.theta, 7);
   expect_error(kInvalid, "'rope_theta' is Infinity; expected a number above 0",
                [&] { read(R"("rope_theta": Infinity)"); });
   expect_error(kInvalid, "'rms_norm_eps' is NaN", [&] { read(R"("rms_norm_eps": NaN)"); });
@@ -309,7 +309,7 @@ TEST(ModelConfig, ReadsRopeScalingOfGguf) {
   GgufBuilder builder = TinyGguf().builder();
   builder.string("llama.rope.scaling.type", "yarn").f32("llama.rope.scaling.factor", 4.f);
   builder.u32("llama.rope.scaling.original_context_length", 32);
-  const auto rope = from_gguf(builder).rope_scaling;
+  const auto rope = from_gguf(builder).rope.scaling;
   ASSERT_TRUE(rope);
   EXPECT_EQ(rope->type, "yarn");
   EXPECT_EQ(rope->factor, 4);
@@ -331,7 +331,7 @@ TEST(ModelConfig, RecognisesLlama3RopeInItsTable) {
     b.u32("llama.vocab_size", 8).f32_tensor("rope_freqs.weight", {values.size()}, values);
     return b;
   };
-  const auto rope = from_gguf(with(table)).rope_scaling;
+  const auto rope = from_gguf(with(table)).rope.scaling;
   ASSERT_TRUE(rope);
   EXPECT_EQ(rope->type, "llama3");
   EXPECT_EQ(rope->factor, 8);
@@ -365,10 +365,7 @@ TEST(ModelConfig, WritesWhatItReads) {
     EXPECT_EQ(again.vocab_size, config.vocab_size);
     EXPECT_EQ(again.max_position_embeddings, config.max_position_embeddings);
     EXPECT_EQ(again.rms_norm_eps, config.rms_norm_eps);
-    EXPECT_EQ(again.rope_theta, config.rope_theta);
-    EXPECT_EQ(again.rope_scaling->type, "llama3");
-    EXPECT_EQ(again.rope_scaling->factor, 32);
-    EXPECT_EQ(again.rope_scaling->original_max_position_embeddings, 8192);
+    EXPECT_EQ(again.rope, config.rope);
     EXPECT_EQ(again.tie_word_embeddings, config.tie_word_embeddings);
     EXPECT_EQ(again.attention_bias, config.attention_bias);
     EXPECT_EQ(again.bos_token_id, config.bos_token_id);
@@ -382,6 +379,83 @@ TEST(ModelConfig, WritesWhatItReads) {
   EXPECT_EQ(Json::parse(hf_config_json(config, DType::f16))["architectures"], Json::array({"LlamaForCausalLM"}));
   config.architecture = "gpt2";
   expect_error(ErrorCode::unsupported, "architecture 'gpt2'", [&] { hf_config_json(config, DType::f16); });
+}
+
+// Of every type: read, written and read again it is the same.
+TEST(ModelConfig, RopeScalings) {
+  const auto read = [](const Json& scaling, const Json& beside = Json::object()) {
+    Json json = llama();
+    json["head_dim"] = 8;
+    json["rope_scaling"] = scaling;
+    json.update(beside);
+    const ModelConfig config = parse(json);
+    EXPECT_TRUE(config.unsupported.empty()) << config.unsupported.front().given;
+    EXPECT_EQ(parse_hf_config(hf_config_json(config, DType::bf16), "config.json").rope, config.rope);
+    return *config.rope.scaling;
+  };
+  const RopeScaling plain = read({{"type", "yarn"}, {"factor", 4.0}, {"beta_fast", nullptr}, {"mscale", 0}});
+  EXPECT_EQ(plain.type, "yarn");
+  EXPECT_EQ(plain.factor, 4);
+  EXPECT_EQ(plain.beta_fast, 32);
+  EXPECT_EQ(plain.beta_slow, 1);
+  EXPECT_TRUE(plain.truncate);
+  EXPECT_FALSE(plain.mscale);
+  EXPECT_FALSE(plain.original_max_position_embeddings);
+  const RopeScaling yarn = read({{"rope_type", "yarn"},
+                                 {"factor", 40.0},
+                                 {"beta_fast", 16},
+                                 {"beta_slow", 2},
+                                 {"mscale", 0.7},
+                                 {"mscale_all_dim", 0.5},
+                                 {"truncate", false},
+                                 {"original_max_position_embeddings", 4096}});
+  EXPECT_EQ(yarn.beta_fast, 16);
+  EXPECT_EQ(yarn.beta_slow, 2);
+  EXPECT_EQ(yarn.mscale, 0.7);
+  EXPECT_EQ(yarn.mscale_all_dim, 0.5);
+  EXPECT_FALSE(yarn.truncate);
+  EXPECT_EQ(yarn.original_max_position_embeddings, 4096);
+  EXPECT_EQ(read({{"rope_type", "yarn"}, {"factor", 40.0}, {"attention_factor", 1.5}}).attention_factor, 1.5);
+  EXPECT_EQ(read({{"rope_type", "dynamic"}, {"factor", 2}}).factor, 2);
+  const Json lists{{"rope_type", "longrope"}, {"short_factor", {1, 1, 2, 2}}, {"long_factor", {1, 2, 4, 8.5}}};
+  const RopeScaling longrope = read(lists, {{"original_max_position_embeddings", 8192}});
+  EXPECT_THAT(longrope.short_factor, ElementsAre(1, 1, 2, 2));
+  EXPECT_THAT(longrope.long_factor, ElementsAre(1, 2, 4, 8.5));
+  EXPECT_EQ(longrope.factor, 16);  // 131072 / 8192
+  Json with = lists;
+  with["factor"] = 3;
+  EXPECT_EQ(read(with).factor, 3);
+}
+
+TEST(ModelConfig, RopeScalingsThatCannotBeRun) {
+  const auto refused = [](const Json& scaling, const std::string& given, const Json& beside = Json::object()) {
+    Json json = llama();
+    json["head_dim"] = 8;
+    json["rope_scaling"] = scaling;
+    json.update(beside);
+    const ModelConfig config = parse(json);
+    ASSERT_FALSE(config.unsupported.empty()) << given;
+    EXPECT_EQ(config.unsupported.front().given, given);
+  };
+  refused({{"rope_type", "ntk"}}, "'rope_scaling' of type \"ntk\"");
+  for (const char* type : {"linear", "dynamic", "yarn"}) {
+    refused({{"rope_type", type}}, "'rope_scaling' of type \"" + std::string(type) + "\" lacks 'factor'");
+  }
+  Json lists{{"rope_type", "longrope"}, {"short_factor", {1, 1, 2, 2}}, {"long_factor", {1, 2, 4}}};
+  refused(lists, "'rope_scaling.long_factor' has 3 numbers", {{"original_max_position_embeddings", 8192}});
+  lists["long_factor"].push_back(8);
+  refused(lists, "'rope_scaling' of type \"longrope\" lacks 'factor'");
+  lists["original_max_position_embeddings"] = 4096;
+  refused(lists, "'original_max_position_embeddings' is 8192, and 4096 in 'rope_scaling'",
+          {{"original_max_position_embeddings", 8192}});
+  refused(lists,
+          "'original_max_position_embeddings' stands in 'rope_scaling' alone, where transformers 4 does not look");
+  lists.erase("short_factor");
+  refused(lists, "'rope_scaling' of type \"longrope\" lacks 'short_factor'",
+          {{"original_max_position_embeddings", 4096}});
+  Json json = llama();
+  json["rope_scaling"] = {{"rope_type", "longrope"}, {"long_factor", {1, 0}}};
+  expect_error(kInvalid, "'long_factor' is [1,0]; expected a list of numbers above 0", [&] { parse(json); });
 }
 
 TEST(ModelConfig, KvCacheBytes) {

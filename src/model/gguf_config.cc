@@ -79,17 +79,6 @@ const TensorView* find_tensor(const GgufFile& file, std::string_view name) {
   return found == file.tensors.end() ? nullptr : &*found;
 }
 
-// What llama3's rope scaling divides the frequency of pair i by (Llama 3.1's reference implementation).
-double llama3_divisor(const RopeScaling& rope, double theta, int64_t i, int64_t head_dim) {
-  constexpr double tau = 6.283185307179586;
-  const double wavelength = tau * std::pow(theta, 2.0 * static_cast<double>(i) / static_cast<double>(head_dim));
-  const auto context = static_cast<double>(*rope.original_max_position_embeddings);
-  if (wavelength < context / rope.high_freq_factor) return 1;
-  if (wavelength > context / rope.low_freq_factor) return rope.factor;
-  const double smooth = (context / wavelength - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
-  return 1 / ((1 - smooth) / rope.factor + smooth);
-}
-
 // GGUF holds llama3's scaling as the table of divisors only. The three parameters that its conversion has lost are the
 // same for all published models; whether they hold here is checked against the table.
 RopeScaling rope_from_table(const GgufFile& file, const TensorView& table, const ModelConfig& config) {
@@ -100,11 +89,15 @@ RopeScaling rope_from_table(const GgufFile& file, const TensorView& table, const
   std::vector<float> divisors(table.dtype == DType::f32 ? static_cast<size_t>(pairs) : 0);
   if (!divisors.empty())
     std::copy_n(table.bytes.data(), table.bytes.size(), reinterpret_cast<std::byte*>(divisors.data()));
-  bool same = pairs * 2 == config.head_dim && !divisors.empty();
+  bool same = pairs * 2 == config.head_dim && !divisors.empty() && divisors.back() > 0;
   if (same) rope.factor = divisors.back();
-  for (int64_t i = 0; same && i < pairs; ++i) {
-    const double wanted = llama3_divisor(rope, config.rope_theta, i, config.head_dim);
-    same = std::abs(divisors[static_cast<size_t>(i)] - wanted) <= 1e-4 * wanted;  // a NaN fails too
+  RopeShape shape = config.rope_shape();
+  const auto plain = rope_angles(shape, 0).frequencies;
+  shape.settings.scaling = rope;
+  const auto scaled = rope_angles(shape, 0).frequencies;
+  for (size_t i = 0; same && i < divisors.size(); ++i) {
+    const double wanted = plain[i] / scaled[i];
+    same = std::abs(divisors[i] - wanted) <= 1e-4 * wanted;  // a NaN fails too
   }
   if (!same) {
     throw Error(ErrorCode::unsupported, "read " + file.source,
@@ -115,7 +108,7 @@ RopeScaling rope_from_table(const GgufFile& file, const TensorView& table, const
 }
 
 void read_gguf_rope(const GgufFile& file, const GgufFields& fields, ModelConfig& config) {
-  config.rope_theta = fields.find_positive("rope.freq_base").value_or(10000.0);
+  config.rope.theta = fields.find_positive("rope.freq_base").value_or(10000.0);
   const auto rotated = fields.find_int("rope.dimension_count", 1, kMaxExtent);
   const auto refuse = [&](std::string given, std::string supported) {
     throw Error(ErrorCode::unsupported, "read " + file.source, std::move(given), std::move(supported));
@@ -124,7 +117,7 @@ void read_gguf_rope(const GgufFile& file, const GgufFields& fields, ModelConfig&
     refuse(fmt::format("rotary embedding of {} of a head's {} dimensions", *rotated, config.head_dim), "all of them");
   }
   if (const auto* table = find_tensor(file, "rope_freqs.weight")) {
-    config.rope_scaling = rope_from_table(file, *table, config);
+    config.rope.scaling = rope_from_table(file, *table, config);
     return;
   }
   const auto type = fields.find_string("rope.scaling.type").value_or("none");
@@ -139,7 +132,7 @@ void read_gguf_rope(const GgufFile& file, const GgufFields& fields, ModelConfig&
   if (type == "yarn") {
     rope.original_max_position_embeddings = fields.find_int("rope.scaling.original_context_length", 1, kMaxContext);
   }
-  config.rope_scaling = rope;
+  config.rope.scaling = rope;
 }
 
 void read_gguf_tokens(const GgufFile& file, ModelConfig& config) {
@@ -201,10 +194,10 @@ int64_t gguf_vocab_size(const GgufFile& file, const GgufFields& fields) {
 
 ModelConfig gguf_config(const GgufFile& file) {
   const std::string architecture = file.get_string("general.architecture");
-  const auto& known = gguf_architectures();
-  if (std::find(known.begin(), known.end(), architecture) == known.end()) {
+  const Architecture* known = find_architecture(architecture);
+  if (known == nullptr || known->name != architecture) {
     throw Error(ErrorCode::unsupported, "read " + file.source, fmt::format("architecture {}", in_quotes(architecture)),
-                fmt::format("{}", fmt::join(known, ", ")));
+                architecture_names());
   }
   const GgufFields fields(file, architecture);
   if (fields.find_int("expert_count", 0, kMaxExtent).value_or(0) > 0) {

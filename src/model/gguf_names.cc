@@ -5,8 +5,6 @@
 #include <cctype>
 #include <utility>
 
-#include "model/arch/architecture.h"
-
 namespace mxq {
 
 namespace {
@@ -30,7 +28,7 @@ std::optional<std::string_view> look_up(const Table& table, std::string_view nam
   return std::nullopt;
 }
 
-std::optional<std::string> translate(std::string_view name, bool from_gguf) {
+std::optional<std::string> translate(const Architecture& architecture, std::string_view name, bool from_gguf) {
   std::string_view suffix;
   for (std::string_view known : {".weight", ".bias"}) {
     if (name.ends_with(known)) suffix = known;
@@ -48,7 +46,7 @@ std::optional<std::string> translate(std::string_view name, bool from_gguf) {
       !layer.empty() && std::all_of(layer.begin(), layer.end(), [](char c) { return c >= '0' && c <= '9'; });
   if (!number || (layer.size() > 1 && layer[0] == '0') || digits == name.size()) return std::nullopt;
   const std::string_view module = name.substr(digits + 1);
-  const auto layers = layer_tensors();
+  const auto& layers = architecture.tensors;
   const auto found = std::find_if(layers.begin(), layers.end(), [&](const LayerTensor& tensor) {
     return (from_gguf ? tensor.gguf : tensor.hf) == module;
   });
@@ -59,25 +57,11 @@ std::optional<std::string> translate(std::string_view name, bool from_gguf) {
 
 }  // namespace
 
-const std::vector<std::string>& gguf_architectures() {
-  static const std::vector<std::string> known = [] {
-    std::vector<std::string> names;
-    for (const Architecture* architecture : architectures()) names.emplace_back(architecture->name);
-    return names;
-  }();
-  return known;
+std::optional<std::string> hf_name_from_gguf(const Architecture& architecture, std::string_view gguf_name) {
+  return translate(architecture, gguf_name, true);
 }
-
-bool gguf_permutes_rows(std::string_view architecture) {
-  const Architecture* known = find_architecture(architecture);
-  return known != nullptr && known->gguf_permutes_rows;
-}
-
-std::optional<std::string> hf_name_from_gguf(std::string_view gguf_name) {
-  return translate(gguf_name, true);
-}
-std::optional<std::string> gguf_name_from_hf(std::string_view hf_name) {
-  return translate(hf_name, false);
+std::optional<std::string> gguf_name_from_hf(const Architecture& architecture, std::string_view hf_name) {
+  return translate(architecture, hf_name, false);
 }
 
 bool gguf_is_rope_table(std::string_view gguf_name) {

@@ -10,17 +10,14 @@
 #include <string_view>
 #include <vector>
 
+#include "model/arch/architecture.h"
+
 namespace mxq {
 
-/// Architectures (general.architecture) whose tensors can be named: llama, mistral, qwen2, qwen3.
-const std::vector<std::string>& gguf_architectures();
-
-/// True for the architectures whose q and k rows are permuted.
-bool gguf_permutes_rows(std::string_view architecture);
-
-/// "blk.0.attn_q.weight" -> "model.layers.0.self_attn.q_proj.weight"; nullopt for names that have no counterpart.
-std::optional<std::string> hf_name_from_gguf(std::string_view gguf_name);
-std::optional<std::string> gguf_name_from_hf(std::string_view hf_name);
+/// "blk.0.attn_q.weight" -> "model.layers.0.self_attn.q_proj.weight"; nullopt for names that have no counterpart in
+/// the architecture.
+std::optional<std::string> hf_name_from_gguf(const Architecture& architecture, std::string_view gguf_name);
+std::optional<std::string> gguf_name_from_hf(const Architecture& architecture, std::string_view hf_name);
 
 /// True for tables that a GGUF holds beside the weights and that an HF checkpoint has in its config instead.
 bool gguf_is_rope_table(std::string_view gguf_name);

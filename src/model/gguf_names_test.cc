@@ -26,8 +26,8 @@ TEST(GgufNames, TranslateBothWays) {
       {"blk.1.ffn_up.weight", "model.layers.1.mlp.up_proj.weight"},
       {"blk.1.ffn_down.bias", "model.layers.1.mlp.down_proj.bias"}};
   for (const auto& [gguf, hf] : pairs) {
-    EXPECT_EQ(hf_name_from_gguf(gguf), hf);
-    EXPECT_EQ(gguf_name_from_hf(hf), gguf);
+    EXPECT_EQ(hf_name_from_gguf(qwen3_architecture(), gguf), hf);
+    EXPECT_EQ(gguf_name_from_hf(qwen3_architecture(), hf), gguf);
   }
 }
 
@@ -36,19 +36,24 @@ TEST(GgufNames, OthersHaveNone) {
        {"", ".weight", "blk", "blk.", "blk.0", "blk.0.", "blk.0.weight", "blk..attn_q.weight", "blk.x.attn_q.weight",
         "blk.-1.attn_q.weight", "blk.01.attn_q.weight", "blk.0.attn_q", "blk.0.attn_q.scale",
         "blk.0.ffn_gate_exps.weight", "token_embd", "rope_freqs.weight", "model.layers.0.self_attn.q_proj.weight"}) {
-    EXPECT_EQ(hf_name_from_gguf(name), std::nullopt) << name;
+    EXPECT_EQ(hf_name_from_gguf(qwen3_architecture(), name), std::nullopt) << name;
   }
-  EXPECT_EQ(gguf_name_from_hf("model.layers.0.self_attn.rotary_emb.inv_freq"), std::nullopt);
-  EXPECT_EQ(gguf_name_from_hf("blk.0.attn_q.weight"), std::nullopt);
+  EXPECT_EQ(gguf_name_from_hf(qwen3_architecture(), "model.layers.0.self_attn.rotary_emb.inv_freq"), std::nullopt);
+  EXPECT_EQ(gguf_name_from_hf(qwen3_architecture(), "blk.0.attn_q.weight"), std::nullopt);
   EXPECT_TRUE(gguf_is_rope_table("rope_freqs.weight"));
   EXPECT_FALSE(gguf_is_rope_table("output.weight"));
 }
 
+TEST(GgufNames, AnArchitectureHasItsOwn) {
+  EXPECT_EQ(hf_name_from_gguf(llama_architecture(), "blk.1.attn_q_norm.weight"), std::nullopt);
+  EXPECT_EQ(gguf_name_from_hf(llama_architecture(), "model.layers.1.self_attn.k_norm.weight"), std::nullopt);
+}
+
 TEST(GgufNames, OnlyLlamaIsPermuted) {
-  EXPECT_TRUE(gguf_permutes_rows("llama"));
-  EXPECT_TRUE(gguf_permutes_rows("mistral"));
-  EXPECT_FALSE(gguf_permutes_rows("qwen2"));
-  EXPECT_FALSE(gguf_permutes_rows("qwen3"));
+  EXPECT_TRUE(llama_architecture().gguf_permutes_rows);
+  EXPECT_TRUE(mistral_architecture().gguf_permutes_rows);
+  EXPECT_FALSE(qwen2_architecture().gguf_permutes_rows);
+  EXPECT_FALSE(qwen3_architecture().gguf_permutes_rows);
 }
 
 // llama.cpp converts by reshape(heads, 2, head/2, ...).swapaxes(1, 2): replayed here with explicit indices.

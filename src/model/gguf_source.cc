@@ -43,12 +43,13 @@ GgufSource::GgufSource(MappedFile file)
                 "whole files (llama-gguf-split --merge)");
   }
   config_ = gguf_config(gguf_);
+  const Architecture& architecture = *find_architecture(config_->architecture);
   for (const TensorView& view : gguf_.tensors) {
     if (gguf_is_rope_table(view.name)) continue;
-    auto name = hf_name_from_gguf(view.name);
+    auto name = hf_name_from_gguf(architecture, view.name);
     if (!name) {
       throw Error(ErrorCode::unsupported, "read " + path.string(), fmt::format("tensor {}", in_quotes(view.name)),
-                  fmt::format("the tensors of {}", fmt::join(gguf_architectures(), ", ")));
+                  "those of " + config_->architecture);
     }
     add(*std::move(name), view.dtype, std::string(dtype_name(view.dtype)), view.shape);
     origins_.push_back({&view, permuted_head_rows(view)});
@@ -58,7 +59,7 @@ GgufSource::GgufSource(MappedFile file)
 
 // Rows of a head of q and k where they are permuted, 0 for everything else.
 int64_t GgufSource::permuted_head_rows(const TensorView& view) const {
-  if (!gguf_permutes_rows(config_->architecture)) return 0;
+  if (!find_architecture(config_->architecture)->gguf_permutes_rows) return 0;
   const bool q = view.name.ends_with(".attn_q.weight") || view.name.ends_with(".attn_q.bias");
   const bool k = view.name.ends_with(".attn_k.weight") || view.name.ends_with(".attn_k.bias");
   if (!q && !k) return 0;
@@ -75,9 +76,10 @@ int64_t GgufSource::permuted_head_rows(const TensorView& view) const {
 
 // Every tensor that the architecture cannot do without, in the shape that the configuration says.
 void GgufSource::check_complete() const {
+  const Architecture& architecture = *find_architecture(config_->architecture);
   const auto require = [&](const std::string& name, const std::vector<int64_t>& shape) {
     const SourceTensor* tensor = find(name);
-    const std::string gguf_name = gguf_name_from_hf(name).value_or(name);
+    const std::string gguf_name = gguf_name_from_hf(architecture, name).value_or(name);
     if (!tensor) {
       throw Error(ErrorCode::invalid_file, "read " + gguf_.source, fmt::format("tensor '{}' is missing", gguf_name));
     }
@@ -92,10 +94,8 @@ void GgufSource::check_complete() const {
   require("model.embed_tokens.weight", {c.vocab_size, hidden});
   require("model.norm.weight", {hidden});
   if (!c.tie_word_embeddings) require("lm_head.weight", {c.vocab_size, hidden});
-  const Architecture* architecture = find_architecture(c.architecture);
   for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer) {
-    for (const LayerTensor& tensor : layer_tensors()) {
-      if (tensor.rows == Extent::head_dim && !architecture->head_norms) continue;
+    for (const LayerTensor& tensor : architecture.tensors) {
       std::vector<int64_t> shape{c.extent(tensor.rows)};
       if (tensor.cols != Extent::none) shape.push_back(c.extent(tensor.cols));
       require(fmt::format("model.layers.{}.{}.weight", layer, tensor.hf), shape);

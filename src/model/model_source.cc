@@ -33,10 +33,10 @@ std::optional<int64_t> layer_of(std::string_view name) {
 // Whether the decoder reads the tensor of a layer.
 bool uses(const Architecture& architecture, const ModelConfig& config, std::string_view name) {
   if (name.ends_with(".rotary_emb.inv_freq")) return true;  // of older files; the configuration says the same
-  for (const LayerTensor& tensor : layer_tensors()) {
+  for (const LayerTensor& tensor : architecture.tensors) {
     const size_t dot = name.rfind('.');
     if (dot == std::string_view::npos || !name.substr(0, dot).ends_with(tensor.hf)) continue;
-    if (name.substr(dot) == ".weight") return tensor.rows != Extent::head_dim || architecture.head_norms;
+    if (name.substr(dot) == ".weight") return true;
     if (name.substr(dot) != ".bias" || !tensor.input) return false;
     return config.has_bias(*tensor.input);
   }

@@ -96,12 +96,15 @@ struct TinyModel {
     if (const Json rope = config.value("rope_scaling", Json()); !rope.is_null()) {
       b.string(prefix + ".rope.scaling.type", rope["rope_type"].get<std::string>());
       b.f32(prefix + ".rope.scaling.factor", rope["factor"]);
+      if (const Json length = rope.value("original_max_position_embeddings", Json()); !length.is_null()) {
+        b.u32(prefix + ".rope.scaling.original_context_length", length);
+      }
     }
     if (const Json window = config.value("sliding_window", Json()); !window.is_null()) {
       b.u32(prefix + ".attention.sliding_window", window);
     }
     for (const auto& [name, tensor] : tensors) {
-      const std::string gguf_name = gguf_name_from_hf(name).value();
+      const std::string gguf_name = gguf_name_from_hf(*find_architecture(prefix), name).value();
       const bool rotated = name.find("q_proj") != std::string::npos || name.find("k_proj") != std::string::npos;
       const bool permute = prefix == "llama" && rotated;
       b.f32_tensor(gguf_name, {tensor.shape.begin(), tensor.shape.end()},

@@ -36,6 +36,8 @@ SLIDING, FULL = "sliding_attention", "full_attention"
 LLAMA3 = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 64}
 
+LONGROPE = {"rope_type": "longrope", "short_factor": [1.0, 2.0, 3.0, 4.0], "long_factor": [2.0, 4.0, 8.0, 16.0]}
+
 # Where a type says too little: values that mean something.
 VALUES = {
     "vocab_size": [VOCAB + 16],
@@ -50,6 +52,9 @@ VALUES = {
     "rope_scaling": [{"rope_type": "default"}, {"rope_type": "linear", "factor": 3.0}, {"type": "linear", "factor": 3.0},
                      {"rope_type": "linear"}, {"rope_type": "dynamic", "factor": 2.0},
                      {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}, LLAMA3,
+                     {"rope_type": "yarn", "factor": 4.0, "mscale": 2.0, "mscale_all_dim": 0.5, "beta_fast": 8.0},
+                     {"rope_type": "yarn", "factor": 4.0, "attention_factor": 0.7, "truncate": False, "beta_slow": 3},
+                     LONGROPE, {**LONGROPE, "factor": 4.0}, {**LONGROPE, "original_max_position_embeddings": 64},
                      {k: v for k, v in LLAMA3.items() if k != "low_freq_factor"}, {"factor": 2.0}],
     "rms_norm_eps": [0.3, 1e-5],
     "sliding_window": [5, None],
@@ -59,6 +64,7 @@ VALUES = {
     "tie_word_embeddings": [True],
     "attention_bias": [True],
     "mlp_bias": [True],
+    "original_max_position_embeddings": [64, 256, None],
     "partial_rotary_factor": [0.5, 1.0],
     "is_causal": [False],
     "pruned_heads": [{"0": [1]}],
@@ -77,8 +83,9 @@ BESIDE = {
     "use_sliding_window": {"sliding_window": 5, "max_window_layers": 1},
     "max_window_layers": {"sliding_window": 5, "use_sliding_window": True},
     "layer_types": {"sliding_window": 5, "use_sliding_window": True},
+    "original_max_position_embeddings": {"rope_scaling": LONGROPE},
 }
-EXTRA = ["partial_rotary_factor", "is_causal", "mlp_bias", "attention_bias", "sliding_window", "layer_types", "rope_scaling"]
+EXTRA = ["partial_rotary_factor", "original_max_position_embeddings", "is_causal", "mlp_bias", "attention_bias", "sliding_window", "layer_types", "rope_scaling"]
 
 
 def values_of(name, default):

@@ -20,16 +20,27 @@ const std::vector<ConfigField>& common_fields() {
         {"is_causal", only, {"true", "null"}},           {"use_bidirectional_attention", only, {"false", "null"}},
         {"pruned_heads", only, {"{}", "null"}},
     };
-    for (const char* name : {"model_type",          "text_config",
-                             "hidden_size",         "intermediate_size",
-                             "num_hidden_layers",   "num_attention_heads",
-                             "num_key_value_heads", "head_dim",
-                             "vocab_size",          "max_position_embeddings",
-                             "rms_norm_eps",        "rope_theta",
-                             "rope_scaling",        "rope_parameters",
-                             "tie_word_embeddings", "bos_token_id",
-                             "eos_token_id",        "pad_token_id",
-                             "quantization_config", "quantization"}) {
+    for (const char* name : {"model_type",
+                             "text_config",
+                             "hidden_size",
+                             "intermediate_size",
+                             "num_hidden_layers",
+                             "num_attention_heads",
+                             "num_key_value_heads",
+                             "head_dim",
+                             "vocab_size",
+                             "max_position_embeddings",
+                             "rms_norm_eps",
+                             "rope_theta",
+                             "rope_scaling",
+                             "rope_parameters",
+                             "original_max_position_embeddings",
+                             "tie_word_embeddings",
+                             "bos_token_id",
+                             "eos_token_id",
+                             "pad_token_id",
+                             "quantization_config",
+                             "quantization"}) {
       all.push_back({name, read});
     }
     for (const char* name : {"_attn_implementation",
@@ -150,6 +161,47 @@ const ConfigField* Architecture::find_field(std::string_view field) const {
   return own != nullptr ? own : find_in(common_fields(), field);
 }
 
+const LayerTensor* Architecture::find_tensor(std::string_view hf) const {
+  const auto found = std::find_if(tensors.begin(), tensors.end(), [&](const auto& tensor) { return tensor.hf == hf; });
+  return found == tensors.end() ? nullptr : &*found;
+}
+
+std::string_view Architecture::module_of(LayerPart part) const {
+  const auto found =
+      std::find_if(tensors.begin(), tensors.end(), [&](const auto& tensor) { return tensor.part == part; });
+  return found == tensors.end() ? std::string_view() : found->hf;
+}
+
+std::vector<std::string_view> Architecture::modules_of(LayerInput input) const {
+  std::vector<std::string_view> modules;
+  for (const LayerTensor& tensor : tensors) {
+    if (tensor.input == input) modules.push_back(tensor.hf);
+  }
+  return modules;
+}
+
+std::vector<LayerTensor> llama_tensors() {
+  using enum Extent;
+  return {
+      {LayerPart::input_norm, "input_layernorm", "attn_norm", hidden, none, {}},
+      {LayerPart::q, "self_attn.q_proj", "attn_q", queries, hidden, LayerInput::attention},
+      {LayerPart::k, "self_attn.k_proj", "attn_k", keys, hidden, LayerInput::attention},
+      {LayerPart::v, "self_attn.v_proj", "attn_v", keys, hidden, LayerInput::attention},
+      {LayerPart::o, "self_attn.o_proj", "attn_output", hidden, queries, LayerInput::heads},
+      {LayerPart::feed_forward_norm, "post_attention_layernorm", "ffn_norm", hidden, none, {}},
+      {LayerPart::gate, "mlp.gate_proj", "ffn_gate", intermediate, hidden, LayerInput::feed_forward},
+      {LayerPart::up, "mlp.up_proj", "ffn_up", intermediate, hidden, LayerInput::feed_forward},
+      {LayerPart::down, "mlp.down_proj", "ffn_down", hidden, intermediate, LayerInput::gated},
+  };
+}
+
+std::vector<LayerTensor> tensors_with_head_norms() {
+  std::vector<LayerTensor> tensors = llama_tensors();
+  tensors.push_back({LayerPart::q_norm, "self_attn.q_norm", "attn_q_norm", Extent::head_dim, Extent::none, {}});
+  tensors.push_back({LayerPart::k_norm, "self_attn.k_norm", "attn_k_norm", Extent::head_dim, Extent::none, {}});
+  return tensors;
+}
+
 const ConfigField* find_gguf_field(std::string_view key) {
   return find_in(gguf_fields(), key);
 }
@@ -176,50 +228,10 @@ std::string architecture_names() {
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
-std::span<const LayerTensor> layer_tensors() {
-  using enum Extent;
-  static constexpr std::array tensors{
-      LayerTensor{LayerPart::input_norm, "input_layernorm", "attn_norm", hidden, none, {}},
-      LayerTensor{LayerPart::q, "self_attn.q_proj", "attn_q", queries, hidden, LayerInput::attention},
-      LayerTensor{LayerPart::k, "self_attn.k_proj", "attn_k", keys, hidden, LayerInput::attention},
-      LayerTensor{LayerPart::v, "self_attn.v_proj", "attn_v", keys, hidden, LayerInput::attention},
-      LayerTensor{LayerPart::o, "self_attn.o_proj", "attn_output", hidden, queries, LayerInput::heads},
-      LayerTensor{LayerPart::post_attention_norm, "post_attention_layernorm", "ffn_norm", hidden, none, {}},
-      LayerTensor{LayerPart::gate, "mlp.gate_proj", "ffn_gate", intermediate, hidden, LayerInput::feed_forward},
-      LayerTensor{LayerPart::up, "mlp.up_proj", "ffn_up", intermediate, hidden, LayerInput::feed_forward},
-      LayerTensor{LayerPart::down, "mlp.down_proj", "ffn_down", hidden, intermediate, LayerInput::gated},
-      LayerTensor{LayerPart::q_norm, "self_attn.q_norm", "attn_q_norm", head_dim, none, {}},
-      LayerTensor{LayerPart::k_norm, "self_attn.k_norm", "attn_k_norm", head_dim, none, {}},
-  };
-  return tensors;
-}
-
-std::span<const std::string_view> modules_of(LayerInput input) {
-  static const auto by_input = [] {
-    std::array<std::vector<std::string_view>, kLayerInputs> modules;
-    for (const LayerTensor& tensor : layer_tensors()) {
-      if (tensor.input) modules[static_cast<size_t>(*tensor.input)].push_back(tensor.hf);
-    }
-    return modules;
-  }();
-  return by_input[static_cast<size_t>(input)];
-}
-
 std::span<const FusedModules> fused_modules() {
   static const std::vector<FusedModules> all{{"qkv", {"q_proj", "k_proj", "v_proj"}},
                                              {"gate_up", {"gate_proj", "up_proj"}}};
   return all;
-}
-
-const LayerTensor* find_layer_tensor(std::string_view hf) {
-  const auto tensors = layer_tensors();
-  const auto found = std::find_if(tensors.begin(), tensors.end(), [&](const auto& tensor) { return tensor.hf == hf; });
-  return found == tensors.end() ? nullptr : &*found;
-}
-
-std::string_view module_of(LayerPart part) {
-  const auto tensors = layer_tensors();
-  return std::find_if(tensors.begin(), tensors.end(), [&](const auto& tensor) { return tensor.part == part; })->hf;
 }
 
 }  // namespace mxq

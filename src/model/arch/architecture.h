@@ -19,8 +19,9 @@ inline constexpr int kLayerInputs = 4;
 /// An extent of a tensor, by the configuration's numbers.
 enum class Extent { none, hidden, intermediate, queries, keys, head_dim };
 
-/// What a tensor is to the layer that reads it.
-enum class LayerPart { input_norm, q, k, v, o, post_attention_norm, gate, up, down, q_norm, k_norm };
+/// What a tensor is to the layer that reads it. Norms: of what attention reads, of what the feed-forward network
+/// reads, of each head of q and k.
+enum class LayerPart { input_norm, q, k, v, o, feed_forward_norm, gate, up, down, q_norm, k_norm };
 inline constexpr int kLayerParts = 11;
 
 /// A tensor of a layer.
@@ -53,15 +54,20 @@ enum class WindowRule {
   layer_types,  // where use_sliding_window is true: as layer_types say, else from max_window_layers on
 };
 
+/// The tensors of a layer of Llama, which others change a little.
+std::vector<LayerTensor> llama_tensors();
+/// Those, and a norm of each head of q and k.
+std::vector<LayerTensor> tensors_with_head_norms();
+
 struct Architecture {
-  std::string_view name;                    // HF's model_type
-  std::vector<std::string_view> also = {};  // other model_types whose text decoder computes the same
-  std::string_view class_name;              // "Llama" of "LlamaForCausalLM"
-  bool gguf_permutes_rows = false;          // of q and k: llama.cpp's converter pairs neighbouring rows
-  Bias attention_bias = Bias::never;        // of q, k and v; by_config: attention_bias
-  Bias output_bias = Bias::never;           // of o; by_config: attention_bias
-  Bias mlp_bias = Bias::never;              // by_config: mlp_bias
-  bool head_norms = false;                  // RMSNorm of each head of q and k
+  std::string_view name;                               // HF's model_type
+  std::vector<std::string_view> also = {};             // other model_types whose text decoder computes the same
+  std::string_view class_name;                         // "Llama" of "LlamaForCausalLM"
+  std::vector<LayerTensor> tensors = llama_tensors();  // of a layer, in the order in which runtimes list them
+  bool gguf_permutes_rows = false;                     // of q and k: llama.cpp's converter pairs neighbouring rows
+  Bias attention_bias = Bias::never;                   // of q, k and v; by_config: attention_bias
+  Bias output_bias = Bias::never;                      // of o; by_config: attention_bias
+  Bias mlp_bias = Bias::never;                         // by_config: mlp_bias
   WindowRule window = WindowRule::none;
   std::optional<int64_t> default_window = {};  // where sliding_window is missing
   int64_t default_max_positions = 0;
@@ -71,6 +77,12 @@ struct Architecture {
 
   /// The table's entry of a field of config.json; null where nobody knows it.
   const ConfigField* find_field(std::string_view field) const;
+  /// The tensor of a module or norm ("self_attn.q_proj"); null where a layer has none of that name.
+  const LayerTensor* find_tensor(std::string_view hf) const;
+  /// The name of a part: "self_attn.q_proj"; empty where a layer has none.
+  std::string_view module_of(LayerPart part) const;
+  /// The modules that multiply it: "self_attn.q_proj", ...
+  std::vector<std::string_view> modules_of(LayerInput input) const;
 };
 
 /// llama, mistral, qwen2, qwen3.
@@ -82,15 +94,6 @@ std::string architecture_names();
 
 /// The entry of a GGUF key behind "<architecture>."; null where nobody knows it.
 const ConfigField* find_gguf_field(std::string_view key);
-
-/// The tensors of a layer of a decoder as all of architectures() have it; the norms of heads come last.
-std::span<const LayerTensor> layer_tensors();
-/// The modules that multiply it: "self_attn.q_proj", ...
-std::span<const std::string_view> modules_of(LayerInput input);
-/// The entry of a module or norm ("self_attn.q_proj"); null where a layer has none of that name.
-const LayerTensor* find_layer_tensor(std::string_view hf);
-/// The name of a part: "self_attn.q_proj".
-std::string_view module_of(LayerPart part);
 
 /// Modules of a block that runtimes compute with one matrix, by the last parts of their names.
 struct FusedModules {

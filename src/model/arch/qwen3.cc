@@ -8,9 +8,9 @@ const Architecture& qwen3_architecture() {
   static const Architecture architecture{
       .name = "qwen3",
       .class_name = "Qwen3",
+      .tensors = tensors_with_head_norms(),
       .attention_bias = Bias::by_config,
       .output_bias = Bias::by_config,
-      .head_norms = true,
       .window = WindowRule::layer_types,
       .default_window = 4096,
       .default_max_positions = 32768,

@@ -74,6 +74,7 @@ class Replacement {
 
 /// What every runner says of its model.
 struct RunnerFacts {
+  const Architecture* architecture = nullptr;
   int64_t vocab_size = 0, hidden_size = 0, layers = 0;
   /// The longest sequence that the model was made for; 0: unknown.
   int64_t max_positions = 0;
@@ -93,6 +94,7 @@ class Runner {
   Runner(const Runner&) = delete;
   Runner& operator=(const Runner&) = delete;
 
+  const Architecture& architecture() const { return *facts_.architecture; }
   int64_t vocab_size() const { return facts_.vocab_size; }
   int64_t hidden_size() const { return facts_.hidden_size; }
   int64_t layers() const { return facts_.layers; }

@@ -68,13 +68,14 @@ void CpuRunner::attend(int64_t index, std::span<const Sequence> sequences, const
   }
   std::atomic<bool> finite{true};
   parallel_for(n_, [&](int64_t i) {
+    const Place& place = places_[static_cast<size_t>(i)];
     const auto rotate = [&](float* heads, int64_t count, const std::vector<float>& norm) {
       for (float* head = heads; head < heads + count * shape.head_dim; head += shape.head_dim) {
         if (!norm.empty() && !std::isfinite(rms_norm(head, norm.data(), static_cast<float>(config_.rms_norm_eps),
                                                      shape.head_dim, head))) {
           finite = false;
         }
-        rope_.rotate(head, positions_[static_cast<size_t>(i)]);
+        place.rope->rotate(head, place.position);
       }
     };
     rotate(q_.data() + i * q_row, shape.heads, q_norm);
@@ -120,7 +121,7 @@ void CpuRunner::attend(int64_t index, std::span<const Sequence> sequences, const
 // Likewise the feed-forward network.
 void CpuRunner::feed_forward(int64_t index, const MomentsObserver& observe, LayerTape* tape) {
   const Layer& layer = layers_[static_cast<size_t>(index)];
-  add_and_norm(layer.norm(LayerPart::post_attention_norm));
+  add_and_norm(layer.norm(LayerPart::feed_forward_norm));
   if (tape != nullptr) {
     tape->middle = x_;
     tape->feed_forward_input = delta_;
@@ -147,18 +148,19 @@ void CpuRunner::feed_forward(int64_t index, const MomentsObserver& observe, Laye
 // Checks the ids and makes room for all activations.
 void CpuRunner::start(std::span<const Sequence> sequences) {
   ids_.clear();
-  positions_.clear();
+  places_.clear();
+  rope_.forget();
   for (const Sequence& sequence : sequences) {
     int64_t position = sequence.cache != nullptr ? sequence.cache->length() : 0;
+    const RopeTable* const rope = rope_.of(position + std::ssize(sequence.ids));
     for (const int32_t id : sequence.ids) {
       if (id < 0 || id >= config_.vocab_size) {
         throw Error(ErrorCode::usage, "run model", fmt::format("token id {}", id),
                     fmt::format("0 to {}", config_.vocab_size - 1));
       }
       ids_.push_back(id);
-      positions_.push_back(position++);
+      places_.push_back({rope, position++});
     }
-    rope_.reserve(position);
   }
   n_ = static_cast<int64_t>(ids_.size());
   const auto make_room = [this](std::vector<float>& buffer, int64_t width) {
@@ -190,14 +192,43 @@ void CpuRunner::run(std::span<const Sequence> sequences, int64_t first, int64_t 
   }
 }
 
+// Where a text grows beyond the length for which its keys were rotated, all of it is run again: under longrope only,
+// for under dynamic that would be so with every token, and transformers goes on with the old keys in that case.
 std::vector<float> CpuRunner::hidden(std::span<const Sequence> sequences) {
+  const auto& scaling = config_.rope.scaling;
+  if (!scaling || scaling->type != "longrope") return continued(sequences);
+  std::vector<Sequence> whole;
+  std::vector<std::vector<int32_t>> texts(sequences.size());  // of those that are run again
+  bool again = false;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    whole.push_back(sequences[i]);
+    const auto& [ids, cache] = sequences[i];
+    if (cache == nullptr || cache->length() == 0) continue;
+    if (!rope_.differ(cache->length(), cache->length() + std::ssize(ids))) continue;
+    texts[i] = static_cast<CpuKvCache&>(*cache).take();
+    texts[i].insert(texts[i].end(), ids.begin(), ids.end());
+    whole.back().ids = texts[i];
+    again = true;
+  }
+  std::vector<float> rows = continued(whole);
+  if (!again) return rows;
+  std::vector<float> asked;
+  auto end = rows.begin();
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    end += std::ssize(whole[i].ids) * config_.hidden_size;
+    asked.insert(asked.end(), end - std::ssize(sequences[i].ids) * config_.hidden_size, end);
+  }
+  return asked;
+}
+
+std::vector<float> CpuRunner::continued(std::span<const Sequence> sequences) {
   start(sequences);
   look_up();
   run(sequences, 0, layers());
   add_and_norm(norm_);
   for (const Sequence& sequence : sequences) {
     if (sequence.cache == nullptr) continue;
-    static_cast<CpuKvCache&>(*sequence.cache).add_length(static_cast<int64_t>(sequence.ids.size()));
+    static_cast<CpuKvCache&>(*sequence.cache).add(sequence.ids);
   }
   return delta_;
 }

@@ -17,7 +17,8 @@ namespace {
 ModelConfig runnable_config(const ModelSource& model) {
   const std::string given =
       model.config() ? fmt::format("architecture '{}'", model.architecture()) : "a model without config.json";
-  if (!model.config() || find_architecture(model.architecture()) == nullptr) {
+  const Architecture* architecture = model.config() ? find_architecture(model.config()->architecture) : nullptr;
+  if (architecture == nullptr) {
     throw Error(ErrorCode::unsupported, "run " + model.path().string(), given, architecture_names());
   }
   const ModelConfig& config = *model.config();
@@ -32,7 +33,7 @@ ModelConfig runnable_config(const ModelSource& model) {
                 "an even head size and a multiple of the KV heads");
   }
   // Before the head size is believed and tables are made for it.
-  const SourceTensor* q = model.find(fmt::format("model.layers.0.{}.weight", module_of(LayerPart::q)));
+  const SourceTensor* q = model.find(fmt::format("model.layers.0.{}.weight", architecture->module_of(LayerPart::q)));
   const int64_t rows = config.extent(Extent::queries);
   if (q != nullptr && q->rows() != rows) {
     throw Error(
@@ -45,7 +46,8 @@ ModelConfig runnable_config(const ModelSource& model) {
 
 RunnerFacts facts_of(const ModelConfig& config, const RunOptions& options) {
   const int64_t keys = config.num_key_value_heads * config.head_dim;
-  return {.vocab_size = config.vocab_size,
+  return {.architecture = find_architecture(config.architecture),
+          .vocab_size = config.vocab_size,
           .hidden_size = config.hidden_size,
           .layers = config.num_hidden_layers,
           .max_positions = config.max_position_embeddings,
@@ -72,14 +74,14 @@ CpuRunner::CpuRunner(const ModelSource& model, const RunOptions& options, Progre
     : CpuRunner(model, runnable_config(model), options, or_silent(progress)) {}
 
 CpuRunner::CpuRunner(const ModelSource& model, const ModelConfig& config, const RunOptions& options, Progress& progress)
-    : Runner(facts_of(config, options)), config_(config), rope_(config_), operand_(options.compute) {
+    : Runner(facts_of(config, options)), config_(config), rope_(config_.rope_shape()), operand_(options.compute) {
   if (compute() == Compute::bf16 && !bf16_matmul_supported()) {
     throw Error(ErrorCode::unsupported, "run " + model.path().string(), "bf16 on a processor without AVX-512", "f32");
   }
   const ModelConfig& c = config_;
   const auto scratch = std::make_shared<Operand>(compute());
   int64_t weights = c.vocab_size * c.hidden_size * (c.tie_word_embeddings ? 1 : 2), loaded = 0;
-  for (const LayerTensor& tensor : layer_tensors()) {
+  for (const LayerTensor& tensor : architecture().tensors) {
     if (tensor.input) weights += c.num_hidden_layers * c.extent(tensor.rows) * c.extent(tensor.cols);
   }
   progress.begin("load", weights);
@@ -91,15 +93,14 @@ CpuRunner::CpuRunner(const ModelSource& model, const ModelConfig& config, const 
   embedding_ = linear(kEmbedding, c.vocab_size, c.hidden_size);
   if (!c.tie_word_embeddings) head_ = linear(kHead, c.vocab_size, c.hidden_size);
   norm_ = read_vector(model, "model.norm.weight", c.hidden_size);
-  const bool head_norms = find_architecture(c.architecture)->head_norms;
   for (int64_t i = 0; i < c.num_hidden_layers; ++i) {
     Layer layer;
-    for (const LayerTensor& tensor : layer_tensors()) {
+    for (const LayerTensor& tensor : architecture().tensors) {
       const std::string name = fmt::format("model.layers.{}.{}", i, tensor.hf);
       const auto part = static_cast<size_t>(tensor.part);
       if (tensor.input) {
         layer.matrices[part] = linear(name, c.extent(tensor.rows), c.extent(tensor.cols), c.has_bias(*tensor.input));
-      } else if (tensor.rows != Extent::head_dim || head_norms) {
+      } else {
         layer.norms[part] = read_vector(model, name + ".weight", c.extent(tensor.rows));
       }
     }
@@ -125,7 +126,7 @@ const Linear* CpuRunner::find(const std::string& name) const {
   if (name == head()) return &head_;
   const auto parsed = parse_matrix_name(name + ".weight");
   if (!parsed || stack_name(name) != "model.layers") return nullptr;  // another stack's matrix may have that module
-  const LayerTensor* const tensor = find_layer_tensor(parsed->module);
+  const LayerTensor* const tensor = architecture().find_tensor(parsed->module);
   const auto index = parse_int(parsed->layer);
   if (tensor == nullptr || !tensor->input || !index || *index >= layers()) return nullptr;
   return &layers_[static_cast<size_t>(*index)].matrix(tensor->part);

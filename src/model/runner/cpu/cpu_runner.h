@@ -12,7 +12,7 @@
 #include "model/config.h"
 #include "model/runner/cpu/linear.h"
 #include "model/runner/cpu/operand.h"
-#include "model/runner/cpu/rope.h"
+#include "model/runner/cpu/rope_tables.h"
 #include "model/runner/runner.h"
 
 namespace mxq {
@@ -69,6 +69,12 @@ class CpuRunner final : public Runner {
     const Linear& matrix(LayerPart part) const { return matrices[static_cast<size_t>(part)]; }
   };
 
+  /// Where a token stands, and the angles of its text.
+  struct Place {
+    const RopeTable* rope = nullptr;
+    int64_t position = 0;
+  };
+
   CpuRunner(const ModelSource& model, const ModelConfig& config, const RunOptions& options, Progress& progress);
 
   /// Null where there is none.
@@ -76,6 +82,7 @@ class CpuRunner final : public Runner {
   const Linear& matrix(const std::string& name) const;
 
   void start(std::span<const Sequence> sequences);
+  std::vector<float> continued(std::span<const Sequence> sequences);
   // tape: where a layer leaves what it computes; null: nowhere.
   void attend(int64_t index, std::span<const Sequence> sequences, const MomentsObserver& observe, LayerTape* tape);
   void feed_forward(int64_t index, const MomentsObserver& observe, LayerTape* tape);
@@ -87,14 +94,14 @@ class CpuRunner final : public Runner {
   void add_and_norm(const std::vector<float>& weight);
 
   ModelConfig config_;
-  Rope rope_;
+  RopeTables rope_;
   Linear embedding_, head_;  // head_ unused where the embeddings are tied
   std::vector<Layer> layers_;
   std::vector<float> norm_;
   // Activations of the tokens at hand.
   int64_t n_ = 0;
   std::vector<int32_t> ids_;
-  std::vector<int64_t> positions_;
+  std::vector<Place> places_;
   bool pending_ = false;     // delta_ is still to be added to x_
   int64_t last_layer_ = -1;  // the last one that x_ and delta_ come from; -1: the embedding
   std::vector<float> x_, delta_, q_, k_, v_, attended_, gate_, up_;

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "model/runner/runner.h"
@@ -17,8 +19,20 @@ class CpuKvCache final : public KvCache {
 
   explicit CpuKvCache(int64_t layer_count) : layers(static_cast<size_t>(layer_count)) {}
 
-  /// So many tokens are in all layers now.
-  void add_length(int64_t tokens) { length_ += tokens; }
+  /// These tokens are in all layers now.
+  void add(std::span<const int32_t> ids) {
+    ids_.insert(ids_.end(), ids.begin(), ids.end());
+    length_ = std::ssize(ids_);
+  }
+  /// Empties it; the tokens that were in it.
+  std::vector<int32_t> take() {
+    for (Layer& layer : layers) layer = {};
+    length_ = 0;
+    return std::exchange(ids_, {});
+  }
+
+ private:
+  std::vector<int32_t> ids_;
 };
 
 }  // namespace mxq

@@ -91,9 +91,8 @@ LayerBackward::LayerBackward(const CpuRunner& runner, int64_t layer, std::span<c
   for (const Sequence& sequence : sequences) {
     const auto n = static_cast<int64_t>(sequence.ids.size());
     lengths_.push_back(n);
-    for (int64_t i = 0; i < n; ++i) positions_.push_back(i);
+    tokens_ += n;
   }
-  tokens_ = static_cast<int64_t>(positions_.size());
   for (size_t part = 0; part < weights_.size(); ++part) {
     const Linear& matrix = layer_.matrices[part];
     if (matrix.out_features() > 0) weights_[part] = matrix.floats(room_[part]);
@@ -174,10 +173,11 @@ void LayerBackward::unrotate(const std::vector<float>& plain, const std::vector<
   const int64_t dim = runner_.config_.head_dim;
   const auto eps = static_cast<float>(runner_.config_.rms_norm_eps);
   parallel_for(tokens_, [&](int64_t t) {
+    const auto& place = runner_.places_[static_cast<size_t>(t)];
     std::vector<float> outer(static_cast<size_t>(norm.empty() ? 0 : dim));
     for (int64_t at = t * heads * dim; at < (t + 1) * heads * dim; at += dim) {
       float* const head = gradient.data() + at;
-      runner_.rope_.rotate_back(head, positions_[static_cast<size_t>(t)]);
+      place.rope->rotate_back(head, place.position);
       if (norm.empty()) continue;
       std::copy_n(head, dim, outer.data());
       std::fill_n(head, dim, 0.0f);
@@ -188,7 +188,7 @@ void LayerBackward::unrotate(const std::vector<float>& plain, const std::vector<
 
 void LayerBackward::run(std::vector<float>& gradient, const GradientObserver& observe) const {
   const auto show = [&](LayerPart part, const std::vector<float>& outer) {
-    if (observe) observe(module_of(part), outer.data());
+    if (observe) observe(runner_.architecture().module_of(part), outer.data());
   };
   show(LayerPart::down, gradient);
   auto d_up = through(LayerPart::down, gradient);
@@ -204,7 +204,7 @@ void LayerBackward::run(std::vector<float>& gradient, const GradientObserver& ob
   show(LayerPart::up, d_up);
   auto d_input = through(LayerPart::gate, d_gate);
   add_all(d_input, through(LayerPart::up, d_up));
-  through_norm(tape_.middle, layer_.norm(LayerPart::post_attention_norm), d_input, gradient);
+  through_norm(tape_.middle, layer_.norm(LayerPart::feed_forward_norm), d_input, gradient);
 
   show(LayerPart::o, gradient);
   std::vector<float> d_q, d_k, d_v;

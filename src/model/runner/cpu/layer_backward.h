@@ -13,7 +13,8 @@ namespace mxq {
 /// One layer, from its end to its beginning, as often as there are gradients. In fp32, by the model's own weights.
 class LayerBackward {
  public:
-  /// `tape`: what CpuRunner left of `sequences`, which have no caches. Both and the runner must outlive it.
+  /// `tape`: what CpuRunner left of `sequences`, which have no caches and are the last that it ran. Both and the runner
+  /// must outlive it.
   LayerBackward(const CpuRunner& runner, int64_t layer, std::span<const Sequence> sequences, const LayerTape& tape);
 
   /// `gradient` [tokens, hidden_size], of some scalar with respect to the residual stream behind the layer, becomes
@@ -37,7 +38,6 @@ class LayerBackward {
   int64_t tokens_ = 0;
   int64_t window_ = 0;  // tokens that a query sees; 0: all before it
   std::vector<int64_t> lengths_;
-  std::vector<int64_t> positions_;
   std::array<std::vector<float>, kLayerParts> room_;
   std::array<const float*, kLayerParts> weights_{};
   std::vector<float> by_gate_, by_up_;  // what the gated activations change by with gate and up, [tokens, intermediate]

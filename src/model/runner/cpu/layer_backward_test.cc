@@ -110,7 +110,7 @@ void LayerGradients::expect_slopes() {
       const std::string name = matrix_name(layer, module);
       const auto shape = runner_->find_matrix(name).value();
       const auto out = static_cast<size_t>(shape.out), in = static_cast<size_t>(shape.in);
-      const Values& input = inputs[static_cast<size_t>(*find_layer_tensor(module)->input)];
+      const Values& input = inputs[static_cast<size_t>(*runner_->architecture().find_tensor(module)->input)];
       ASSERT_EQ(input.size(), tokens * in);
       Values of_weights(out * in);
       for (size_t t = 0; t < tokens; ++t) {

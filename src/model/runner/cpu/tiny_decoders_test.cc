@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -76,6 +78,7 @@ TEST_P(TinyDecoders, LogitsEqualTransformers) {
 }
 
 TEST_P(TinyDecoders, TokenByTokenGivesTheSame) {
+  if (GetParam() == "llama_dynamic" || GetParam() == "llama_longrope") return;  // below
   TinyModel(GetParam()).write(folder_.path());
   const auto model = open_model(folder_.path());
   const auto ids = reference_ids();
@@ -95,6 +98,34 @@ TEST_P(TinyDecoders, TokenByTokenGivesTheSame) {
   }
 }
 
+// Under longrope a text that grows beyond the original length is rotated anew, all of it.
+TEST_F(TinyDecoders, LongropeChangesOnTheWay) {
+  TinyModel("llama_longrope").write(folder_.path());
+  const auto model = open_model(folder_.path());
+  const auto ids = reference_ids();
+  const Values expected = expected_logits("llama_longrope");
+  for (const size_t piece : {1, 9}) {
+    CpuRunner runner(*model, {});
+    const auto cache = runner.make_cache(), other = runner.make_cache();
+    Values hidden;
+    for (size_t at = 0; at < ids.size(); at += piece) {
+      // Beside a text that stays short.
+      const auto next = std::span(ids).subspan(at, std::min(piece, ids.size() - at));
+      const std::array sequences{Sequence{next, cache.get()}, Sequence{next.first(1), at == 0 ? other.get() : nullptr}};
+      const Values part = runner.hidden(sequences);
+      ASSERT_EQ(std::ssize(part), (std::ssize(next) + 1) * runner.hidden_size());
+      hidden.insert(hidden.end(), part.begin(), part.end() - runner.hidden_size());
+    }
+    const Values logits = logits_at_positions(runner, hidden);
+    const auto vocab = runner.vocab_size();
+    // Those at 26 and 39; transformers saw the others with the tokens behind them.
+    EXPECT_LE(largest_difference(Values(logits.begin() + 2 * vocab, logits.end()),
+                                 Values(expected.begin() + 2 * vocab, expected.end())),
+              kTolerance)
+        << piece;
+  }
+}
+
 class TinyDecodersInGguf : public TinyDecoders {};
 
 TEST_P(TinyDecodersInGguf, LogitsEqualTransformers) {
@@ -107,7 +138,8 @@ TEST_P(TinyDecodersInGguf, LogitsEqualTransformers) {
 std::vector<std::string> gguf_model_names() {
   auto names = model_names();
   std::erase_if(names, [](const std::string& name) {
-    return name == "llama3" || name == "qwen2_window" || name.ends_with("_pattern");
+    return name == "llama3" || name == "llama_dynamic" || name.starts_with("llama_longrope") ||
+           name == "llama_yarn_scaled" || name == "qwen2_window" || name.ends_with("_pattern");
   });
   return names;
 }
@@ -137,6 +169,22 @@ TEST_F(TinyDecoders, EveryFeatureCounts) {
   config("llama3", "/rope_scaling/original_max_position_embeddings", 32);
   config("llama_linear", "/rope_scaling", nullptr);
   config("llama_linear", "/rope_scaling/factor", 8);
+  for (const char* name : {"llama_yarn", "llama_yarn_scaled", "llama_dynamic"}) {
+    config(name, "/rope_scaling", nullptr);
+    config(name, "/rope_scaling/factor", 16);
+  }
+  config("llama_yarn", "/rope_scaling/original_max_position_embeddings", 128);
+  config("llama_yarn_scaled", "/rope_scaling/beta_fast", 32);
+  config("llama_yarn_scaled", "/rope_scaling/beta_slow", 2);
+  config("llama_yarn_scaled", "/rope_scaling/mscale", 1);
+  config("llama_yarn_scaled", "/rope_scaling/mscale_all_dim", nullptr);
+  config("llama_yarn_scaled", "/rope_scaling/truncate", true);
+  config("llama_dynamic", "/max_position_embeddings", 128);
+  config("llama_longrope", "/original_max_position_embeddings", 64);
+  config("llama_longrope", "/rope_scaling/attention_factor", 1);
+  config("llama_longrope", "/rope_scaling/long_factor/3", 1);
+  config("llama_longrope_short", "/rope_scaling/short_factor/3", 1);
+  config("llama_longrope_short", "/rope_scaling/factor", 1);
   config("mistral", "/sliding_window", nullptr);
   config("mistral", "/sliding_window", 8);
   config("mistral", "/sliding_window", 6);
@@ -248,9 +296,9 @@ TEST_F(TinyDecoders, RefusesWhatItCannotRun) {
     refused(code, message, "llama2", [&](TinyModel& tiny) { tiny.config[field] = value; });
   };
   config(ErrorCode::unsupported, "architecture 'gpt2'; expected llama, mistral, qwen2, qwen3", "model_type", "gpt2");
-  const auto rope = Json{{"rope_type", "yarn"}, {"factor", 4.0}};
-  config(ErrorCode::unsupported, "'rope_scaling' of type \"yarn\"; expected none, default, linear or llama3",
-         "rope_scaling", rope);
+  config(ErrorCode::unsupported,
+         "'rope_scaling' of type \"ntk\"; expected default, dynamic, linear, llama3, longrope, yarn", "rope_scaling",
+         Json{{"rope_type", "ntk"}, {"factor", 4.0}});
   Json llama3{{"rope_type", "llama3"}, {"factor", 8.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0}};
   config(ErrorCode::unsupported, "lacks 'original_max_position_embeddings'", "rope_scaling", llama3);
   llama3["original_max_position_embeddings"] = 64;

@@ -1,0 +1,192 @@
+#include "model/rope_config.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "model/config_checks.h"
+
+namespace mxq {
+
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr const char* kOriginal = "original_max_position_embeddings";
+
+/// What each type cannot do without.
+const std::map<std::string, std::vector<std::string>>& types() {
+  static const std::map<std::string, std::vector<std::string>> needed{
+      {"linear", {"factor"}},
+      {"dynamic", {"factor"}},
+      {"yarn", {"factor"}},
+      {"longrope", {"short_factor", "long_factor"}},
+      {"llama3", {"factor", "low_freq_factor", "high_freq_factor", kOriginal}}};
+  return needed;
+}
+
+class RopeReader {
+ public:
+  RopeReader(const ConfigFields& fields, ModelConfig& config)
+      : fields_(fields), config_(config), name_(fields.find("rope_scaling") ? "rope_scaling" : "rope_parameters") {}
+
+  void read() {
+    const auto outer_theta = fields_.find_positive("rope_theta");
+    config_.rope.theta = outer_theta.value_or(RopeSettings().theta);
+    const auto scaling = fields_.find_object(name_);
+    if (!scaling) return;
+    const Json *scalings = fields_.find("rope_scaling"), *parameters = fields_.find("rope_parameters");
+    if (scalings != nullptr && parameters != nullptr && *scalings != *parameters) {
+      refuse("'rope_scaling' and 'rope_parameters' that differ", "one of the two");
+    }
+    const auto inner_theta = scaling->find_positive("rope_theta");
+    if (outer_theta && inner_theta && *outer_theta != *inner_theta) {
+      refuse(fmt::format("'rope_theta' is {}, and {} in '{}'", *outer_theta, *inner_theta, name_), "the same in both");
+    }
+    config_.rope.theta = inner_theta.value_or(config_.rope.theta);
+    check_keys(*scaling);
+    read_type(*scaling);
+  }
+
+ private:
+  void refuse(std::string given, std::string supported) {
+    config_.unsupported.push_back({std::move(given), std::move(supported)});
+  }
+
+  void check_keys(const ConfigFields& scaling) {
+    static constexpr std::array<std::string_view, 15> known{
+        "rope_type",     "type",       "rope_theta", "factor", "low_freq_factor", "high_freq_factor",
+        "mrope_section", "beta_fast",  "beta_slow",  "mscale", "mscale_all_dim",  "attention_factor",
+        "truncate",      "short_factor", "long_factor"};
+    for (const auto& [key, value] : scaling.object().items()) {
+      if (value.is_object()) {
+        refuse(fmt::format("'{}' has parameters by the kind of layer ('{}')", name_, key), "one set for all layers");
+      } else if (key == "partial_rotary_factor") {
+        if (value != 1) refuse(fmt::format("'{}.{}' is {}", name_, key, shown(value)), "1");
+      } else if (key != kOriginal && std::find(known.begin(), known.end(), key) == known.end()) {
+        config_.unknown_fields.push_back(name_ + "." + key);
+      }
+    }
+  }
+
+  void read_type(const ConfigFields& scaling) {
+    auto type = scaling.find_string("rope_type");
+    if (!type) type = scaling.find_string("type");
+    if (!type) {
+      if (scaling.contains("factor")) refuse(fmt::format("'{}' has a factor and no rope_type", name_), "a rope_type");
+      return;
+    }
+    // Three positions a token, of time, height and width: those of text are equal.
+    if (*type == "default" || (*type == "mrope" && config_.architecture.starts_with("qwen2_"))) return;
+    const auto needs = types().find(*type);
+    if (needs == types().end()) {
+      std::vector<std::string> names{"default"};
+      for (const auto& [name, _] : types()) names.push_back(name);
+      refuse(fmt::format("'{}' of type {}", name_, shown(*type)), fmt::format("{}", fmt::join(names, ", ")));
+    } else {
+      for (const auto& number : needs->second) {
+        if (scaling.find(number) != nullptr) continue;
+        refuse(fmt::format("'{}' of type {} lacks '{}'", name_, shown(*type), number),
+               fmt::format("{}", fmt::join(needs->second, ", ")));
+      }
+    }
+    config_.rope.scaling = numbers(scaling, *type);
+  }
+
+  RopeScaling numbers(const ConfigFields& scaling, const std::string& type) {
+    // 0 is how some models say "none".
+    const auto unless_0 = [&](const std::string& name) -> std::optional<double> {
+      const Json* value = scaling.find(name);
+      return value != nullptr && value->is_number() && *value == 0 ? std::nullopt : scaling.find_positive(name);
+    };
+    RopeScaling rope;
+    rope.type = type;
+    rope.factor = scaling.find_positive("factor").value_or(1.0);
+    rope.low_freq_factor = scaling.find_positive("low_freq_factor").value_or(rope.low_freq_factor);
+    rope.high_freq_factor = scaling.find_positive("high_freq_factor").value_or(rope.high_freq_factor);
+    rope.original_max_position_embeddings = scaling.find_int(kOriginal, 1, kMaxContext);
+    rope.beta_fast = unless_0("beta_fast").value_or(rope.beta_fast);
+    rope.beta_slow = unless_0("beta_slow").value_or(rope.beta_slow);
+    rope.attention_factor = scaling.find_positive("attention_factor");
+    rope.mscale = unless_0("mscale");
+    rope.mscale_all_dim = unless_0("mscale_all_dim");
+    rope.truncate = scaling.get_bool("truncate", true);
+    rope.short_factor = scaling.find_positives("short_factor");
+    rope.long_factor = scaling.find_positives("long_factor");
+    if (type == "longrope") complete_longrope(scaling, rope);
+    return rope;
+  }
+
+  void complete_longrope(const ConfigFields& scaling, RopeScaling& rope) {
+    const auto pairs = static_cast<size_t>(config_.head_dim / 2);
+    for (const auto& [name, list] : {std::pair("short_factor", &rope.short_factor), {"long_factor", &rope.long_factor}}) {
+      if (list->empty() || list->size() == pairs) continue;
+      refuse(fmt::format("'{}.{}' has {} numbers", name_, name, list->size()),
+             fmt::format("{}, one for each pair of a head's {} dimensions", pairs, config_.head_dim));
+    }
+    // transformers 4 looks for the original length beside rope_scaling, transformers 5 in rope_parameters.
+    const auto outer = fields_.find_int(kOriginal, 1, kMaxContext);
+    const auto inner = rope.original_max_position_embeddings;
+    if (outer && inner && *outer != *inner) {
+      refuse(fmt::format("'{}' is {}, and {} in '{}'", kOriginal, *outer, *inner, name_), "the same in both");
+    } else if (inner && !outer && name_ == "rope_scaling") {
+      refuse(fmt::format("'{}' stands in 'rope_scaling' alone, where transformers 4 does not look", kOriginal),
+             "the field beside 'rope_scaling'");
+    }
+    rope.original_max_position_embeddings = outer ? outer : inner;
+    if (const auto original = rope.original_max_position_embeddings) {
+      rope.factor = static_cast<double>(config_.max_position_embeddings) / static_cast<double>(*original);
+    } else if (scaling.find("factor") == nullptr && !rope.attention_factor) {
+      refuse(fmt::format("'{}' of type \"longrope\" lacks 'factor'", name_),
+             fmt::format("'factor', 'attention_factor' or '{}'", kOriginal));
+    }
+  }
+
+  const ConfigFields& fields_;
+  ModelConfig& config_;
+  std::string name_;
+};
+
+}  // namespace
+
+void read_rope(const ConfigFields& fields, ModelConfig& config) {
+  RopeReader(fields, config).read();
+}
+
+void write_rope(const ModelConfig& config, nlohmann::ordered_json& json) {
+  json["rope_theta"] = config.rope.theta;
+  json["rope_scaling"] = nullptr;
+  if (!config.rope.scaling) return;
+  const RopeScaling& rope = *config.rope.scaling;
+  auto& scaling = json["rope_scaling"];
+  scaling["rope_type"] = rope.type;
+  const auto original = rope.original_max_position_embeddings;
+  if (rope.type == "longrope") {
+    scaling["short_factor"] = rope.short_factor;
+    scaling["long_factor"] = rope.long_factor;
+    if (original) json[kOriginal] = *original;
+  } else if (original) {
+    scaling[kOriginal] = *original;
+  }
+  if (rope.type != "longrope" || !original) scaling["factor"] = rope.factor;
+  if (rope.type == "llama3") {
+    scaling["low_freq_factor"] = rope.low_freq_factor;
+    scaling["high_freq_factor"] = rope.high_freq_factor;
+  }
+  if (rope.type == "yarn") {
+    scaling["beta_fast"] = rope.beta_fast;
+    scaling["beta_slow"] = rope.beta_slow;
+    if (!rope.truncate) scaling["truncate"] = false;
+    if (rope.mscale) scaling["mscale"] = *rope.mscale;
+    if (rope.mscale_all_dim) scaling["mscale_all_dim"] = *rope.mscale_all_dim;
+  }
+  if (rope.attention_factor) scaling["attention_factor"] = *rope.attention_factor;
+}
+
+}  // namespace mxq

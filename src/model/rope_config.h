@@ -1,0 +1,18 @@
+// Rotary embedding in a config.json: "rope_scaling" of transformers 4, "rope_parameters" of transformers 5.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "model/config.h"
+#include "model/config_fields.h"
+
+namespace mxq {
+
+/// Into config.rope; heads and positions are there already. What cannot be run is added to config.unsupported, keys that
+/// nobody knows to config.unknown_fields. Throws Error(invalid_file) as ConfigFields does.
+void read_rope(const ConfigFields& fields, ModelConfig& config);
+
+/// The fields that transformers 4 reads.
+void write_rope(const ModelConfig& config, nlohmann::ordered_json& json);
+
+}  // namespace mxq
