@@ -32,26 +32,37 @@ std::string layer_tensor(int64_t layer, std::string_view module, std::string_vie
   return fmt::format("{}.{}", decoder_matrix(layer, module), part);
 }
 
-/// The tensors whose rows are divided by the scales of an input; empty: there is no place for them.
-std::vector<std::string> places_before(const ModelSource& model, const Architecture& architecture, int64_t layer,
-                                       LayerInput input) {
+/// The tensors whose rows are divided by the scales of an input, and what stands for their values; empty: there is no
+/// place for them.
+struct Places {
+  std::vector<std::string> names;
+  float offset = 0;
+};
+
+Places places_before(const ModelSource& model, const Architecture& architecture, int64_t layer, LayerInput input) {
+  const auto has = [&](LayerPart part) { return !architecture.module_of(part).empty(); };
   const auto tensor_of = [&](LayerPart part) { return layer_tensor(layer, architecture.module_of(part)); };
-  const auto rows_of = [&](LayerPart part) {
+  const auto norm = [&](LayerPart part) -> Places {
+    if (!has(part)) return {};
+    return {{tensor_of(part)}, architecture.norm == Norm::rms_plus_one ? 1.0f : 0.0f};
+  };
+  const auto rows_of = [&](LayerPart part) -> Places {
+    if (!has(part)) return {};
     std::vector<std::string> names{tensor_of(part)};
     const std::string bias = layer_tensor(layer, architecture.module_of(part), "bias");
     if (model.find(bias) != nullptr) names.push_back(bias);
-    return names;
+    return {names};
   };
   switch (input) {
     case LayerInput::attention:
-      return {tensor_of(LayerPart::input_norm)};
+      return norm(LayerPart::input_norm);
     case LayerInput::heads: {
       // Query heads that share a value head would need the same scales.
       const bool grouped = model.config()->num_key_value_heads != model.config()->num_attention_heads;
-      return grouped ? std::vector<std::string>() : rows_of(LayerPart::v);
+      return grouped ? Places() : rows_of(LayerPart::v);
     }
     case LayerInput::feed_forward:
-      return {tensor_of(LayerPart::feed_forward_norm)};
+      return norm(LayerPart::feed_forward_norm);
     case LayerInput::gated:
       return rows_of(LayerPart::up);
   }
@@ -83,7 +94,7 @@ class LayerFit {
   std::string tensor(std::string_view module) const { return layer_tensor(layer_, module); }
 
   void scale(LayerInput input) {
-    const auto names = places_before(model_, architecture_, layer_, input);
+    const auto places = places_before(model_, architecture_, layer_, input);
     std::vector<std::vector<float>> weights;
     std::vector<AwqMatrix> matrices;
     for (const auto module : architecture_.modules_of(input)) {
@@ -93,10 +104,13 @@ class LayerFit {
       weights.push_back(read_finite(model_, found));
       matrices.push_back({{weights.back().data(), found.rows(), found.cols()}, scheme->second});
     }
-    if (names.empty() || matrices.empty()) return;
+    if (places.names.empty() || matrices.empty()) return;
     const Inputs& x = inputs_[static_cast<size_t>(input)];
     const auto scales = awq_scales(matrices, x.magnitudes, x.moments, options_.metadata);
-    for (const auto& name : names) fit_.folds[name].rows = inverses(scales);
+    for (const auto& name : places.names) {
+      fit_.folds[name].rows = inverses(scales);
+      fit_.folds[name].offset = places.offset;
+    }
     for (const auto module : architecture_.modules_of(input)) fit_.folds[tensor(module)].cols = scales;
   }
 
@@ -110,7 +124,7 @@ class LayerFit {
     auto weights = read_finite(folded, found);
     const MatrixView view{weights.data(), found.rows(), found.cols()};
     const LayerPart part = architecture_.find_tensor(module)->part;
-    const bool clips = part != LayerPart::q && part != LayerPart::k;
+    const bool clips = part != LayerPart::q && part != LayerPart::k && part != LayerPart::qkv;
     if (clips && scheme->second.family == "affine") {
       std::vector<float> moments = inputs_[static_cast<size_t>(input)].moments, clipped(weights.size());
       if (const auto fold = folds.find(name); fold != folds.end() && !fold->second.cols.empty()) {
@@ -155,7 +169,7 @@ std::map<std::string, Fold> awq_places(const ModelSource& model) {
   for (int64_t layer = 0; layer < model.config()->num_hidden_layers; ++layer) {
     for (int i = 0; i < kLayerInputs; ++i) {
       const auto input = static_cast<LayerInput>(i);
-      const auto names = places_before(model, *architecture, layer, input);
+      const auto names = places_before(model, *architecture, layer, input).names;
       for (const auto& name : names) add(name);
       if (names.empty()) continue;
       for (const auto module : architecture->modules_of(input)) add(layer_tensor(layer, module));

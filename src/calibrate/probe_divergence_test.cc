@@ -88,12 +88,11 @@ class SensitivitiesOfEvery : public Sensitivities, public testing::WithParamInte
 
 TEST_P(SensitivitiesOfEvery, EqualWholeForwardPasses) {
   open(GetParam());
-  // Out of order; two of one module; the embedding, which in some is the output matrix too.
+  // Layers out of order; two of one module; the embedding, which in some is the output matrix too.
   std::vector<std::string> names{std::string(kEmbedding)};
   for (const char* layer : {"1", "0"}) {
-    for (const char* module : {"mlp.down_proj", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
-                               "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj"}) {
-      names.push_back("model.layers." + std::string(layer) + "." + module);
+    for (const LayerTensor& tensor : runner_->architecture().tensors) {
+      if (tensor.input) names.push_back("model.layers." + std::string(layer) + "." + std::string(tensor.hf));
     }
   }
   names.push_back(names.back());

@@ -51,7 +51,8 @@ class Labels {
 };
 
 /// The gradient of log p(label) with respect to the last hidden states, for each draw: [tokens, hidden_size] each.
-/// It is the label's row of the output matrix less the mean of all rows, by their probabilities.
+/// It is the label's row of the output matrix less the mean of all rows, by their probabilities; each times the slope
+/// of its logit.
 std::vector<std::vector<float>> label_gradients(Runner& runner, const std::vector<float>& hidden, int64_t draws,
                                                 uint64_t seed) {
   const int64_t vocab = runner.vocab_size(), width = runner.hidden_size();
@@ -67,6 +68,11 @@ std::vector<std::vector<float>> label_gradients(Runner& runner, const std::vecto
     std::vector<Labels> labels;
     for (int64_t t = 0; t < count; ++t) labels.emplace_back(random, draws);
     runner.logits(hidden.data() + first * width, count, p.data());
+    // Models whose logits are the products themselves need none.
+    std::vector<float> slopes;
+    if (runner.logit_slope(0) != 1 || runner.logit_slope(1) != 1) {
+      for (int64_t i = 0; i < count * vocab; ++i) slopes.push_back(runner.logit_slope(p[static_cast<size_t>(i)]));
+    }
     parallel_for(count, [&](int64_t t) {
       softmax(p.data() + t * vocab, 1, vocab);
       // NaN and infinities spread to all of a row.
@@ -74,12 +80,20 @@ std::vector<std::vector<float>> label_gradients(Runner& runner, const std::vecto
       throw Error(ErrorCode::not_finite, "measure sensitivity",
                   fmt::format("the output matrix gives NaN or infinity at token {}", first + t), "finite logits");
     });
+    std::vector<std::vector<int64_t>> drawn(static_cast<size_t>(count));
+    parallel_for(count, [&](int64_t t) {
+      drawn[static_cast<size_t>(t)] = labels[static_cast<size_t>(t)].drawn(p.data() + t * vocab, vocab);
+      for (int64_t i = t * vocab; !slopes.empty() && i < (t + 1) * vocab; ++i) {
+        p[static_cast<size_t>(i)] *= slopes[static_cast<size_t>(i)];
+      }
+    });
     matmul(count, width, vocab, p.data(), vocab, rows, width, means.data(), width);
     parallel_for(count, [&](int64_t t) {
-      const auto drawn = labels[static_cast<size_t>(t)].drawn(p.data() + t * vocab, vocab);
-      for (size_t d = 0; d < drawn.size(); ++d) {
+      for (size_t d = 0; d < gradients.size(); ++d) {
+        const int64_t label = drawn[static_cast<size_t>(t)][d];
+        const float slope = slopes.empty() ? 1 : slopes[static_cast<size_t>(t * vocab + label)];
         float* const to = gradients[d].data() + (first + t) * width;
-        for (int64_t i = 0; i < width; ++i) to[i] = rows[drawn[d] * width + i] - means[t * width + i];
+        for (int64_t i = 0; i < width; ++i) to[i] = slope * rows[label * width + i] - means[t * width + i];
       }
     });
   }

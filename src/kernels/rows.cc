@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numbers>
 
 #include "base/half.h"
 
@@ -19,6 +20,7 @@ namespace mxq::HWY_NAMESPACE {
 namespace {
 
 namespace hn = hwy::HWY_NAMESPACE;
+constexpr double kGeluScale = 0.79788456080286536, kGeluCubic = 0.044715;  // sqrt(2 / pi)
 using D = hn::ScalableTag<float>;
 constexpr D d;
 constexpr hn::RebindToUnsigned<D> du;
@@ -276,12 +278,58 @@ RowDivergence Divergence(const float* base, const float* other, int64_t n) {
           std::find(base, base + n, base_max) - base, std::find(other, other + n, other_max) - other};
 }
 
-void SiluMultiply(float* gate, const float* up, int64_t n) {
+/// gate = gate / (1 + exp(-of(gate))) * up.
+template <typename Of>
+void GateMultiply(float* gate, const float* up, int64_t n, Of of) {
   // hn::Exp is good up to 104, where it is infinite, and gives anything at all above.
   const V one = hn::Set(d, 1.0f), most = hn::Set(d, 104.0f);
-  transform(gate, up, n, gate, [one, most](V g, V u) {
-    return hn::Mul(hn::Div(g, hn::Add(one, hn::Exp(d, hn::Min(hn::Neg(g), most)))), u);
+  transform(gate, up, n, gate, [one, most, of](V g, V u) {
+    return hn::Mul(hn::Div(g, hn::Add(one, hn::Exp(d, hn::Min(hn::Neg(of(g)), most)))), u);
   });
+}
+
+void SiluMultiply(float* gate, const float* up, int64_t n) {
+  GateMultiply(gate, up, n, [](V g) { return g; });
+}
+
+// (1 + tanh(y)) / 2 is 1 / (1 + exp(-2 y)).
+void GeluMultiply(float* gate, const float* up, int64_t n) {
+  const V cubic = hn::Set(d, static_cast<float>(kGeluCubic)), one = hn::Set(d, 1.0f);
+  const V scale = hn::Set(d, static_cast<float>(2 * kGeluScale));
+  GateMultiply(gate, up, n,
+               [cubic, one, scale](V g) { return hn::Mul(hn::Mul(scale, g), hn::MulAdd(cubic, hn::Mul(g, g), one)); });
+}
+
+void SoftCap(float* row, float factor, float cap, int64_t n) {
+  const V scale = hn::Set(d, factor / cap), most = hn::Set(d, cap);
+  transform(row, row, n, row, [scale, most](V v, V) {
+    const V x = hn::Mul(scale, v);
+    return KeepNan(x, hn::Mul(most, hn::Tanh(d, x)));
+  });
+}
+
+void Center(const float* x, int64_t n, float* out) {
+  const V sums = fold(
+      x, n, hn::Zero(d), [](V v) { return v; }, [](V a, V b) { return hn::Add(a, b); });
+  const V mean = hn::Set(d, hn::GetLane(hn::SumOfLanes(d, sums)) / static_cast<float>(n));
+  transform(x, x, n, out, [mean](V v, V) { return hn::Sub(v, mean); });
+}
+
+void RotateNeighbours(float* head, const float* cos, const float* sin, int64_t half) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t i = 0;
+  for (; i + lanes <= half; i += lanes) {
+    V a, b;
+    hn::LoadInterleaved2(d, head + 2 * i, a, b);
+    const V c = hn::LoadU(d, cos + i), s = hn::LoadU(d, sin + i);
+    hn::StoreInterleaved2(hn::Sub(hn::Mul(a, c), hn::Mul(b, s)), hn::Add(hn::Mul(b, c), hn::Mul(a, s)), d,
+                          head + 2 * i);
+  }
+  for (; i < half; ++i) {
+    const float a = head[2 * i], b = head[2 * i + 1];
+    head[2 * i] = a * cos[i] - b * sin[i];
+    head[2 * i + 1] = b * cos[i] + a * sin[i];
+  }
 }
 
 }  // namespace
@@ -292,15 +340,19 @@ HWY_AFTER_NAMESPACE();
 namespace mxq {
 
 HWY_EXPORT(RmsNorm);
+HWY_EXPORT(Center);
 HWY_EXPORT(Dot);
 HWY_EXPORT(AddRmsNormGradient);
 HWY_EXPORT(Softmax);
 HWY_EXPORT(SoftmaxBf16);
 HWY_EXPORT(Add);
 HWY_EXPORT(RotatePairs);
+HWY_EXPORT(RotateNeighbours);
 HWY_EXPORT(LogSumExp);
 HWY_EXPORT(Divergence);
 HWY_EXPORT(SiluMultiply);
+HWY_EXPORT(GeluMultiply);
+HWY_EXPORT(SoftCap);
 HWY_EXPORT(ToBf16);
 
 float rms_norm(const float* x, const float* weight, float eps, int64_t n, float* out) {
@@ -309,6 +361,9 @@ float rms_norm(const float* x, const float* weight, float eps, int64_t n, float*
 void add_rms_norm_gradient(const float* x, const float* weight, float eps, const float* outer, int64_t n,
                            float* gradient) {
   HWY_DYNAMIC_DISPATCH(AddRmsNormGradient)(x, weight, eps, outer, n, gradient);
+}
+void center(const float* x, int64_t n, float* out) {
+  HWY_DYNAMIC_DISPATCH(Center)(x, n, out);
 }
 float dot(const float* x, const float* y, int64_t n) {
   return HWY_DYNAMIC_DISPATCH(Dot)(x, y, n);
@@ -325,6 +380,9 @@ void add(float* x, const float* y, int64_t n) {
 void rotate_pairs(float* head, const float* cos, const float* sin, int64_t half) {
   HWY_DYNAMIC_DISPATCH(RotatePairs)(head, cos, sin, half);
 }
+void rotate_neighbours(float* head, const float* cos, const float* sin, int64_t half) {
+  HWY_DYNAMIC_DISPATCH(RotateNeighbours)(head, cos, sin, half);
+}
 float log_sum_exp(const float* row, int64_t n) {
   return HWY_DYNAMIC_DISPATCH(LogSumExp)(row, n);
 }
@@ -334,11 +392,24 @@ RowDivergence row_divergence(const float* base, const float* other, int64_t n) {
 void silu_multiply(float* gate, const float* up, int64_t n) {
   HWY_DYNAMIC_DISPATCH(SiluMultiply)(gate, up, n);
 }
+void gelu_multiply(float* gate, const float* up, int64_t n) {
+  HWY_DYNAMIC_DISPATCH(GeluMultiply)(gate, up, n);
+}
+void soft_cap(float* row, float scale, float cap, int64_t n) {
+  HWY_DYNAMIC_DISPATCH(SoftCap)(row, scale, cap, n);
+}
 void to_bf16(const float* x, int64_t n, uint16_t* out) {
   HWY_DYNAMIC_DISPATCH(ToBf16)(x, n, out);
 }
 
 namespace ref {
+
+void center(const float* x, int64_t n, float* out) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += x[i];
+  const double mean = sum / static_cast<double>(n);
+  for (int64_t i = 0; i < n; ++i) out[i] = static_cast<float>(x[i] - mean);
+}
 
 void add_rms_norm_gradient(const float* x, const float* weight, float eps, const float* outer, int64_t n,
                            float* gradient) {
@@ -424,6 +495,27 @@ void add(float* x, const float* y, int64_t n) {
 void silu_multiply(float* gate, const float* up, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
     gate[i] = static_cast<float>(gate[i] / (1 + std::exp(-static_cast<double>(gate[i]))) * up[i]);
+  }
+}
+
+void gelu_multiply(float* gate, const float* up, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    const double g = gate[i], y = std::sqrt(2 / std::numbers::pi) * (g + 0.044715 * g * g * g);
+    gate[i] = static_cast<float>(g / (1 + std::exp(-2 * y)) * up[i]);
+  }
+}
+
+void soft_cap(float* row, float scale, float cap, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    row[i] = static_cast<float>(cap * std::tanh(static_cast<double>(scale) * row[i] / cap));
+  }
+}
+
+void rotate_neighbours(float* head, const float* cos, const float* sin, int64_t half) {
+  for (int64_t i = 0; i < half; ++i) {
+    const double a = head[2 * i], b = head[2 * i + 1];
+    head[2 * i] = static_cast<float>(a * cos[i] - b * sin[i]);
+    head[2 * i + 1] = static_cast<float>(b * cos[i] + a * sin[i]);
   }
 }
 

@@ -13,6 +13,9 @@ float rms_norm(const float* x, const float* weight, float eps, int64_t n, float*
 void add_rms_norm_gradient(const float* x, const float* weight, float eps, const float* outer, int64_t n,
                            float* gradient);
 
+/// out = x - mean(x). x and out may be the same.
+void center(const float* x, int64_t n, float* out);
+
 /// sum(x y), summed in fp32.
 float dot(const float* x, const float* y, int64_t n);
 
@@ -40,11 +43,20 @@ RowDivergence row_divergence(const float* base, const float* other, int64_t n);
 /// gate = gate / (1 + exp(-gate)) * up.
 void silu_multiply(float* gate, const float* up, int64_t n);
 
+/// gate = gate / 2 * (1 + tanh(sqrt(2 / pi) * (gate + 0.044715 gate^3))) * up: GELU by its usual approximation
+/// (Hendrycks and Gimpel 2016, arXiv 1606.08415).
+void gelu_multiply(float* gate, const float* up, int64_t n);
+
+/// row = cap * tanh(scale * row / cap).
+void soft_cap(float* row, float scale, float cap, int64_t n);
+
 /// x += y.
 void add(float* x, const float* y, int64_t n);
 
 /// The pairs (head[i], head[half + i]) turned by the angles whose cosines and sines are given, i < half.
 void rotate_pairs(float* head, const float* cos, const float* sin, int64_t half);
+/// The pairs (head[2i], head[2i + 1]) likewise.
+void rotate_neighbours(float* head, const float* cos, const float* sin, int64_t half);
 
 /// bf16 (the upper 16 bits of a float), rounded to nearest even; NaN stays NaN.
 void to_bf16(const float* x, int64_t n, uint16_t* out);
@@ -53,14 +65,18 @@ namespace ref {
 float rms_norm(const float* x, const float* weight, float eps, int64_t n, float* out);
 void add_rms_norm_gradient(const float* x, const float* weight, float eps, const float* outer, int64_t n,
                            float* gradient);
+void center(const float* x, int64_t n, float* out);
 float dot(const float* x, const float* y, int64_t n);
 void softmax(float* row, float scale, int64_t n);
 float softmax_bf16(const float* row, float scale, int64_t n, uint16_t* out);
 float log_sum_exp(const float* row, int64_t n);
 RowDivergence row_divergence(const float* base, const float* other, int64_t n);
 void silu_multiply(float* gate, const float* up, int64_t n);
+void gelu_multiply(float* gate, const float* up, int64_t n);
+void soft_cap(float* row, float scale, float cap, int64_t n);
 void add(float* x, const float* y, int64_t n);
 void rotate_pairs(float* head, const float* cos, const float* sin, int64_t half);
+void rotate_neighbours(float* head, const float* cos, const float* sin, int64_t half);
 void to_bf16(const float* x, int64_t n, uint16_t* out);
 }  // namespace ref
 

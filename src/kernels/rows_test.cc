@@ -55,14 +55,67 @@ TEST_P(Rows, SiluIsRightOverItsWholeRange) {
   }
 }
 
+TEST_P(Rows, GeluIsRightOverItsWholeRange) {
+  const auto x = every_exponent();
+  const std::vector<float> up(x.size(), 1.0f);
+  auto found = x, expected = x;
+  gelu_multiply(found.data(), up.data(), std::ssize(x));
+  ref::gelu_multiply(expected.data(), up.data(), std::ssize(x));
+  for (size_t i = 0; i < x.size(); ++i) {
+    // The exponent is known to fp32, so that far from 0 the exponential is good to its size times that.
+    ASSERT_NEAR(found[i], expected[i], 2e-5 * std::abs(expected[i]) + 1e-36) << "gelu(" << x[i] << ")";
+  }
+  // By the definition.
+  std::vector<float> known{-1, 0.5f, 3}, one(3, 1.0f);
+  gelu_multiply(known.data(), one.data(), 3);
+  EXPECT_NEAR(known[0], -0.5 * (1 - std::tanh(std::sqrt(2 / M_PI) * 1.044715)), 1e-6);
+  EXPECT_NEAR(known[1], 0.25 * (1 + std::tanh(std::sqrt(2 / M_PI) * (0.5 + 0.044715 / 8))), 1e-6);
+  EXPECT_NEAR(known[2], 1.5 * (1 + std::tanh(std::sqrt(2 / M_PI) * (3 + 0.044715 * 27))), 1e-6);
+}
+
+TEST_P(Rows, SoftCapIsRightOverItsWholeRange) {
+  for (const float cap : {30.0f, 0.5f}) {
+    for (const float scale : {1.0f, 0.0625f}) {
+      const auto x = every_float();
+      auto found = x, expected = x;
+      soft_cap(found.data(), scale, cap, std::ssize(x));
+      ref::soft_cap(expected.data(), scale, cap, std::ssize(x));
+      for (size_t i = 0; i < x.size(); ++i) {
+        if (std::isnan(x[i])) {
+          ASSERT_TRUE(std::isnan(found[i]));
+        } else {
+          ASSERT_NEAR(found[i], expected[i], 2e-6 * std::abs(expected[i]) + 1e-38) << x[i] << ", cap " << cap;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(Rows, Centers) {
+  for (const int64_t n : {1, 5, 48, 1000}) {
+    auto row = random_row(n, 3);
+    for (float& x : row) x += 10;
+    auto found = row, expected = row;
+    center(row.data(), n, found.data());
+    ref::center(row.data(), n, expected.data());
+    for (size_t i = 0; i < found.size(); ++i) ASSERT_NEAR(found[i], expected[i], 1e-5) << n << ", " << i;
+    row.back() = NAN;
+    center(row.data(), n, row.data());
+    EXPECT_TRUE(std::isnan(row[0]));
+  }
+}
+
 TEST_P(Rows, SiluOfInfinitiesAndNan) {
   const std::vector<float> x{INFINITY, -INFINITY, NAN, -0.0f, 1e-45f};
   for (int64_t n = 1; n <= kThreeVectors; ++n) {
-    auto found = spread(x, 0, static_cast<size_t>(n)), expected = found;
+    auto found = spread(x, 0, static_cast<size_t>(n)), expected = found, gelu = found, expected_gelu = found;
     const std::vector<float> up(found.size(), 1.0f);
     silu_multiply(found.data(), up.data(), n);
     ref::silu_multiply(expected.data(), up.data(), n);
     expect_same(found, expected);
+    gelu_multiply(gelu.data(), up.data(), n);
+    ref::gelu_multiply(expected_gelu.data(), up.data(), n);
+    expect_same(gelu, expected_gelu);
   }
 }
 
@@ -288,6 +341,10 @@ TEST_P(Rows, PairsAreRotated) {
     auto found = head, expected = head;
     rotate_pairs(found.data(), cos.data(), sin.data(), half);
     ref::rotate_pairs(expected.data(), cos.data(), sin.data(), half);
+    for (size_t i = 0; i < found.size(); ++i) ASSERT_NEAR(found[i], expected[i], 1e-6) << half << ", " << i;
+    found = expected = head;
+    rotate_neighbours(found.data(), cos.data(), sin.data(), half);
+    ref::rotate_neighbours(expected.data(), cos.data(), sin.data(), half);
     for (size_t i = 0; i < found.size(); ++i) ASSERT_NEAR(found[i], expected[i], 1e-6) << half << ", " << i;
   }
 }

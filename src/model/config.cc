@@ -3,14 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "format/python_json.h"
 #include "model/arch/architecture.h"
 #include "model/config_checks.h"
 #include "model/config_fields.h"
 #include "model/rope_config.h"
+#include "model/window_config.h"
 #include "mxq/error.h"
 #include "mxq/text.h"
 
@@ -34,50 +35,6 @@ std::vector<int64_t> read_token_ids(const ConfigFields& fields, const std::strin
   return ids;
 }
 
-// As transformers 4.57's configuration classes make it out.
-void read_window(const ConfigFields& fields, const Architecture& architecture, ModelConfig& config) {
-  if (architecture.window == WindowRule::none) return;
-  const auto window = [&] {
-    const auto given = fields.find_int("sliding_window", 1, kMaxContext);
-    return given || fields.contains("sliding_window") ? given : architecture.default_window;
-  };
-  if (architecture.window == WindowRule::all_layers) {
-    config.sliding_window = window();
-    return;
-  }
-  const bool on = fields.get_bool("use_sliding_window", false);
-  if (on) config.sliding_window = window();
-  const auto layers = static_cast<size_t>(config.num_hidden_layers);
-  const int64_t first = fields.find_int("max_window_layers", 0, kMaxExtent).value_or(28);
-  const Json* types = fields.find("layer_types");
-  if (types == nullptr) {
-    if (!config.sliding_window) return;
-    for (size_t i = 0; i < layers; ++i) config.window_layers.push_back(static_cast<int64_t>(i) >= first);
-    return;
-  }
-  if (!types->is_array() || types->size() != layers) {
-    refuse_config(fields.source(), fmt::format("'layer_types' is {}", shown(*types)),
-                  fmt::format("a list with one for each of num_hidden_layers {}", layers));
-  }
-  bool any = false;
-  for (const Json& type : *types) {
-    const bool sliding = type == "sliding_attention";
-    if (!sliding && type != "full_attention") {
-      config.unsupported.push_back(
-          {fmt::format("'layer_types' has {}", shown(type)), "full_attention or sliding_attention"});
-      return;
-    }
-    any |= sliding;
-    config.window_layers.push_back(sliding);
-  }
-  if (any && !config.sliding_window) {
-    config.unsupported.push_back({fmt::format("'layer_types' has sliding_attention, and {}",
-                                              on ? "'sliding_window' is null" : "'use_sliding_window' is not true"),
-                                  "a window for such layers"});
-  }
-  if (!config.sliding_window) config.window_layers.clear();
-}
-
 // What the table says of every field that is there.
 void check_fields(const ConfigFields& fields, const Architecture& architecture, ModelConfig& config) {
   for (const auto& [name, value] : fields.object().items()) {
@@ -92,8 +49,30 @@ void check_fields(const ConfigFields& fields, const Architecture& architecture, 
   }
 }
 
-bool has_bias(Bias bias, const ConfigFields& fields, const char* field) {
-  return bias == Bias::always || (bias == Bias::by_config && fields.get_bool(field, false));
+bool has_bias(Bias bias, const ConfigFields& fields, const char* field, bool usual) {
+  return bias == Bias::always || (bias == Bias::by_config && fields.get_bool(field, usual));
+}
+
+constexpr std::pair<const char*, Activation> kActivations[] = {{"silu", Activation::silu},
+                                                               {"swish", Activation::silu},
+                                                               {"gelu_pytorch_tanh", Activation::gelu},
+                                                               {"gelu_new", Activation::gelu},
+                                                               {"gelu_fast", Activation::gelu}};
+
+void read_activation(const ConfigFields& fields, const Architecture& architecture, ModelConfig& config) {
+  const std::string name(architecture.activation_field);
+  const Json* value = fields.find(name);
+  const std::string given =
+      fields.contains(name) ? shown(value != nullptr ? *value : Json()) : shown(architecture.default_activation);
+  std::vector<std::string> known;
+  for (const auto& [activation, meaning] : kActivations) {
+    if (given == shown(activation)) {
+      config.activation = meaning;
+      return;
+    }
+    known.push_back(shown(activation));
+  }
+  config.unsupported.push_back({fmt::format("'{}' is {}", name, given), fmt::format("{}", fmt::join(known, " or "))});
 }
 
 void read_quantization(const ConfigFields& fields, ModelConfig& config) {
@@ -126,8 +105,11 @@ ModelConfig parse_hf_config(std::string_view json, const std::string& source) {
   config.architecture = *architecture;
   const Architecture* arch = find_architecture(config.architecture);
   const Architecture other;  // of those that are not run, so that shapes and sizes are known
+  const Architecture& known = arch != nullptr ? *arch : other;
+  const auto reads = [&](const char* field) { return known.find_field(field)->use == ConfigField::read; };
   // Of those that are not run the names are those that transformers' attribute_map lists, and 0 stands for none.
-  const auto extent = [&](std::initializer_list<const char*> names, int64_t high) {
+  const auto extent = [&](std::initializer_list<const char*> names, int64_t high, int64_t usual = 0) {
+    if (arch != nullptr && usual > 0) return fields.find_int(*names.begin(), 1, high).value_or(usual);
     if (arch != nullptr) return fields.get_int(*names.begin(), 1, high);
     for (const char* name : names) {
       const Json* value = fields.find(name);
@@ -138,14 +120,13 @@ ModelConfig parse_hf_config(std::string_view json, const std::string& source) {
   config.hidden_size = extent({"hidden_size", "n_embd", "d_model"}, kMaxExtent);
   config.intermediate_size = extent({"intermediate_size", "n_inner", "ffn_dim"}, kMaxExtent);
   config.num_hidden_layers = extent({"num_hidden_layers", "n_layer", "n_layers"}, kMaxLayers);
-  config.num_attention_heads = extent({"num_attention_heads", "n_head", "n_heads"}, kMaxExtent);
-  const Architecture& known = arch != nullptr ? *arch : other;
+  config.num_attention_heads = extent({"num_attention_heads", "n_head", "n_heads"}, kMaxExtent, known.default_heads);
   const auto kv_heads = fields.find_int("num_key_value_heads", 1, kMaxExtent);
   config.num_key_value_heads = kv_heads ? *kv_heads
                                : fields.contains("num_key_value_heads")
                                    ? config.num_attention_heads
                                    : known.default_kv_heads.value_or(config.num_attention_heads);
-  config.vocab_size = extent({"vocab_size"}, kMaxExtent);
+  config.vocab_size = extent({"vocab_size"}, kMaxExtent, known.default_vocab);
   if (arch != nullptr) {
     config.max_position_embeddings =
         fields.find_int("max_position_embeddings", 1, kMaxContext).value_or(arch->default_max_positions);
@@ -153,25 +134,35 @@ ModelConfig parse_hf_config(std::string_view json, const std::string& source) {
     const int64_t positions = extent({"max_position_embeddings", "n_positions", "max_seq_len"}, kMaxContext);
     config.max_position_embeddings = positions > 0 ? positions : 2048;
   }
-  config.rms_norm_eps = fields.find_positive("rms_norm_eps").value_or(1e-6);
-  const auto head_dim = fields.find_int("head_dim", 1, kMaxExtent);
+  config.norm_eps = fields.find_positive(std::string(known.eps_field)).value_or(known.default_eps);
+  const auto head_dim = reads("head_dim") ? fields.find_int("head_dim", 1, kMaxExtent) : std::nullopt;
   config.head_dim = head_dim                 ? *head_dim
                     : known.default_head_dim ? *known.default_head_dim
                                              : default_head_dim(config, source);
-  if (arch != nullptr) check_fields(fields, *arch, config);
-  read_rope(fields, config);
+  if (reads("partial_rotary_factor")) {
+    config.rotary_part = fields.find_positive("partial_rotary_factor").value_or(known.default_rotary_part);
+  }
+  if (arch != nullptr) {
+    check_fields(fields, *arch, config);
+    read_activation(fields, *arch, config);
+  }
+  read_rope(fields, known, config);
 
-  const bool gemma = config.architecture.starts_with("gemma");
+  const bool tied = known.default_tie || config.architecture.starts_with("gemma");
   config.tie_word_embeddings =
-      fields.get_bool("tie_word_embeddings", part ? whole.get_bool("tie_word_embeddings", gemma) : gemma);
-  config.attention_bias = has_bias(known.attention_bias, fields, "attention_bias");
-  config.output_bias = has_bias(known.output_bias, fields, "attention_bias");
-  config.mlp_bias = has_bias(known.mlp_bias, fields, "mlp_bias");
+      fields.get_bool("tie_word_embeddings", part ? whole.get_bool("tie_word_embeddings", tied) : tied);
+  config.attention_bias = has_bias(known.attention_bias, fields, "attention_bias", known.default_attention_bias);
+  config.output_bias = has_bias(known.output_bias, fields, "attention_bias", known.default_attention_bias);
+  config.mlp_bias = has_bias(known.mlp_bias, fields, "mlp_bias", false);
   const auto bos = read_token_ids(fields, "bos_token_id"), pad = read_token_ids(fields, "pad_token_id");
   if (!bos.empty()) config.bos_token_id = bos.front();
   if (!pad.empty()) config.pad_token_id = pad.front();
   config.eos_token_ids = read_token_ids(fields, "eos_token_id");
+  if (known.read_config != nullptr) known.read_config(fields, config);
   read_window(fields, known, config);
+  if (known.rotates_in_windows_only) {
+    for (int64_t i = 0; i < config.num_hidden_layers; ++i) config.rope_layers.push_back(config.window_of(i) > 0);
+  }
   read_quantization(whole, config);
   if (part && config.quantization.empty()) read_quantization(*part, config);
   check_config(config, source);
@@ -194,25 +185,18 @@ std::string hf_config_json(const ModelConfig& config, DType dtype) {
   json["num_attention_heads"] = config.num_attention_heads;
   json["num_key_value_heads"] = config.num_key_value_heads;
   json["head_dim"] = config.head_dim;
-  json["hidden_act"] = "silu";
+  json[std::string(architecture->activation_field)] =
+      config.activation == Activation::silu ? "silu" : "gelu_pytorch_tanh";
   json["vocab_size"] = config.vocab_size;
   json["max_position_embeddings"] = config.max_position_embeddings;
-  json["rms_norm_eps"] = config.rms_norm_eps;
-  write_rope(config, json);
+  json[std::string(architecture->eps_field)] = config.norm_eps;
+  write_rope(config, *architecture, json);
+  if (config.rotary_part != architecture->default_rotary_part) json["partial_rotary_factor"] = config.rotary_part;
   json["tie_word_embeddings"] = config.tie_word_embeddings;
   if (architecture->attention_bias != Bias::always) json["attention_bias"] = config.attention_bias;
   if (architecture->mlp_bias == Bias::by_config) json["mlp_bias"] = config.mlp_bias;
-  if (architecture->window == WindowRule::all_layers || config.sliding_window) {
-    json["sliding_window"] = config.sliding_window ? nlohmann::ordered_json(*config.sliding_window) : nullptr;
-  }
-  if (architecture->window == WindowRule::layer_types) {
-    json["use_sliding_window"] = config.sliding_window.has_value();
-    if (config.sliding_window) json["max_window_layers"] = 0;
-    if (config.sliding_window && !config.window_layers.empty()) {
-      auto& types = json["layer_types"] = nlohmann::ordered_json::array();
-      for (const bool window : config.window_layers) types.push_back(window ? "sliding_attention" : "full_attention");
-    }
-  }
+  write_window(config, *architecture, json);
+  if (architecture->write_config != nullptr) architecture->write_config(config, json);
   json["attention_dropout"] = 0.0;
   json["initializer_range"] = 0.02;
   json["use_cache"] = true;
@@ -239,6 +223,10 @@ int64_t ModelConfig::extent(Extent of) const {
       return num_attention_heads * head_dim;
     case Extent::keys:
       return num_key_value_heads * head_dim;
+    case Extent::qkv:
+      return (num_attention_heads + 2 * num_key_value_heads) * head_dim;
+    case Extent::gate_up:
+      return 2 * intermediate_size;
     case Extent::head_dim:
       return head_dim;
     case Extent::none:
@@ -247,8 +235,23 @@ int64_t ModelConfig::extent(Extent of) const {
   return 0;
 }
 
-bool ModelConfig::has_bias(LayerInput input) const {
-  return input == LayerInput::attention ? attention_bias : input == LayerInput::heads ? output_bias : mlp_bias;
+bool ModelConfig::has_bias(LayerPart matrix) const {
+  switch (matrix) {
+    case LayerPart::q:
+    case LayerPart::k:
+    case LayerPart::v:
+    case LayerPart::qkv:
+      return attention_bias;
+    case LayerPart::o:
+      return output_bias;
+    case LayerPart::gate:
+    case LayerPart::up:
+    case LayerPart::gate_up:
+    case LayerPart::down:
+      return mlp_bias;
+    default:
+      return false;
+  }
 }
 
 int64_t kv_cache_bytes(const ModelConfig& config, int64_t context) {

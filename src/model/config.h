@@ -19,6 +19,9 @@ struct Unsupported {
   std::string given, supported;
 };
 
+/// What the gate of a feed-forward network goes through.
+enum class Activation { silu, gelu };  // gelu: by tanh
+
 struct ModelConfig {
   std::string architecture;  // HF's model_type: "llama"
   int64_t hidden_size = 0;
@@ -29,8 +32,15 @@ struct ModelConfig {
   int64_t head_dim = 0;
   int64_t vocab_size = 0;
   int64_t max_position_embeddings = 0;
-  double rms_norm_eps = 0;
+  double norm_eps = 0;
+  Activation activation = Activation::silu;
   RopeSettings rope;
+  std::optional<RopeSettings> window_rope;                          // of layers with a window, where it is another
+  double rotary_part = 1;                                           // of a head's dimensions, the first are rotated
+  std::vector<bool> rope_layers;                                    // which layers rotate; empty: all
+  std::optional<double> score_scale;                                // of q k^T; none: 1 / sqrt(head_dim)
+  double score_cap = 0, logit_cap = 0;                              // x becomes cap * tanh(x / cap); 0: none
+  double embedding_scale = 1, residual_scale = 1, logit_scale = 1;  // of what is looked up, added, put out
   bool tie_word_embeddings = false;
   bool attention_bias = false;  // q, k and v have biases
   bool output_bias = false;     // o has one
@@ -48,11 +58,14 @@ struct ModelConfig {
 
   /// Tokens that a query of the layer sees, itself included; 0: all before it.
   int64_t window_of(int64_t layer) const;
-  RopeShape rope_shape() const { return {rope, head_dim, max_position_embeddings}; }
+  /// Dimensions of a head that are rotated.
+  int64_t rotary_dim() const { return static_cast<int64_t>(static_cast<double>(head_dim) * rotary_part); }
+  RopeShape rope_shape() const { return {rope, rotary_dim(), max_position_embeddings}; }
+  bool rotates(int64_t layer) const { return rope_layers.empty() || rope_layers.at(static_cast<size_t>(layer)); }
   /// In numbers; 0: none.
   int64_t extent(Extent of) const;
-  /// Whether the matrices that multiply it add biases.
-  bool has_bias(LayerInput input) const;
+  /// Whether a matrix adds a bias.
+  bool has_bias(LayerPart matrix) const;
 };
 
 /// Parses config.json; fields that it leaves out get the defaults of transformers, a text_config inside is used where

@@ -59,7 +59,7 @@ TEST(ModelConfig, ReadsEveryFieldOfHuggingFace) {
   EXPECT_EQ(config.head_dim, 64);
   EXPECT_EQ(config.vocab_size, 128256);
   EXPECT_EQ(config.max_position_embeddings, 131072);
-  EXPECT_EQ(config.rms_norm_eps, 1e-5);
+  EXPECT_EQ(config.norm_eps, 1e-5);
   EXPECT_EQ(config.rope.theta, 5e5);
   ASSERT_TRUE(config.rope.scaling);
   EXPECT_EQ(config.rope.scaling->type, "llama3");
@@ -81,7 +81,7 @@ TEST(ModelConfig, DefaultsAreThoseOfTransformers) {
   EXPECT_EQ(config.num_key_value_heads, 14);
   EXPECT_EQ(config.max_position_embeddings, 32768);
   EXPECT_EQ(config.head_dim, 64);
-  EXPECT_EQ(config.rms_norm_eps, 1e-6);
+  EXPECT_EQ(config.norm_eps, 1e-6);
   EXPECT_EQ(config.rope.theta, 1e4);
   EXPECT_FALSE(config.tie_word_embeddings);
   EXPECT_TRUE(config.attention_bias);
@@ -239,7 +239,7 @@ TEST(ModelConfig, ReadsGgufMetadata) {
   EXPECT_EQ(config.head_dim, 8);
   EXPECT_EQ(config.vocab_size, 4);
   EXPECT_EQ(config.max_position_embeddings, 128);
-  EXPECT_EQ(config.rms_norm_eps, 1e-5);  // not the nearest float's 9.99999975e-06
+  EXPECT_EQ(config.norm_eps, 1e-5);  // not the nearest float's 9.99999975e-06
   EXPECT_TRUE(config.tie_word_embeddings);
   EXPECT_FALSE(config.attention_bias);
   EXPECT_EQ(config.bos_token_id, 1);
@@ -364,7 +364,7 @@ TEST(ModelConfig, WritesWhatItReads) {
     EXPECT_EQ(again.head_dim, config.head_dim);
     EXPECT_EQ(again.vocab_size, config.vocab_size);
     EXPECT_EQ(again.max_position_embeddings, config.max_position_embeddings);
-    EXPECT_EQ(again.rms_norm_eps, config.rms_norm_eps);
+    EXPECT_EQ(again.norm_eps, config.norm_eps);
     EXPECT_EQ(again.rope, config.rope);
     EXPECT_EQ(again.tie_word_embeddings, config.tie_word_embeddings);
     EXPECT_EQ(again.attention_bias, config.attention_bias);

@@ -56,6 +56,7 @@ void FoldedSource::hash(const SourceTensor& tensor, ContentHash& hash) const {
   base_.hash(base_of(tensor), hash);
   if (const Fold* fold = fold_of(tensor)) {
     for (const auto* factors : {&fold->rows, &fold->cols}) hash.add(std::as_bytes(std::span(*factors)));
+    if (fold->offset != 0) hash.add(std::as_bytes(std::span(&fold->offset, 1)));
   }
 }
 
@@ -67,8 +68,11 @@ void FoldedSource::read_range(const SourceTensor& tensor, int64_t first, int64_t
   for (int64_t r = 0; r < count; ++r) {
     const float row = fold->rows.empty() ? 1.0f : fold->rows[static_cast<size_t>(first + r)];
     for (int64_t k = 0; k < cols; ++k) {
-      out[r * cols + k] *= row;
-      if (!fold->cols.empty()) out[r * cols + k] *= fold->cols[static_cast<size_t>(k)];
+      float& value = out[r * cols + k];
+      if (fold->offset != 0) value += fold->offset;  // a -0 stays one otherwise
+      value *= row;
+      if (!fold->cols.empty()) value *= fold->cols[static_cast<size_t>(k)];
+      if (fold->offset != 0) value -= fold->offset;
     }
   }
 }

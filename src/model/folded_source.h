@@ -13,6 +13,7 @@ namespace mxq {
 struct Fold {
   std::vector<float> rows;  // [rows], of a vector its elements
   std::vector<float> cols;  // [cols]
+  float offset = 0;         // what stands for w is w + offset: of norms that multiply by 1 + w
 };
 
 /// Folded tensors are F32, for a norm's factors do not fit into 16 bits; all else is the base's own.

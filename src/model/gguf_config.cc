@@ -194,10 +194,10 @@ int64_t gguf_vocab_size(const GgufFile& file, const GgufFields& fields) {
 
 ModelConfig gguf_config(const GgufFile& file) {
   const std::string architecture = file.get_string("general.architecture");
-  const Architecture* known = find_architecture(architecture);
-  if (known == nullptr || known->name != architecture) {
+  const Architecture* known = find_gguf_architecture(architecture);
+  if (known == nullptr) {
     throw Error(ErrorCode::unsupported, "read " + file.source, fmt::format("architecture {}", in_quotes(architecture)),
-                architecture_names());
+                gguf_architecture_names());
   }
   const GgufFields fields(file, architecture);
   if (fields.find_int("expert_count", 0, kMaxExtent).value_or(0) > 0) {
@@ -205,7 +205,7 @@ ModelConfig gguf_config(const GgufFile& file) {
   }
 
   ModelConfig config;
-  config.architecture = architecture;
+  config.architecture = known->name;
   config.hidden_size = fields.get_int("embedding_length", 1, kMaxExtent);
   config.intermediate_size = fields.get_int("feed_forward_length", 1, kMaxExtent);
   config.num_hidden_layers = fields.get_int("block_count", 1, kMaxLayers);
@@ -216,7 +216,7 @@ ModelConfig gguf_config(const GgufFile& file) {
   const auto eps = fields.find_positive("attention.layer_norm_rms_epsilon");
   if (!eps)
     refuse_config(file.source, fmt::format("metadata '{}.attention.layer_norm_rms_epsilon' is missing", architecture));
-  config.rms_norm_eps = *eps;
+  config.norm_eps = *eps;
   const auto key = fields.find_int("attention.key_length", 1, kMaxExtent);
   const auto value = fields.find_int("attention.value_length", 1, kMaxExtent);
   config.head_dim = key ? *key : default_head_dim(config, file.source);

@@ -38,7 +38,7 @@ bool uses(const Architecture& architecture, const ModelConfig& config, std::stri
     if (dot == std::string_view::npos || !name.substr(0, dot).ends_with(tensor.hf)) continue;
     if (name.substr(dot) == ".weight") return true;
     if (name.substr(dot) != ".bias" || !tensor.input) return false;
-    return config.has_bias(*tensor.input);
+    return config.has_bias(tensor.part);
   }
   return false;
 }

@@ -244,7 +244,7 @@ TEST(ModelSource, RefusesGgufFilesThatAreNotWhole) {
 
 // --- Hugging Face -------------------------------------------------------------------------------------------------
 
-constexpr const char* kConfig = R"({"model_type": "gemma3", "hidden_size": 8, "intermediate_size": 16,
+constexpr const char* kConfig = R"({"model_type": "gemma9", "hidden_size": 8, "intermediate_size": 16,
   "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 4})";
 
 void write_safetensors(const std::filesystem::path& path) {
@@ -271,7 +271,7 @@ TEST(ModelSource, OpensHuggingFaceFoldersAndSingleFiles) {
   for (const auto& path : {folder.path(), folder / "model.safetensors"}) {
     const auto model = open_model(path);
     const bool whole = path == folder.path();
-    EXPECT_EQ(model->architecture(), whole ? "gemma3" : "");
+    EXPECT_EQ(model->architecture(), whole ? "gemma9" : "");
     EXPECT_EQ(model->config().has_value(), whole);
     EXPECT_EQ(model->path(), path);
     ASSERT_EQ(model->tensors().size(), 4u);

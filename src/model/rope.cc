@@ -68,9 +68,7 @@ void scale_yarn(const RopeShape& shape, Frequencies& frequencies) {
 
 double yarn_scale(const RopeScaling& scaling) {
   if (scaling.attention_factor) return *scaling.attention_factor;
-  const auto magnitude = [&](double by) {
-    return scaling.factor <= 1 ? 1 : 0.1 * by * std::log(scaling.factor) + 1;
-  };
+  const auto magnitude = [&](double by) { return scaling.factor <= 1 ? 1 : 0.1 * by * std::log(scaling.factor) + 1; };
   if (scaling.mscale && scaling.mscale_all_dim) return magnitude(*scaling.mscale) / magnitude(*scaling.mscale_all_dim);
   return magnitude(1);
 }

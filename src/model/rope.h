@@ -13,12 +13,12 @@ namespace mxq {
 struct RopeScaling {
   std::string type;  // "linear", "dynamic", "yarn", "longrope" or "llama3"
   double factor = 1;
-  double low_freq_factor = 1, high_freq_factor = 4;               // llama3
-  std::optional<int64_t> original_max_position_embeddings;        // llama3, yarn, longrope; none: the model's own
-  double beta_fast = 32, beta_slow = 1;                           // yarn
+  double low_freq_factor = 1, high_freq_factor = 4;                // llama3
+  std::optional<int64_t> original_max_position_embeddings;         // llama3, yarn, longrope; none: the model's own
+  double beta_fast = 32, beta_slow = 1;                            // yarn
   std::optional<double> attention_factor, mscale, mscale_all_dim;  // yarn; the first also longrope
-  bool truncate = true;                                           // yarn: the bounds of the ramp are whole numbers
-  std::vector<double> short_factor, long_factor;                  // longrope: a divisor for each pair
+  bool truncate = true;                                            // yarn: the bounds of the ramp are whole numbers
+  std::vector<double> short_factor, long_factor;                   // longrope: a divisor for each pair
 
   bool operator==(const RopeScaling&) const = default;
 };

@@ -33,12 +33,15 @@ const std::map<std::string, std::vector<std::string>>& types() {
 
 class RopeReader {
  public:
-  RopeReader(const ConfigFields& fields, ModelConfig& config)
-      : fields_(fields), config_(config), name_(fields.find("rope_scaling") ? "rope_scaling" : "rope_parameters") {}
+  RopeReader(const ConfigFields& fields, const Architecture& architecture, ModelConfig& config)
+      : fields_(fields),
+        architecture_(architecture),
+        config_(config),
+        name_(fields.find("rope_scaling") ? "rope_scaling" : "rope_parameters") {}
 
   void read() {
     const auto outer_theta = fields_.find_positive("rope_theta");
-    config_.rope.theta = outer_theta.value_or(RopeSettings().theta);
+    config_.rope.theta = outer_theta.value_or(architecture_.default_rope_theta);
     const auto scaling = fields_.find_object(name_);
     if (!scaling) return;
     const Json *scalings = fields_.find("rope_scaling"), *parameters = fields_.find("rope_parameters");
@@ -61,8 +64,8 @@ class RopeReader {
 
   void check_keys(const ConfigFields& scaling) {
     static constexpr std::array<std::string_view, 15> known{
-        "rope_type",     "type",       "rope_theta", "factor", "low_freq_factor", "high_freq_factor",
-        "mrope_section", "beta_fast",  "beta_slow",  "mscale", "mscale_all_dim",  "attention_factor",
+        "rope_type",     "type",         "rope_theta", "factor", "low_freq_factor", "high_freq_factor",
+        "mrope_section", "beta_fast",    "beta_slow",  "mscale", "mscale_all_dim",  "attention_factor",
         "truncate",      "short_factor", "long_factor"};
     for (const auto& [key, value] : scaling.object().items()) {
       if (value.is_object()) {
@@ -82,6 +85,8 @@ class RopeReader {
       if (scaling.contains("factor")) refuse(fmt::format("'{}' has a factor and no rope_type", name_), "a rope_type");
       return;
     }
+    const auto& longropes = architecture_.longrope_names;
+    if (std::find(longropes.begin(), longropes.end(), *type) != longropes.end()) type = "longrope";
     // Three positions a token, of time, height and width: those of text are equal.
     if (*type == "default" || (*type == "mrope" && config_.architecture.starts_with("qwen2_"))) return;
     const auto needs = types().find(*type);
@@ -124,14 +129,16 @@ class RopeReader {
   }
 
   void complete_longrope(const ConfigFields& scaling, RopeScaling& rope) {
-    const auto pairs = static_cast<size_t>(config_.head_dim / 2);
-    for (const auto& [name, list] : {std::pair("short_factor", &rope.short_factor), {"long_factor", &rope.long_factor}}) {
+    const auto pairs = static_cast<size_t>(config_.rotary_dim() / 2);
+    for (const auto& [name, list] :
+         {std::pair("short_factor", &rope.short_factor), {"long_factor", &rope.long_factor}}) {
       if (list->empty() || list->size() == pairs) continue;
       refuse(fmt::format("'{}.{}' has {} numbers", name_, name, list->size()),
-             fmt::format("{}, one for each pair of a head's {} dimensions", pairs, config_.head_dim));
+             fmt::format("{}, one for each pair of the {} dimensions that rotate", pairs, config_.rotary_dim()));
     }
     // transformers 4 looks for the original length beside rope_scaling, transformers 5 in rope_parameters.
-    const auto outer = fields_.find_int(kOriginal, 1, kMaxContext);
+    auto outer = fields_.find_int(kOriginal, 1, kMaxContext);
+    if (!outer) outer = architecture_.default_original_positions;
     const auto inner = rope.original_max_position_embeddings;
     if (outer && inner && *outer != *inner) {
       refuse(fmt::format("'{}' is {}, and {} in '{}'", kOriginal, *outer, *inner, name_), "the same in both");
@@ -149,23 +156,25 @@ class RopeReader {
   }
 
   const ConfigFields& fields_;
+  const Architecture& architecture_;
   ModelConfig& config_;
   std::string name_;
 };
 
 }  // namespace
 
-void read_rope(const ConfigFields& fields, ModelConfig& config) {
-  RopeReader(fields, config).read();
+void read_rope(const ConfigFields& fields, const Architecture& architecture, ModelConfig& config) {
+  RopeReader(fields, architecture, config).read();
 }
 
-void write_rope(const ModelConfig& config, nlohmann::ordered_json& json) {
+void write_rope(const ModelConfig& config, const Architecture& architecture, nlohmann::ordered_json& json) {
   json["rope_theta"] = config.rope.theta;
   json["rope_scaling"] = nullptr;
   if (!config.rope.scaling) return;
   const RopeScaling& rope = *config.rope.scaling;
   auto& scaling = json["rope_scaling"];
-  scaling["rope_type"] = rope.type;
+  // Classes that know other names for longrope look for no other key.
+  scaling[architecture.longrope_names.empty() ? "rope_type" : "type"] = rope.type;
   const auto original = rope.original_max_position_embeddings;
   if (rope.type == "longrope") {
     scaling["short_factor"] = rope.short_factor;

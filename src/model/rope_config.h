@@ -8,11 +8,12 @@
 
 namespace mxq {
 
-/// Into config.rope; heads and positions are there already. What cannot be run is added to config.unsupported, keys that
-/// nobody knows to config.unknown_fields. Throws Error(invalid_file) as ConfigFields does.
-void read_rope(const ConfigFields& fields, ModelConfig& config);
+/// Into config.rope; heads, positions and rotary_part are there already. What cannot be run is added to
+/// config.unsupported, keys that nobody knows to config.unknown_fields. Throws Error(invalid_file) as ConfigFields
+/// does.
+void read_rope(const ConfigFields& fields, const Architecture& architecture, ModelConfig& config);
 
 /// The fields that transformers 4 reads.
-void write_rope(const ModelConfig& config, nlohmann::ordered_json& json);
+void write_rope(const ModelConfig& config, const Architecture& architecture, nlohmann::ordered_json& json);
 
 }  // namespace mxq

@@ -56,6 +56,25 @@ MODELS = {
     "qwen3_pattern": ("Qwen3", dict(head_dim=8, attention_bias=True, use_sliding_window=True, sliding_window=7,
                                     layer_types=["sliding_attention", "full_attention"])),
     "qwen3": ("Qwen3", dict(head_dim=16, rope_theta=1e6)),
+    "ministral": ("Ministral", dict(head_dim=8, sliding_window=7, layer_types=["full_attention", "sliding_attention"])),
+    "gemma2": ("Gemma2", dict(head_dim=16, query_pre_attn_scalar=20, sliding_window=7, attn_logit_softcapping=2.0,
+                              final_logit_softcapping=3.0, tie_word_embeddings=True)),
+    "gemma3": ("Gemma3Text", dict(head_dim=16, query_pre_attn_scalar=20, sliding_window=7, sliding_window_pattern=2,
+                                  rope_theta=1e5, rope_local_base_freq=500.0, num_hidden_layers=3,
+                                  rope_scaling={"rope_type": "linear", "factor": 4.0}, tie_word_embeddings=True)),
+    "phi3": ("Phi3", dict(sliding_window=7, partial_rotary_factor=0.5, num_key_value_heads=2, hidden_size=64,
+                          pad_token_id=0)),
+    "phi3_longrope": ("Phi3", dict(original_max_position_embeddings=24, pad_token_id=0,
+                                   rope_scaling={"type": "longrope", "short_factor": [1.0, 1.5, 2.0, 3.0],
+                                                 "long_factor": [1.0, 3.0, 7.0, 16.0]})),
+    "smollm3": ("SmolLM3", dict(num_hidden_layers=3, no_rope_layer_interval=2, use_sliding_window=True,
+                                sliding_window=7, pad_token_id=0)),
+    "olmo2": ("Olmo2", dict(num_key_value_heads=2)),
+    "granite": ("Granite", dict(embedding_multiplier=3.0, attention_multiplier=0.2, residual_multiplier=0.6,
+                                logits_scaling=2.0, attention_bias=True)),
+    "glm4": ("Glm4", dict(head_dim=16, partial_rotary_factor=0.5, pad_token_id=0)),
+    "cohere2": ("Cohere2", dict(num_hidden_layers=3, sliding_window=7, sliding_window_pattern=2, logit_scale=0.5,
+                                layer_norm_eps=1e-5, tie_word_embeddings=True)),
 }
 
 MASK = (1 << 64) - 1
@@ -86,7 +105,7 @@ def value(name: str, count: int) -> numpy.ndarray:
 def run(kind: str, changes: dict) -> dict:
     config = getattr(transformers, kind + "Config")(**{**COMMON, **changes})
     config._attn_implementation = "eager"
-    model = getattr(transformers, kind + "ForCausalLM")(config).float().eval()
+    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
     state = {name: torch.from_numpy(value(name, tensor.numel())).reshape(tensor.shape)
              for name, tensor in model.state_dict().items()
              if not (config.tie_word_embeddings and name == "lm_head.weight")}

@@ -90,11 +90,11 @@ class Plan(MxqTest):
         model = self.folder / "model"
         small_text_model(model)
         config = json.loads((model / "config.json").read_text())
-        config["rope_scaling"] = {"rope_type": "yarn", "factor": 4.0}
+        config["rope_scaling"] = {"rope_type": "ntk", "factor": 4.0}
         (model / "config.json").write_text(json.dumps(config))
         done = self.run_mxq("plan", model, "--bits", "3.25", "--json")
         self.assertEqual(json.loads(done.stdout)["objective"]["kind"], "rel")
-        self.assertRegex(done.stderr, "^mxq: objective rel .*cannot be run.*'rope_scaling' of type \"yarn\".*linear or llama3")
+        self.assertRegex(done.stderr, "^mxq: objective rel .*cannot be run.*'rope_scaling' of type \"ntk\".*linear, llama3")
 
     def test_an_error_table_is_for_what_it_was_measured_with(self):
         model, errors = self.folder / "model", self.folder / "errors.csv"

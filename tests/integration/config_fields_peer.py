@@ -31,7 +31,7 @@ TEXT = "Twelve boats left at dawn; nine came back before the storm, and two of t
 VOCAB = 256
 BASE = dict(vocab_size=VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
             num_key_value_heads=2, max_position_embeddings=512, initializer_range=0.15, bos_token_id=0,
-            eos_token_id=1, pad_token_id=None, head_dim=8)
+            eos_token_id=1, pad_token_id=None, head_dim=8, tie_word_embeddings=False)
 SLIDING, FULL = "sliding_attention", "full_attention"
 LLAMA3 = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 64}
@@ -57,6 +57,15 @@ VALUES = {
                      LONGROPE, {**LONGROPE, "factor": 4.0}, {**LONGROPE, "original_max_position_embeddings": 64},
                      {k: v for k, v in LLAMA3.items() if k != "low_freq_factor"}, {"factor": 2.0}],
     "rms_norm_eps": [0.3, 1e-5],
+    "layer_norm_eps": [0.3, 1e-5],
+    "hidden_activation": ["silu", "relu", "gelu"],
+    "no_rope_layers": [[1, 0, 1], [0, 0, 0], [1, 1]],
+    "no_rope_layer_interval": [2, 3],
+    "sliding_window_pattern": [3, 1],
+    "query_pre_attn_scalar": [4, 50],
+    "attn_logit_softcapping": [1.0, None],
+    "final_logit_softcapping": [1.0, None],
+    "original_max_position_embeddings": [64, 256, None],
     "sliding_window": [5, None],
     "use_sliding_window": [True],
     "max_window_layers": [0, 1],
@@ -64,7 +73,6 @@ VALUES = {
     "tie_word_embeddings": [True],
     "attention_bias": [True],
     "mlp_bias": [True],
-    "original_max_position_embeddings": [64, 256, None],
     "partial_rotary_factor": [0.5, 1.0],
     "is_causal": [False],
     "pruned_heads": [{"0": [1]}],
@@ -85,6 +93,14 @@ BESIDE = {
     "layer_types": {"sliding_window": 5, "use_sliding_window": True},
     "original_max_position_embeddings": {"rope_scaling": LONGROPE},
 }
+# What the base of a kind says beside BASE.
+KINDS = {"llama": {}, "mistral": {}, "ministral": {"sliding_window": 7}, "qwen2": {}, "qwen3": {},
+         "gemma2": {"query_pre_attn_scalar": 12, "sliding_window": 7, "hidden_activation": "gelu_pytorch_tanh"},
+         "gemma3_text": {"query_pre_attn_scalar": 12, "sliding_window": 7, "sliding_window_pattern": 2},
+         "phi3": {"pad_token_id": 2}, "smollm3": {}, "olmo2": {},
+         "granite": {"attention_multiplier": 0.3, "embedding_multiplier": 2.0, "residual_multiplier": 0.5,
+                     "logits_scaling": 3.0},
+         "glm4": {"pad_token_id": 2}, "cohere2": {"sliding_window": 7, "sliding_window_pattern": 2, "logit_scale": 0.5}}
 EXTRA = ["partial_rotary_factor", "original_max_position_embeddings", "is_causal", "mlp_bias", "attention_bias", "sliding_window", "layer_types", "rope_scaling"]
 
 
@@ -162,7 +178,7 @@ def judge(mxq, folder, config, ids, name):
 def main():
     mxq = sys.argv[1]
     wrong, tried = [], 0
-    for kind in sys.argv[2:] or ["llama", "mistral", "qwen2", "qwen3"]:
+    for kind in sys.argv[2:] or list(KINDS):
         defaults = transformers.AutoConfig.for_model(kind).to_dict()
         defaults.update({k: v for k, v in transformers.PretrainedConfig().to_dict().items() if k not in defaults})
         with tempfile.TemporaryDirectory() as temporary:
@@ -170,7 +186,7 @@ def main():
             folder.mkdir()
             ids = write_tokenizer(folder)
             (folder / "text.txt").write_text(TEXT)
-            base = {"model_type": kind, "sliding_window": None, **BASE}
+            base = {"model_type": kind, "sliding_window": None, **BASE, **KINDS[kind]}
             cases = [("nothing", None, base)]
             for name in sorted(set(defaults) | set(EXTRA)):
                 for value in values_of(name, defaults.get(name)):

@@ -16,31 +16,22 @@ using enum ConfigField::Use;
 const std::vector<ConfigField>& common_fields() {
   static const std::vector<ConfigField> fields = [] {
     std::vector<ConfigField> all{
-        {"hidden_act", only, {"\"silu\"", "\"swish\""}}, {"partial_rotary_factor", only, {"1", "1.0", "null"}},
-        {"is_causal", only, {"true", "null"}},           {"use_bidirectional_attention", only, {"false", "null"}},
+        {"partial_rotary_factor", only, {"1", "1.0", "null"}},
+        {"is_causal", only, {"true", "null"}},
+        {"use_bidirectional_attention", only, {"false", "null"}},
         {"pruned_heads", only, {"{}", "null"}},
     };
-    for (const char* name : {"model_type",
-                             "text_config",
-                             "hidden_size",
-                             "intermediate_size",
-                             "num_hidden_layers",
-                             "num_attention_heads",
-                             "num_key_value_heads",
-                             "head_dim",
-                             "vocab_size",
-                             "max_position_embeddings",
-                             "rms_norm_eps",
-                             "rope_theta",
-                             "rope_scaling",
-                             "rope_parameters",
-                             "original_max_position_embeddings",
-                             "tie_word_embeddings",
-                             "bos_token_id",
-                             "eos_token_id",
-                             "pad_token_id",
-                             "quantization_config",
-                             "quantization"}) {
+    for (const char* name : {"model_type",          "text_config",
+                             "hidden_size",         "intermediate_size",
+                             "num_hidden_layers",   "num_attention_heads",
+                             "num_key_value_heads", "head_dim",
+                             "vocab_size",          "max_position_embeddings",
+                             "rms_norm_eps",        "hidden_act",
+                             "rope_theta",          "rope_scaling",
+                             "rope_parameters",     "original_max_position_embeddings",
+                             "tie_word_embeddings", "bos_token_id",
+                             "eos_token_id",        "pad_token_id",
+                             "quantization_config", "quantization"}) {
       all.push_back({name, read});
     }
     for (const char* name : {"_attn_implementation",
@@ -195,10 +186,13 @@ std::vector<LayerTensor> llama_tensors() {
   };
 }
 
-std::vector<LayerTensor> tensors_with_head_norms() {
-  std::vector<LayerTensor> tensors = llama_tensors();
-  tensors.push_back({LayerPart::q_norm, "self_attn.q_norm", "attn_q_norm", Extent::head_dim, Extent::none, {}});
-  tensors.push_back({LayerPart::k_norm, "self_attn.k_norm", "attn_k_norm", Extent::head_dim, Extent::none, {}});
+std::vector<LayerTensor> head_norms() {
+  return {{LayerPart::q_norm, "self_attn.q_norm", "attn_q_norm", Extent::head_dim, Extent::none, {}},
+          {LayerPart::k_norm, "self_attn.k_norm", "attn_k_norm", Extent::head_dim, Extent::none, {}}};
+}
+
+std::vector<LayerTensor> operator+(std::vector<LayerTensor> tensors, const std::vector<LayerTensor>& more) {
+  tensors.insert(tensors.end(), more.begin(), more.end());
   return tensors;
 }
 
@@ -207,8 +201,11 @@ const ConfigField* find_gguf_field(std::string_view key) {
 }
 
 std::span<const Architecture* const> architectures() {
-  static const std::array all{&llama_architecture(), &mistral_architecture(), &qwen2_architecture(),
-                              &qwen3_architecture()};
+  static const std::array all{&llama_architecture(),  &mistral_architecture(), &ministral_architecture(),
+                              &qwen2_architecture(),  &qwen3_architecture(),   &gemma2_architecture(),
+                              &gemma3_architecture(), &phi3_architecture(),    &smollm3_architecture(),
+                              &olmo2_architecture(),  &granite_architecture(), &glm4_architecture(),
+                              &cohere2_architecture()};
   return all;
 }
 
@@ -222,9 +219,25 @@ const Architecture* find_architecture(std::string_view model_type) {
   return nullptr;
 }
 
+const Architecture* find_gguf_architecture(std::string_view name) {
+  const auto all = architectures();
+  const auto found = std::find_if(all.begin(), all.end(), [&](const Architecture* architecture) {
+    return !name.empty() && architecture->gguf_name == name;
+  });
+  return found == all.end() ? nullptr : *found;
+}
+
 std::string architecture_names() {
   std::vector<std::string_view> names;
   for (const Architecture* architecture : architectures()) names.push_back(architecture->name);
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+std::string gguf_architecture_names() {
+  std::vector<std::string_view> names;
+  for (const Architecture* architecture : architectures()) {
+    if (!architecture->gguf_name.empty()) names.push_back(architecture->gguf_name);
+  }
   return fmt::format("{}", fmt::join(names, ", "));
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <span>
 #include <string>
@@ -11,18 +12,38 @@
 
 namespace mxq {
 
+class ConfigFields;
+struct ModelConfig;
+
 /// What the matrices of a layer multiply, in the order in which it comes about: the normed residual stream (q, k, v),
-/// the heads' outputs (o), the normed residual stream again (gate, up), the gated activations (down).
+/// the heads' outputs (o), the normed residual stream again (gate, up), the gated activations (down). Where a layer's
+/// two halves read one input, gate and up multiply the first.
 enum class LayerInput { attention, heads, feed_forward, gated };
 inline constexpr int kLayerInputs = 4;
 
-/// An extent of a tensor, by the configuration's numbers.
-enum class Extent { none, hidden, intermediate, queries, keys, head_dim };
+/// An extent of a tensor, by the configuration's numbers. qkv and gate_up: of matrices that runtimes keep apart
+/// elsewhere.
+enum class Extent { none, hidden, intermediate, queries, keys, qkv, gate_up, head_dim };
 
-/// What a tensor is to the layer that reads it. Norms: of what attention reads, of what the feed-forward network
-/// reads, of each head of q and k.
-enum class LayerPart { input_norm, q, k, v, o, feed_forward_norm, gate, up, down, q_norm, k_norm };
-inline constexpr int kLayerParts = 11;
+/// What a tensor is to the layer that reads it.
+enum class LayerPart {
+  input_norm,  // of what attention reads
+  q,
+  k,
+  v,
+  qkv,  // the three, one below the other
+  o,
+  attention_norm,     // of what attention adds to the residual stream
+  feed_forward_norm,  // of what the feed-forward network reads
+  gate,
+  up,
+  gate_up,  // the two, one below the other
+  down,
+  output_norm,  // of what the feed-forward network adds
+  q_norm,       // of each head, or, where its extent is queries or keys, of all heads together
+  k_norm,
+};
+inline constexpr int kLayerParts = 15;
 
 /// A tensor of a layer.
 struct LayerTensor {
@@ -49,31 +70,63 @@ enum class Bias { never, always, by_config };
 
 /// Which layers see a window of tokens only.
 enum class WindowRule {
-  none,         // whatever the configuration says
-  all_layers,   // where sliding_window is not null
-  layer_types,  // where use_sliding_window is true: as layer_types say, else from max_window_layers on
+  none,          // whatever the configuration says
+  all_layers,    // where sliding_window is not null
+  layer_types,   // where use_sliding_window is true: as layer_types say, else from max_window_layers on
+  all_or_types,  // as layer_types say, else all where sliding_window is not null
+  pattern,       // as layer_types say, else all but every n-th layer
+  without_rope,  // where use_sliding_window is true: as layer_types say, else those that do not rotate
+};
+
+/// What a norm makes of a row x, by its weight w.
+enum class Norm {
+  rms,           // x / sqrt(mean(x^2) + eps) * w
+  rms_plus_one,  // the same by 1 + w
+  layer,         // that of x - mean(x)
 };
 
 /// The tensors of a layer of Llama, which others change a little.
 std::vector<LayerTensor> llama_tensors();
-/// Those, and a norm of each head of q and k.
-std::vector<LayerTensor> tensors_with_head_norms();
+/// A norm of each head of q and of k.
+std::vector<LayerTensor> head_norms();
+/// The one list and then the other.
+std::vector<LayerTensor> operator+(std::vector<LayerTensor> tensors, const std::vector<LayerTensor>& more);
 
 struct Architecture {
   std::string_view name;                               // HF's model_type
+  std::string_view gguf_name = {};                     // llama.cpp's; empty: it has none
   std::vector<std::string_view> also = {};             // other model_types whose text decoder computes the same
   std::string_view class_name;                         // "Llama" of "LlamaForCausalLM"
   std::vector<LayerTensor> tensors = llama_tensors();  // of a layer, in the order in which runtimes list them
   bool gguf_permutes_rows = false;                     // of q and k: llama.cpp's converter pairs neighbouring rows
-  Bias attention_bias = Bias::never;                   // of q, k and v; by_config: attention_bias
-  Bias output_bias = Bias::never;                      // of o; by_config: attention_bias
-  Bias mlp_bias = Bias::never;                         // by_config: mlp_bias
+  bool gguf_adds_one = false;                          // to the weights of norms
+  Norm norm = Norm::rms;
+  bool parallel = false;                 // attention and feed-forward network read the same input
+  bool rotates_in_windows_only = false;  // other layers have no rotary embedding
+  bool rotates_neighbours = false;       // rotary embedding pairs elements 2i and 2i + 1, not i and i + half
+  Bias attention_bias = Bias::never;     // of q, k and v; by_config: attention_bias
+  Bias output_bias = Bias::never;        // of o; by_config: attention_bias
+  Bias mlp_bias = Bias::never;           // by_config: mlp_bias
+  bool default_attention_bias = false;
   WindowRule window = WindowRule::none;
   std::optional<int64_t> default_window = {};  // where sliding_window is missing
+  int64_t window_pattern = 0;                  // of WindowRule::pattern: every so-manieth layer sees all
+  std::string_view window_pattern_field = {};  // that says otherwise; empty: none
   int64_t default_max_positions = 0;
+  std::optional<int64_t> default_original_positions = {};  // where original_max_position_embeddings is missing
   std::optional<int64_t> default_kv_heads = {};  // where num_key_value_heads is missing; none: as many as heads
   std::optional<int64_t> default_head_dim = {};  // where head_dim is missing; none: hidden_size / heads
-  std::vector<ConfigField> own_fields = {};      // beside those of every architecture
+  int64_t default_heads = 0, default_vocab = 0;  // where they may be missing
+  double default_rope_theta = 10000, default_rotary_part = 1;
+  double default_eps = 1e-6;
+  bool default_tie = false;
+  std::string_view eps_field = "rms_norm_eps", activation_field = "hidden_act";
+  std::string_view default_activation = "silu";
+  std::vector<std::string_view> longrope_names = {};  // other names of that type of rope_scaling
+  /// Fields beyond those that every architecture has, from config.json and back. Null: none.
+  void (*read_config)(const ConfigFields& fields, ModelConfig& config) = nullptr;
+  void (*write_config)(const ModelConfig& config, nlohmann::ordered_json& json) = nullptr;
+  std::vector<ConfigField> own_fields = {};  // beside those of every architecture
 
   /// The table's entry of a field of config.json; null where nobody knows it.
   const ConfigField* find_field(std::string_view field) const;
@@ -85,12 +138,14 @@ struct Architecture {
   std::vector<std::string_view> modules_of(LayerInput input) const;
 };
 
-/// llama, mistral, qwen2, qwen3.
 std::span<const Architecture* const> architectures();
 /// By model_type, other names included; null where it is none of them.
 const Architecture* find_architecture(std::string_view model_type);
-/// "llama, mistral, ...", for messages.
+/// By GGUF's general.architecture.
+const Architecture* find_gguf_architecture(std::string_view name);
+/// "llama, mistral, ...", for messages; of those that GGUF has too, by its names.
 std::string architecture_names();
+std::string gguf_architecture_names();
 
 /// The entry of a GGUF key behind "<architecture>."; null where nobody knows it.
 const ConfigField* find_gguf_field(std::string_view key);
@@ -106,7 +161,16 @@ std::span<const FusedModules> fused_modules();
 /// Each in a file of its own.
 const Architecture& llama_architecture();
 const Architecture& mistral_architecture();
+const Architecture& ministral_architecture();
 const Architecture& qwen2_architecture();
 const Architecture& qwen3_architecture();
+const Architecture& gemma2_architecture();
+const Architecture& gemma3_architecture();
+const Architecture& phi3_architecture();
+const Architecture& smollm3_architecture();
+const Architecture& olmo2_architecture();
+const Architecture& granite_architecture();
+const Architecture& glm4_architecture();
+const Architecture& cohere2_architecture();
 
 }  // namespace mxq

@@ -7,6 +7,7 @@ const Architecture& llama_architecture() {
   using enum ConfigField::Use;
   static const Architecture architecture{
       .name = "llama",
+      .gguf_name = "llama",
       .class_name = "Llama",
       .gguf_permutes_rows = true,
       .attention_bias = Bias::by_config,

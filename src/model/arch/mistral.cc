@@ -7,6 +7,7 @@ const Architecture& mistral_architecture() {
   using enum ConfigField::Use;
   static const Architecture architecture{
       .name = "mistral",
+      .gguf_name = "mistral",
       .class_name = "Mistral",
       .gguf_permutes_rows = true,
       .window = WindowRule::all_layers,

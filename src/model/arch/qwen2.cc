@@ -7,6 +7,7 @@ const Architecture& qwen2_architecture() {
   using enum ConfigField::Use;
   static const Architecture architecture{
       .name = "qwen2",
+      .gguf_name = "qwen2",
       .also = {"qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text"},
       .class_name = "Qwen2",
       .attention_bias = Bias::always,

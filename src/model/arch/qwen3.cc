@@ -7,8 +7,9 @@ const Architecture& qwen3_architecture() {
   using enum ConfigField::Use;
   static const Architecture architecture{
       .name = "qwen3",
+      .gguf_name = "qwen3",
       .class_name = "Qwen3",
-      .tensors = tensors_with_head_norms(),
+      .tensors = llama_tensors() + head_norms(),
       .attention_bias = Bias::by_config,
       .output_bias = Bias::by_config,
       .window = WindowRule::layer_types,

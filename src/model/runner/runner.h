@@ -115,6 +115,9 @@ class Runner {
   std::vector<float> hidden(std::span<const int32_t> ids);
   /// Logits of `n` hidden states: [n, vocab_size].
   virtual void logits(const float* hidden, int64_t n, float* out) const = 0;
+  /// What a logit of that value changes by with the product of the output matrix's row and the hidden state: 1, but for
+  /// models that scale or cap their logits.
+  virtual float logit_slope(float logit) const = 0;
 
   /// The parts of hidden(), for those who look between the layers; without caches. The residual stream,
   /// [sum of ids, hidden_size], as it enters layer 0; layers [first, last) applied to it; the last hidden states of it.

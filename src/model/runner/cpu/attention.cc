@@ -60,7 +60,12 @@ class Block {
 
  private:
   int64_t q_row() const { return shape_->heads * shape_->head_dim; }
-  float scale() const { return static_cast<float>(1 / std::sqrt(static_cast<double>(shape_->head_dim))); }
+  /// The scores, capped where they are to be; what is left to scale them by.
+  float cap(float* scores) const {
+    if (shape_->cap <= 0) return shape_->scale;
+    soft_cap(scores, shape_->scale, shape_->cap, rows_ * keys_);
+    return 1;
+  }
 
   ScoreRows score_rows() const { return {rows_, rows_ / tokens_, position_, from_, shape_->window}; }
 
@@ -71,7 +76,8 @@ class Block {
     for (int64_t t = 0; t < tokens_; ++t) std::copy_n(in_->q + q_at_ + t * q_row(), width_, q.get() + t * width_);
     const auto scores = room<float>(rows_ * keys_);
     matmul_transposed(rows_, keys_, dim, q.get(), dim, in_->keys + kv_at, kv_row, scores.get(), keys_);
-    score_rows().softmax_visible(scale(), keys_, scores.get());
+    const float scale = cap(scores.get());
+    score_rows().softmax_visible(scale, keys_, scores.get());
     matmul(rows_, dim, keys_, scores.get(), keys_, in_->values + kv_at, kv_row, mixed, dim);
   }
 
@@ -83,10 +89,11 @@ class Block {
     matmul_transposed(rows_, keys_, dim, q.get(), bf16_->keys.get() + kv_at, scores.get(), keys_);
     const auto weights = room<uint16_t>(rows_ * keys_);
     const auto sums = room<float>(rows_);
+    const float scale = cap(scores.get());
     score_rows().for_each([&](int64_t r, int64_t begin, int64_t end) {
       uint16_t* row = weights.get() + r * keys_;
       std::fill(row, row + begin, uint16_t{0});
-      sums[static_cast<size_t>(r)] = softmax_bf16(scores.get() + r * keys_ + begin, scale(), end - begin, row + begin);
+      sums[static_cast<size_t>(r)] = softmax_bf16(scores.get() + r * keys_ + begin, scale, end - begin, row + begin);
       std::fill(row + end, row + keys_, uint16_t{0});
     });
     matmul(rows_, dim, keys_, weights.get(), bf16_->values.get() + kv_at, mixed);

@@ -12,6 +12,8 @@ struct AttentionShape {
   int64_t heads = 0, kv_heads = 0, head_dim = 0;
   /// Tokens that a query sees, itself included; 0: all before it.
   int64_t window = 0;
+  float scale = 1;  // of q k^T
+  float cap = 0;    // soft cap of that; 0: none
 };
 
 /// The last n of the tokens of a sequence ask, those before them (past) are only seen.
@@ -23,9 +25,9 @@ struct AttentionInput {
   float* out = nullptr;           // [n, heads * head_dim]
 };
 
-/// out = softmax(q k^T / sqrt(head_dim)) v for every sequence, each token seeing itself and those before it, each KV
-/// head serving heads / kv_heads query heads. Long inputs are multiplied as `compute` says, a few tokens in fp32.
-/// Parallel over sequences, KV heads and blocks of queries.
+/// out = softmax(cap * tanh(scale * q k^T / cap)) v for every sequence, each token seeing itself and those before it,
+/// each KV head serving heads / kv_heads query heads. Long inputs are multiplied as `compute` says, a few tokens in
+/// fp32. Parallel over sequences, KV heads and blocks of queries.
 void causal_attention(const AttentionShape& shape, Compute compute, std::span<const AttentionInput> sequences);
 
 }  // namespace mxq

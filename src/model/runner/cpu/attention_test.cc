@@ -18,6 +18,7 @@ constexpr unsigned kSeed = 9;
 struct Case {
   AttentionShape shape;
   int64_t n, past;
+  float cap = 0;
 };
 
 class Attention : public testing::TestWithParam<Case> {
@@ -27,7 +28,7 @@ class Attention : public testing::TestWithParam<Case> {
   std::mt19937 random_{kSeed};
 };
 
-/// Element (token, head, i) of softmax(q k^T / sqrt(dim)) v, over the keys that the token may see.
+/// Element (token, head, i) of softmax(cap(q k^T / sqrt(dim))) v, over the keys that the token may see.
 double expected(const Case& c, const std::vector<float>& q, const std::vector<float>& k, const std::vector<float>& v,
                 int64_t token, int64_t head, int64_t i) {
   const int64_t dim = c.shape.head_dim, position = c.past + token;
@@ -42,7 +43,9 @@ double expected(const Case& c, const std::vector<float>& q, const std::vector<fl
     for (int64_t j = 0; j < dim; ++j) {
       score += double{q[static_cast<size_t>((token * c.shape.heads + head) * dim + j)]} * k[at(key, j)];
     }
-    const double weight = std::exp(score / std::sqrt(static_cast<double>(dim)));
+    score /= std::sqrt(static_cast<double>(dim));
+    if (c.cap > 0) score = c.cap * std::tanh(score / c.cap);
+    const double weight = std::exp(score);
     total += weight;
     mixed += weight * v[at(key, i)];
   }
@@ -50,7 +53,9 @@ double expected(const Case& c, const std::vector<float>& q, const std::vector<fl
 }
 
 TEST_P(Attention, EqualsTheFormula) {
-  const Case c = GetParam();
+  Case c = GetParam();
+  c.shape.scale = static_cast<float>(1 / std::sqrt(static_cast<double>(c.shape.head_dim)));
+  c.shape.cap = c.cap;
   const int64_t dim = c.shape.head_dim, keys = c.past + c.n;
   const auto q = random(c.n * c.shape.heads * dim);
   const auto k = random(keys * c.shape.kv_heads * dim), v = random(keys * c.shape.kv_heads * dim);
@@ -76,17 +81,19 @@ TEST_P(Attention, EqualsTheFormula) {
   }
 }
 
-// heads, KV heads, head size, window; tokens, tokens before them
+// heads, KV heads, head size, window; tokens, tokens before them; soft cap
 INSTANTIATE_TEST_SUITE_P(Cases, Attention,
                          testing::Values(Case{{1, 1, 2, 0}, 1, 0}, Case{{9, 3, 16, 0}, 40, 0},
                                          Case{{9, 3, 16, 0}, 1, 25}, Case{{4, 2, 8, 5}, 30, 0},
                                          Case{{4, 2, 8, 5}, 7, 30}, Case{{4, 1, 8, 64}, 20, 20},
-                                         Case{{8, 8, 32, 0}, 500, 0}, Case{{7, 1, 16, 100}, 300, 150}),
+                                         Case{{8, 8, 32, 0}, 500, 0}, Case{{7, 1, 16, 100}, 300, 150},
+                                         Case{{9, 3, 16, 0}, 40, 5, 0.7f}, Case{{4, 2, 8, 5}, 30, 0, 2.0f}),
                          [](const auto& param) {
                            const Case& c = param.param;
                            return "heads" + std::to_string(c.shape.heads) + "of" + std::to_string(c.shape.kv_heads) +
                                   "dim" + std::to_string(c.shape.head_dim) + "window" + std::to_string(c.shape.window) +
-                                  "n" + std::to_string(c.n) + "past" + std::to_string(c.past);
+                                  "n" + std::to_string(c.n) + "past" + std::to_string(c.past) +
+                                  (c.cap > 0 ? "capped" : "");
                          });
 
 }  // namespace

@@ -27,7 +27,7 @@ namespace {
 
 }  // namespace
 
-// Adds to x_ what is pending; then delta_ and operand_ = rms_norm(x_).
+// Adds to x_ what is pending; then delta_ and operand_ are the norm of x_, or x_ itself.
 void CpuRunner::add_and_norm(const std::vector<float>& weight) {
   const int64_t width = config_.hidden_size;
   operand_.resize(n_, width);
@@ -36,21 +36,70 @@ void CpuRunner::add_and_norm(const std::vector<float>& weight) {
     float* x = x_.data() + i * width;
     float* delta = delta_.data() + i * width;
     if (pending_) add(x, delta, width);
-    if (!std::isfinite(rms_norm(x, weight.data(), static_cast<float>(config_.rms_norm_eps), width, delta))) {
-      finite = false;
+    float square = 0;
+    if (weight.empty()) {
+      std::copy_n(x, width, delta);
+      square = dot(x, x, width);
+    } else {
+      square = row_norm_.apply(x, weight.data(), width, delta);
     }
+    if (!std::isfinite(square)) finite = false;
     operand_.set_row(i, delta);
   });
   pending_ = false;
   if (!finite) refuse_not_finite(last_layer_ < 0 ? "the embedding" : fmt::format("layer {}", last_layer_));
 }
 
+// delta_, which half a layer put out, becomes what is to be added to x_.
+void CpuRunner::finish(const std::vector<float>& norm, std::vector<float>* plain) {
+  const auto scale = static_cast<float>(config_.residual_scale);
+  if (plain != nullptr) *plain = norm.empty() ? std::vector<float>() : delta_;
+  pending_ = true;
+  if (norm.empty() && scale == 1) return;
+  const int64_t width = config_.hidden_size;
+  std::atomic<bool> finite{true};
+  parallel_for(n_, [&](int64_t i) {
+    float* const row = delta_.data() + i * width;
+    if (!norm.empty() && !std::isfinite(row_norm_.apply(row, norm.data(), width, row))) finite = false;
+    if (scale != 1) std::for_each(row, row + width, [scale](float& x) { x *= scale; });
+  });
+  if (!finite) refuse_not_finite(fmt::format("layer {}", last_layer_));
+}
+
+const RopeTable* CpuRunner::rope_of(int64_t layer, const Place& place) const {
+  if (!config_.rotates(layer)) return nullptr;
+  return window_rope_ && config_.window_of(layer) > 0 ? place.window_rope : place.rope;
+}
+
+AttentionShape CpuRunner::attention_shape(int64_t layer) const {
+  const double usual = 1 / std::sqrt(static_cast<double>(config_.head_dim));
+  return {.heads = config_.num_attention_heads,
+          .kv_heads = config_.num_key_value_heads,
+          .head_dim = config_.head_dim,
+          .window = config_.window_of(layer),
+          .scale = static_cast<float>(config_.score_scale.value_or(usual)),
+          .cap = static_cast<float>(config_.score_cap)};
+}
+
+// The rows of one matrix that stands for several, [rows, sum of their widths], to each its own.
+void CpuRunner::split(std::initializer_list<std::vector<float>*> parts) const {
+  parallel_for(n_, [&](int64_t i) {
+    int64_t whole = 0;
+    for (const auto* part : parts) whole += std::ssize(*part) / n_;
+    const float* from = fused_.data() + i * whole;
+    for (auto* part : parts) {
+      const int64_t width = std::ssize(*part) / n_;
+      std::copy_n(from, width, part->data() + i * width);
+      from += width;
+    }
+  });
+}
+
 // Leaves pending what attention adds to x_.
 void CpuRunner::attend(int64_t index, std::span<const Sequence> sequences, const MomentsObserver& observe,
                        LayerTape* tape) {
   const Layer& layer = layers_[static_cast<size_t>(index)];
-  const AttentionShape shape{config_.num_attention_heads, config_.num_key_value_heads, config_.head_dim,
-                             config_.window_of(index)};
+  const AttentionShape shape = attention_shape(index);
   const int64_t q_row = shape.heads * shape.head_dim, kv_row = shape.kv_heads * shape.head_dim;
   const auto &q_norm = layer.norm(LayerPart::q_norm), &k_norm = layer.norm(LayerPart::k_norm);
   add_and_norm(layer.norm(LayerPart::input_norm));
@@ -59,9 +108,14 @@ void CpuRunner::attend(int64_t index, std::span<const Sequence> sequences, const
     tape->attention_input = delta_;
   }
   if (observe) observe(index, LayerInput::attention, second_moments(operand_));
-  layer.matrix(LayerPart::q).apply(operand_, q_.data());
-  layer.matrix(LayerPart::k).apply(operand_, k_.data());
-  layer.matrix(LayerPart::v).apply(operand_, v_.data());
+  if (layer.has(LayerPart::qkv)) {
+    layer.matrix(LayerPart::qkv).apply(operand_, fused_.data());
+    split({&q_, &k_, &v_});
+  } else {
+    layer.matrix(LayerPart::q).apply(operand_, q_.data());
+    layer.matrix(LayerPart::k).apply(operand_, k_.data());
+    layer.matrix(LayerPart::v).apply(operand_, v_.data());
+  }
   if (tape != nullptr) {
     tape->plain_q = q_norm.empty() ? std::vector<float>() : q_;
     tape->plain_k = k_norm.empty() ? std::vector<float>() : k_;
@@ -69,13 +123,14 @@ void CpuRunner::attend(int64_t index, std::span<const Sequence> sequences, const
   std::atomic<bool> finite{true};
   parallel_for(n_, [&](int64_t i) {
     const Place& place = places_[static_cast<size_t>(i)];
+    const RopeTable* const rope = rope_of(index, place);
     const auto rotate = [&](float* heads, int64_t count, const std::vector<float>& norm) {
-      for (float* head = heads; head < heads + count * shape.head_dim; head += shape.head_dim) {
-        if (!norm.empty() && !std::isfinite(rms_norm(head, norm.data(), static_cast<float>(config_.rms_norm_eps),
-                                                     shape.head_dim, head))) {
-          finite = false;
-        }
-        place.rope->rotate(head, place.position);
+      const auto normed = std::ssize(norm);  // a head, or all of them
+      for (float* at = heads; normed > 0 && at < heads + count * shape.head_dim; at += normed) {
+        if (!std::isfinite(row_norm_.apply(at, norm.data(), normed, at))) finite = false;
+      }
+      for (float* head = heads; rope != nullptr && head < heads + count * shape.head_dim; head += shape.head_dim) {
+        rope->rotate(head, place.position);
       }
     };
     rotate(q_.data() + i * q_row, shape.heads, q_norm);
@@ -114,35 +169,47 @@ void CpuRunner::attend(int64_t index, std::span<const Sequence> sequences, const
   operand_.set(attended_.data(), n_, q_row);
   if (observe) observe(index, LayerInput::heads, second_moments(operand_));
   layer.matrix(LayerPart::o).apply(operand_, delta_.data());
-  pending_ = true;
   last_layer_ = index;
+  finish(layer.norm(LayerPart::attention_norm), tape == nullptr ? nullptr : &tape->plain_attention);
 }
 
-// Likewise the feed-forward network.
+// Likewise the feed-forward network; where it stands beside attention, what the two add.
 void CpuRunner::feed_forward(int64_t index, const MomentsObserver& observe, LayerTape* tape) {
   const Layer& layer = layers_[static_cast<size_t>(index)];
-  add_and_norm(layer.norm(LayerPart::feed_forward_norm));
+  const bool parallel = architecture().parallel;
+  if (parallel) {
+    beside_.swap(delta_);
+    pending_ = false;
+  }
+  add_and_norm(layer.norm(parallel ? LayerPart::input_norm : LayerPart::feed_forward_norm));
   if (tape != nullptr) {
     tape->middle = x_;
     tape->feed_forward_input = delta_;
   }
-  if (observe) observe(index, LayerInput::feed_forward, second_moments(operand_));
-  layer.matrix(LayerPart::gate).apply(operand_, gate_.data());
-  layer.matrix(LayerPart::up).apply(operand_, up_.data());
+  if (observe && !parallel) observe(index, LayerInput::feed_forward, second_moments(operand_));
+  if (layer.has(LayerPart::gate_up)) {
+    layer.matrix(LayerPart::gate_up).apply(operand_, fused_.data());
+    split({&gate_, &up_});
+  } else {
+    layer.matrix(LayerPart::gate).apply(operand_, gate_.data());
+    layer.matrix(LayerPart::up).apply(operand_, up_.data());
+  }
   if (tape != nullptr) {
     tape->gate = gate_;
     tape->up = up_;
   }
   const int64_t width = config_.intermediate_size;
+  const auto multiply = config_.activation == Activation::gelu ? gelu_multiply : silu_multiply;
   operand_.resize(n_, width);
   parallel_for(n_, [&](int64_t i) {
-    silu_multiply(gate_.data() + i * width, up_.data() + i * width, width);
+    multiply(gate_.data() + i * width, up_.data() + i * width, width);
     operand_.set_row(i, gate_.data() + i * width);
   });
   if (tape != nullptr) tape->gated = gate_;
   if (observe) observe(index, LayerInput::gated, second_moments(operand_));
   layer.matrix(LayerPart::down).apply(operand_, delta_.data());
-  pending_ = true;
+  finish(layer.norm(LayerPart::output_norm), tape == nullptr ? nullptr : &tape->plain_output);
+  if (parallel) add(delta_.data(), beside_.data(), std::ssize(beside_));
 }
 
 // Checks the ids and makes room for all activations.
@@ -152,14 +219,16 @@ void CpuRunner::start(std::span<const Sequence> sequences) {
   rope_.forget();
   for (const Sequence& sequence : sequences) {
     int64_t position = sequence.cache != nullptr ? sequence.cache->length() : 0;
-    const RopeTable* const rope = rope_.of(position + std::ssize(sequence.ids));
+    const int64_t length = position + std::ssize(sequence.ids);
+    const Place place{rope_.of(length), window_rope_ ? window_rope_->of(length) : nullptr, 0};
     for (const int32_t id : sequence.ids) {
       if (id < 0 || id >= config_.vocab_size) {
         throw Error(ErrorCode::usage, "run model", fmt::format("token id {}", id),
                     fmt::format("0 to {}", config_.vocab_size - 1));
       }
       ids_.push_back(id);
-      places_.push_back({rope, position++});
+      places_.push_back(place);
+      places_.back().position = position++;
     }
   }
   n_ = static_cast<int64_t>(ids_.size());
@@ -176,11 +245,25 @@ void CpuRunner::start(std::span<const Sequence> sequences) {
   make_room(v_, key);
   make_room(gate_, config_.intermediate_size);
   make_room(up_, config_.intermediate_size);
+  if (architecture().parallel) make_room(beside_, config_.hidden_size);
+  int64_t fused = 0;
+  for (const LayerTensor& tensor : architecture().tensors) {
+    if (tensor.part == LayerPart::qkv || tensor.part == LayerPart::gate_up) {
+      fused = std::max(fused, config_.extent(tensor.rows));
+    }
+  }
+  make_room(fused_, fused);
   pending_ = false;
 }
 
 void CpuRunner::look_up() {
   embedding_.gather(ids_.data(), n_, x_.data());
+  const auto scale = static_cast<float>(config_.embedding_scale);
+  if (scale != 1) {
+    const int64_t width = config_.hidden_size;
+    parallel_for(n_,
+                 [&](int64_t i) { std::for_each_n(x_.begin() + i * width, width, [scale](float& x) { x *= scale; }); });
+  }
   last_layer_ = -1;
 }
 
@@ -274,8 +357,8 @@ std::vector<float> CpuRunner::last_norm_gradient(std::span<const float> residual
   const int64_t width = config_.hidden_size;
   std::vector<float> gradient(residual.size());
   parallel_for(static_cast<int64_t>(residual.size()) / width, [&](int64_t i) {
-    add_rms_norm_gradient(residual.data() + i * width, norm_.data(), static_cast<float>(config_.rms_norm_eps),
-                          outer.data() + i * width, width, gradient.data() + i * width);
+    row_norm_.add_gradient(residual.data() + i * width, norm_.data(), outer.data() + i * width, width,
+                           gradient.data() + i * width);
   });
   return gradient;
 }
@@ -297,6 +380,21 @@ void CpuRunner::logits(const float* hidden, int64_t n, float* out) const {
   Operand rows(compute());
   rows.set(hidden, n, config_.hidden_size);
   (config_.tie_word_embeddings ? embedding_ : head_).apply(rows, out);
+  const auto scale = static_cast<float>(config_.logit_scale), cap = static_cast<float>(config_.logit_cap);
+  if (scale == 1 && cap == 0) return;
+  parallel_for(n, [&](int64_t i) {
+    float* const row = out + i * config_.vocab_size;
+    if (cap > 0) {
+      soft_cap(row, scale, cap, config_.vocab_size);
+    } else {
+      std::for_each_n(row, config_.vocab_size, [scale](float& x) { x *= scale; });
+    }
+  });
+}
+
+float CpuRunner::logit_slope(float logit) const {
+  const double bent = config_.logit_cap > 0 ? logit / config_.logit_cap : 0;
+  return static_cast<float>(config_.logit_scale * (1 - bent * bent));
 }
 
 }  // namespace mxq

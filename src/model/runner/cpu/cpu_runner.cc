@@ -32,9 +32,16 @@ ModelConfig runnable_config(const ModelSource& model) {
                             config.head_dim),
                 "an even head size and a multiple of the KV heads");
   }
+  if (config.rotary_dim() % 2 != 0 || config.rotary_dim() < 2 || config.rotary_dim() > config.head_dim) {
+    throw Error(ErrorCode::invalid_file, "run " + model.path().string(),
+                fmt::format("rotary embedding of {} of a head's {} dimensions", config.rotary_dim(), config.head_dim),
+                "an even number of them");
+  }
   // Before the head size is believed and tables are made for it.
-  const SourceTensor* q = model.find(fmt::format("model.layers.0.{}.weight", architecture->module_of(LayerPart::q)));
-  const int64_t rows = config.extent(Extent::queries);
+  const bool apart = !architecture->module_of(LayerPart::q).empty();
+  const auto module = architecture->module_of(apart ? LayerPart::q : LayerPart::qkv);
+  const SourceTensor* q = model.find(fmt::format("model.layers.0.{}.weight", module));
+  const int64_t rows = config.extent(apart ? Extent::queries : Extent::qkv);
   if (q != nullptr && q->rows() != rows) {
     throw Error(
         ErrorCode::invalid_file, "run " + model.path().string(),
@@ -74,7 +81,14 @@ CpuRunner::CpuRunner(const ModelSource& model, const RunOptions& options, Progre
     : CpuRunner(model, runnable_config(model), options, or_silent(progress)) {}
 
 CpuRunner::CpuRunner(const ModelSource& model, const ModelConfig& config, const RunOptions& options, Progress& progress)
-    : Runner(facts_of(config, options)), config_(config), rope_(config_.rope_shape()), operand_(options.compute) {
+    : Runner(facts_of(config, options)),
+      config_(config),
+      rope_(config_.rope_shape(), architecture().rotates_neighbours),
+      row_norm_{architecture().norm, static_cast<float>(config_.norm_eps)},
+      operand_(options.compute) {
+  if (config_.window_rope)
+    window_rope_.emplace(RopeShape{*config_.window_rope, config_.rotary_dim(), config_.max_position_embeddings},
+                         architecture().rotates_neighbours);
   if (compute() == Compute::bf16 && !bf16_matmul_supported()) {
     throw Error(ErrorCode::unsupported, "run " + model.path().string(), "bf16 on a processor without AVX-512", "f32");
   }
@@ -92,16 +106,23 @@ CpuRunner::CpuRunner(const ModelSource& model, const ModelConfig& config, const 
   };
   embedding_ = linear(kEmbedding, c.vocab_size, c.hidden_size);
   if (!c.tie_word_embeddings) head_ = linear(kHead, c.vocab_size, c.hidden_size);
-  norm_ = read_vector(model, "model.norm.weight", c.hidden_size);
+  const auto norm = [&](const std::string& name, int64_t length) {
+    auto weight = read_vector(model, name + ".weight", length);
+    if (architecture().norm == Norm::rms_plus_one) {
+      for (float& w : weight) w += 1;
+    }
+    return weight;
+  };
+  norm_ = norm("model.norm", c.hidden_size);
   for (int64_t i = 0; i < c.num_hidden_layers; ++i) {
     Layer layer;
     for (const LayerTensor& tensor : architecture().tensors) {
       const std::string name = fmt::format("model.layers.{}.{}", i, tensor.hf);
       const auto part = static_cast<size_t>(tensor.part);
       if (tensor.input) {
-        layer.matrices[part] = linear(name, c.extent(tensor.rows), c.extent(tensor.cols), c.has_bias(*tensor.input));
+        layer.matrices[part] = linear(name, c.extent(tensor.rows), c.extent(tensor.cols), c.has_bias(tensor.part));
       } else {
-        layer.norms[part] = read_vector(model, name + ".weight", c.extent(tensor.rows));
+        layer.norms[part] = norm(name, c.extent(tensor.rows));
       }
     }
     layers_.push_back(std::move(layer));

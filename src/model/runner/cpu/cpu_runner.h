@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <span>
@@ -10,9 +11,11 @@
 #include <vector>
 
 #include "model/config.h"
+#include "model/runner/cpu/attention.h"
 #include "model/runner/cpu/linear.h"
 #include "model/runner/cpu/operand.h"
 #include "model/runner/cpu/rope_tables.h"
+#include "model/runner/cpu/row_norm.h"
 #include "model/runner/runner.h"
 
 namespace mxq {
@@ -24,14 +27,15 @@ struct LayerTape {
   std::vector<float> plain_q, plain_k;    // before the norms of heads; empty where the layer has none
   std::vector<float> q, k, v;             // q and k rotated
   std::vector<float> heads;               // what o multiplies
+  std::vector<float> plain_attention;     // what o put out, before its norm; empty where the layer has none
   std::vector<float> middle;              // the residual stream between attention and feed-forward network
   std::vector<float> feed_forward_input;  // normed: what gate and up multiply
   std::vector<float> gate, up;
-  std::vector<float> gated;  // what down multiplies
+  std::vector<float> gated;         // what down multiplies
+  std::vector<float> plain_output;  // what down put out, before its norm; empty where the layer has none
 };
 
-/// Of the architectures in model/arch/: RMSNorm, rotary attention with grouped queries, SwiGLU;
-/// Qwen2's biases and Qwen3's norms of q and k where the model has them.
+/// Of the architectures in model/arch/: decoders of attention with grouped queries and gated feed-forward networks.
 class CpuRunner final : public Runner {
  public:
   /// Throws what make_runner() says; Error(unsupported) for bf16 on a processor that has it not.
@@ -42,6 +46,7 @@ class CpuRunner final : public Runner {
   using Runner::hidden;
   std::vector<float> hidden(std::span<const Sequence> sequences) override;
   void logits(const float* hidden, int64_t n, float* out) const override;
+  float logit_slope(float logit) const override;
 
   std::vector<float> embed(std::span<const Sequence> sequences) override;
   void run_layers(std::span<const Sequence> sequences, int64_t first, int64_t last, std::vector<float>& residual,
@@ -67,11 +72,12 @@ class CpuRunner final : public Runner {
 
     const std::vector<float>& norm(LayerPart part) const { return norms[static_cast<size_t>(part)]; }
     const Linear& matrix(LayerPart part) const { return matrices[static_cast<size_t>(part)]; }
+    bool has(LayerPart part) const { return matrix(part).out_features() > 0; }
   };
 
   /// Where a token stands, and the angles of its text.
   struct Place {
-    const RopeTable* rope = nullptr;
+    const RopeTable *rope = nullptr, *window_rope = nullptr;  // the second of layers with a window
     int64_t position = 0;
   };
 
@@ -91,10 +97,18 @@ class CpuRunner final : public Runner {
            LayerTape* tape = nullptr);
   void run_between(std::span<const Sequence> sequences, int64_t first, int64_t last, std::vector<float>& residual,
                    const MomentsObserver& observe, LayerTape* tape);
+  /// As `weight` is empty, there is no norm.
   void add_and_norm(const std::vector<float>& weight);
+  void finish(const std::vector<float>& norm, std::vector<float>* plain);
+  void split(std::initializer_list<std::vector<float>*> parts) const;
+  /// Null where the layer has no rotary embedding.
+  const RopeTable* rope_of(int64_t layer, const Place& place) const;
+  AttentionShape attention_shape(int64_t layer) const;
 
   ModelConfig config_;
   RopeTables rope_;
+  std::optional<RopeTables> window_rope_;  // where it is another
+  RowNorm row_norm_;
   Linear embedding_, head_;  // head_ unused where the embeddings are tied
   std::vector<Layer> layers_;
   std::vector<float> norm_;
@@ -105,6 +119,8 @@ class CpuRunner final : public Runner {
   bool pending_ = false;     // delta_ is still to be added to x_
   int64_t last_layer_ = -1;  // the last one that x_ and delta_ come from; -1: the embedding
   std::vector<float> x_, delta_, q_, k_, v_, attended_, gate_, up_;
+  std::vector<float> fused_;   // of a matrix that stands for several
+  std::vector<float> beside_;  // what attention adds, where the feed-forward network stands beside it
   Operand operand_;
 };
 

@@ -22,7 +22,7 @@ std::vector<float> floats(int64_t n) {
 struct HeadGroup {
   int64_t n, group, dim, window;
   int64_t q_row, kv_row;
-  float scale;
+  float scale, cap;
   const float *q, *keys, *values, *out, *outer;  // outer: the gradient with respect to out
   float *d_q, *d_k, *d_v;                        // of the keys' and values': added to
 
@@ -55,18 +55,27 @@ struct HeadGroup {
   }
 
   /// Queries [first, first + count) against keys [from, from + width). With o = p v, p = softmax(scale q k^T):
-  /// dv = p^T do, ds = p (do v^T - sum(do o)), dq = scale ds k, dk = scale ds^T q.
+  /// dv = p^T do, ds = p (do v^T - sum(do o)), dq = scale ds k, dk = scale ds^T q. Capped scores have slopes of their
+  /// own.
   void run_block(int64_t first, int64_t count, int64_t from, int64_t width) const {
     const int64_t rows = count * group, kv_at = from * kv_row;
     const auto queries = gather(q, first, count), o = gather(out, first, count), d_o = gather(outer, first, count);
     auto p = floats(rows * width), change = floats(rows * width);
     matmul_transposed(rows, width, dim, queries.data(), dim, keys + kv_at, kv_row, p.data(), width);
-    ScoreRows{rows, group, first, from, window}.softmax_visible(scale, width, p.data());
+    // What a score changes by with q k^T.
+    std::vector<float> slopes;
+    if (cap > 0) {
+      soft_cap(p.data(), scale, cap, rows * width);
+      for (const float z : p) slopes.push_back(scale * (1 - z / cap * (z / cap)));
+    }
+    ScoreRows{rows, group, first, from, window}.softmax_visible(cap > 0 ? 1 : scale, width, p.data());
     add_up(p, rows, width, d_o, d_v + kv_at);
     matmul_transposed(rows, width, dim, d_o.data(), dim, values + kv_at, kv_row, change.data(), width);
     for (int64_t r = 0; r < rows; ++r) {
       const float mean = dot(d_o.data() + r * dim, o.data() + r * dim, dim);
-      for (int64_t i = r * width; i < (r + 1) * width; ++i) p[i] *= scale * (change[i] - mean);
+      for (int64_t i = r * width; i < (r + 1) * width; ++i) {
+        p[i] *= (slopes.empty() ? scale : slopes[static_cast<size_t>(i)]) * (change[i] - mean);
+      }
     }
     add_up(p, rows, width, queries, d_k + kv_at);
     auto mixed = floats(rows * dim);
@@ -77,6 +86,28 @@ struct HeadGroup {
   }
 };
 
+/// The gate's way through sigmoid(u): u and what it changes by with the gate.
+struct Inner {
+  float u, slope;
+};
+Inner inner_of(Activation activation, float gate) {
+  if (activation == Activation::silu) return {gate, 1};
+  constexpr auto scale = static_cast<float>(2 * 0.79788456080286536), cubic = 0.044715f;  // 2 sqrt(2 / pi)
+  return {scale * (gate + cubic * gate * gate * gate), scale * (1 + 3 * cubic * gate * gate)};
+}
+
+/// Rows of several matrices, [tokens, width] each, side by side.
+std::vector<float> joined(int64_t tokens, std::initializer_list<const std::vector<float>*> parts) {
+  std::vector<float> rows;
+  for (int64_t t = 0; t < tokens; ++t) {
+    for (const auto* part : parts) {
+      const int64_t width = std::ssize(*part) / tokens;
+      rows.insert(rows.end(), part->begin() + t * width, part->begin() + (t + 1) * width);
+    }
+  }
+  return rows;
+}
+
 void add_all(std::vector<float>& x, const std::vector<float>& y) {
   add(x.data(), y.data(), static_cast<int64_t>(x.size()));
 }
@@ -85,9 +116,8 @@ void add_all(std::vector<float>& x, const std::vector<float>& y) {
 
 LayerBackward::LayerBackward(const CpuRunner& runner, int64_t layer, std::span<const Sequence> sequences,
                              const LayerTape& tape)
-    : runner_(runner), layer_(runner.layers_[static_cast<size_t>(layer)]), tape_(tape) {
+    : runner_(runner), index_(layer), layer_(runner.layers_[static_cast<size_t>(layer)]), tape_(tape) {
   const ModelConfig& config = runner.config_;
-  window_ = config.window_of(layer);
   for (const Sequence& sequence : sequences) {
     const auto n = static_cast<int64_t>(sequence.ids.size());
     lengths_.push_back(n);
@@ -102,9 +132,11 @@ LayerBackward::LayerBackward(const CpuRunner& runner, int64_t layer, std::span<c
   const int64_t width = config.intermediate_size;
   parallel_for(tokens_, [&](int64_t t) {
     for (int64_t i = t * width; i < (t + 1) * width; ++i) {
-      const float gate = tape.gate[i], sigmoid = 1 / (1 + std::exp(-gate));
+      const float gate = tape.gate[i];
+      const auto [u, slope] = inner_of(config.activation, gate);
+      const float sigmoid = 1 / (1 + std::exp(-u));
       by_up_[i] = gate * sigmoid;
-      by_gate_[i] = tape.up[i] * sigmoid * (1 + gate * (1 - sigmoid));
+      by_gate_[i] = tape.up[i] * sigmoid * (1 + gate * (1 - sigmoid) * slope);
     }
   });
 }
@@ -120,19 +152,30 @@ std::vector<float> LayerBackward::through(LayerPart part, const std::vector<floa
 
 void LayerBackward::through_norm(const std::vector<float>& x, const std::vector<float>& weight,
                                  const std::vector<float>& outer, std::vector<float>& gradient) const {
+  if (weight.empty()) return add_all(gradient, outer);
   const int64_t width = runner_.config_.hidden_size;
-  const auto eps = static_cast<float>(runner_.config_.rms_norm_eps);
   parallel_for(tokens_, [&](int64_t t) {
-    add_rms_norm_gradient(x.data() + t * width, weight.data(), eps, outer.data() + t * width, width,
-                          gradient.data() + t * width);
+    runner_.row_norm_.add_gradient(x.data() + t * width, weight.data(), outer.data() + t * width, width,
+                                   gradient.data() + t * width);
   });
+}
+
+std::vector<float> LayerBackward::through_finish(const std::vector<float>& plain, const std::vector<float>& weight,
+                                                 std::vector<float> gradient) const {
+  const auto scale = static_cast<float>(runner_.config_.residual_scale);
+  if (scale != 1) {
+    for (float& g : gradient) g *= scale;
+  }
+  if (weight.empty()) return gradient;
+  auto inner = floats(std::ssize(gradient));
+  through_norm(plain, weight, gradient, inner);
+  return inner;
 }
 
 void LayerBackward::attention(const std::vector<float>& outer, std::vector<float>& d_q, std::vector<float>& d_k,
                               std::vector<float>& d_v) const {
-  const ModelConfig& config = runner_.config_;
-  const int64_t dim = config.head_dim, kv_heads = config.num_key_value_heads;
-  const int64_t group = config.num_attention_heads / kv_heads;
+  const AttentionShape shape = runner_.attention_shape(index_);
+  const int64_t dim = shape.head_dim, kv_heads = shape.kv_heads, group = shape.heads / kv_heads;
   d_q.resize(tape_.q.size());
   d_k.assign(tape_.k.size(), 0);
   d_v.assign(tape_.v.size(), 0);
@@ -150,10 +193,11 @@ void LayerBackward::attention(const std::vector<float>& outer, std::vector<float
     HeadGroup{.n = lengths_[s],
               .group = group,
               .dim = dim,
-              .window = window_,
+              .window = shape.window,
               .q_row = q_row,
               .kv_row = kv_row,
-              .scale = static_cast<float>(1 / std::sqrt(static_cast<double>(dim))),
+              .scale = shape.scale,
+              .cap = shape.cap,
               .q = tape_.q.data() + q_at,
               .keys = tape_.k.data() + kv_at,
               .values = tape_.v.data() + kv_at,
@@ -170,28 +214,29 @@ void LayerBackward::attention(const std::vector<float>& outer, std::vector<float
 
 void LayerBackward::unrotate(const std::vector<float>& plain, const std::vector<float>& norm, int64_t heads,
                              std::vector<float>& gradient) const {
-  const int64_t dim = runner_.config_.head_dim;
-  const auto eps = static_cast<float>(runner_.config_.rms_norm_eps);
+  const int64_t dim = runner_.config_.head_dim, row = heads * dim;
   parallel_for(tokens_, [&](int64_t t) {
     const auto& place = runner_.places_[static_cast<size_t>(t)];
-    std::vector<float> outer(static_cast<size_t>(norm.empty() ? 0 : dim));
-    for (int64_t at = t * heads * dim; at < (t + 1) * heads * dim; at += dim) {
-      float* const head = gradient.data() + at;
-      place.rope->rotate_back(head, place.position);
-      if (norm.empty()) continue;
-      std::copy_n(head, dim, outer.data());
-      std::fill_n(head, dim, 0.0f);
-      add_rms_norm_gradient(plain.data() + at, norm.data(), eps, outer.data(), dim, head);
+    const RopeTable* const rope = runner_.rope_of(index_, place);
+    for (int64_t at = t * row; rope != nullptr && at < (t + 1) * row; at += dim) {
+      rope->rotate_back(gradient.data() + at, place.position);
+    }
+    const auto normed = std::ssize(norm);  // a head, or all of them
+    std::vector<float> outer(norm.size());
+    for (int64_t at = t * row; normed > 0 && at < (t + 1) * row; at += normed) {
+      float* const inner = gradient.data() + at;
+      std::copy_n(inner, normed, outer.data());
+      std::fill_n(inner, normed, 0.0f);
+      runner_.row_norm_.add_gradient(plain.data() + at, norm.data(), outer.data(), normed, inner);
     }
   });
 }
 
-void LayerBackward::run(std::vector<float>& gradient, const GradientObserver& observe) const {
-  const auto show = [&](LayerPart part, const std::vector<float>& outer) {
-    if (observe) observe(runner_.architecture().module_of(part), outer.data());
-  };
-  show(LayerPart::down, gradient);
-  auto d_up = through(LayerPart::down, gradient);
+std::vector<float> LayerBackward::feed_forward(const std::vector<float>& gradient,
+                                               const GradientObserver& observe) const {
+  const auto outer = through_finish(tape_.plain_output, layer_.norm(LayerPart::output_norm), gradient);
+  show(observe, LayerPart::down, outer);
+  auto d_up = through(LayerPart::down, outer);
   auto d_gate = floats(static_cast<int64_t>(d_up.size()));
   const int64_t width = runner_.config_.intermediate_size;
   parallel_for(tokens_, [&](int64_t t) {
@@ -200,21 +245,49 @@ void LayerBackward::run(std::vector<float>& gradient, const GradientObserver& ob
       d_up[i] *= by_up_[i];
     }
   });
-  show(LayerPart::gate, d_gate);
-  show(LayerPart::up, d_up);
+  if (layer_.has(LayerPart::gate_up)) {
+    const auto both = joined(tokens_, {&d_gate, &d_up});
+    show(observe, LayerPart::gate_up, both);
+    return through(LayerPart::gate_up, both);
+  }
+  show(observe, LayerPart::gate, d_gate);
+  show(observe, LayerPart::up, d_up);
   auto d_input = through(LayerPart::gate, d_gate);
   add_all(d_input, through(LayerPart::up, d_up));
-  through_norm(tape_.middle, layer_.norm(LayerPart::feed_forward_norm), d_input, gradient);
+  return d_input;
+}
 
-  show(LayerPart::o, gradient);
+std::vector<float> LayerBackward::attend(const std::vector<float>& gradient, const GradientObserver& observe) const {
+  const auto outer = through_finish(tape_.plain_attention, layer_.norm(LayerPart::attention_norm), gradient);
+  show(observe, LayerPart::o, outer);
   std::vector<float> d_q, d_k, d_v;
-  attention(through(LayerPart::o, gradient), d_q, d_k, d_v);
-  show(LayerPart::q, d_q);
-  show(LayerPart::k, d_k);
-  show(LayerPart::v, d_v);
-  d_input = through(LayerPart::q, d_q);
+  attention(through(LayerPart::o, outer), d_q, d_k, d_v);
+  if (layer_.has(LayerPart::qkv)) {
+    const auto all = joined(tokens_, {&d_q, &d_k, &d_v});
+    show(observe, LayerPart::qkv, all);
+    return through(LayerPart::qkv, all);
+  }
+  show(observe, LayerPart::q, d_q);
+  show(observe, LayerPart::k, d_k);
+  show(observe, LayerPart::v, d_v);
+  auto d_input = through(LayerPart::q, d_q);
   add_all(d_input, through(LayerPart::k, d_k));
   add_all(d_input, through(LayerPart::v, d_v));
+  return d_input;
+}
+
+void LayerBackward::show(const GradientObserver& observe, LayerPart part, const std::vector<float>& outer) const {
+  if (observe) observe(runner_.architecture().module_of(part), outer.data());
+}
+
+void LayerBackward::run(std::vector<float>& gradient, const GradientObserver& observe) const {
+  auto d_input = feed_forward(gradient, observe);
+  if (runner_.architecture().parallel) {
+    add_all(d_input, attend(gradient, observe));
+  } else {
+    through_norm(tape_.middle, layer_.norm(LayerPart::feed_forward_norm), d_input, gradient);
+    d_input = attend(gradient, observe);
+  }
   through_norm(tape_.residual, layer_.norm(LayerPart::input_norm), d_input, gradient);
 }
 

@@ -29,14 +29,22 @@ class LayerBackward {
                 std::vector<float>& gradient) const;
   /// gradient [tokens, out] W: with respect to what the matrix multiplied.
   std::vector<float> through(LayerPart part, const std::vector<float>& gradient) const;
+  /// Added to `gradient`; an empty weight is no norm.
   void through_norm(const std::vector<float>& x, const std::vector<float>& weight, const std::vector<float>& outer,
                     std::vector<float>& gradient) const;
+  /// Of what half a layer adds to the residual stream, with respect to what its last matrix put out.
+  std::vector<float> through_finish(const std::vector<float>& plain, const std::vector<float>& weight,
+                                    std::vector<float> gradient) const;
+  /// With respect to what the matrices of each half read.
+  std::vector<float> feed_forward(const std::vector<float>& gradient, const GradientObserver& observe) const;
+  std::vector<float> attend(const std::vector<float>& gradient, const GradientObserver& observe) const;
+  void show(const GradientObserver& observe, LayerPart part, const std::vector<float>& outer) const;
 
   const CpuRunner& runner_;
+  int64_t index_;
   const CpuRunner::Layer& layer_;
   const LayerTape& tape_;
   int64_t tokens_ = 0;
-  int64_t window_ = 0;  // tokens that a query sees; 0: all before it
   std::vector<int64_t> lengths_;
   std::array<std::vector<float>, kLayerParts> room_;
   std::array<const float*, kLayerParts> weights_{};

@@ -20,23 +20,31 @@ void RopeTable::reserve(int64_t positions) {
   }
 }
 
+void RopeTable::turn(float* head, int64_t position, const std::vector<float>& sin) const {
+  const int64_t at = position * half();
+  (neighbours_ ? rotate_neighbours : rotate_pairs)(head, cos_.data() + at, sin.data() + at, half());
+}
+
 void RopeTable::rotate(float* head, int64_t position) const {
-  rotate_pairs(head, cos_.data() + position * half(), sin_.data() + position * half(), half());
+  turn(head, position, sin_);
 }
 
 void RopeTable::rotate_back(float* head, int64_t position) const {
-  rotate_pairs(head, cos_.data() + position * half(), minus_sin_.data() + position * half(), half());
+  turn(head, position, minus_sin_);
 }
 
-RopeTables::RopeTables(RopeShape shape) : shape_(std::move(shape)) {
+RopeTables::RopeTables(RopeShape shape, bool neighbours) : shape_(std::move(shape)), neighbours_(neighbours) {
   of(0);
 }
 
 const RopeTable* RopeTables::of(int64_t length) {
-  RopeTable& table =
-      tables_.try_emplace(rope_kind(shape_, length), RopeTable(rope_angles(shape_, length))).first->second;
-  table.reserve(length);
-  return &table;
+  const int64_t kind = rope_kind(shape_, length);
+  auto found = tables_.find(kind);
+  if (found == tables_.end()) {
+    found = tables_.emplace(kind, RopeTable(rope_angles(shape_, length), neighbours_)).first;
+  }
+  found->second.reserve(length);
+  return &found->second;
 }
 
 bool RopeTables::differ(int64_t length, int64_t other) const {

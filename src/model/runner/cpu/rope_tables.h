@@ -1,5 +1,5 @@
-// Cosines and sines of rotary position embedding, in Hugging Face's order: element i of a head is paired with element
-// i + head_dim/2.
+// Cosines and sines of rotary position embedding. Of the dimensions that rotate, element i is paired with element
+// i + half, or, where neighbours are, 2i with 2i + 1.
 #pragma once
 
 #include <cstdint>
@@ -14,9 +14,9 @@ namespace mxq {
 /// Of texts that have the same angles.
 class RopeTable {
  public:
-  explicit RopeTable(RopeAngles angles) : angles_(std::move(angles)) {}
+  RopeTable(RopeAngles angles, bool neighbours) : angles_(std::move(angles)), neighbours_(neighbours) {}
 
-  /// Rotates one head of head_dim floats at `position`.
+  /// Rotates the first dimensions of a head at `position`.
   void rotate(float* head, int64_t position) const;
   /// What that does to a gradient.
   void rotate_back(float* head, int64_t position) const;
@@ -26,7 +26,10 @@ class RopeTable {
  private:
   int64_t half() const { return static_cast<int64_t>(angles_.frequencies.size()); }
 
+  void turn(float* head, int64_t position, const std::vector<float>& sin) const;
+
   RopeAngles angles_;
+  bool neighbours_;
   std::vector<float> cos_, sin_, minus_sin_;  // [positions, half]
 };
 
@@ -34,7 +37,7 @@ class RopeTable {
 class RopeTables {
  public:
   /// Throws as rope_angles().
-  explicit RopeTables(RopeShape shape);
+  RopeTables(RopeShape shape, bool neighbours);
 
   /// Of a text of `length` tokens, long enough for it. Stays where it is until the next forget().
   const RopeTable* of(int64_t length);
@@ -45,6 +48,7 @@ class RopeTables {
 
  private:
   RopeShape shape_;
+  bool neighbours_;
   std::map<int64_t, RopeTable> tables_;  // by rope_kind()
 };
 

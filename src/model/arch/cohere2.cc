@@ -1,0 +1,78 @@
+// Command R7B and what else is Cohere 2: attention and feed-forward network side by side, LayerNorm, rotary embedding of
+// neighbours in three layers of four, which have a window.
+#include <nlohmann/json.hpp>
+
+#include "model/arch/architecture.h"
+#include "model/config.h"
+#include "model/config_fields.h"
+
+namespace mxq {
+
+namespace {
+
+std::vector<LayerTensor> tensors() {
+  std::vector<LayerTensor> tensors;
+  for (LayerTensor tensor : llama_tensors()) {
+    if (tensor.part == LayerPart::feed_forward_norm) continue;
+    if (tensor.input == LayerInput::feed_forward) tensor.input = LayerInput::attention;
+    tensors.push_back(tensor);
+  }
+  return tensors;
+}
+
+void read_fields(const ConfigFields& fields, ModelConfig& config) {
+  config.logit_scale = fields.find_positive("logit_scale").value_or(0.0625);
+}
+
+void write_fields(const ModelConfig& config, nlohmann::ordered_json& json) {
+  json["logit_scale"] = config.logit_scale;
+}
+
+}  // namespace
+
+const Architecture& cohere2_architecture() {
+  using enum ConfigField::Use;
+  static const Architecture architecture{
+      .name = "cohere2",
+      .class_name = "Cohere2",
+      .tensors = tensors(),
+      .norm = Norm::layer,
+      .parallel = true,
+      .rotates_in_windows_only = true,
+      .rotates_neighbours = true,
+      .attention_bias = Bias::by_config,
+      .output_bias = Bias::by_config,
+      .window = WindowRule::pattern,
+      .default_window = 4096,
+      .window_pattern = 4,
+      .window_pattern_field = "sliding_window_pattern",
+      .default_max_positions = 8192,
+      .default_eps = 1e-5,
+      .default_tie = true,
+      .eps_field = "layer_norm_eps",
+      .read_config = read_fields,
+      .write_config = write_fields,
+      .own_fields = {{"layer_norm_eps", read},
+                     {"logit_scale", read},
+                     {"attention_bias", read},
+                     {"sliding_window", read},
+                     {"sliding_window_pattern", read},
+                     {"_sliding_window_pattern", ignored},  // what transformers keeps of it beside layer_types
+                     {"layer_types", read},
+                     // transformers 4.57's Cohere 2 reads none of these.
+                     {"rms_norm_eps", ignored},
+                     {"mlp_bias", ignored},
+                     {"use_sliding_window", ignored},
+                     {"cache_implementation", ignored},
+                     {"order_of_interleaved_layers", ignored},
+                     {"rotary_pct", ignored},
+                     {"position_embedding_type", ignored},
+                     {"use_embedding_sharing", ignored},
+                     {"use_gated_activation", ignored},
+                     {"use_parallel_block", ignored},
+                     {"use_parallel_embedding", ignored}},
+  };
+  return architecture;
+}
+
+}  // namespace mxq
