@@ -70,8 +70,8 @@ std::vector<std::vector<float>> label_gradients(Runner& runner, const std::vecto
     runner.logits(hidden.data() + first * width, count, p.data());
     // Models whose logits are the products themselves need none.
     std::vector<float> slopes;
-    if (runner.logit_slope(0) != 1 || runner.logit_slope(1) != 1) {
-      for (int64_t i = 0; i < count * vocab; ++i) slopes.push_back(runner.logit_slope(p[static_cast<size_t>(i)]));
+    if (const LogitShape& shape = runner.logit_shape(); !shape.is_plain()) {
+      for (int64_t i = 0; i < count * vocab; ++i) slopes.push_back(shape.slope(p[static_cast<size_t>(i)]));
     }
     parallel_for(count, [&](int64_t t) {
       softmax(p.data() + t * vocab, 1, vocab);

@@ -49,7 +49,6 @@ class ToyRunner final : public Runner {
     return states;
   }
 
-  float logit_slope(float) const override { return 1; }
   void logits(const float* hidden, int64_t n, float* out) const override {
     for (int64_t i = 0; i < n; ++i) {
       const double p = one_[hidden[i] == 0 ? 0 : 1];

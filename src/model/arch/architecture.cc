@@ -145,6 +145,15 @@ const ConfigField* find_in(const std::vector<ConfigField>& fields, std::string_v
   return found == fields.end() ? nullptr : &*found;
 }
 
+/// Those that are not empty.
+std::string all_names(std::string_view Architecture::*name) {
+  std::vector<std::string_view> names;
+  for (const Architecture* architecture : architectures()) {
+    if (!(architecture->*name).empty()) names.push_back(architecture->*name);
+  }
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
 }  // namespace
 
 const ConfigField* Architecture::find_field(std::string_view field) const {
@@ -186,6 +195,13 @@ std::vector<LayerTensor> llama_tensors() {
   };
 }
 
+std::vector<LayerTensor> with_gate_up() {
+  const auto gate_alone = replaced(llama_tensors(), LayerPart::up, {});
+  return replaced(
+      gate_alone, LayerPart::gate,
+      {{LayerPart::gate_up, "mlp.gate_up_proj", "ffn_up", Extent::gate_up, Extent::hidden, LayerInput::feed_forward}});
+}
+
 std::vector<LayerTensor> head_norms() {
   return {{LayerPart::q_norm, "self_attn.q_norm", "attn_q_norm", Extent::head_dim, Extent::none, {}},
           {LayerPart::k_norm, "self_attn.k_norm", "attn_k_norm", Extent::head_dim, Extent::none, {}}};
@@ -194,6 +210,19 @@ std::vector<LayerTensor> head_norms() {
 std::vector<LayerTensor> operator+(std::vector<LayerTensor> tensors, const std::vector<LayerTensor>& more) {
   tensors.insert(tensors.end(), more.begin(), more.end());
   return tensors;
+}
+
+std::vector<LayerTensor> replaced(const std::vector<LayerTensor>& tensors, LayerPart part,
+                                  const std::vector<LayerTensor>& by) {
+  std::vector<LayerTensor> result;
+  for (const LayerTensor& tensor : tensors) {
+    if (tensor.part == part) {
+      result.insert(result.end(), by.begin(), by.end());
+    } else {
+      result.push_back(tensor);
+    }
+  }
+  return result;
 }
 
 const ConfigField* find_gguf_field(std::string_view key) {
@@ -228,17 +257,11 @@ const Architecture* find_gguf_architecture(std::string_view name) {
 }
 
 std::string architecture_names() {
-  std::vector<std::string_view> names;
-  for (const Architecture* architecture : architectures()) names.push_back(architecture->name);
-  return fmt::format("{}", fmt::join(names, ", "));
+  return all_names(&Architecture::name);
 }
 
 std::string gguf_architecture_names() {
-  std::vector<std::string_view> names;
-  for (const Architecture* architecture : architectures()) {
-    if (!architecture->gguf_name.empty()) names.push_back(architecture->gguf_name);
-  }
-  return fmt::format("{}", fmt::join(names, ", "));
+  return all_names(&Architecture::gguf_name);
 }
 
 std::span<const FusedModules> fused_modules() {

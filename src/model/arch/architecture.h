@@ -87,19 +87,23 @@ enum class Norm {
 
 /// The tensors of a layer of Llama, which others change a little.
 std::vector<LayerTensor> llama_tensors();
+/// The same with gate and up in one matrix.
+std::vector<LayerTensor> with_gate_up();
 /// A norm of each head of q and of k.
 std::vector<LayerTensor> head_norms();
 /// The one list and then the other.
 std::vector<LayerTensor> operator+(std::vector<LayerTensor> tensors, const std::vector<LayerTensor>& more);
+/// The list with others, or none, in the place of a part that it has.
+std::vector<LayerTensor> replaced(const std::vector<LayerTensor>& tensors, LayerPart part,
+                                  const std::vector<LayerTensor>& by);
 
 struct Architecture {
   std::string_view name;                               // HF's model_type
-  std::string_view gguf_name = {};                     // llama.cpp's; empty: it has none
+  std::string_view gguf_name = {};                     // llama.cpp's; empty: not read from GGUF
   std::vector<std::string_view> also = {};             // other model_types whose text decoder computes the same
   std::string_view class_name;                         // "Llama" of "LlamaForCausalLM"
   std::vector<LayerTensor> tensors = llama_tensors();  // of a layer, in the order in which runtimes list them
   bool gguf_permutes_rows = false;                     // of q and k: llama.cpp's converter pairs neighbouring rows
-  bool gguf_adds_one = false;                          // to the weights of norms
   Norm norm = Norm::rms;
   bool parallel = false;                 // attention and feed-forward network read the same input
   bool rotates_in_windows_only = false;  // other layers have no rotary embedding
@@ -110,7 +114,7 @@ struct Architecture {
   bool default_attention_bias = false;
   WindowRule window = WindowRule::none;
   std::optional<int64_t> default_window = {};  // where sliding_window is missing
-  int64_t window_pattern = 0;                  // of WindowRule::pattern: every so-manieth layer sees all
+  int64_t window_pattern = 0;                  // of WindowRule::pattern: every n-th layer sees all
   std::string_view window_pattern_field = {};  // that says otherwise; empty: none
   int64_t default_max_positions = 0;
   std::optional<int64_t> default_original_positions = {};  // where original_max_position_embeddings is missing

@@ -1,5 +1,5 @@
-// Command R7B and what else is Cohere 2: attention and feed-forward network side by side, LayerNorm, rotary embedding of
-// neighbours in three layers of four, which have a window.
+// Command R7B and what else is Cohere 2: attention and feed-forward network side by side, LayerNorm, rotary embedding
+// of neighbours in three layers of four, which have a window.
 #include <nlohmann/json.hpp>
 
 #include "model/arch/architecture.h"
@@ -11,11 +11,9 @@ namespace mxq {
 namespace {
 
 std::vector<LayerTensor> tensors() {
-  std::vector<LayerTensor> tensors;
-  for (LayerTensor tensor : llama_tensors()) {
-    if (tensor.part == LayerPart::feed_forward_norm) continue;
+  auto tensors = replaced(llama_tensors(), LayerPart::feed_forward_norm, {});
+  for (LayerTensor& tensor : tensors) {
     if (tensor.input == LayerInput::feed_forward) tensor.input = LayerInput::attention;
-    tensors.push_back(tensor);
   }
   return tensors;
 }

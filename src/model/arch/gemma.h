@@ -1,9 +1,7 @@
 // What the architectures of the Gemma family share.
 #pragma once
 
-#include <cmath>
 #include <nlohmann/json.hpp>
-#include <vector>
 
 #include "model/arch/architecture.h"
 #include "model/config.h"
@@ -11,8 +9,9 @@
 
 namespace mxq {
 
-/// Norms before and behind attention and the feed-forward network.
-std::vector<LayerTensor> gemma_tensors();
+/// Norms before and behind attention and the feed-forward network, which multiply by 1 + w; windows by a pattern. The
+/// name, the window's pattern, read_config and write_config are left to fill in.
+Architecture gemma_family();
 
 /// The embedding's scale and query_pre_attn_scalar.
 void read_gemma(const ConfigFields& fields, ModelConfig& config);

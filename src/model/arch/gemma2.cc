@@ -3,31 +3,6 @@
 
 namespace mxq {
 
-std::vector<LayerTensor> gemma_tensors() {
-  using enum Extent;
-  std::vector<LayerTensor> tensors;
-  for (const LayerTensor& tensor : llama_tensors()) {
-    if (tensor.part == LayerPart::feed_forward_norm) {
-      tensors.push_back({LayerPart::attention_norm, "post_attention_layernorm", "post_attention_norm", hidden, none, {}});
-      tensors.push_back({LayerPart::feed_forward_norm, "pre_feedforward_layernorm", "ffn_norm", hidden, none, {}});
-    } else {
-      tensors.push_back(tensor);
-    }
-  }
-  tensors.push_back({LayerPart::output_norm, "post_feedforward_layernorm", "post_ffw_norm", hidden, none, {}});
-  return tensors;
-}
-
-void read_gemma(const ConfigFields& fields, ModelConfig& config) {
-  config.embedding_scale = std::sqrt(static_cast<double>(config.hidden_size));
-  config.score_scale = 1 / std::sqrt(fields.find_positive("query_pre_attn_scalar").value_or(256));
-}
-
-void write_gemma(const ModelConfig& config, nlohmann::ordered_json& json) {
-  const double scale = config.score_scale.value_or(1 / std::sqrt(static_cast<double>(config.head_dim)));
-  json["query_pre_attn_scalar"] = std::round(1 / (scale * scale));
-}
-
 namespace {
 
 void read_fields(const ConfigFields& fields, ModelConfig& config) {
@@ -50,41 +25,19 @@ void write_fields(const ModelConfig& config, nlohmann::ordered_json& json) {
 
 const Architecture& gemma2_architecture() {
   using enum ConfigField::Use;
-  static const Architecture architecture{
-      .name = "gemma2",
-      .class_name = "Gemma2",
-      .tensors = gemma_tensors(),
-      .gguf_adds_one = true,
-      .norm = Norm::rms_plus_one,
-      .attention_bias = Bias::by_config,
-      .output_bias = Bias::by_config,
-      .window = WindowRule::pattern,
-      .default_window = 4096,
-      .window_pattern = 2,
-      .default_max_positions = 8192,
-      .default_kv_heads = 4,
-      .default_head_dim = 256,
-      .default_heads = 8,
-      .default_vocab = 256000,
-      .default_tie = true,
-      .activation_field = "hidden_activation",
-      .default_activation = "gelu_pytorch_tanh",
-      .read_config = read_fields,
-      .write_config = write_fields,
-      .own_fields = {{"attention_bias", read},
-                     {"hidden_activation", read},
-                     {"query_pre_attn_scalar", read},
-                     {"sliding_window", read},
-                     {"layer_types", read},
-                     {"attn_logit_softcapping", read},
-                     {"final_logit_softcapping", read},
-                     // transformers 4.57's Gemma 2 reads none of these.
-                     {"hidden_act", ignored},
-                     {"cache_implementation", ignored},
-                     {"sliding_window_pattern", ignored},
-                     {"use_sliding_window", ignored},
-                     {"mlp_bias", ignored}},
-  };
+  static const Architecture architecture = [] {
+    Architecture gemma = gemma_family();
+    gemma.name = "gemma2";
+    gemma.class_name = "Gemma2";
+    gemma.window_pattern = 2;
+    gemma.default_max_positions = 8192;
+    gemma.default_vocab = 256000;
+    gemma.read_config = read_fields;
+    gemma.write_config = write_fields;
+    gemma.own_fields.push_back({"attn_logit_softcapping", read});
+    gemma.own_fields.push_back({"sliding_window_pattern", ignored});  // by transformers 4.57's Gemma 2
+    return gemma;
+  }();
   return architecture;
 }
 

@@ -1,4 +1,5 @@
-// GLM-4 (0414): norms before and behind, gate and up in one matrix, rotary embedding of neighbours on half of each head.
+// GLM-4 (0414): norms before and behind, gate and up in one matrix, rotary embedding of neighbours on half of each
+// head.
 #include "model/arch/architecture.h"
 
 namespace mxq {
@@ -7,18 +8,10 @@ namespace {
 
 std::vector<LayerTensor> tensors() {
   using enum Extent;
-  return {
-      {LayerPart::input_norm, "input_layernorm", "attn_norm", hidden, none, {}},
-      {LayerPart::q, "self_attn.q_proj", "attn_q", queries, hidden, LayerInput::attention},
-      {LayerPart::k, "self_attn.k_proj", "attn_k", keys, hidden, LayerInput::attention},
-      {LayerPart::v, "self_attn.v_proj", "attn_v", keys, hidden, LayerInput::attention},
-      {LayerPart::o, "self_attn.o_proj", "attn_output", hidden, queries, LayerInput::heads},
-      {LayerPart::attention_norm, "post_self_attn_layernorm", "post_attention_norm", hidden, none, {}},
-      {LayerPart::feed_forward_norm, "post_attention_layernorm", "ffn_norm", hidden, none, {}},
-      {LayerPart::gate_up, "mlp.gate_up_proj", "ffn_up", gate_up, hidden, LayerInput::feed_forward},
-      {LayerPart::down, "mlp.down_proj", "ffn_down", hidden, intermediate, LayerInput::gated},
-      {LayerPart::output_norm, "post_mlp_layernorm", "post_ffw_norm", hidden, none, {}},
-  };
+  return replaced(with_gate_up(), LayerPart::feed_forward_norm,
+                  {{LayerPart::attention_norm, "post_self_attn_layernorm", "post_attention_norm", hidden, none, {}},
+                   {LayerPart::feed_forward_norm, "post_attention_layernorm", "ffn_norm", hidden, none, {}}}) +
+         std::vector<LayerTensor>{{LayerPart::output_norm, "post_mlp_layernorm", "post_ffw_norm", hidden, none, {}}};
 }
 
 }  // namespace

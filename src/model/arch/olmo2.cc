@@ -7,19 +7,13 @@ namespace {
 
 std::vector<LayerTensor> tensors() {
   using enum Extent;
-  std::vector<LayerTensor> tensors;
-  for (const LayerTensor& tensor : llama_tensors()) {
-    if (tensor.part == LayerPart::input_norm) continue;
-    if (tensor.part == LayerPart::feed_forward_norm) {
-      tensors.push_back({LayerPart::attention_norm, "post_attention_layernorm", "post_attention_norm", hidden, none, {}});
-    } else {
-      tensors.push_back(tensor);
-    }
-  }
-  tensors.push_back({LayerPart::output_norm, "post_feedforward_layernorm", "post_ffw_norm", hidden, none, {}});
-  tensors.push_back({LayerPart::q_norm, "self_attn.q_norm", "attn_q_norm", queries, none, {}});
-  tensors.push_back({LayerPart::k_norm, "self_attn.k_norm", "attn_k_norm", keys, none, {}});
-  return tensors;
+  const auto no_input_norm = replaced(llama_tensors(), LayerPart::input_norm, {});
+  return replaced(no_input_norm, LayerPart::feed_forward_norm,
+                  {{LayerPart::attention_norm, "post_attention_layernorm", "post_attention_norm", hidden, none, {}}}) +
+         std::vector<LayerTensor>{
+             {LayerPart::output_norm, "post_feedforward_layernorm", "post_ffw_norm", hidden, none, {}},
+             {LayerPart::q_norm, "self_attn.q_norm", "attn_q_norm", queries, none, {}},
+             {LayerPart::k_norm, "self_attn.k_norm", "attn_k_norm", keys, none, {}}};
 }
 
 }  // namespace

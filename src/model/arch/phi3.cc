@@ -11,14 +11,10 @@ namespace {
 
 std::vector<LayerTensor> tensors() {
   using enum Extent;
-  return {
-      {LayerPart::input_norm, "input_layernorm", "attn_norm", hidden, none, {}},
-      {LayerPart::qkv, "self_attn.qkv_proj", "attn_qkv", qkv, hidden, LayerInput::attention},
-      {LayerPart::o, "self_attn.o_proj", "attn_output", hidden, queries, LayerInput::heads},
-      {LayerPart::feed_forward_norm, "post_attention_layernorm", "ffn_norm", hidden, none, {}},
-      {LayerPart::gate_up, "mlp.gate_up_proj", "ffn_up", gate_up, hidden, LayerInput::feed_forward},
-      {LayerPart::down, "mlp.down_proj", "ffn_down", hidden, intermediate, LayerInput::gated},
-  };
+  auto tensors = replaced(with_gate_up(), LayerPart::q,
+                          {{LayerPart::qkv, "self_attn.qkv_proj", "attn_qkv", qkv, hidden, LayerInput::attention}});
+  for (const LayerPart part : {LayerPart::k, LayerPart::v}) tensors = replaced(tensors, part, {});
+  return tensors;
 }
 
 }  // namespace

@@ -72,6 +72,18 @@ class Replacement {
   virtual void swap() = 0;
 };
 
+/// What becomes of the products of the output matrix: cap * tanh(scale * x / cap).
+struct LogitShape {
+  double scale = 1, cap = 0;  // no cap: 0
+
+  bool is_plain() const { return scale == 1 && cap == 0; }
+  /// What a logit of that value changes by with its product.
+  float slope(float logit) const {
+    const double bent = cap > 0 ? logit / cap : 0;
+    return static_cast<float>(scale * (1 - bent * bent));
+  }
+};
+
 /// What every runner says of its model.
 struct RunnerFacts {
   const Architecture* architecture = nullptr;
@@ -83,6 +95,7 @@ struct RunnerFacts {
   Compute compute = Compute::f32;
   /// The name of the matrix that the logits are made with: kHead, or kEmbedding where the two are one.
   std::string_view head;
+  LogitShape logit_shape = {};
 };
 
 /// A model, loaded. Rows of numbers go in and come out as fp32, a row a token, those of all sequences one after
@@ -102,6 +115,7 @@ class Runner {
   int64_t cache_bytes_per_token() const { return facts_.cache_bytes_per_token; }
   Compute compute() const { return facts_.compute; }
   std::string_view head() const { return facts_.head; }
+  const LogitShape& logit_shape() const { return facts_.logit_shape; }
   /// Bytes of matrices that stay in memory.
   virtual int64_t resident_bytes() const = 0;
 
@@ -115,9 +129,6 @@ class Runner {
   std::vector<float> hidden(std::span<const int32_t> ids);
   /// Logits of `n` hidden states: [n, vocab_size].
   virtual void logits(const float* hidden, int64_t n, float* out) const = 0;
-  /// What a logit of that value changes by with the product of the output matrix's row and the hidden state: 1, but for
-  /// models that scale or cap their logits.
-  virtual float logit_slope(float logit) const = 0;
 
   /// The parts of hidden(), for those who look between the layers; without caches. The residual stream,
   /// [sum of ids, hidden_size], as it enters layer 0; layers [first, last) applied to it; the last hidden states of it.

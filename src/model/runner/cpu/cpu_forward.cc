@@ -380,8 +380,8 @@ void CpuRunner::logits(const float* hidden, int64_t n, float* out) const {
   Operand rows(compute());
   rows.set(hidden, n, config_.hidden_size);
   (config_.tie_word_embeddings ? embedding_ : head_).apply(rows, out);
-  const auto scale = static_cast<float>(config_.logit_scale), cap = static_cast<float>(config_.logit_cap);
-  if (scale == 1 && cap == 0) return;
+  if (logit_shape().is_plain()) return;
+  const auto scale = static_cast<float>(logit_shape().scale), cap = static_cast<float>(logit_shape().cap);
   parallel_for(n, [&](int64_t i) {
     float* const row = out + i * config_.vocab_size;
     if (cap > 0) {
@@ -390,11 +390,6 @@ void CpuRunner::logits(const float* hidden, int64_t n, float* out) const {
       std::for_each_n(row, config_.vocab_size, [scale](float& x) { x *= scale; });
     }
   });
-}
-
-float CpuRunner::logit_slope(float logit) const {
-  const double bent = config_.logit_cap > 0 ? logit / config_.logit_cap : 0;
-  return static_cast<float>(config_.logit_scale * (1 - bent * bent));
 }
 
 }  // namespace mxq

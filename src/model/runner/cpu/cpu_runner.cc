@@ -60,7 +60,8 @@ RunnerFacts facts_of(const ModelConfig& config, const RunOptions& options) {
           .max_positions = config.max_position_embeddings,
           .cache_bytes_per_token = config.num_hidden_layers * 2 * keys * static_cast<int64_t>(sizeof(float)),
           .compute = options.compute,
-          .head = config.tie_word_embeddings ? kEmbedding : kHead};
+          .head = config.tie_word_embeddings ? kEmbedding : kHead,
+          .logit_shape = {config.logit_scale, config.logit_cap}};
 }
 
 /// One matrix of a runner and what is to take its place.

@@ -46,7 +46,6 @@ class CpuRunner final : public Runner {
   using Runner::hidden;
   std::vector<float> hidden(std::span<const Sequence> sequences) override;
   void logits(const float* hidden, int64_t n, float* out) const override;
-  float logit_slope(float logit) const override;
 
   std::vector<float> embed(std::span<const Sequence> sequences) override;
   void run_layers(std::span<const Sequence> sequences, int64_t first, int64_t last, std::vector<float>& residual,
@@ -97,8 +96,9 @@ class CpuRunner final : public Runner {
            LayerTape* tape = nullptr);
   void run_between(std::span<const Sequence> sequences, int64_t first, int64_t last, std::vector<float>& residual,
                    const MomentsObserver& observe, LayerTape* tape);
-  /// As `weight` is empty, there is no norm.
+  /// An empty weight is no norm.
   void add_and_norm(const std::vector<float>& weight);
+  /// `plain`: where delta_ is left as it was before its norm; null: nowhere.
   void finish(const std::vector<float>& norm, std::vector<float>* plain);
   void split(std::initializer_list<std::vector<float>*> parts) const;
   /// Null where the layer has no rotary embedding.

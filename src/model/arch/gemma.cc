@@ -1,0 +1,54 @@
+#include "model/arch/gemma.h"
+
+#include <cmath>
+
+namespace mxq {
+
+Architecture gemma_family() {
+  using enum ConfigField::Use;
+  using enum Extent;
+  return {
+      .name = {},
+      .class_name = {},
+      .tensors =
+          replaced(llama_tensors(), LayerPart::feed_forward_norm,
+                   {{LayerPart::attention_norm, "post_attention_layernorm", "post_attention_norm", hidden, none, {}},
+                    {LayerPart::feed_forward_norm, "pre_feedforward_layernorm", "ffn_norm", hidden, none, {}}}) +
+          std::vector<LayerTensor>{
+              {LayerPart::output_norm, "post_feedforward_layernorm", "post_ffw_norm", hidden, none, {}}},
+      .norm = Norm::rms_plus_one,
+      .attention_bias = Bias::by_config,
+      .output_bias = Bias::by_config,
+      .window = WindowRule::pattern,
+      .default_window = 4096,
+      .default_kv_heads = 4,
+      .default_head_dim = 256,
+      .default_heads = 8,
+      .default_tie = true,
+      .activation_field = "hidden_activation",
+      .default_activation = "gelu_pytorch_tanh",
+      .own_fields = {{"attention_bias", read},
+                     {"hidden_activation", read},
+                     {"query_pre_attn_scalar", read},
+                     {"sliding_window", read},
+                     {"layer_types", read},
+                     {"final_logit_softcapping", read},
+                     // transformers 4.57's Gemmas read none of these.
+                     {"hidden_act", ignored},
+                     {"cache_implementation", ignored},
+                     {"use_sliding_window", ignored},
+                     {"mlp_bias", ignored}},
+  };
+}
+
+void read_gemma(const ConfigFields& fields, ModelConfig& config) {
+  config.embedding_scale = std::sqrt(static_cast<double>(config.hidden_size));
+  config.score_scale = 1 / std::sqrt(fields.find_positive("query_pre_attn_scalar").value_or(256));
+}
+
+void write_gemma(const ModelConfig& config, nlohmann::ordered_json& json) {
+  const double scale = config.score_scale.value_or(1 / std::sqrt(static_cast<double>(config.head_dim)));
+  json["query_pre_attn_scalar"] = std::round(1 / (scale * scale));
+}
+
+}  // namespace mxq
