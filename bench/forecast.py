@@ -101,7 +101,7 @@ def main():
         for _ in range(rounds):
             for model, job in cases:
                 results[model, job].append(run(mxq, models[model], JOBS[job], f"{place}/out"))
-                if only: print(model, job, results[model, job][-1], file=sys.stderr)
+                print(model, job, results[model, job][-1], file=sys.stderr, flush=True)
     print("| model | job | forecast, s | took, s | ratio | forecast, MiB | peak RSS, MiB | ratio | disk, ratio |")
     print("|---|---|---|---|---|---|---|---|---|")
     outside = []

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <array>
 #include <utility>
 #include <vector>
 
@@ -39,65 +38,73 @@ struct Places {
   float offset = 0;
 };
 
-Places places_before(const ModelSource& model, const Architecture& architecture, int64_t layer, LayerInput input) {
-  const auto has = [&](LayerPart part) { return !architecture.module_of(part).empty(); };
-  const auto tensor_of = [&](LayerPart part) { return layer_tensor(layer, architecture.module_of(part)); };
+Places places_before(const ModelSource& model, int64_t layer, const InputPlace& place) {
+  const ModelConfig& config = *model.config();
+  const auto tensor_of = [&](LayerPart part, std::string_view ending = "weight") {
+    const std::string module = module_of(config, layer, part, place.expert);
+    return module.empty() ? std::string() : layer_tensor(layer, module, ending);
+  };
   const auto norm = [&](LayerPart part) -> Places {
-    if (!has(part)) return {};
-    return {{tensor_of(part)}, architecture.norm == Norm::rms_plus_one ? 1.0f : 0.0f};
+    if (tensor_of(part).empty()) return {};
+    return {{tensor_of(part)}, find_architecture(config.architecture)->norm == Norm::rms_plus_one ? 1.0f : 0.0f};
   };
   const auto rows_of = [&](LayerPart part) -> Places {
-    if (!has(part)) return {};
+    if (tensor_of(part).empty()) return {};
     std::vector<std::string> names{tensor_of(part)};
-    const std::string bias = layer_tensor(layer, architecture.module_of(part), "bias");
+    const std::string bias = tensor_of(part, "bias");
     if (model.find(bias) != nullptr) names.push_back(bias);
     return {names};
   };
-  switch (input) {
+  switch (place.input) {
     case LayerInput::attention:
       return norm(LayerPart::input_norm);
-    case LayerInput::heads: {
+    case LayerInput::heads:
       // Query heads that share a value head would need the same scales.
-      const bool grouped = model.config()->num_key_value_heads != model.config()->num_attention_heads;
-      return grouped ? Places() : rows_of(LayerPart::v);
-    }
+      return config.num_key_value_heads != config.num_attention_heads ? Places() : rows_of(LayerPart::v);
     case LayerInput::feed_forward:
       return norm(LayerPart::feed_forward_norm);
     case LayerInput::gated:
       return rows_of(LayerPart::up);
+    case LayerInput::routed:  // the norm's rows are feed_forward's
+      return {};
+    case LayerInput::routed_gated:
+      return rows_of(LayerPart::expert_up);
   }
   return {};
 }
 
+/// The modules whose columns are multiplied by the scales of an input: experts read what the network beside them does.
+std::vector<std::string> scaled_modules(const ModelConfig& config, int64_t layer, const InputPlace& place) {
+  auto modules = modules_of(config, layer, place);
+  if (place.input != LayerInput::feed_forward || !config.has_experts(layer)) return modules;
+  for (int64_t expert = 0; expert < config.mixture.experts; ++expert) {
+    for (auto& module : modules_of(config, layer, {LayerInput::routed, expert})) modules.push_back(std::move(module));
+  }
+  return modules;
+}
+
 class LayerFit {
  public:
-  LayerFit(const ModelSource& model, const Architecture& architecture, int64_t layer,
-           const std::array<Inputs, kLayerInputs>& inputs, const std::unordered_map<std::string, Scheme>& schemes,
-           const QuantizeOptions& options, AwqFit& fit)
-      : model_(model),
-        architecture_(architecture),
-        layer_(layer),
-        inputs_(inputs),
-        schemes_(schemes),
-        options_(options),
-        fit_(fit) {}
+  LayerFit(const ModelSource& model, int64_t layer, const std::map<InputPlace, Inputs>& inputs,
+           const std::unordered_map<std::string, Scheme>& schemes, const QuantizeOptions& options, AwqFit& fit)
+      : model_(model), layer_(layer), inputs_(inputs), schemes_(schemes), options_(options), fit_(fit) {}
 
   void run() {
-    for (int i = 0; i < kLayerInputs; ++i) scale(static_cast<LayerInput>(i));
-    for (int i = 0; i < kLayerInputs; ++i) {
-      const auto input = static_cast<LayerInput>(i);
-      for (const auto module : architecture_.modules_of(input)) quantize(input, module);
+    for (const auto& [place, inputs] : inputs_) scale(place, inputs);
+    for (const auto& [place, inputs] : inputs_) {
+      for (const auto& module : modules_of(*model_.config(), layer_, place)) quantize(inputs, module);
     }
   }
 
  private:
   std::string tensor(std::string_view module) const { return layer_tensor(layer_, module); }
 
-  void scale(LayerInput input) {
-    const auto places = places_before(model_, architecture_, layer_, input);
+  void scale(const InputPlace& place, const Inputs& x) {
+    const auto places = places_before(model_, layer_, place);
+    const auto modules = scaled_modules(*model_.config(), layer_, place);
     std::vector<std::vector<float>> weights;
     std::vector<AwqMatrix> matrices;
-    for (const auto module : architecture_.modules_of(input)) {
+    for (const auto& module : modules) {
       const auto scheme = schemes_.find(tensor(module));
       if (scheme == schemes_.end()) continue;
       const SourceTensor& found = *model_.find(tensor(module));
@@ -105,16 +112,15 @@ class LayerFit {
       matrices.push_back({{weights.back().data(), found.rows(), found.cols()}, scheme->second});
     }
     if (places.names.empty() || matrices.empty()) return;
-    const Inputs& x = inputs_[static_cast<size_t>(input)];
     const auto scales = awq_scales(matrices, x.magnitudes, x.moments, options_.metadata);
     for (const auto& name : places.names) {
       fit_.folds[name].rows = inverses(scales);
       fit_.folds[name].offset = places.offset;
     }
-    for (const auto module : architecture_.modules_of(input)) fit_.folds[tensor(module)].cols = scales;
+    for (const auto& module : modules) fit_.folds[tensor(module)].cols = scales;
   }
 
-  void quantize(LayerInput input, std::string_view module) {
+  void quantize(const Inputs& inputs, std::string_view module) {
     const std::string name = tensor(module);
     const auto scheme = schemes_.find(name);
     if (scheme == schemes_.end()) return;
@@ -123,10 +129,10 @@ class LayerFit {
     const SourceTensor& found = *folded.find(name);
     auto weights = read_finite(folded, found);
     const MatrixView view{weights.data(), found.rows(), found.cols()};
-    const LayerPart part = architecture_.find_tensor(module)->part;
+    const LayerPart part = find_layer_tensor(*model_.config(), layer_, module)->tensor->part;
     const bool clips = part != LayerPart::q && part != LayerPart::k && part != LayerPart::qkv;
     if (clips && scheme->second.family == "affine") {
-      std::vector<float> moments = inputs_[static_cast<size_t>(input)].moments, clipped(weights.size());
+      std::vector<float> moments = inputs.moments, clipped(weights.size());
       if (const auto fold = folds.find(name); fold != folds.end() && !fold->second.cols.empty()) {
         const auto& s = fold->second.cols;
         for (int64_t i = 0; i < view.cols; ++i) {
@@ -149,9 +155,8 @@ class LayerFit {
   }
 
   const ModelSource& model_;
-  const Architecture& architecture_;
   int64_t layer_;
-  const std::array<Inputs, kLayerInputs>& inputs_;
+  const std::map<InputPlace, Inputs>& inputs_;
   const std::unordered_map<std::string, Scheme>& schemes_;
   const QuantizeOptions& options_;
   AwqFit& fit_;
@@ -161,18 +166,17 @@ class LayerFit {
 
 std::map<std::string, Fold> awq_places(const ModelSource& model) {
   std::map<std::string, Fold> places;
-  const Architecture* architecture = model.config() ? find_architecture(model.config()->architecture) : nullptr;
-  if (architecture == nullptr) return places;
+  if (!model.config() || find_architecture(model.config()->architecture) == nullptr) return places;
+  const ModelConfig& config = *model.config();
   const auto add = [&](const std::string& name) {
     if (model.find(name) != nullptr) places[name];
   };
-  for (int64_t layer = 0; layer < model.config()->num_hidden_layers; ++layer) {
-    for (int i = 0; i < kLayerInputs; ++i) {
-      const auto input = static_cast<LayerInput>(i);
-      const auto names = places_before(model, *architecture, layer, input).names;
+  for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+    for (const InputPlace& place : inputs_of(config, layer)) {
+      const auto names = places_before(model, layer, place).names;
       for (const auto& name : names) add(name);
       if (names.empty()) continue;
-      for (const auto module : architecture->modules_of(input)) add(layer_tensor(layer, module));
+      for (const auto& module : scaled_modules(config, layer, place)) add(layer_tensor(layer, module));
     }
   }
   return places;
@@ -184,9 +188,9 @@ AwqFit fit_awq(const ModelSource& model, Runner& runner, const TokenSequences& s
   LayerInputs layers(runner, sequences);
   while (layers.layer() < runner.layers()) {
     const int64_t layer = layers.layer();
-    std::array<Inputs, kLayerInputs> inputs;
-    layers.next([&](LayerInput input, const SecondMoments& moments) {
-      auto& [magnitudes, values] = inputs[static_cast<size_t>(input)];
+    std::map<InputPlace, Inputs> inputs;
+    layers.next([&](const InputPlace& place, const SecondMoments& moments) {
+      auto& [magnitudes, values] = inputs[place];
       magnitudes = moments.mean_magnitudes;
       values = moments.values;
       const int64_t width = moments.width;
@@ -194,8 +198,9 @@ AwqFit fit_awq(const ModelSource& model, Runner& runner, const TokenSequences& s
         for (int64_t j = 0; j < i; ++j) values[i * width + j] = values[j * width + i];
       }
     });
-    LayerFit(model, runner.architecture(), layer, inputs, schemes, options, fit).run();
+    LayerFit(model, layer, inputs, schemes, options, fit).run();
   }
+  fit.note = layers.note();
   return fit;
 }
 

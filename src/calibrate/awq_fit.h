@@ -17,6 +17,7 @@ struct AwqFit {
   std::map<std::string, Fold> folds;
   /// The matrices of layers that were asked for, by tensor, quantized.
   std::unordered_map<std::string, QuantizedMatrix> matrices;
+  std::string note;  // LayerInputs::note()
 };
 
 /// Every tensor that fit_awq() may fold factors into, without any: what is stored of them.

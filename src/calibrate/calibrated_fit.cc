@@ -46,9 +46,10 @@ const FeedbackFactor* OriginalFactors::of(const std::string& matrix) {
   const auto name = parse_matrix_name(matrix + ".weight");
   while (name && decoder_matrix(inputs_.layer() - 1, name->module) != matrix) {
     by_module_.clear();
-    inputs_.next([&](LayerInput input, const SecondMoments& moments) {
+    const int64_t layer = inputs_.layer();
+    inputs_.next([&](const InputPlace& place, const SecondMoments& moments) {
       const auto factor = std::make_shared<const FeedbackFactor>(make_factor(moments, gptq_));
-      for (const auto module : runner_.architecture().modules_of(input)) by_module_.emplace(module, factor);
+      for (const auto& module : modules_of(runner_.config(), layer, place)) by_module_.emplace(module, factor);
     });
   }
   return by_module_.at(name->module).get();
@@ -63,13 +64,16 @@ FeedbackFactor CalibratedQuantizer::factor_of(const SecondMoments& moments, cons
   return make_factor(moments, gptq_options(options_, scheme.group));
 }
 
-std::string CalibratedQuantizer::damping_note() const {
-  if (damped_more_ == 0) return {};
-  return fmt::format(
-      "the second moments of the inputs of {} of {} matrices were not positive definite with a damping of {}: raised, "
-      "to "
-      "{} at most",
-      damped_more_, fed_back_, options_.feedback.damping, most_damping_);
+std::vector<std::string> CalibratedQuantizer::notes() const {
+  std::vector<std::string> notes;
+  if (damped_more_ > 0) {
+    notes.push_back(fmt::format(
+        "the second moments of the inputs of {} of {} matrices were not positive definite with a damping of {}: "
+        "raised, to {} at most",
+        damped_more_, fed_back_, options_.feedback.damping, most_damping_));
+  }
+  if (std::string note = inputs_.note(); !note.empty()) notes.push_back(std::move(note));
+  return notes;
 }
 
 void CalibratedQuantizer::quantize(const SourceTensor& tensor, const Scheme& scheme, const FeedbackFactor* factor) {
@@ -87,10 +91,10 @@ void CalibratedQuantizer::quantize(const SourceTensor& tensor, const Scheme& sch
   model_.done(tensor);
 }
 
-void CalibratedQuantizer::quantize(LayerInput input, const SecondMoments& moments) {
+void CalibratedQuantizer::quantize(const InputPlace& place, const SecondMoments& moments) {
   // One for all, unless the order of columns depends on the groups.
   std::map<int64_t, FeedbackFactor> factors;
-  for (const auto module : runner_.architecture().modules_of(input)) {
+  for (const auto& module : modules_of(runner_.config(), inputs_.layer(), place)) {
     const std::string name = decoder_matrix(inputs_.layer(), module);
     const SourceTensor* tensor = model_.find(name + ".weight");
     const auto found = matrices_.find(tensor);
@@ -126,7 +130,7 @@ QuantizedMatrix CalibratedQuantizer::take(const SourceTensor& tensor) {
 }
 
 void CalibratedQuantizer::run_layer() {
-  inputs_.next([&](LayerInput input, const SecondMoments& moments) { quantize(input, moments); });
+  inputs_.next([&](const InputPlace& place, const SecondMoments& moments) { quantize(place, moments); });
 }
 
 }  // namespace mxq

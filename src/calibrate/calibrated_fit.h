@@ -47,8 +47,8 @@ class CalibratedQuantizer {
   CalibratedQuantizer(const ModelSource& model, Runner& runner, const TokenSequences& sequences,
                       std::unordered_map<const SourceTensor*, Scheme> matrices, const QuantizeOptions& options);
 
-  /// What had to be done to second moments that were not positive definite, as a sentence; empty: nothing.
-  std::string damping_note() const;
+  /// What had to be done to second moments that were not positive definite, or of few tokens: a sentence each.
+  std::vector<std::string> notes() const;
 
   /// One of `matrices`, handed out once. Layers are asked for in ascending order, what is outside of them last.
   QuantizedMatrix take(const SourceTensor& tensor);
@@ -56,7 +56,7 @@ class CalibratedQuantizer {
  private:
   void run_layer();
   FeedbackFactor factor_of(const SecondMoments& moments, const Scheme& scheme) const;
-  void quantize(LayerInput input, const SecondMoments& moments);
+  void quantize(const InputPlace& place, const SecondMoments& moments);
   /// Into ready_.
   void quantize(const SourceTensor& tensor, const Scheme& scheme, const FeedbackFactor* factor);
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string_view>
 
@@ -25,6 +26,17 @@ void require_finite(const SecondMoments& moments, std::string_view of) {
 
 }  // namespace
 
+SecondMoments shrunk(const SecondMoments& moments, const SecondMoments& pooled) {
+  SecondMoments mixed = moments;
+  const float own = std::min(1.0f, static_cast<float>(moments.rows) / static_cast<float>(moments.width));
+  const auto mix = [own](std::vector<float>& of, const std::vector<float>& all) {
+    for (size_t i = 0; i < of.size(); ++i) of[i] = own * of[i] + (1 - own) * all[i];
+  };
+  mix(mixed.values, pooled.values);
+  mix(mixed.mean_magnitudes, pooled.mean_magnitudes);
+  return mixed;
+}
+
 LayerInputs::LayerInputs(Runner& runner, std::span<const std::vector<int32_t>> sequences) : runner_(runner) {
   for (const auto& ids : sequences) sequences_.push_back({ids});
   residual_ = runner_.embed(sequences_);
@@ -32,13 +44,26 @@ LayerInputs::LayerInputs(Runner& runner, std::span<const std::vector<int32_t>> s
 
 void LayerInputs::next(const Use& use) {
   if (layer_ == runner_.layers()) throw Error(ErrorCode::usage, "gather inputs", "a layer behind the last");
-  const auto show = [&](int64_t layer, LayerInput input, const SecondMoments& moments) {
-    require_finite(moments,
-                   fmt::format("layer {}'s {}", layer, fmt::join(runner_.architecture().modules_of(input), ", ")));
-    use(input, moments);
+  const auto show = [&](int64_t layer, const InputPlace& place, const SecondMoments& moments,
+                        const SecondMoments* pooled) {
+    const auto modules = modules_of(runner_.config(), layer, place);
+    require_finite(moments, fmt::format("layer {}'s {}", layer, fmt::join(modules, ", ")));
+    if (place.input == LayerInput::routed) ++experts_;
+    if (pooled == nullptr || moments.rows >= moments.width) return use(place, moments);
+    if (place.input == LayerInput::routed) ++shrunk_;
+    use(place, shrunk(moments, *pooled));
   };
   runner_.run_layers(sequences_, layer_, layer_ + 1, residual_, show);
   ++layer_;
+}
+
+std::string LayerInputs::note() const {
+  if (shrunk_ == 0) return {};
+  return fmt::format(
+      "{} of {} experts saw fewer tokens of the calibration's text than their inputs are wide: their second moments "
+      "are "
+      "mixed with those of the layer (more text: --calibration-tokens)",
+      shrunk_, experts_);
 }
 
 SecondMoments LayerInputs::head() {

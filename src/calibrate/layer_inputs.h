@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "model/runner/runner.h"
@@ -15,8 +16,9 @@ namespace mxq {
 /// of all tokens.
 class LayerInputs {
  public:
-  /// Called for the inputs of a layer in order, before they are multiplied.
-  using Use = std::function<void(LayerInput input, const SecondMoments& moments)>;
+  /// Called for the inputs of a layer in order, before they are multiplied. Of an expert that sees few tokens the
+  /// moments are shrunk(): SecondMoments::rows are its own.
+  using Use = std::function<void(const InputPlace& place, const SecondMoments& moments)>;
 
   /// Both must outlive it. Throws what Runner::embed() throws.
   LayerInputs(Runner& runner, std::span<const std::vector<int32_t>> sequences);
@@ -28,6 +30,8 @@ class LayerInputs {
   /// Error(usage) where no layer is left, Error(not_finite) naming layer and matrices whose inputs are no numbers or
   /// too large to be squared.
   void next(const Use& use);
+  /// How many experts' moments were shrunk in the layers run so far, as a sentence; empty: none.
+  std::string note() const;
   /// Of the output matrix: runs the layers that are left, and norms what comes out of the last.
   SecondMoments head();
 
@@ -36,6 +40,11 @@ class LayerInputs {
   std::vector<Sequence> sequences_;
   std::vector<float> residual_;
   int64_t layer_ = 0;
+  int64_t shrunk_ = 0, experts_ = 0;
 };
+
+/// The moments of n rows, less than their width w: n / w of them and 1 - n / w of the pooled ones, so that they are not
+/// singular. With as many rows as columns or more they stay as they are.
+SecondMoments shrunk(const SecondMoments& moments, const SecondMoments& pooled);
 
 }  // namespace mxq

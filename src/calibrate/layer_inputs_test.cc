@@ -5,8 +5,12 @@
 #include <map>
 #include <utility>
 
+#include <gmock/gmock.h>
+
 #include "evaluate/real_model.h"
 #include "expect_error.h"
+#include "model/tiny_model.h"
+#include "temporary_folder.h"
 
 namespace mxq {
 namespace {
@@ -18,9 +22,9 @@ std::map<std::pair<int64_t, LayerInput>, std::vector<float>> gather(
     LayerInputs& inputs, int64_t layers, const std::function<void(LayerInput)>& before = {}) {
   std::map<std::pair<int64_t, LayerInput>, std::vector<float>> all;
   for (int64_t layer = 0; layer < layers; ++layer) {
-    inputs.next([&](LayerInput input, const SecondMoments& moments) {
-      all[{layer, input}] = moments.values;
-      if (before && layer == 0) before(input);
+    inputs.next([&](const InputPlace& place, const SecondMoments& moments) {
+      all[{layer, place.input}] = moments.values;
+      if (before && layer == 0) before(place.input);
     });
   }
   return all;
@@ -44,7 +48,7 @@ TEST_F(LayerInputsOfSmolLM2, FollowMatricesThatAreReplacedOnTheWay) {
   const auto c = gather(of_replacing, 2, [&](LayerInput input) {
     if (input == LayerInput::feed_forward) replace(*replacing);
   });
-  EXPECT_EQ(a.size(), 2u * kLayerInputs);
+  EXPECT_EQ(a.size(), 2u * 4);
   EXPECT_EQ(b, c) << "replaced before the layer runs, or just before it is multiplied";
   for (const LayerInput input : {LayerInput::attention, LayerInput::heads, LayerInput::feed_forward}) {
     EXPECT_EQ(a.at({0, input}), b.at({0, input})) << "what comes before it does not change";
@@ -59,7 +63,7 @@ TEST_F(LayerInputsOfSmolLM2, OfTheOutputMatrixAreTheLastHiddenStates) {
                                                     {ids_.begin() + 100, ids_.begin() + 107}};
   const auto runner = make_runner(*model_, {Compute::f32, true});
   LayerInputs inputs(*runner, sequences);
-  inputs.next([](LayerInput, const SecondMoments&) {});
+  inputs.next([](const InputPlace&, const SecondMoments&) {});
   const auto moments = inputs.head();
   EXPECT_EQ(inputs.layer(), runner->layers());
   std::vector<float> hidden;
@@ -88,11 +92,72 @@ TEST_F(LayerInputsOfSmolLM2, EndWithTheLastLayer) {
   LayerInputs inputs(*runner, sequences);
   int64_t seen = 0;
   while (inputs.layer() < runner->layers()) {
-    inputs.next([&](LayerInput, const SecondMoments&) { ++seen; });
+    inputs.next([&](const InputPlace&, const SecondMoments&) { ++seen; });
   }
-  EXPECT_EQ(seen, 30 * kLayerInputs);
+  EXPECT_EQ(seen, 30 * 4);
   expect_error(ErrorCode::usage, "a layer behind the last",
-               [&] { inputs.next([](LayerInput, const SecondMoments&) {}); });
+               [&] { inputs.next([](const InputPlace&, const SecondMoments&) {}); });
+}
+
+TEST(ShrunkMoments, MixAsManyPartsAsRowsAreMissing) {
+  const SecondMoments own{4, 1, std::vector<float>(16, 8), {8, 8, 8, 8}};
+  const SecondMoments all{4, 100, std::vector<float>(16, 4), {4, 4, 4, 4}};
+  EXPECT_EQ(shrunk(own, all).values, std::vector<float>(16, 5));
+  EXPECT_EQ(shrunk(own, all).mean_magnitudes, std::vector<float>(4, 5));
+  EXPECT_EQ(shrunk({4, 0, std::vector<float>(16), std::vector<float>(4)}, all).values, all.values);
+  EXPECT_EQ(shrunk({4, 4, own.values, own.mean_magnitudes}, all).values, own.values);
+}
+
+// Of each expert by the rows that it is given, and of all.
+TEST(LayerInputsOfAMixture, AreThoseOfTheTokensThatAnExpertIsGiven) {
+  TemporaryFolder folder;
+  TinyModel("mixtral").write(folder.path());
+  const auto model = open_model(folder.path());
+  const auto runner = make_runner(*model);
+  const auto ids = reference_ids();
+  const std::vector<Sequence> sequences{{ids}};
+  std::map<InputPlace, std::vector<float>> rows;
+  runner->run_back(sequences, 0, runner->embed(sequences), {},
+                   [&](const LayerRows& of) {
+                     for (const InputPlace& place : inputs_of(runner->config(), 0)) {
+                       rows[place].assign(of(place).values.begin(), of(place).values.end());
+                     }
+                   },
+                   {});
+  ASSERT_EQ(rows.size(), 3u + 2 * 4);
+  int64_t seen = 0, routed = 0;
+  const std::vector<std::vector<int32_t>> texts{ids};
+  LayerInputs inputs(*runner, texts);
+  inputs.next([&](const InputPlace& place, const SecondMoments& moments) {
+    const int64_t width = moments.width, n = std::ssize(rows.at(place)) / width;
+    ++seen;
+    EXPECT_EQ(moments.rows, n);
+    routed += place.input == LayerInput::routed ? n : 0;
+    // What is shrunk is mixed with the rows of all: of those that the experts could be given, or are.
+    std::vector<float> all;
+    for (const auto& [other, values] : rows) {
+      const bool pool =
+          place.input == LayerInput::routed ? other.input == LayerInput::feed_forward : other.input == place.input;
+      if (pool) all.insert(all.end(), values.begin(), values.end());
+    }
+    const double own = std::min(1.0, static_cast<double>(n) / static_cast<double>(width));
+    const auto mean = [&](const std::vector<float>& of, int64_t i, int64_t j) {
+      double sum = 0;
+      for (int64_t r = 0; r < std::ssize(of) / width; ++r) sum += double{of[r * width + i]} * of[r * width + j];
+      return sum / std::max(1.0, static_cast<double>(std::ssize(of) / width));
+    };
+    const bool expert = place.input == LayerInput::routed || place.input == LayerInput::routed_gated;
+    for (int64_t i = 0; i < width; i += 5) {
+      const double plain = mean(rows.at(place), i, i + 1 < width ? i + 1 : i);
+      const double pooled = mean(all, i, i + 1 < width ? i + 1 : i);
+      const double expected = expert ? own * plain + (1 - own) * pooled : plain;
+      EXPECT_NEAR(moments.values[static_cast<size_t>(i * width + std::min(i + 1, width - 1))], expected, 1e-4)
+          << static_cast<int>(place.input) << ", " << place.expert << ", " << i;
+    }
+  });
+  EXPECT_EQ(seen, 3 + 2 * 4);
+  EXPECT_EQ(routed, 2 * std::ssize(ids));
+  EXPECT_THAT(inputs.note(), testing::HasSubstr("of 4 experts saw fewer tokens"));
 }
 
 }  // namespace

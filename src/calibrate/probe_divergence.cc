@@ -62,13 +62,13 @@ class Prober {
       progress_.begin("sensitivity", steps_);
     }
     while (gradients_->layer() > index) gradients_->back({}, {});
-    std::vector<std::vector<float>> changes;
+    std::vector<Change> changes;
     std::map<std::string, std::vector<size_t>, std::less<>> of_module;
-    const auto look = [&](const LayerRows& inputs) {
+    const auto look = [&](const LayerRows& rows) {
       for (size_t i = 0; i < probes.size(); ++i) {
         const std::string module = parse_matrix_name(probes[i]->matrix + ".weight")->module;
-        const LayerInput input = *runner_.architecture().find_tensor(module)->input;
-        changes.push_back(change_of_outputs(*probes[i], inputs[static_cast<size_t>(input)]));
+        changes.push_back(
+            change_of_outputs(*probes[i], rows(find_layer_tensor(runner_.config(), index, module)->input())));
         of_module[module].push_back(i);
       }
     };
@@ -108,24 +108,33 @@ class Prober {
     return sum;
   }
 
-  /// What the probe adds to what its matrix puts out: [tokens, out_features].
-  std::vector<float> change_of_outputs(const Probe& probe, std::span<const float> input) const {
+  /// What a probe adds to what its matrix puts out.
+  struct Change {
+    int64_t rows = 0, width = 0;
+    std::vector<float> values;
+    std::vector<int32_t> tokens;  // as InputRows
+  };
+  Change change_of_outputs(const Probe& probe, const InputRows& input) const {
     const auto [out, in] = runner_.find_matrix(probe.matrix).value();
     auto change = probe.weights();
     std::vector<float> room;
     const auto weights = runner_.weights(probe.matrix, room);
     for (size_t i = 0; i < change.size(); ++i) change[i] -= weights[i];
-    const int64_t n = tokens();
-    std::vector<float> result(static_cast<size_t>(n * out));
-    matmul_transposed(n, out, in, input.data(), in, change.data(), in, result.data(), out);
+    Change result{std::ssize(input.values) / in, out, {}, {input.tokens.begin(), input.tokens.end()}};
+    result.values.resize(static_cast<size_t>(result.rows * out));
+    if (result.rows == 0) return result;
+    matmul_transposed(result.rows, out, in, input.values.data(), in, change.data(), in, result.values.data(), out);
     return result;
   }
 
-  /// The mean over all tokens, by one draw: rows of both, as wide as the outputs of a matrix.
-  double divergence(const float* gradient, const std::vector<float>& change) const {
-    const int64_t n = tokens(), width = static_cast<int64_t>(change.size()) / n;
+  /// The mean over all tokens, by one draw: `gradient` has the rows of the change.
+  double divergence(const float* gradient, const Change& change) const {
+    const int64_t n = tokens(), width = change.width;
     std::vector<float> seen(static_cast<size_t>(n));
-    parallel_for(n, [&](int64_t t) { seen[t] = dot(gradient + t * width, change.data() + t * width, width); });
+    parallel_for(change.rows, [&](int64_t r) {
+      const auto t = static_cast<size_t>(change.tokens.empty() ? r : change.tokens[static_cast<size_t>(r)]);
+      seen[t] = dot(gradient + r * width, change.values.data() + r * width, width);
+    });
     double sum = 0;
     auto left = std::span<const float>(seen);
     for (const Sequence& sequence : sequences_) {

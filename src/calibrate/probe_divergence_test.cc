@@ -91,8 +91,10 @@ TEST_P(SensitivitiesOfEvery, EqualWholeForwardPasses) {
   // Layers out of order; two of one module; the embedding, which in some is the output matrix too.
   std::vector<std::string> names{std::string(kEmbedding)};
   for (const char* layer : {"1", "0"}) {
-    for (const LayerTensor& tensor : runner_->architecture().tensors) {
-      if (tensor.input) names.push_back("model.layers." + std::string(layer) + "." + std::string(tensor.hf));
+    for (const NamedTensor& tensor : layer_tensors(runner_->config(), *layer - '0')) {
+      const std::string name = "model.layers." + std::string(layer) + "." + tensor.hf;
+      const bool probed = !tensor.tensor->of_expert() || tensor.expert == 1;
+      if (probed && tensor.is_matrix() && runner_->find_matrix(name)) names.push_back(name);
     }
   }
   names.push_back(names.back());
@@ -111,7 +113,14 @@ TEST_P(SensitivitiesOfEvery, EqualWholeForwardPasses) {
   EXPECT_EQ(found[names.size() - 1], found[names.size() - 2]);
 }
 
-INSTANTIATE_TEST_SUITE_P(Architectures, SensitivitiesOfEvery, testing::ValuesIn(model_names()),
+// Without the one whose tokens change their experts at so small a change: such a jump has no second order.
+std::vector<std::string> smooth_models() {
+  auto names = model_names();
+  std::erase(names, "mixtral");
+  return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(Architectures, SensitivitiesOfEvery, testing::ValuesIn(smooth_models()),
                          [](const auto& param) { return param.param; });
 
 TEST_F(Sensitivities, ScoresSquaredAreTheDivergenceOfMovedStreams) {

@@ -27,14 +27,7 @@ class ToyRunner final : public Runner {
  public:
   /// `one[i]`: the probability of token 1 behind token i.
   explicit ToyRunner(const std::array<double, 2>& one)
-      : Runner({.vocab_size = 2,
-                .hidden_size = 1,
-                .layers = 1,
-                .max_positions = 0,
-                .cache_bytes_per_token = 1,
-                .compute = Compute::f32,
-                .head = kHead}),
-        one_(one) {}
+      : Runner({.config = config(), .cache_bytes_per_token = 1}), one_(one) {}
 
   int64_t resident_bytes() const override { return 0; }
   std::unique_ptr<KvCache> make_cache() const override { return std::make_unique<ToyCache>(); }
@@ -74,6 +67,12 @@ class ToyRunner final : public Runner {
   std::unique_ptr<Replacement> make_replacement(const std::string&, std::vector<float>) override { refuse(); }
 
  private:
+  static ModelConfig config() {
+    ModelConfig config;
+    config.vocab_size = 2;
+    config.hidden_size = config.num_hidden_layers = 1;
+    return config;
+  }
   [[noreturn]] static void refuse() { throw Error(ErrorCode::unsupported, "run a toy", "its layers", "its outputs"); }
 
   std::array<double, 2> one_;

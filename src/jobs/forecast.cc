@@ -7,6 +7,7 @@
 
 #include "base/saturate.h"
 #include "export/target.h"
+#include "jobs/decoder_shape.h"
 #include "jobs/match_plan.h"
 #include "model/model_state.h"
 #include "model/model_tokenizer.h"
@@ -55,43 +56,10 @@ constexpr int64_t kBytesPerToken = 4;
 constexpr double kLossBits = 5;
 constexpr int kTriedForLoss = 4;
 
-/// The extents of a decoder, as counts that do not overflow.
-struct Shape {
-  double hidden = 0, inner = 0, queries = 0, keys = 0, layers = 0, words = 0, tied = 0;
-
-  explicit Shape(const ModelConfig& c)
-      : hidden(static_cast<double>(c.hidden_size)),
-        inner(static_cast<double>(c.intermediate_size)),
-        queries(static_cast<double>(c.num_attention_heads) * static_cast<double>(c.head_dim)),
-        keys(static_cast<double>(c.num_key_value_heads) * static_cast<double>(c.head_dim)),
-        layers(static_cast<double>(c.num_hidden_layers)),
-        words(static_cast<double>(c.vocab_size)),
-        tied(c.tie_word_embeddings ? 1 : 0) {}
-
-  double layer() const { return 2 * hidden * (queries + keys) + 3 * hidden * inner; }
-  double head() const { return hidden * words; }
-  /// Weights that a token is multiplied with.
-  double multiplied() const { return layers * layer() + head(); }
-  double loaded() const { return layers * layer() + (2 - tied) * head(); }
-  double largest() const { return hidden * std::max({words, inner, queries}); }
-  double widest() const { return std::max({hidden, inner, queries}); }
-  /// Of the inputs of a layer's matrices.
-  double widths_squared() const { return 2 * hidden * hidden + queries * queries + inner * inner; }
-  /// Sums over a layer's matrices of (inputs)^3 and outputs x (inputs)^2.
-  double widths_cubed() const {
-    return 5 * hidden * hidden * hidden + queries * queries * queries + inner * inner * inner;
-  }
-  double coded() const {
-    return hidden * hidden * (queries + 2 * keys + 2 * inner) + queries * queries * hidden + inner * inner * hidden;
-  }
-  double elements() const { return 4 * hidden + 2 * queries + 2 * keys + 3 * inner; }
-  double cache() const { return layers * 2 * keys * kF32; }  // bytes a token
-};
-
 /// A decoder's work, in seconds, and its buffers, in bytes.
 class Decoding {
  public:
-  Decoding(const Shape& shape, const RunOptions& run, const MachineSpeed& speed, double stored)
+  Decoding(const DecoderShape& shape, const RunOptions& run, const MachineSpeed& speed, double stored)
       : shape_(shape),
         run_(run),
         products_(speed.of(run.compute)),
@@ -109,7 +77,7 @@ class Decoding {
   /// Tokens in texts of `length`, through all layers.
   double forward(double tokens, double length) const {
     const double rows = std::max(1.0, std::min(tokens, 1024.0));
-    return tokens / rows * shape_.layers * shape_.layer() * rows_seconds(rows) + tokens * token_extras(length);
+    return tokens / rows * shape_.layers * shape_.layer * rows_seconds(rows) + tokens * token_extras(length);
   }
   /// The logits of tokens, and their likelihoods.
   double logits(double tokens) const {
@@ -129,7 +97,7 @@ class Decoding {
   /// What a decoder keeps for so many tokens at once, and the residual stream of who runs it.
   double activations(double tokens) const {
     return tokens * (kF32 * (2 * shape_.hidden + 2 * shape_.queries + 2 * shape_.keys + 2 * shape_.inner) +
-                     value() * shape_.widest() + kF32 * shape_.hidden);
+                     value() * shape_.widest_in + kF32 * shape_.hidden);
   }
 
  private:
@@ -142,7 +110,7 @@ class Decoding {
     return operations(shape_.layers * (kElement * shape_.elements() + kAttention * 2 * length * shape_.queries));
   }
 
-  const Shape& shape_;
+  const DecoderShape& shape_;
   RunOptions run_;
   MachineSpeed::Products products_;
   double operation_, stored_;
@@ -226,34 +194,34 @@ class Planner {
   /// Second moments of all inputs, and matrices coded by them.
   void calibrate(double kept) {
     const Decoding decoding = this->decoding();
-    const Shape& s = *shape_;
+    const DecoderShape& s = *shape_;
     const bool awq = method_.quantize.fit == Fit::awq, rotates = method_.quantize.normalize == Normalize::rotation;
-    const double widths = s.layers * s.widths_squared();
+    const double widths = s.layers * s.token_moments;
     double seconds = decoding.forward(tokens_, static_cast<double>(method_.calibration.tokens)) +
                      kMoments * tokens_ * widths * speed_.of(best_compute()).operation();
     if (awq) {
-      seconds += kAwqTries * (operations(2 * s.layers * s.coded()) + fit_ * (weights_ - outside_));
+      seconds += kAwqTries * (operations(2 * s.layers * s.coded) + fit_ * (weights_ - outside_));
     } else {
       // A factor of each input, and where rows are rotated another of each matrix.
-      const double cubes = s.layers * s.widths_cubed();
-      seconds += operations(kFactor * (cubes / 6 + (rotates ? 4.0 / 3 * cubes : 0)) + kCoding * s.layers * s.coded());
+      const double cubes = s.layers * s.cubes;
+      seconds += operations(kFactor * (cubes / 6 + (rotates ? 4.0 / 3 * cubes : 0)) + kCoding * s.layers * s.coded);
       seconds += kFeedbackFits * fit_ * (weights_ - outside_);
     }
     seconds += operations(2 * kReadWeight * weights_) + fit_ * outside_;
-    const double square = s.widest() * s.widest() * kF32;
-    const double factors = std::max(s.widths_squared() * kF32 + 5 * square, 7 * square);
+    const double square = s.widest_in * s.widest_in * kF32;
+    const double factors = std::max((awq ? s.all_moments : s.moments) * kF32 + 5 * square, 7 * square);
     take(seconds, kProgram + decoding.loaded() + decoding.activations(tokens_) + factors + 3 * kF32 * largest_ + kept);
   }
 
   void sensitivities() {
     const Decoding decoding = this->decoding();
-    const Shape& s = *shape_;
+    const DecoderShape& s = *shape_;
     const auto length = static_cast<double>(method_.sample.tokens);
     const double tokens = length * static_cast<double>(method_.sample.sequences);
     load_and_sample_for_both();
     const double probes = calibrated() && method_.quantize.fit != Fit::awq ? weights_ * 3.3 / 8 : 0;
     if (probes > 0) calibrate(probes);
-    const double layer = s.layers * s.layer(), operation = speed_.f32.operation();
+    const double layer = s.layers * s.layer, operation = speed_.f32.operation();
     double seconds = 2 * decoding.forward(tokens, length) + decoding.logits(tokens);
     seconds += 2 * tokens * s.head() * operation;                    // means of rows
     seconds += 2 * tokens * layer * operation;                       // what probes change
@@ -266,7 +234,7 @@ class Planner {
     double memory = kProgram + decoding.loaded() + probes + decoding.activations(calibrated() ? tokens_ : tokens);
     memory += kF32 * tokens * ((s.layers + 1) * s.hidden + 2 * kDraws * s.hidden);  // residuals and gradients
     memory += kF32 * tokens * (2 * s.elements() + 3 * s.inner);                     // a layer's tape and the way back
-    memory += kLogitBlock + (value < kF32 ? kF32 * (s.head() + s.layer()) : 0);     // weights as floats
+    memory += kLogitBlock + (value < kF32 ? kF32 * (s.head() + s.layer) : 0);       // weights as floats
     if (outside_ > 0) memory += (kF32 + value) * s.head();
     take(seconds, memory);
   }
@@ -290,7 +258,7 @@ class Planner {
   const Model& model_;
   const Method& method_;
   const MachineSpeed& speed_;
-  std::optional<Shape> shape_;                      // of a model with a configuration
+  std::optional<DecoderShape> shape_;               // of a model with a configuration
   double weights_ = 0, largest_ = 0, outside_ = 0;  // of the matrices: outside the layers
   double all_weights_ = 0, stored_ = 0;
   int64_t checkpoint_ = 0;  // bytes that one takes
@@ -368,7 +336,7 @@ ScoredText sampled_text(const SelfText& text) {
 
 Forecast forecast_evaluation(const Model& model, const Model& base, const ScoredText& text, const RunOptions& run,
                              const MachineSpeed& speed) {
-  const Shape shape(config_of(model)), base_shape(config_of(base));
+  const DecoderShape shape(config_of(model)), base_shape(config_of(base));
   const Decoding own(shape, run, speed, stored_bytes(model)), other(base_shape, run, speed, stored_bytes(base));
   const auto tokens = static_cast<double>(text.tokens), predictions = static_cast<double>(text.predictions);
   const auto window = static_cast<double>(text.window);
@@ -400,7 +368,7 @@ Forecast forecast_evaluation(const Model& model, const Model& base, const Scored
 
 Forecast forecast_generation(const Model& model, int64_t prompt, int64_t tokens, const RunOptions& run,
                              const MachineSpeed& speed) {
-  const Shape shape(config_of(model));
+  const DecoderShape shape(config_of(model));
   const Decoding decoding(shape, run, speed, stored_bytes(model));
   const auto all = static_cast<double>(prompt + tokens), piece = std::min(512.0, static_cast<double>(prompt));
   Forecast result;

@@ -59,10 +59,12 @@ struct Folded {
     AwqFit fit = fit_awq(model, runner, text, schemes, options);
     source.emplace(model, std::move(fit.folds));
     matrices = std::move(fit.matrices);
+    note = std::move(fit.note);
   }
 
   std::optional<FoldedSource> source;
   std::unordered_map<std::string, QuantizedMatrix> matrices;
+  std::string note;
 };
 
 /// As a CalibratedQuantizer hands them out; shards of safetensors come in the order of names, 10 before 2.
@@ -148,8 +150,11 @@ WriteReport quantize_model(const Model& opened, const std::filesystem::path& out
   }
   auto report = mxq_target().write(what, folder, options, progress);
   report.sample = text.health;
-  for (auto& note : {text.note, calibrated ? calibrated->damping_note() : std::string()}) {
+  for (const auto& note : {text.note, folded ? folded->note : std::string()}) {
     if (!note.empty()) report.notes.push_back(note);
+  }
+  if (calibrated) {
+    for (auto& note : calibrated->notes()) report.notes.push_back(std::move(note));
   }
   report.seconds = watch.seconds();
   return report;

@@ -215,6 +215,8 @@ int64_t ModelConfig::window_of(int64_t layer) const {
 
 int64_t ModelConfig::extent(Extent of) const {
   switch (of) {
+    case Extent::one:
+      return 1;
     case Extent::hidden:
       return hidden_size;
     case Extent::intermediate:
@@ -229,6 +231,12 @@ int64_t ModelConfig::extent(Extent of) const {
       return 2 * intermediate_size;
     case Extent::head_dim:
       return head_dim;
+    case Extent::experts:
+      return mixture.experts;
+    case Extent::expert_intermediate:
+      return mixture.intermediate_size;
+    case Extent::shared_intermediate:
+      return mixture.shared_intermediate_size;
     case Extent::none:
       break;
   }

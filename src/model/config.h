@@ -22,6 +22,16 @@ struct Unsupported {
 /// What the gate of a feed-forward network goes through.
 enum class Activation { silu, gelu };  // gelu: by tanh
 
+/// A mixture of experts: feed-forward networks of which each token goes through the few that the router picks, those
+/// of the largest softmax.
+struct Mixture {
+  int64_t experts = 0, per_token = 0;    // 0: no mixture
+  int64_t intermediate_size = 0;         // of an expert
+  int64_t shared_intermediate_size = 0;  // of the network beside them; 0: none
+  bool normalised = true;                // what counts of a token's experts adds up to 1
+  std::vector<bool> layers = {};         // which layers have experts; empty: all
+};
+
 struct ModelConfig {
   std::string architecture;  // HF's model_type: "llama"
   int64_t hidden_size = 0;
@@ -45,6 +55,7 @@ struct ModelConfig {
   bool attention_bias = false;  // q, k and v have biases
   bool output_bias = false;     // o has one
   bool mlp_bias = false;
+  Mixture mixture;
   std::optional<int64_t> bos_token_id, pad_token_id;
   std::vector<int64_t> eos_token_ids;     // none, one, or several (chat models)
   std::optional<int64_t> sliding_window;  // tokens that a query sees, itself included
@@ -62,6 +73,9 @@ struct ModelConfig {
   int64_t rotary_dim() const { return static_cast<int64_t>(static_cast<double>(head_dim) * rotary_part); }
   RopeShape rope_shape() const { return {rope, rotary_dim(), max_position_embeddings}; }
   bool rotates(int64_t layer) const { return rope_layers.empty() || rope_layers.at(static_cast<size_t>(layer)); }
+  bool has_experts(int64_t layer) const {
+    return mixture.experts > 0 && (mixture.layers.empty() || mixture.layers.at(static_cast<size_t>(layer)));
+  }
   /// In numbers; 0: none.
   int64_t extent(Extent of) const;
   /// Whether a matrix adds a bias.

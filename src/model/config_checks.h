@@ -11,6 +11,7 @@ namespace mxq {
 inline constexpr int64_t kMaxExtent = int64_t{1} << 31;  // of any dimension: products of two stay far inside 63 bits
 inline constexpr int64_t kMaxContext = int64_t{1} << 40;
 inline constexpr int64_t kMaxLayers = 100'000;
+inline constexpr int64_t kMaxExperts = 65'536;
 
 /// Throws Error(invalid_file); `source` names the file.
 [[noreturn]] void refuse_config(const std::string& source, std::string given, std::string supported = {});

@@ -8,6 +8,7 @@
 
 #include "expect_error.h"
 #include "gguf_builder.h"
+#include "model/layer_tensors.h"
 #include "tiny_gguf.h"
 
 namespace mxq {
@@ -46,6 +47,41 @@ TEST(ModelConfig, ArchitecturesThatAreNotRunMayCallTheirNumbersOtherwise) {
   EXPECT_EQ(kv_cache_bytes(bare, 1), 0);
   expect_error(kInvalid, "'hidden_size' is 0; expected an integer from 1",
                [] { parse_hf_config(R"({"model_type": "x", "hidden_size": 0})", "c"); });
+}
+
+TEST(ModelConfig, MixturesSayTheirExpertsAndLayers) {
+  Json json = llama();
+  json["model_type"] = "qwen3_moe";
+  json["rope_scaling"] = nullptr;
+  json["num_experts"] = 16;
+  json["num_experts_per_tok"] = 4;
+  json["decoder_sparse_step"] = 2;
+  json["mlp_only_layers"] = {3};
+  const ModelConfig config = parse(json);
+  EXPECT_EQ(config.mixture.experts, 16);
+  EXPECT_EQ(config.mixture.per_token, 4);
+  EXPECT_EQ(config.mixture.intermediate_size, 768);
+  EXPECT_FALSE(config.mixture.normalised);
+  EXPECT_FALSE(config.has_experts(0));
+  EXPECT_TRUE(config.has_experts(1));
+  EXPECT_FALSE(config.has_experts(3)) << "named";
+  EXPECT_EQ(find_layer_tensor(config, 1, "mlp.experts.15.up_proj")->expert, 15);
+  for (const char* name :
+       {"mlp.experts.16.up_proj", "mlp.experts.015.up_proj", "mlp.experts..up_proj", "mlp.up_proj"}) {
+    EXPECT_FALSE(find_layer_tensor(config, 1, name)) << name;
+  }
+  EXPECT_TRUE(find_layer_tensor(config, 0, "mlp.up_proj"));
+
+  const auto refused = [&](const char* field, const Json& value, const std::string& message) {
+    Json other = json;
+    other[field] = value;
+    expect_error(kInvalid, message, [&] { parse(other); });
+  };
+  refused("num_experts_per_tok", 17, "'num_experts_per_tok' is 17; expected at most 'num_experts' 16");
+  refused("num_experts_per_tok", 0, "'num_experts_per_tok' is 0");
+  refused("num_experts", 1 << 20, "'num_experts' is 1048576");
+  refused("mlp_only_layers", "all", "'mlp_only_layers' is \"all\"; expected a list of layers");
+  refused("decoder_sparse_step", 0, "'decoder_sparse_step' is 0");
 }
 
 TEST(ModelConfig, ReadsEveryFieldOfHuggingFace) {

@@ -10,6 +10,7 @@
 #include "model/arch/architecture.h"
 #include "model/checkpoint_source.h"
 #include "model/gguf_source.h"
+#include "model/layer_tensors.h"
 #include "model/model_files.h"
 #include "model/safetensors_source.h"
 #include "mxq/error.h"
@@ -22,25 +23,25 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr std::string_view kLayerPrefix = "model.layers.";
+
 // N of "model.layers.N....".
 std::optional<int64_t> layer_of(std::string_view name) {
-  constexpr std::string_view prefix = "model.layers.";
-  if (!name.starts_with(prefix)) return std::nullopt;
-  name.remove_prefix(prefix.size());
+  if (!name.starts_with(kLayerPrefix)) return std::nullopt;
+  name.remove_prefix(kLayerPrefix.size());
   return layer_number(name.substr(0, name.find('.')));
 }
 
 // Whether the decoder reads the tensor of a layer.
-bool uses(const Architecture& architecture, const ModelConfig& config, std::string_view name) {
+bool uses(const ModelConfig& config, int64_t layer, std::string_view name) {
   if (name.ends_with(".rotary_emb.inv_freq")) return true;  // of older files; the configuration says the same
-  for (const LayerTensor& tensor : architecture.tensors) {
-    const size_t dot = name.rfind('.');
-    if (dot == std::string_view::npos || !name.substr(0, dot).ends_with(tensor.hf)) continue;
-    if (name.substr(dot) == ".weight") return true;
-    if (name.substr(dot) != ".bias" || !tensor.input) return false;
-    return config.has_bias(tensor.part);
-  }
-  return false;
+  name.remove_prefix(kLayerPrefix.size());
+  name.remove_prefix(std::min(name.find('.'), name.size() - 1) + 1);
+  const size_t dot = std::min(name.rfind('.'), name.size());
+  const auto tensor = find_layer_tensor(config, layer, name.substr(0, dot));
+  if (!tensor) return false;
+  if (name.substr(dot) == ".weight") return true;
+  return name.substr(dot) == ".bias" && tensor->is_matrix() && config.has_bias(tensor->tensor->part);
 }
 
 }  // namespace
@@ -120,7 +121,7 @@ std::vector<std::string> ModelSource::notes() const {
       continue;
     }
     last_layer = std::max(last_layer, *layer);
-    if (architecture != nullptr && *layer < config_->num_hidden_layers && !uses(*architecture, *config_, tensor.name)) {
+    if (architecture != nullptr && *layer < config_->num_hidden_layers && !uses(*config_, *layer, tensor.name)) {
       unused.push_back(tensor.stored_name);
     }
   }

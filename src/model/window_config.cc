@@ -19,7 +19,7 @@ constexpr const char *kSliding = "sliding_attention", *kFull = "full_attention";
 
 /// Whether layers have a window only where use_sliding_window is true.
 bool is_switched(WindowRule rule) {
-  return rule == WindowRule::layer_types || rule == WindowRule::without_rope;
+  return rule == WindowRule::layer_types || rule == WindowRule::without_rope || rule == WindowRule::all_if_used;
 }
 
 /// Where layer_types do not say.
@@ -42,6 +42,7 @@ std::vector<bool> usual_layers(const ConfigFields& fields, const Architecture& a
     }
     case WindowRule::all_or_types:
     case WindowRule::all_layers:
+    case WindowRule::all_if_used:
     case WindowRule::none:
       break;
   }
@@ -64,7 +65,7 @@ void read_window(const ConfigFields& fields, const Architecture& architecture, M
     config.sliding_window = fields.find_int(kWindow, 1, kMaxContext);
     if (!config.sliding_window && !fields.contains(kWindow)) config.sliding_window = architecture.default_window;
   }
-  if (rule == WindowRule::all_layers) return;
+  if (rule == WindowRule::all_layers || rule == WindowRule::all_if_used) return;
   const Json* types = fields.find(kTypes);
   if (types == nullptr) {
     if (config.sliding_window) {

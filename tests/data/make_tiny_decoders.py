@@ -75,6 +75,16 @@ MODELS = {
     "glm4": ("Glm4", dict(head_dim=16, partial_rotary_factor=0.5, pad_token_id=0)),
     "cohere2": ("Cohere2", dict(num_hidden_layers=3, sliding_window=7, sliding_window_pattern=2, logit_scale=0.5,
                                 layer_norm_eps=1e-5, tie_word_embeddings=True)),
+    "mixtral": ("Mixtral", dict(num_local_experts=4, num_experts_per_tok=2, sliding_window=7)),
+    # Every token goes to all experts, so that nothing jumps where weights change a little.
+    "mixtral_all": ("Mixtral", dict(num_local_experts=3, num_experts_per_tok=3)),
+    "qwen2_moe": ("Qwen2Moe", dict(num_experts=5, num_experts_per_tok=2, moe_intermediate_size=24,
+                                   shared_expert_intermediate_size=40, use_sliding_window=True, sliding_window=7)),
+    "qwen2_moe_all": ("Qwen2Moe", dict(num_experts=3, num_experts_per_tok=3, moe_intermediate_size=24,
+                                       shared_expert_intermediate_size=40)),
+    # Dense layers between the others.
+    "qwen3_moe": ("Qwen3Moe", dict(head_dim=16, num_hidden_layers=3, num_experts=6, num_experts_per_tok=3,
+                                   norm_topk_prob=True, moe_intermediate_size=24, mlp_only_layers=[1])),
 }
 
 MASK = (1 << 64) - 1

@@ -66,6 +66,13 @@ VALUES = {
     "attn_logit_softcapping": [1.0, None],
     "final_logit_softcapping": [1.0, None],
     "original_max_position_embeddings": [64, 256, None],
+    "num_local_experts": [3, 0],
+    "num_experts": [3, 0],
+    "num_experts_per_tok": [1, 4, 5],
+    "decoder_sparse_step": [2, 4],
+    "mlp_only_layers": [[1], [0, 2], None],
+    "moe_intermediate_size": [40],
+    "shared_expert_intermediate_size": [24],
     "sliding_window": [5, None],
     "use_sliding_window": [True],
     "max_window_layers": [0, 1],
@@ -93,6 +100,7 @@ BESIDE = {
     "layer_types": {"sliding_window": 5, "use_sliding_window": True},
     "original_max_position_embeddings": {"rope_scaling": LONGROPE},
 }
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
 # What the base of a kind says beside BASE.
 KINDS = {"llama": {}, "mistral": {}, "ministral": {"sliding_window": 7}, "qwen2": {}, "qwen3": {},
          "gemma2": {"query_pre_attn_scalar": 12, "sliding_window": 7, "hidden_activation": "gelu_pytorch_tanh"},
@@ -100,7 +108,9 @@ KINDS = {"llama": {}, "mistral": {}, "ministral": {"sliding_window": 7}, "qwen2"
          "phi3": {"pad_token_id": 2}, "smollm3": {}, "olmo2": {},
          "granite": {"attention_multiplier": 0.3, "embedding_multiplier": 2.0, "residual_multiplier": 0.5,
                      "logits_scaling": 3.0},
-         "glm4": {"pad_token_id": 2}, "cohere2": {"sliding_window": 7, "sliding_window_pattern": 2, "logit_scale": 0.5}}
+         "glm4": {"pad_token_id": 2}, "cohere2": {"sliding_window": 7, "sliding_window_pattern": 2, "logit_scale": 0.5},
+         "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2}, "qwen2_moe": {**EXPERTS,
+         "shared_expert_intermediate_size": 40}, "qwen3_moe": {**EXPERTS, "norm_topk_prob": True}}
 EXTRA = ["partial_rotary_factor", "original_max_position_embeddings", "is_causal", "mlp_bias", "attention_bias", "sliding_window", "layer_types", "rope_scaling"]
 
 

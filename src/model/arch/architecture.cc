@@ -161,25 +161,6 @@ const ConfigField* Architecture::find_field(std::string_view field) const {
   return own != nullptr ? own : find_in(common_fields(), field);
 }
 
-const LayerTensor* Architecture::find_tensor(std::string_view hf) const {
-  const auto found = std::find_if(tensors.begin(), tensors.end(), [&](const auto& tensor) { return tensor.hf == hf; });
-  return found == tensors.end() ? nullptr : &*found;
-}
-
-std::string_view Architecture::module_of(LayerPart part) const {
-  const auto found =
-      std::find_if(tensors.begin(), tensors.end(), [&](const auto& tensor) { return tensor.part == part; });
-  return found == tensors.end() ? std::string_view() : found->hf;
-}
-
-std::vector<std::string_view> Architecture::modules_of(LayerInput input) const {
-  std::vector<std::string_view> modules;
-  for (const LayerTensor& tensor : tensors) {
-    if (tensor.input == input) modules.push_back(tensor.hf);
-  }
-  return modules;
-}
-
 std::vector<LayerTensor> llama_tensors() {
   using enum Extent;
   return {
@@ -207,6 +188,23 @@ std::vector<LayerTensor> head_norms() {
           {LayerPart::k_norm, "self_attn.k_norm", "attn_k_norm", Extent::head_dim, Extent::none, {}}};
 }
 
+std::vector<LayerTensor> expert_tensors(std::string_view router, std::string_view gate, std::string_view up,
+                                        std::string_view down) {
+  using enum Extent;
+  return {{LayerPart::router, router, "ffn_gate_inp", experts, hidden, LayerInput::feed_forward},
+          {LayerPart::expert_gate, gate, "ffn_gate_exps", expert_intermediate, hidden, LayerInput::routed},
+          {LayerPart::expert_up, up, "ffn_up_exps", expert_intermediate, hidden, LayerInput::routed},
+          {LayerPart::expert_down, down, "ffn_down_exps", hidden, expert_intermediate, LayerInput::routed_gated}};
+}
+
+std::vector<LayerTensor> without_feed_forward(const std::vector<LayerTensor>& tensors) {
+  auto left = tensors;
+  for (const LayerPart part : {LayerPart::gate, LayerPart::up, LayerPart::gate_up, LayerPart::down}) {
+    left = replaced(left, part, {});
+  }
+  return left;
+}
+
 std::vector<LayerTensor> operator+(std::vector<LayerTensor> tensors, const std::vector<LayerTensor>& more) {
   tensors.insert(tensors.end(), more.begin(), more.end());
   return tensors;
@@ -230,11 +228,11 @@ const ConfigField* find_gguf_field(std::string_view key) {
 }
 
 std::span<const Architecture* const> architectures() {
-  static const std::array all{&llama_architecture(),  &mistral_architecture(), &ministral_architecture(),
-                              &qwen2_architecture(),  &qwen3_architecture(),   &gemma2_architecture(),
-                              &gemma3_architecture(), &phi3_architecture(),    &smollm3_architecture(),
-                              &olmo2_architecture(),  &granite_architecture(), &glm4_architecture(),
-                              &cohere2_architecture()};
+  static const std::array all{
+      &llama_architecture(),   &mistral_architecture(), &ministral_architecture(), &qwen2_architecture(),
+      &qwen3_architecture(),   &gemma2_architecture(),  &gemma3_architecture(),    &phi3_architecture(),
+      &smollm3_architecture(), &olmo2_architecture(),   &granite_architecture(),   &glm4_architecture(),
+      &cohere2_architecture(), &mixtral_architecture(), &qwen2_moe_architecture(), &qwen3_moe_architecture()};
   return all;
 }
 

@@ -16,14 +16,28 @@ class ConfigFields;
 struct ModelConfig;
 
 /// What the matrices of a layer multiply, in the order in which it comes about: the normed residual stream (q, k, v),
-/// the heads' outputs (o), the normed residual stream again (gate, up), the gated activations (down). Where a layer's
-/// two halves read one input, gate and up multiply the first.
-enum class LayerInput { attention, heads, feed_forward, gated };
-inline constexpr int kLayerInputs = 4;
+/// the heads' outputs (o), the normed residual stream again (gate, up, router), the gated activations (down); of an
+/// expert, those rows of the normed residual stream that the router gives it, and what its gate makes of them. Where a
+/// layer's two halves read one input, gate and up multiply the first.
+enum class LayerInput { attention, heads, feed_forward, gated, routed, routed_gated };
+inline constexpr int kLayerInputs = 6;
 
 /// An extent of a tensor, by the configuration's numbers. qkv and gate_up: of matrices that runtimes keep apart
-/// elsewhere.
-enum class Extent { none, hidden, intermediate, queries, keys, qkv, gate_up, head_dim };
+/// elsewhere. shared_intermediate: of the expert that sees all tokens.
+enum class Extent {
+  none,
+  one,
+  hidden,
+  intermediate,
+  queries,
+  keys,
+  qkv,
+  gate_up,
+  head_dim,
+  experts,
+  expert_intermediate,
+  shared_intermediate,
+};
 
 /// What a tensor is to the layer that reads it.
 enum class LayerPart {
@@ -42,15 +56,24 @@ enum class LayerPart {
   output_norm,  // of what the feed-forward network adds
   q_norm,       // of each head, or, where its extent is queries or keys, of all heads together
   k_norm,
+  router,       // gives a token to experts
+  expert_gate,  // these three of every expert
+  expert_up,
+  expert_down,
+  shared_gate,  // of a network beside the experts: how much of it a token gets
 };
-inline constexpr int kLayerParts = 15;
+inline constexpr int kLayerParts = 20;
 
 /// A tensor of a layer.
 struct LayerTensor {
   LayerPart part;
-  std::string_view hf, gguf;  // behind "model.layers.N." and "blk.N.", without ".weight"
+  /// Behind "model.layers.N." and "blk.N.", without ".weight". The "{}" of an expert's stands for its number; in GGUF
+  /// all experts' are one.
+  std::string_view hf, gguf;
   Extent rows = Extent::none, cols = Extent::none;
   std::optional<LayerInput> input;  // of matrices: what it multiplies
+
+  bool of_expert() const { return input == LayerInput::routed || input == LayerInput::routed_gated; }
 };
 
 /// What a field of config.json or a key of GGUF metadata means for the forward pass.
@@ -72,6 +95,7 @@ enum class Bias { never, always, by_config };
 enum class WindowRule {
   none,          // whatever the configuration says
   all_layers,    // where sliding_window is not null
+  all_if_used,   // where use_sliding_window is true too
   layer_types,   // where use_sliding_window is true: as layer_types say, else from max_window_layers on
   all_or_types,  // as layer_types say, else all where sliding_window is not null
   pattern,       // as layer_types say, else all but every n-th layer
@@ -91,6 +115,11 @@ std::vector<LayerTensor> llama_tensors();
 std::vector<LayerTensor> with_gate_up();
 /// A norm of each head of q and of k.
 std::vector<LayerTensor> head_norms();
+/// Of a mixture: a router, and gate, up and down of every expert, by HF's names.
+std::vector<LayerTensor> expert_tensors(std::string_view router, std::string_view gate, std::string_view up,
+                                        std::string_view down);
+/// The list without gate, up and down.
+std::vector<LayerTensor> without_feed_forward(const std::vector<LayerTensor>& tensors);
 /// The one list and then the other.
 std::vector<LayerTensor> operator+(std::vector<LayerTensor> tensors, const std::vector<LayerTensor>& more);
 /// The list with others, or none, in the place of a part that it has.
@@ -103,6 +132,7 @@ struct Architecture {
   std::vector<std::string_view> also = {};             // other model_types whose text decoder computes the same
   std::string_view class_name;                         // "Llama" of "LlamaForCausalLM"
   std::vector<LayerTensor> tensors = llama_tensors();  // of a layer, in the order in which runtimes list them
+  std::vector<LayerTensor> mixture_tensors = {};       // likewise of a layer with experts; empty: there are none
   bool gguf_permutes_rows = false;                     // of q and k: llama.cpp's converter pairs neighbouring rows
   Norm norm = Norm::rms;
   bool parallel = false;                 // attention and feed-forward network read the same input
@@ -134,12 +164,6 @@ struct Architecture {
 
   /// The table's entry of a field of config.json; null where nobody knows it.
   const ConfigField* find_field(std::string_view field) const;
-  /// The tensor of a module or norm ("self_attn.q_proj"); null where a layer has none of that name.
-  const LayerTensor* find_tensor(std::string_view hf) const;
-  /// The name of a part: "self_attn.q_proj"; empty where a layer has none.
-  std::string_view module_of(LayerPart part) const;
-  /// The modules that multiply it: "self_attn.q_proj", ...
-  std::vector<std::string_view> modules_of(LayerInput input) const;
 };
 
 std::span<const Architecture* const> architectures();
@@ -176,5 +200,8 @@ const Architecture& olmo2_architecture();
 const Architecture& granite_architecture();
 const Architecture& glm4_architecture();
 const Architecture& cohere2_architecture();
+const Architecture& mixtral_architecture();
+const Architecture& qwen2_moe_architecture();
+const Architecture& qwen3_moe_architecture();
 
 }  // namespace mxq

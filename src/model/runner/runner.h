@@ -10,9 +10,11 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "model/arch/architecture.h"
+#include "model/layer_tensors.h"
 #include "model/model_source.h"
 #include "mxq/progress.h"
 #include "mxq/run_options.h"
@@ -38,24 +40,32 @@ struct Sequence {
   KvCache* cache = nullptr;
 };
 
-/// The mean of x x^T over rows x, and of |x|.
+/// The mean of x x^T over rows x, and of |x|; 0 where there is no row.
 struct SecondMoments {
-  int64_t width = 0;
+  int64_t width = 0, rows = 0;
   /// [width, width], row-major; the upper triangle, the rest is not for use.
   std::vector<float> values;
   /// [width].
   std::vector<float> mean_magnitudes;
 };
 
-/// Is told of an input before it is multiplied, and may replace the matrices that will.
-using MomentsObserver = std::function<void(int64_t layer, LayerInput input, const SecondMoments& moments)>;
+/// Is told of an input before it is multiplied, and may replace the matrices that will. `pooled`: of an expert's input,
+/// the moments of what all experts of the layer could be given (routed) or are (routed_gated); null for all others.
+using MomentsObserver = std::function<void(int64_t layer, const InputPlace& place, const SecondMoments& moments,
+                                           const SecondMoments* pooled)>;
 
-/// What the matrices of a layer multiply, by LayerInput: [tokens, in_features] each.
-using LayerRows = std::array<std::span<const float>, kLayerInputs>;
+/// What matrices of a layer multiply.
+struct InputRows {
+  std::span<const float> values;    // [rows, in_features]
+  std::span<const int32_t> tokens;  // of an expert's: whose each row is, ascending; empty: row t is token t's
+};
+/// By place; those of an expert that no token goes to are empty. The rows are there as long as the observer runs.
+using LayerRows = std::function<InputRows(const InputPlace& place)>;
 using RowsObserver = std::function<void(const LayerRows& rows)>;
 
-/// Is shown the gradient with respect to what a module's matrix ("self_attn.q_proj") put out: [tokens, out_features],
-/// which its bias, norm and rotation follow.
+/// Is shown the gradient with respect to what a module's matrix ("self_attn.q_proj") put out: [rows, out_features], a
+/// row for each that the matrix multiplied, which its bias, norm and rotation follow. Routers are not shown, nor are
+/// experts that no token goes to.
 using GradientObserver = std::function<void(std::string_view module, const float* gradient)>;
 
 /// [out, in].
@@ -86,16 +96,10 @@ struct LogitShape {
 
 /// What every runner says of its model.
 struct RunnerFacts {
-  const Architecture* architecture = nullptr;
-  int64_t vocab_size = 0, hidden_size = 0, layers = 0;
-  /// The longest sequence that the model was made for; 0: unknown.
-  int64_t max_positions = 0;
+  ModelConfig config;  // of one of architectures()
   /// What a KvCache takes for a token.
   int64_t cache_bytes_per_token = 0;
   Compute compute = Compute::f32;
-  /// The name of the matrix that the logits are made with: kHead, or kEmbedding where the two are one.
-  std::string_view head;
-  LogitShape logit_shape = {};
 };
 
 /// A model, loaded. Rows of numbers go in and come out as fp32, a row a token, those of all sequences one after
@@ -107,15 +111,18 @@ class Runner {
   Runner(const Runner&) = delete;
   Runner& operator=(const Runner&) = delete;
 
-  const Architecture& architecture() const { return *facts_.architecture; }
-  int64_t vocab_size() const { return facts_.vocab_size; }
-  int64_t hidden_size() const { return facts_.hidden_size; }
-  int64_t layers() const { return facts_.layers; }
-  int64_t max_positions() const { return facts_.max_positions; }
+  const ModelConfig& config() const { return facts_.config; }
+  const Architecture& architecture() const { return *architecture_; }
+  int64_t vocab_size() const { return config().vocab_size; }
+  int64_t hidden_size() const { return config().hidden_size; }
+  int64_t layers() const { return config().num_hidden_layers; }
+  /// The longest sequence that the model was made for; 0: unknown.
+  int64_t max_positions() const { return config().max_position_embeddings; }
   int64_t cache_bytes_per_token() const { return facts_.cache_bytes_per_token; }
   Compute compute() const { return facts_.compute; }
-  std::string_view head() const { return facts_.head; }
-  const LogitShape& logit_shape() const { return facts_.logit_shape; }
+  /// The name of the matrix that the logits are made with: kHead, or kEmbedding where the two are one.
+  std::string_view head() const { return config().tie_word_embeddings ? kEmbedding : kHead; }
+  LogitShape logit_shape() const { return {config().logit_scale, config().logit_cap}; }
   /// Bytes of matrices that stay in memory.
   virtual int64_t resident_bytes() const = 0;
 
@@ -163,10 +170,12 @@ class Runner {
   void replace(const std::string& name, std::vector<float> weights);
 
  protected:
-  explicit Runner(const RunnerFacts& facts) : facts_(facts) {}
+  explicit Runner(RunnerFacts facts)
+      : facts_(std::move(facts)), architecture_(find_architecture(facts_.config.architecture)) {}
 
  private:
   RunnerFacts facts_;
+  const Architecture* architecture_;
 };
 
 /// On the device that the options name. `model` must outlive it. Throws Error(unsupported) for a device that mxq does

@@ -16,20 +16,15 @@
 
 namespace mxq {
 
-namespace {
-
-/// What a norm of a mean square that is not finite says. Such a norm of finite values would be 0, as it is in other
-/// programs, and the result as good as none.
-[[noreturn]] void refuse_not_finite(const std::string& name) {
+// Such a norm of finite values would be 0, as it is in other programs, and the result as good as none.
+void refuse_not_finite(const std::string& name) {
   throw Error(ErrorCode::not_finite, "run model", name + " gives NaN or infinity",
               "finite values whose squares fp32 can add up");
 }
 
-}  // namespace
-
 // Adds to x_ what is pending; then delta_ and operand_ are the norm of x_, or x_ itself.
 void CpuRunner::add_and_norm(const std::vector<float>& weight) {
-  const int64_t width = config_.hidden_size;
+  const int64_t width = config().hidden_size;
   operand_.resize(n_, width);
   std::atomic<bool> finite{true};
   parallel_for(n_, [&](int64_t i) {
@@ -52,11 +47,11 @@ void CpuRunner::add_and_norm(const std::vector<float>& weight) {
 
 // delta_, which half a layer put out, becomes what is to be added to x_.
 void CpuRunner::finish(const std::vector<float>& norm, std::vector<float>* plain) {
-  const auto scale = static_cast<float>(config_.residual_scale);
+  const auto scale = static_cast<float>(config().residual_scale);
   if (plain != nullptr) *plain = norm.empty() ? std::vector<float>() : delta_;
   pending_ = true;
   if (norm.empty() && scale == 1) return;
-  const int64_t width = config_.hidden_size;
+  const int64_t width = config().hidden_size;
   std::atomic<bool> finite{true};
   parallel_for(n_, [&](int64_t i) {
     float* const row = delta_.data() + i * width;
@@ -67,25 +62,26 @@ void CpuRunner::finish(const std::vector<float>& norm, std::vector<float>* plain
 }
 
 const RopeTable* CpuRunner::rope_of(int64_t layer, const Place& place) const {
-  if (!config_.rotates(layer)) return nullptr;
-  return window_rope_ && config_.window_of(layer) > 0 ? place.window_rope : place.rope;
+  if (!config().rotates(layer)) return nullptr;
+  return window_rope_ && config().window_of(layer) > 0 ? place.window_rope : place.rope;
 }
 
 AttentionShape CpuRunner::attention_shape(int64_t layer) const {
-  const double usual = 1 / std::sqrt(static_cast<double>(config_.head_dim));
-  return {.heads = config_.num_attention_heads,
-          .kv_heads = config_.num_key_value_heads,
-          .head_dim = config_.head_dim,
-          .window = config_.window_of(layer),
-          .scale = static_cast<float>(config_.score_scale.value_or(usual)),
-          .cap = static_cast<float>(config_.score_cap)};
+  const double usual = 1 / std::sqrt(static_cast<double>(config().head_dim));
+  return {.heads = config().num_attention_heads,
+          .kv_heads = config().num_key_value_heads,
+          .head_dim = config().head_dim,
+          .window = config().window_of(layer),
+          .scale = static_cast<float>(config().score_scale.value_or(usual)),
+          .cap = static_cast<float>(config().score_cap)};
 }
 
-// The rows of one matrix that stands for several, [rows, sum of their widths], to each its own.
-void CpuRunner::split(std::initializer_list<std::vector<float>*> parts) const {
+// What one matrix that stands for several makes of operand_, to each its own.
+void CpuRunner::apply_split(const Linear& matrix, std::initializer_list<std::vector<float>*> parts) {
+  const int64_t whole = matrix.out_features();
+  fused_.resize(static_cast<size_t>(n_ * whole));
+  matrix.apply(operand_, fused_.data());
   parallel_for(n_, [&](int64_t i) {
-    int64_t whole = 0;
-    for (const auto* part : parts) whole += std::ssize(*part) / n_;
     const float* from = fused_.data() + i * whole;
     for (auto* part : parts) {
       const int64_t width = std::ssize(*part) / n_;
@@ -107,10 +103,9 @@ void CpuRunner::attend(int64_t index, std::span<const Sequence> sequences, const
     tape->residual = x_;
     tape->attention_input = delta_;
   }
-  if (observe) observe(index, LayerInput::attention, second_moments(operand_));
+  if (observe) observe(index, {LayerInput::attention}, second_moments(operand_), nullptr);
   if (layer.has(LayerPart::qkv)) {
-    layer.matrix(LayerPart::qkv).apply(operand_, fused_.data());
-    split({&q_, &k_, &v_});
+    apply_split(layer.matrix(LayerPart::qkv), {&q_, &k_, &v_});
   } else {
     layer.matrix(LayerPart::q).apply(operand_, q_.data());
     layer.matrix(LayerPart::k).apply(operand_, k_.data());
@@ -167,49 +162,10 @@ void CpuRunner::attend(int64_t index, std::span<const Sequence> sequences, const
     tape->heads = attended_;
   }
   operand_.set(attended_.data(), n_, q_row);
-  if (observe) observe(index, LayerInput::heads, second_moments(operand_));
+  if (observe) observe(index, {LayerInput::heads}, second_moments(operand_), nullptr);
   layer.matrix(LayerPart::o).apply(operand_, delta_.data());
   last_layer_ = index;
   finish(layer.norm(LayerPart::attention_norm), tape == nullptr ? nullptr : &tape->plain_attention);
-}
-
-// Likewise the feed-forward network; where it stands beside attention, what the two add.
-void CpuRunner::feed_forward(int64_t index, const MomentsObserver& observe, LayerTape* tape) {
-  const Layer& layer = layers_[static_cast<size_t>(index)];
-  const bool parallel = architecture().parallel;
-  if (parallel) {
-    beside_.swap(delta_);
-    pending_ = false;
-  }
-  add_and_norm(layer.norm(parallel ? LayerPart::input_norm : LayerPart::feed_forward_norm));
-  if (tape != nullptr) {
-    tape->middle = x_;
-    tape->feed_forward_input = delta_;
-  }
-  if (observe && !parallel) observe(index, LayerInput::feed_forward, second_moments(operand_));
-  if (layer.has(LayerPart::gate_up)) {
-    layer.matrix(LayerPart::gate_up).apply(operand_, fused_.data());
-    split({&gate_, &up_});
-  } else {
-    layer.matrix(LayerPart::gate).apply(operand_, gate_.data());
-    layer.matrix(LayerPart::up).apply(operand_, up_.data());
-  }
-  if (tape != nullptr) {
-    tape->gate = gate_;
-    tape->up = up_;
-  }
-  const int64_t width = config_.intermediate_size;
-  const auto multiply = config_.activation == Activation::gelu ? gelu_multiply : silu_multiply;
-  operand_.resize(n_, width);
-  parallel_for(n_, [&](int64_t i) {
-    multiply(gate_.data() + i * width, up_.data() + i * width, width);
-    operand_.set_row(i, gate_.data() + i * width);
-  });
-  if (tape != nullptr) tape->gated = gate_;
-  if (observe) observe(index, LayerInput::gated, second_moments(operand_));
-  layer.matrix(LayerPart::down).apply(operand_, delta_.data());
-  finish(layer.norm(LayerPart::output_norm), tape == nullptr ? nullptr : &tape->plain_output);
-  if (parallel) add(delta_.data(), beside_.data(), std::ssize(beside_));
 }
 
 // Checks the ids and makes room for all activations.
@@ -222,9 +178,9 @@ void CpuRunner::start(std::span<const Sequence> sequences) {
     const int64_t length = position + std::ssize(sequence.ids);
     const Place place{rope_.of(length), window_rope_ ? window_rope_->of(length) : nullptr, 0};
     for (const int32_t id : sequence.ids) {
-      if (id < 0 || id >= config_.vocab_size) {
+      if (id < 0 || id >= config().vocab_size) {
         throw Error(ErrorCode::usage, "run model", fmt::format("token id {}", id),
-                    fmt::format("0 to {}", config_.vocab_size - 1));
+                    fmt::format("0 to {}", config().vocab_size - 1));
       }
       ids_.push_back(id);
       places_.push_back(place);
@@ -235,32 +191,23 @@ void CpuRunner::start(std::span<const Sequence> sequences) {
   const auto make_room = [this](std::vector<float>& buffer, int64_t width) {
     buffer.resize(static_cast<size_t>(n_ * width));
   };
-  const int64_t query = config_.num_attention_heads * config_.head_dim;
-  const int64_t key = config_.num_key_value_heads * config_.head_dim;
-  make_room(x_, config_.hidden_size);
-  make_room(delta_, config_.hidden_size);
+  const int64_t query = config().num_attention_heads * config().head_dim;
+  const int64_t key = config().num_key_value_heads * config().head_dim;
+  make_room(x_, config().hidden_size);
+  make_room(delta_, config().hidden_size);
   make_room(q_, query);
   make_room(attended_, query);
   make_room(k_, key);
   make_room(v_, key);
-  make_room(gate_, config_.intermediate_size);
-  make_room(up_, config_.intermediate_size);
-  if (architecture().parallel) make_room(beside_, config_.hidden_size);
-  int64_t fused = 0;
-  for (const LayerTensor& tensor : architecture().tensors) {
-    if (tensor.part == LayerPart::qkv || tensor.part == LayerPart::gate_up) {
-      fused = std::max(fused, config_.extent(tensor.rows));
-    }
-  }
-  make_room(fused_, fused);
+  if (architecture().parallel) make_room(beside_, config().hidden_size);
   pending_ = false;
 }
 
 void CpuRunner::look_up() {
   embedding_.gather(ids_.data(), n_, x_.data());
-  const auto scale = static_cast<float>(config_.embedding_scale);
+  const auto scale = static_cast<float>(config().embedding_scale);
   if (scale != 1) {
-    const int64_t width = config_.hidden_size;
+    const int64_t width = config().hidden_size;
     parallel_for(n_,
                  [&](int64_t i) { std::for_each_n(x_.begin() + i * width, width, [scale](float& x) { x *= scale; }); });
   }
@@ -278,7 +225,7 @@ void CpuRunner::run(std::span<const Sequence> sequences, int64_t first, int64_t 
 // Where a text grows beyond the length for which its keys were rotated, all of it is run again: under longrope only,
 // for under dynamic that would be so with every token, and transformers goes on with the old keys in that case.
 std::vector<float> CpuRunner::hidden(std::span<const Sequence> sequences) {
-  const auto& scaling = config_.rope.scaling;
+  const auto& scaling = config().rope.scaling;
   if (!scaling || scaling->type != "longrope") return continued(sequences);
   std::vector<Sequence> whole;
   std::vector<std::vector<int32_t>> texts(sequences.size());  // of those that are run again
@@ -298,8 +245,8 @@ std::vector<float> CpuRunner::hidden(std::span<const Sequence> sequences) {
   std::vector<float> asked;
   auto end = rows.begin();
   for (size_t i = 0; i < sequences.size(); ++i) {
-    end += std::ssize(whole[i].ids) * config_.hidden_size;
-    asked.insert(asked.end(), end - std::ssize(sequences[i].ids) * config_.hidden_size, end);
+    end += std::ssize(whole[i].ids) * config().hidden_size;
+    asked.insert(asked.end(), end - std::ssize(sequences[i].ids) * config().hidden_size, end);
   }
   return asked;
 }
@@ -333,7 +280,7 @@ void CpuRunner::run_between(std::span<const Sequence> sequences, int64_t first, 
   x_.swap(residual);
   last_layer_ = first - 1;
   run(sequences, first, last, observe, tape);
-  const int64_t width = config_.hidden_size;
+  const int64_t width = config().hidden_size;
   if (pending_) parallel_for(n_, [&](int64_t i) { add(x_.data() + i * width, delta_.data() + i * width, width); });
   x_.swap(residual);
 }
@@ -354,7 +301,7 @@ SecondMoments CpuRunner::head_moments(std::span<const Sequence> sequences, std::
 }
 
 std::vector<float> CpuRunner::last_norm_gradient(std::span<const float> residual, std::span<const float> outer) const {
-  const int64_t width = config_.hidden_size;
+  const int64_t width = config().hidden_size;
   std::vector<float> gradient(residual.size());
   parallel_for(static_cast<int64_t>(residual.size()) / width, [&](int64_t i) {
     row_norm_.add_gradient(residual.data() + i * width, norm_.data(), outer.data() + i * width, width,
@@ -368,7 +315,7 @@ void CpuRunner::run_back(std::span<const Sequence> sequences, int64_t layer, std
                          const GradientObserver& observe, const std::function<void()>& done) {
   LayerTape tape;
   run_between(sequences, layer, layer + 1, residual, {}, &tape);
-  if (look) look({tape.attention_input, tape.heads, tape.feed_forward_input, tape.gated});
+  if (look) look([&tape](const InputPlace& place) { return tape.rows_of(place); });
   const LayerBackward backward(*this, layer, sequences, tape);
   for (auto& gradient : gradients) {
     backward.run(gradient, observe);
@@ -378,16 +325,16 @@ void CpuRunner::run_back(std::span<const Sequence> sequences, int64_t layer, std
 
 void CpuRunner::logits(const float* hidden, int64_t n, float* out) const {
   Operand rows(compute());
-  rows.set(hidden, n, config_.hidden_size);
-  (config_.tie_word_embeddings ? embedding_ : head_).apply(rows, out);
+  rows.set(hidden, n, config().hidden_size);
+  (config().tie_word_embeddings ? embedding_ : head_).apply(rows, out);
   if (logit_shape().is_plain()) return;
   const auto scale = static_cast<float>(logit_shape().scale), cap = static_cast<float>(logit_shape().cap);
   parallel_for(n, [&](int64_t i) {
-    float* const row = out + i * config_.vocab_size;
+    float* const row = out + i * config().vocab_size;
     if (cap > 0) {
-      soft_cap(row, scale, cap, config_.vocab_size);
+      soft_cap(row, scale, cap, config().vocab_size);
     } else {
-      std::for_each_n(row, config_.vocab_size, [scale](float& x) { x *= scale; });
+      std::for_each_n(row, config().vocab_size, [scale](float& x) { x *= scale; });
     }
   });
 }

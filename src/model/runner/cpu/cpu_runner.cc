@@ -38,10 +38,10 @@ ModelConfig runnable_config(const ModelSource& model) {
                 "an even number of them");
   }
   // Before the head size is believed and tables are made for it.
-  const bool apart = !architecture->module_of(LayerPart::q).empty();
-  const auto module = architecture->module_of(apart ? LayerPart::q : LayerPart::qkv);
+  const std::string alone = module_of(config, 0, LayerPart::q);
+  const std::string module = alone.empty() ? module_of(config, 0, LayerPart::qkv) : alone;
   const SourceTensor* q = model.find(fmt::format("model.layers.0.{}.weight", module));
-  const int64_t rows = config.extent(apart ? Extent::queries : Extent::qkv);
+  const int64_t rows = config.extent(alone.empty() ? Extent::qkv : Extent::queries);
   if (q != nullptr && q->rows() != rows) {
     throw Error(
         ErrorCode::invalid_file, "run " + model.path().string(),
@@ -53,15 +53,9 @@ ModelConfig runnable_config(const ModelSource& model) {
 
 RunnerFacts facts_of(const ModelConfig& config, const RunOptions& options) {
   const int64_t keys = config.num_key_value_heads * config.head_dim;
-  return {.architecture = find_architecture(config.architecture),
-          .vocab_size = config.vocab_size,
-          .hidden_size = config.hidden_size,
-          .layers = config.num_hidden_layers,
-          .max_positions = config.max_position_embeddings,
+  return {.config = config,
           .cache_bytes_per_token = config.num_hidden_layers * 2 * keys * static_cast<int64_t>(sizeof(float)),
-          .compute = options.compute,
-          .head = config.tie_word_embeddings ? kEmbedding : kHead,
-          .logit_shape = {config.logit_scale, config.logit_cap}};
+          .compute = options.compute};
 }
 
 /// One matrix of a runner and what is to take its place.
@@ -81,24 +75,21 @@ class CpuReplacement final : public Replacement {
 CpuRunner::CpuRunner(const ModelSource& model, const RunOptions& options, Progress* progress)
     : CpuRunner(model, runnable_config(model), options, or_silent(progress)) {}
 
-CpuRunner::CpuRunner(const ModelSource& model, const ModelConfig& config, const RunOptions& options, Progress& progress)
-    : Runner(facts_of(config, options)),
-      config_(config),
-      rope_(config_.rope_shape(), architecture().rotates_neighbours),
-      row_norm_{architecture().norm, static_cast<float>(config_.norm_eps)},
+CpuRunner::CpuRunner(const ModelSource& model, const ModelConfig& c, const RunOptions& options, Progress& progress)
+    : Runner(facts_of(c, options)),
+      rope_(c.rope_shape(), architecture().rotates_neighbours),
+      row_norm_{architecture().norm, static_cast<float>(c.norm_eps)},
       operand_(options.compute) {
-  if (config_.window_rope)
-    window_rope_.emplace(RopeShape{*config_.window_rope, config_.rotary_dim(), config_.max_position_embeddings},
+  if (c.window_rope) {
+    window_rope_.emplace(RopeShape{*c.window_rope, c.rotary_dim(), c.max_position_embeddings},
                          architecture().rotates_neighbours);
+  }
   if (compute() == Compute::bf16 && !bf16_matmul_supported()) {
     throw Error(ErrorCode::unsupported, "run " + model.path().string(), "bf16 on a processor without AVX-512", "f32");
   }
-  const ModelConfig& c = config_;
   const auto scratch = std::make_shared<Operand>(compute());
   int64_t weights = c.vocab_size * c.hidden_size * (c.tie_word_embeddings ? 1 : 2), loaded = 0;
-  for (const LayerTensor& tensor : architecture().tensors) {
-    if (tensor.input) weights += c.num_hidden_layers * c.extent(tensor.rows) * c.extent(tensor.cols);
-  }
+  for (int64_t i = 0; i < c.num_hidden_layers; ++i) weights += layer_weights(c, i).all;
   progress.begin("load", weights);
   const auto linear = [&](std::string_view name, int64_t out, int64_t in, bool biased = false) {
     Linear matrix(model, std::string(name), out, in, biased, options.packed, scratch);
@@ -117,13 +108,14 @@ CpuRunner::CpuRunner(const ModelSource& model, const ModelConfig& config, const 
   norm_ = norm("model.norm", c.hidden_size);
   for (int64_t i = 0; i < c.num_hidden_layers; ++i) {
     Layer layer;
-    for (const LayerTensor& tensor : architecture().tensors) {
-      const std::string name = fmt::format("model.layers.{}.{}", i, tensor.hf);
-      const auto part = static_cast<size_t>(tensor.part);
-      if (tensor.input) {
-        layer.matrices[part] = linear(name, c.extent(tensor.rows), c.extent(tensor.cols), c.has_bias(tensor.part));
+    if (c.has_experts(i)) layer.experts.resize(static_cast<size_t>(c.mixture.experts));
+    for (const NamedTensor& named : layer_tensors(c, i)) {
+      const LayerTensor& tensor = *named.tensor;
+      const std::string name = fmt::format("model.layers.{}.{}", i, named.hf);
+      if (named.is_matrix()) {
+        layer.at(named) = linear(name, c.extent(tensor.rows), c.extent(tensor.cols), c.has_bias(tensor.part));
       } else {
-        layer.norms[part] = norm(name, c.extent(tensor.rows));
+        layer.norms[static_cast<size_t>(tensor.part)] = norm(name, c.extent(tensor.rows));
       }
     }
     layers_.push_back(std::move(layer));
@@ -135,6 +127,9 @@ int64_t CpuRunner::resident_bytes() const {
   int64_t bytes = embedding_.resident_bytes() + head_.resident_bytes();
   for (const Layer& layer : layers_) {
     for (const Linear& matrix : layer.matrices) bytes += matrix.resident_bytes();
+    for (const Expert& expert : layer.experts) {
+      bytes += expert.gate.resident_bytes() + expert.up.resident_bytes() + expert.down.resident_bytes();
+    }
   }
   return bytes;
 }
@@ -143,19 +138,19 @@ std::unique_ptr<KvCache> CpuRunner::make_cache() const {
   return std::make_unique<CpuKvCache>(layers());
 }
 
-const Linear* CpuRunner::find(const std::string& name) const {
+Linear* CpuRunner::find(const std::string& name) {
   if (name == kEmbedding) return &embedding_;
   if (name == head()) return &head_;
   const auto parsed = parse_matrix_name(name + ".weight");
   if (!parsed || stack_name(name) != "model.layers") return nullptr;  // another stack's matrix may have that module
-  const LayerTensor* const tensor = architecture().find_tensor(parsed->module);
   const auto index = parse_int(parsed->layer);
-  if (tensor == nullptr || !tensor->input || !index || *index >= layers()) return nullptr;
-  return &layers_[static_cast<size_t>(*index)].matrix(tensor->part);
+  if (!index || *index >= layers()) return nullptr;
+  const auto tensor = find_layer_tensor(config(), *index, parsed->module);
+  return tensor && tensor->is_matrix() ? &layers_[static_cast<size_t>(*index)].at(*tensor) : nullptr;
 }
 
-const Linear& CpuRunner::matrix(const std::string& name) const {
-  const Linear* const found = find(name);
+Linear& CpuRunner::matrix(const std::string& name) {
+  Linear* const found = find(name);
   if (found != nullptr) return *found;
   throw Error(ErrorCode::usage, "look for weights", fmt::format("matrix '{}'", name), "one that the model runs with");
 }
@@ -172,7 +167,7 @@ std::span<const float> CpuRunner::weights(const std::string& name, std::vector<f
 }
 
 std::unique_ptr<Replacement> CpuRunner::make_replacement(const std::string& name, std::vector<float> weights) {
-  auto& found = const_cast<Linear&>(matrix(name));
+  Linear& found = matrix(name);
   const auto count = static_cast<size_t>(found.out_features() * found.in_features());
   if (weights.size() != count) {
     throw Error(ErrorCode::usage, "replace weights", fmt::format("{} weights for '{}'", weights.size(), name),

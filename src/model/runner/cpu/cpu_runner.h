@@ -10,15 +10,24 @@
 #include <string>
 #include <vector>
 
+#include "kernels/rows.h"
 #include "model/config.h"
 #include "model/runner/cpu/attention.h"
 #include "model/runner/cpu/linear.h"
 #include "model/runner/cpu/operand.h"
 #include "model/runner/cpu/rope_tables.h"
+#include "model/runner/cpu/routing.h"
 #include "model/runner/cpu/row_norm.h"
 #include "model/runner/runner.h"
 
 namespace mxq {
+
+/// What an expert made of its rows.
+struct ExpertTape {
+  std::vector<float> input, gate, up;
+  std::vector<float> gated;  // what its down multiplies
+  std::vector<float> out;    // before its share of the whole
+};
 
 /// What a layer made of the residual stream on its way through, as a backward pass needs it: a row a token.
 struct LayerTape {
@@ -33,7 +42,16 @@ struct LayerTape {
   std::vector<float> gate, up;
   std::vector<float> gated;         // what down multiplies
   std::vector<float> plain_output;  // what down put out, before its norm; empty where the layer has none
+  Routing routing;                  // these of a mixture
+  std::vector<ExpertTape> experts;
+  std::vector<float> shared;        // what down put out, before its share
+  std::vector<float> shared_share;  // of each token; empty where all of it counts
+
+  InputRows rows_of(const InputPlace& place) const;
 };
+
+/// Throws Error(not_finite): what `name` ("layer 3") puts out is none, or its squares are.
+[[noreturn]] void refuse_not_finite(const std::string& name);
 
 /// Of the architectures in model/arch/: decoders of attention with grouped queries and gated feed-forward networks.
 class CpuRunner final : public Runner {
@@ -65,10 +83,26 @@ class CpuRunner final : public Runner {
  private:
   friend class LayerBackward;
 
+  /// Gate, up and down.
+  struct Expert {
+    Linear gate, up, down;
+
+    Linear& of(LayerPart part) {
+      return part == LayerPart::expert_gate ? gate : part == LayerPart::expert_up ? up : down;
+    }
+  };
+
   struct Layer {
     std::array<std::vector<float>, kLayerParts> norms;  // empty where the layer has none
     std::array<Linear, kLayerParts> matrices;
+    std::vector<Expert> experts;
 
+    Linear& at(const NamedTensor& of) {
+      const auto part = of.tensor->part;
+      return of.tensor->of_expert() ? experts[static_cast<size_t>(of.expert)].of(part)
+                                    : matrices[static_cast<size_t>(part)];
+    }
+    const Linear& at(const NamedTensor& of) const { return const_cast<Layer*>(this)->at(of); }
     const std::vector<float>& norm(LayerPart part) const { return norms[static_cast<size_t>(part)]; }
     const Linear& matrix(LayerPart part) const { return matrices[static_cast<size_t>(part)]; }
     bool has(LayerPart part) const { return matrix(part).out_features() > 0; }
@@ -83,14 +117,18 @@ class CpuRunner final : public Runner {
   CpuRunner(const ModelSource& model, const ModelConfig& config, const RunOptions& options, Progress& progress);
 
   /// Null where there is none.
-  const Linear* find(const std::string& name) const;
-  const Linear& matrix(const std::string& name) const;
+  Linear* find(const std::string& name);
+  const Linear* find(const std::string& name) const { return const_cast<CpuRunner*>(this)->find(name); }
+  Linear& matrix(const std::string& name);
+  const Linear& matrix(const std::string& name) const { return const_cast<CpuRunner*>(this)->matrix(name); }
 
   void start(std::span<const Sequence> sequences);
   std::vector<float> continued(std::span<const Sequence> sequences);
   // tape: where a layer leaves what it computes; null: nowhere.
   void attend(int64_t index, std::span<const Sequence> sequences, const MomentsObserver& observe, LayerTape* tape);
   void feed_forward(int64_t index, const MomentsObserver& observe, LayerTape* tape);
+  void gated_network(int64_t index, const MomentsObserver& observe, LayerTape* tape);
+  void mix(int64_t index, const MomentsObserver& observe, const SecondMoments* pooled, LayerTape* tape);
   void look_up();
   void run(std::span<const Sequence> sequences, int64_t first, int64_t last, const MomentsObserver& observe = {},
            LayerTape* tape = nullptr);
@@ -100,12 +138,13 @@ class CpuRunner final : public Runner {
   void add_and_norm(const std::vector<float>& weight);
   /// `plain`: where delta_ is left as it was before its norm; null: nowhere.
   void finish(const std::vector<float>& norm, std::vector<float>* plain);
-  void split(std::initializer_list<std::vector<float>*> parts) const;
+  void apply_split(const Linear& matrix, std::initializer_list<std::vector<float>*> parts);
   /// Null where the layer has no rotary embedding.
   const RopeTable* rope_of(int64_t layer, const Place& place) const;
   AttentionShape attention_shape(int64_t layer) const;
+  /// Of rows: gate *= what the activation makes of it, times up.
+  auto gate_multiply() const { return config().activation == Activation::gelu ? gelu_multiply : silu_multiply; }
 
-  ModelConfig config_;
   RopeTables rope_;
   std::optional<RopeTables> window_rope_;  // where it is another
   RowNorm row_norm_;
@@ -121,6 +160,7 @@ class CpuRunner final : public Runner {
   std::vector<float> x_, delta_, q_, k_, v_, attended_, gate_, up_;
   std::vector<float> fused_;   // of a matrix that stands for several
   std::vector<float> beside_;  // what attention adds, where the feed-forward network stands beside it
+  std::vector<float> mixed_;   // what the experts add
   Operand operand_;
 };
 

@@ -6,8 +6,7 @@
 #include "base/parallel.h"
 #include "kernels/matmul.h"
 #include "kernels/rows.h"
-#include "kernels/transpose.h"
-#include "model/runner/cpu/attention_rows.h"
+#include "model/runner/cpu/attention_backward.h"
 
 namespace mxq {
 
@@ -15,85 +14,6 @@ namespace {
 
 std::vector<float> floats(int64_t n) {
   return std::vector<float>(static_cast<size_t>(n));
-}
-
-/// One KV head of one sequence and the query heads that share it. Pointers are to the first token's; tokens are q_row
-/// or kv_row floats apart.
-struct HeadGroup {
-  int64_t n, group, dim, window;
-  int64_t q_row, kv_row;
-  float scale, cap;
-  const float *q, *keys, *values, *out, *outer;  // outer: the gradient with respect to out
-  float *d_q, *d_k, *d_v;                        // of the keys' and values': added to
-
-  void run() const {
-    const int64_t tokens = std::max<int64_t>(1, kBlockRows / group);
-    for (int64_t first = 0; first < n; first += tokens) {
-      const int64_t from = window > 0 ? std::max<int64_t>(0, first - window + 1) : 0;
-      const int64_t end = std::min(n, first + tokens);
-      run_block(first, end - first, from, end - from);
-    }
-  }
-
- private:
-  /// The queries' rows of `count` tokens, dense: row t * group + g is query head g of token t.
-  std::vector<float> gather(const float* of, int64_t first, int64_t count) const {
-    auto to = floats(count * group * dim);
-    for (int64_t t = 0; t < count; ++t) {
-      std::copy_n(of + (first + t) * q_row, group * dim, to.data() + t * group * dim);
-    }
-    return to;
-  }
-
-  /// to [width, dim] += scores^T [width, rows] x [rows, dim].
-  void add_up(const std::vector<float>& scores, int64_t rows, int64_t width, const std::vector<float>& x,
-              float* to) const {
-    auto turned = floats(rows * width), sums = floats(width * dim);
-    transpose(scores.data(), rows, width, turned.data());
-    matmul(width, dim, rows, turned.data(), rows, x.data(), dim, sums.data(), dim);
-    for (int64_t i = 0; i < width; ++i) add(to + i * kv_row, sums.data() + i * dim, dim);
-  }
-
-  /// Queries [first, first + count) against keys [from, from + width). With o = p v, p = softmax(scale q k^T):
-  /// dv = p^T do, ds = p (do v^T - sum(do o)), dq = scale ds k, dk = scale ds^T q. Capped scores have slopes of their
-  /// own.
-  void run_block(int64_t first, int64_t count, int64_t from, int64_t width) const {
-    const int64_t rows = count * group, kv_at = from * kv_row;
-    const auto queries = gather(q, first, count), o = gather(out, first, count), d_o = gather(outer, first, count);
-    auto p = floats(rows * width), change = floats(rows * width);
-    matmul_transposed(rows, width, dim, queries.data(), dim, keys + kv_at, kv_row, p.data(), width);
-    // What a score changes by with q k^T.
-    std::vector<float> slopes;
-    if (cap > 0) {
-      soft_cap(p.data(), scale, cap, rows * width);
-      for (const float z : p) slopes.push_back(scale * (1 - z / cap * (z / cap)));
-    }
-    ScoreRows{rows, group, first, from, window}.softmax_visible(cap > 0 ? 1 : scale, width, p.data());
-    add_up(p, rows, width, d_o, d_v + kv_at);
-    matmul_transposed(rows, width, dim, d_o.data(), dim, values + kv_at, kv_row, change.data(), width);
-    for (int64_t r = 0; r < rows; ++r) {
-      const float mean = dot(d_o.data() + r * dim, o.data() + r * dim, dim);
-      for (int64_t i = r * width; i < (r + 1) * width; ++i) {
-        p[i] *= (slopes.empty() ? scale : slopes[static_cast<size_t>(i)]) * (change[i] - mean);
-      }
-    }
-    add_up(p, rows, width, queries, d_k + kv_at);
-    auto mixed = floats(rows * dim);
-    matmul(rows, dim, width, p.data(), width, keys + kv_at, kv_row, mixed.data(), dim);
-    for (int64_t t = 0; t < count; ++t) {
-      std::copy_n(mixed.data() + t * group * dim, group * dim, d_q + (first + t) * q_row);
-    }
-  }
-};
-
-/// The gate's way through sigmoid(u): u and what it changes by with the gate.
-struct Inner {
-  float u, slope;
-};
-Inner inner_of(Activation activation, float gate) {
-  if (activation == Activation::silu) return {gate, 1};
-  constexpr auto scale = static_cast<float>(2 * 0.79788456080286536), cubic = 0.044715f;  // 2 sqrt(2 / pi)
-  return {scale * (gate + cubic * gate * gate * gate), scale * (1 + 3 * cubic * gate * gate)};
 }
 
 /// Rows of several matrices, [tokens, width] each, side by side.
@@ -117,43 +37,40 @@ void add_all(std::vector<float>& x, const std::vector<float>& y) {
 LayerBackward::LayerBackward(const CpuRunner& runner, int64_t layer, std::span<const Sequence> sequences,
                              const LayerTape& tape)
     : runner_(runner), index_(layer), layer_(runner.layers_[static_cast<size_t>(layer)]), tape_(tape) {
-  const ModelConfig& config = runner.config_;
+  const ModelConfig& config = runner.config();
   for (const Sequence& sequence : sequences) {
     const auto n = static_cast<int64_t>(sequence.ids.size());
     lengths_.push_back(n);
     tokens_ += n;
   }
-  for (size_t part = 0; part < weights_.size(); ++part) {
-    const Linear& matrix = layer_.matrices[part];
-    if (matrix.out_features() > 0) weights_[part] = matrix.floats(room_[part]);
+  for (const NamedTensor& named : layer_tensors(config, layer)) {
+    if (!named.is_matrix()) continue;
+    // Of experts that no token goes to nothing is asked.
+    if (named.tensor->of_expert() && tape.routing.tokens[static_cast<size_t>(named.expert)].empty()) continue;
+    const Linear& matrix = layer_.at(named);
+    weights_.try_emplace({named.tensor->part, named.expert}, matrix);
   }
-  by_gate_ = floats(static_cast<int64_t>(tape.gate.size()));
-  by_up_ = floats(static_cast<int64_t>(tape.gate.size()));
-  const int64_t width = config.intermediate_size;
-  parallel_for(tokens_, [&](int64_t t) {
-    for (int64_t i = t * width; i < (t + 1) * width; ++i) {
-      const float gate = tape.gate[i];
-      const auto [u, slope] = inner_of(config.activation, gate);
-      const float sigmoid = 1 / (1 + std::exp(-u));
-      by_up_[i] = gate * sigmoid;
-      by_gate_[i] = tape.up[i] * sigmoid * (1 + gate * (1 - sigmoid) * slope);
-    }
-  });
+  if (!tape.gate.empty()) {
+    slopes_ = {config.activation, tape.gate, tape.up, layer_.matrix(LayerPart::down).in_features()};
+  }
+  for (const ExpertTape& expert : tape.experts) {
+    expert_slopes_.emplace_back(config.activation, expert.gate, expert.up, config.mixture.intermediate_size);
+  }
 }
 
-std::vector<float> LayerBackward::through(LayerPart part, const std::vector<float>& gradient) const {
-  const Linear& matrix = layer_.matrix(part);
-  const float* const weights = weights_[static_cast<size_t>(part)];
-  const int64_t out = matrix.out_features(), in = matrix.in_features();
-  auto to = floats(tokens_ * in);
-  matmul(tokens_, in, out, gradient.data(), out, weights, in, to.data(), in);
+std::vector<float> LayerBackward::through(LayerPart part, const std::vector<float>& gradient, int64_t expert) const {
+  const Weights& weights = weights_.at({part, expert});
+  const int64_t out = weights.linear->out_features(), in = weights.linear->in_features();
+  const int64_t rows = std::ssize(gradient) / out;
+  auto to = floats(rows * in);
+  matmul(rows, in, out, gradient.data(), out, weights.values, in, to.data(), in);
   return to;
 }
 
 void LayerBackward::through_norm(const std::vector<float>& x, const std::vector<float>& weight,
                                  const std::vector<float>& outer, std::vector<float>& gradient) const {
   if (weight.empty()) return add_all(gradient, outer);
-  const int64_t width = runner_.config_.hidden_size;
+  const int64_t width = runner_.config().hidden_size;
   parallel_for(tokens_, [&](int64_t t) {
     runner_.row_norm_.add_gradient(x.data() + t * width, weight.data(), outer.data() + t * width, width,
                                    gradient.data() + t * width);
@@ -162,7 +79,7 @@ void LayerBackward::through_norm(const std::vector<float>& x, const std::vector<
 
 std::vector<float> LayerBackward::through_finish(const std::vector<float>& plain, const std::vector<float>& weight,
                                                  std::vector<float> gradient) const {
-  const auto scale = static_cast<float>(runner_.config_.residual_scale);
+  const auto scale = static_cast<float>(runner_.config().residual_scale);
   if (scale != 1) {
     for (float& g : gradient) g *= scale;
   }
@@ -214,7 +131,7 @@ void LayerBackward::attention(const std::vector<float>& outer, std::vector<float
 
 void LayerBackward::unrotate(const std::vector<float>& plain, const std::vector<float>& norm, int64_t heads,
                              std::vector<float>& gradient) const {
-  const int64_t dim = runner_.config_.head_dim, row = heads * dim;
+  const int64_t dim = runner_.config().head_dim, row = heads * dim;
   parallel_for(tokens_, [&](int64_t t) {
     const auto& place = runner_.places_[static_cast<size_t>(t)];
     const RopeTable* const rope = runner_.rope_of(index_, place);
@@ -234,26 +151,72 @@ void LayerBackward::unrotate(const std::vector<float>& plain, const std::vector<
 
 std::vector<float> LayerBackward::feed_forward(const std::vector<float>& gradient,
                                                const GradientObserver& observe) const {
-  const auto outer = through_finish(tape_.plain_output, layer_.norm(LayerPart::output_norm), gradient);
+  auto outer = through_finish(tape_.plain_output, layer_.norm(LayerPart::output_norm), gradient);
+  if (layer_.experts.empty()) return gated_network(std::move(outer), observe);
+  auto d_input = mixture(outer, observe);
+  if (layer_.has(LayerPart::down)) add_all(d_input, gated_network(std::move(outer), observe));
+  return d_input;
+}
+
+std::vector<float> LayerBackward::gated_network(std::vector<float> outer, const GradientObserver& observe) const {
+  std::vector<float> d_shares;
+  if (!tape_.shared_share.empty()) {
+    const int64_t width = runner_.hidden_size();
+    d_shares = floats(tokens_);
+    parallel_for(tokens_, [&](int64_t t) {
+      float* const row = outer.data() + t * width;
+      const float share = tape_.shared_share[static_cast<size_t>(t)];
+      d_shares[static_cast<size_t>(t)] = dot(row, tape_.shared.data() + t * width, width) * share * (1 - share);
+      std::for_each_n(row, width, [share](float& g) { g *= share; });
+    });
+  }
   show(observe, LayerPart::down, outer);
   auto d_up = through(LayerPart::down, outer);
-  auto d_gate = floats(static_cast<int64_t>(d_up.size()));
-  const int64_t width = runner_.config_.intermediate_size;
-  parallel_for(tokens_, [&](int64_t t) {
-    for (int64_t i = t * width; i < (t + 1) * width; ++i) {
-      d_gate[i] = d_up[i] * by_gate_[i];
-      d_up[i] *= by_up_[i];
-    }
-  });
+  const auto d_gate = slopes_.through(d_up);
+  std::vector<float> d_input;
   if (layer_.has(LayerPart::gate_up)) {
     const auto both = joined(tokens_, {&d_gate, &d_up});
     show(observe, LayerPart::gate_up, both);
-    return through(LayerPart::gate_up, both);
+    d_input = through(LayerPart::gate_up, both);
+  } else {
+    show(observe, LayerPart::gate, d_gate);
+    show(observe, LayerPart::up, d_up);
+    d_input = through(LayerPart::gate, d_gate);
+    add_all(d_input, through(LayerPart::up, d_up));
   }
-  show(observe, LayerPart::gate, d_gate);
-  show(observe, LayerPart::up, d_up);
-  auto d_input = through(LayerPart::gate, d_gate);
-  add_all(d_input, through(LayerPart::up, d_up));
+  if (!d_shares.empty()) add_all(d_input, through(LayerPart::shared_gate, d_shares));
+  return d_input;
+}
+
+std::vector<float> LayerBackward::mixture(const std::vector<float>& outer, const GradientObserver& observe) const {
+  const Routing& routing = tape_.routing;
+  const int64_t width = runner_.hidden_size();
+  auto d_input = floats(tokens_ * width);
+  std::vector<std::vector<float>> of_shares(routing.tokens.size());
+  for (size_t e = 0; e < routing.tokens.size(); ++e) {
+    const auto& tokens = routing.tokens[e];
+    const auto expert = static_cast<int64_t>(e), count = std::ssize(tokens);
+    if (count == 0) continue;
+    of_shares[e] = std::vector<float>(tokens.size());
+    auto d_out = floats(count * width);
+    parallel_for(count, [&](int64_t i) {
+      const float* const from = outer.data() + tokens[static_cast<size_t>(i)] * width;
+      of_shares[e][static_cast<size_t>(i)] = dot(from, tape_.experts[e].out.data() + i * width, width);
+      const float share = routing.shares[e][static_cast<size_t>(i)];
+      std::transform(from, from + width, d_out.data() + i * width, [share](float g) { return share * g; });
+    });
+    show(observe, LayerPart::expert_down, d_out, expert);
+    auto d_up = through(LayerPart::expert_down, d_out, expert);
+    const auto d_gate = expert_slopes_[e].through(d_up);
+    show(observe, LayerPart::expert_gate, d_gate, expert);
+    show(observe, LayerPart::expert_up, d_up, expert);
+    auto d_rows = through(LayerPart::expert_gate, d_gate, expert);
+    add_all(d_rows, through(LayerPart::expert_up, d_up, expert));
+    parallel_for(count, [&](int64_t i) {
+      add(d_input.data() + tokens[static_cast<size_t>(i)] * width, d_rows.data() + i * width, width);
+    });
+  }
+  add_all(d_input, through(LayerPart::router, route_back(routing, of_shares, runner_.config().mixture)));
   return d_input;
 }
 
@@ -276,8 +239,9 @@ std::vector<float> LayerBackward::attend(const std::vector<float>& gradient, con
   return d_input;
 }
 
-void LayerBackward::show(const GradientObserver& observe, LayerPart part, const std::vector<float>& outer) const {
-  if (observe) observe(runner_.architecture().module_of(part), outer.data());
+void LayerBackward::show(const GradientObserver& observe, LayerPart part, const std::vector<float>& outer,
+                         int64_t expert) const {
+  if (observe) observe(module_of(runner_.config(), index_, part, expert), outer.data());
 }
 
 void LayerBackward::run(std::vector<float>& gradient, const GradientObserver& observe) const {

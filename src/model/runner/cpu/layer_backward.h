@@ -1,12 +1,14 @@
 // Gradients of what a layer computes.
 #pragma once
 
-#include <array>
 #include <cstdint>
+#include <map>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "model/runner/cpu/cpu_runner.h"
+#include "model/runner/cpu/gated_slopes.h"
 
 namespace mxq {
 
@@ -27,8 +29,8 @@ class LayerBackward {
                  std::vector<float>& d_v) const;
   void unrotate(const std::vector<float>& plain, const std::vector<float>& norm, int64_t heads,
                 std::vector<float>& gradient) const;
-  /// gradient [tokens, out] W: with respect to what the matrix multiplied.
-  std::vector<float> through(LayerPart part, const std::vector<float>& gradient) const;
+  /// gradient [rows, out] W: with respect to what the matrix multiplied.
+  std::vector<float> through(LayerPart part, const std::vector<float>& gradient, int64_t expert = 0) const;
   /// Added to `gradient`; an empty weight is no norm.
   void through_norm(const std::vector<float>& x, const std::vector<float>& weight, const std::vector<float>& outer,
                     std::vector<float>& gradient) const;
@@ -37,8 +39,11 @@ class LayerBackward {
                                     std::vector<float> gradient) const;
   /// With respect to what the matrices of each half read.
   std::vector<float> feed_forward(const std::vector<float>& gradient, const GradientObserver& observe) const;
+  /// The halves of it: the network that all tokens go through, and the experts. Of what each puts out.
+  std::vector<float> gated_network(std::vector<float> outer, const GradientObserver& observe) const;
+  std::vector<float> mixture(const std::vector<float>& outer, const GradientObserver& observe) const;
   std::vector<float> attend(const std::vector<float>& gradient, const GradientObserver& observe) const;
-  void show(const GradientObserver& observe, LayerPart part, const std::vector<float>& outer) const;
+  void show(const GradientObserver& observe, LayerPart part, const std::vector<float>& outer, int64_t expert = 0) const;
 
   const CpuRunner& runner_;
   int64_t index_;
@@ -46,9 +51,17 @@ class LayerBackward {
   const LayerTape& tape_;
   int64_t tokens_ = 0;
   std::vector<int64_t> lengths_;
-  std::array<std::vector<float>, kLayerParts> room_;
-  std::array<const float*, kLayerParts> weights_{};
-  std::vector<float> by_gate_, by_up_;  // what the gated activations change by with gate and up, [tokens, intermediate]
+  /// Of a matrix: as floats, which may lie in `room`.
+  struct Weights {
+    explicit Weights(const Linear& matrix) : linear(&matrix), values(matrix.floats(room)) {}
+
+    const Linear* linear;
+    std::vector<float> room;
+    const float* values;
+  };
+  std::map<std::pair<LayerPart, int64_t>, Weights> weights_;  // by part and expert
+  GatedSlopes slopes_;
+  std::vector<GatedSlopes> expert_slopes_;
 };
 
 }  // namespace mxq

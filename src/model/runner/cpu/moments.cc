@@ -65,8 +65,9 @@ void add_moments(const T* x, int64_t n, int64_t width, float factor, std::vector
 
 SecondMoments second_moments(const Operand& rows) {
   const int64_t width = rows.width();
-  SecondMoments moments{width, std::vector<float>(static_cast<size_t>(width * width)),
+  SecondMoments moments{width, rows.rows(), std::vector<float>(static_cast<size_t>(width * width)),
                         std::vector<float>(static_cast<size_t>(width))};
+  if (rows.rows() == 0) return moments;
   const auto per_row = 1 / static_cast<float>(rows.rows());
   for (int64_t first = 0; first < rows.rows(); first += kRows) {
     const int64_t n = std::min(kRows, rows.rows() - first), offset = first * width;

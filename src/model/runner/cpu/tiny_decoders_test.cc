@@ -228,6 +228,14 @@ TEST_F(TinyDecoders, EveryFeatureCounts) {
   config("cohere2", "/layer_types/0", "full_attention");
   config("cohere2", "/sliding_window", 9);
 
+  config("mixtral", "/num_experts_per_tok", 1);
+  config("mixtral", "/sliding_window", nullptr);
+  config("qwen2_moe", "/num_experts_per_tok", 3);
+  config("qwen2_moe", "/norm_topk_prob", true);
+  config("qwen2_moe", "/use_sliding_window", false);
+  config("qwen3_moe", "/num_experts_per_tok", 2);
+  config("qwen3_moe", "/norm_topk_prob", false);
+
   // All tensors whose names end so, set to one value.
   const auto fill = [&](const std::string& name, const std::string& ending, float value) {
     expect_change(name, ending, [&](TinyModel& tiny) {
@@ -260,6 +268,14 @@ TEST_F(TinyDecoders, EveryFeatureCounts) {
     fill("glm4", std::string(norm) + ".weight", 1);
   }
   for (const char* module : {"q_proj", "k_proj", "v_proj"}) fill("glm4", std::string(module) + ".bias", 0);
+  fill("mixtral", "block_sparse_moe.gate.weight", 0);
+  fill("mixtral", "experts.3.w1.weight", 0);
+  for (const char* module : {"mlp.gate", "mlp.shared_expert_gate", "mlp.shared_expert.up_proj", "experts.4.up_proj"}) {
+    fill("qwen2_moe", std::string(module) + ".weight", 0);
+  }
+  fill("qwen2_moe", "q_proj.bias", 0);
+  fill("qwen3_moe", "layers.2.mlp.experts.5.down_proj.weight", 0);
+  fill("qwen3_moe", "layers.1.mlp.up_proj.weight", 0);
   for (const char* module : {"q_proj", "k_proj", "v_proj", "o_proj"}) fill("granite", std::string(module) + ".bias", 0);
 }
 

@@ -1,0 +1,35 @@
+// The extents of a decoder, as counts of what running it takes.
+#pragma once
+
+#include "model/config.h"
+
+namespace mxq {
+
+/// Doubles, which do not overflow. Where layers differ (mixtures of experts), per layer means those of an average one.
+struct DecoderShape {
+  explicit DecoderShape(const ModelConfig& config);
+
+  double hidden, queries, keys, layers, words;
+  bool tied;
+  double layer = 0;      // weights that a token is multiplied with, per layer
+  double all = 0;        // weights of all layers
+  double inner = 0;      // gated activations of a token, per layer
+  double widest_in = 0;  // of what a matrix multiplies
+  // Per layer. Of the inputs' second moments: entries that a token adds to, and those kept at a time, by error feedback
+  // and by AWQ.
+  double token_moments = 0, moments = 0, all_moments = 0;
+  double cubes = 0;  // sums over matrices of (inputs)^3
+  double coded = 0;  // of outputs x (inputs)^2
+
+  double head() const { return hidden * words; }
+  /// Weights that a token is multiplied with.
+  double multiplied() const { return layers * layer + head(); }
+  double loaded() const { return all + (tied ? 1 : 2) * head(); }
+  double largest() const;
+  /// Activations of a token, per layer.
+  double elements() const { return 4 * hidden + 2 * queries + 2 * keys + 3 * inner; }
+  /// Bytes a token.
+  double cache() const;
+};
+
+}  // namespace mxq

@@ -1,0 +1,88 @@
+#include "model/arch/mixture_fields.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "model/config_checks.h"
+
+namespace mxq {
+
+namespace {
+
+constexpr const char *kPerToken = "num_experts_per_tok", *kExperts = "num_experts", *kSize = "moe_intermediate_size",
+                     *kNormalised = "norm_topk_prob", *kStep = "decoder_sparse_step", *kDense = "mlp_only_layers";
+
+}  // namespace
+
+void read_experts(const ConfigFields& fields, const char* field, const Mixture& usual, ModelConfig& config) {
+  Mixture& mixture = config.mixture = usual;
+  mixture.experts = fields.find_int(field, 0, kMaxExperts).value_or(usual.experts);
+  if (mixture.experts == 0) {
+    mixture = {};
+    return;
+  }
+  mixture.per_token = fields.find_int(kPerToken, 1, kMaxExperts).value_or(usual.per_token);
+  if (mixture.per_token <= mixture.experts) return;
+  refuse_config(fields.source(), fmt::format("'{}' is {}", kPerToken, mixture.per_token),
+                fmt::format("at most '{}' {}", field, mixture.experts));
+}
+
+void write_experts(const ModelConfig& config, const char* field, nlohmann::ordered_json& json) {
+  json[field] = config.mixture.experts;
+  if (config.mixture.experts > 0) json[kPerToken] = config.mixture.per_token;
+}
+
+void read_qwen_mixture(const ConfigFields& fields, const Mixture& usual, ModelConfig& config) {
+  read_experts(fields, kExperts, usual, config);
+  const int64_t step = fields.find_int(kStep, 1, kMaxExtent).value_or(1);
+  const nlohmann::json* const dense = fields.find(kDense);
+  if (dense != nullptr && !(dense->is_array() && std::all_of(dense->begin(), dense->end(),
+                                                             [](const auto& i) { return i.is_number_integer(); }))) {
+    refuse_config(fields.source(), fmt::format("'{}' is {}", kDense, shown(*dense)), "a list of layers");
+  }
+  Mixture& mixture = config.mixture;
+  if (mixture.experts == 0) return;
+  mixture.intermediate_size = fields.find_int(kSize, 1, kMaxExtent).value_or(usual.intermediate_size);
+  mixture.normalised = fields.get_bool(kNormalised, usual.normalised);
+  for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
+    const bool named = dense != nullptr && std::find(dense->begin(), dense->end(), i) != dense->end();
+    mixture.layers.push_back(!named && (i + 1) % step == 0);
+  }
+}
+
+void write_qwen_mixture(const ModelConfig& config, nlohmann::ordered_json& json) {
+  const Mixture& mixture = config.mixture;
+  write_experts(config, kExperts, json);
+  if (mixture.experts == 0) return;
+  json[kSize] = mixture.intermediate_size;
+  json[kNormalised] = mixture.normalised;
+  json[kStep] = 1;
+  auto& dense = json[kDense] = nlohmann::ordered_json::array();
+  for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
+    if (!config.has_experts(i)) dense.push_back(i);
+  }
+}
+
+std::vector<ConfigField> qwen_mixture_fields() {
+  std::vector<ConfigField> fields = training_fields();
+  for (const char* name : {kExperts, kPerToken, kSize, kNormalised, kStep, kDense}) {
+    fields.push_back({name, ConfigField::read});
+  }
+  return fields;
+}
+
+std::vector<ConfigField> training_fields() {
+  std::vector<ConfigField> fields;
+  for (const char* name : {"output_router_logits", "router_aux_loss_coef", "router_jitter_noise"}) {
+    fields.push_back({name, ConfigField::ignored});
+  }
+  return fields;
+}
+
+std::vector<ConfigField> operator+(std::vector<ConfigField> fields, const std::vector<ConfigField>& more) {
+  fields.insert(fields.end(), more.begin(), more.end());
+  return fields;
+}
+
+}  // namespace mxq

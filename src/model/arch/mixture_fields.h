@@ -1,0 +1,29 @@
+// Fields of config.json that mixtures of experts share.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "model/arch/architecture.h"
+#include "model/config.h"
+#include "model/config_fields.h"
+
+namespace mxq {
+
+/// The numbers of experts, of all under `field` and of a token's under num_experts_per_tok; a missing one is that of
+/// `usual`, whose other members are taken over. Throws Error(invalid_file) where a token has more than there are.
+void read_experts(const ConfigFields& fields, const char* field, const Mixture& usual, ModelConfig& config);
+void write_experts(const ModelConfig& config, const char* field, nlohmann::ordered_json& json);
+
+/// As Qwen's mixtures have them, whose other layers are dense: read_experts() of num_experts, the size of an expert,
+/// what counts of it, and which layers have experts.
+void read_qwen_mixture(const ConfigFields& fields, const Mixture& usual, ModelConfig& config);
+void write_qwen_mixture(const ModelConfig& config, nlohmann::ordered_json& json);
+/// The fields of read_qwen_mixture(), and those of training.
+std::vector<ConfigField> qwen_mixture_fields();
+
+/// Fields of mixtures that are for training.
+std::vector<ConfigField> training_fields();
+
+std::vector<ConfigField> operator+(std::vector<ConfigField> fields, const std::vector<ConfigField>& more);
+
+}  // namespace mxq

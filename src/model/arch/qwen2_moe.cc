@@ -1,0 +1,67 @@
+// Qwen2-MoE and Qwen1.5-MoE: Qwen2 with experts, beside which a network with a gate of its own sees every token.
+#include "model/arch/mixture_fields.h"
+#include "model/config_checks.h"
+
+namespace mxq {
+
+namespace {
+
+constexpr const char *kShared = "shared_expert_intermediate_size", *kBias = "qkv_bias";
+
+void read_fields(const ConfigFields& fields, ModelConfig& config) {
+  read_qwen_mixture(fields, {.experts = 60, .per_token = 4, .intermediate_size = 1408, .normalised = false}, config);
+  if (config.mixture.experts > 0) {
+    config.mixture.shared_intermediate_size = fields.find_int(kShared, 1, kMaxExtent).value_or(5632);
+  }
+  config.attention_bias = fields.get_bool(kBias, true);
+}
+
+void write_fields(const ModelConfig& config, nlohmann::ordered_json& json) {
+  write_qwen_mixture(config, json);
+  if (config.mixture.experts > 0) json[kShared] = config.mixture.shared_intermediate_size;
+  json[kBias] = config.attention_bias;
+}
+
+std::vector<LayerTensor> tensors() {
+  using enum Extent;
+  return without_feed_forward(llama_tensors()) +
+         expert_tensors("mlp.gate", "mlp.experts.{}.gate_proj", "mlp.experts.{}.up_proj", "mlp.experts.{}.down_proj") +
+         std::vector<LayerTensor>{{LayerPart::gate, "mlp.shared_expert.gate_proj", "ffn_gate_shexp",
+                                   shared_intermediate, hidden, LayerInput::feed_forward},
+                                  {LayerPart::up, "mlp.shared_expert.up_proj", "ffn_up_shexp", shared_intermediate,
+                                   hidden, LayerInput::feed_forward},
+                                  {LayerPart::down, "mlp.shared_expert.down_proj", "ffn_down_shexp", hidden,
+                                   shared_intermediate, LayerInput::gated},
+                                  {LayerPart::shared_gate, "mlp.shared_expert_gate", "ffn_gate_inp_shexp", one, hidden,
+                                   LayerInput::feed_forward}};
+}
+
+}  // namespace
+
+const Architecture& qwen2_moe_architecture() {
+  using enum ConfigField::Use;
+  static const Architecture architecture{
+      .name = "qwen2_moe",
+      .class_name = "Qwen2Moe",
+      .mixture_tensors = tensors(),
+      .attention_bias = Bias::by_config,
+      .window = WindowRule::all_if_used,
+      .default_window = 4096,
+      .default_max_positions = 32768,
+      .default_kv_heads = 16,
+      .read_config = read_fields,
+      .write_config = write_fields,
+      .own_fields = qwen_mixture_fields() + std::vector<ConfigField>{{kShared, read},
+                                                                     {kBias, read},
+                                                                     {"sliding_window", read},
+                                                                     {"use_sliding_window", read},
+                                                                     // Of flash attention only in transformers 4.57.
+                                                                     {"max_window_layers", ignored},
+                                                                     {"attention_bias", ignored},
+                                                                     {"mlp_bias", ignored},
+                                                                     {"layer_types", only, {"null"}}},
+  };
+  return architecture;
+}
+
+}  // namespace mxq

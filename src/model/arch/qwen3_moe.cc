@@ -1,0 +1,42 @@
+// Qwen3-MoE: Qwen3 with experts.
+#include "model/arch/mixture_fields.h"
+
+namespace mxq {
+
+namespace {
+
+void read_fields(const ConfigFields& fields, ModelConfig& config) {
+  read_qwen_mixture(fields, {.experts = 128, .per_token = 8, .intermediate_size = 768, .normalised = false}, config);
+}
+
+}  // namespace
+
+const Architecture& qwen3_moe_architecture() {
+  using enum ConfigField::Use;
+  static const Architecture architecture{
+      .name = "qwen3_moe",
+      .class_name = "Qwen3Moe",
+      .tensors = llama_tensors() + head_norms(),
+      .mixture_tensors =
+          without_feed_forward(llama_tensors()) + head_norms() +
+          expert_tensors("mlp.gate", "mlp.experts.{}.gate_proj", "mlp.experts.{}.up_proj", "mlp.experts.{}.down_proj"),
+      .attention_bias = Bias::by_config,
+      .output_bias = Bias::by_config,
+      .window = WindowRule::all_if_used,
+      .default_window = 4096,
+      .default_max_positions = 32768,
+      .default_kv_heads = 4,
+      .read_config = read_fields,
+      .write_config = write_qwen_mixture,
+      .own_fields = qwen_mixture_fields() + std::vector<ConfigField>{{"attention_bias", read},
+                                                                     {"sliding_window", read},
+                                                                     {"use_sliding_window", read},
+                                                                     // transformers 4.57's Qwen3-MoE reads neither.
+                                                                     {"max_window_layers", ignored},
+                                                                     {"mlp_bias", ignored},
+                                                                     {"layer_types", only, {"null"}}},
+  };
+  return architecture;
+}
+
+}  // namespace mxq

@@ -1,0 +1,47 @@
+#include "model/runner/cpu/gated_slopes.h"
+
+#include <cmath>
+
+#include "base/parallel.h"
+
+namespace mxq {
+
+namespace {
+
+/// The gate's way through sigmoid(u): u and what it changes by with the gate.
+struct Inner {
+  float u, slope;
+};
+Inner inner_of(Activation activation, float gate) {
+  if (activation == Activation::silu) return {gate, 1};
+  constexpr auto scale = static_cast<float>(2 * 0.79788456080286536), cubic = 0.044715f;  // 2 sqrt(2 / pi)
+  return {scale * (gate + cubic * gate * gate * gate), scale * (1 + 3 * cubic * gate * gate)};
+}
+
+}  // namespace
+
+GatedSlopes::GatedSlopes(Activation activation, const std::vector<float>& gate, const std::vector<float>& up,
+                         int64_t width)
+    : width_(width), by_gate_(gate.size()), by_up_(gate.size()) {
+  parallel_for(std::ssize(gate) / width, [&](int64_t row) {
+    for (int64_t i = row * width; i < (row + 1) * width; ++i) {
+      const auto [u, slope] = inner_of(activation, gate[i]);
+      const float sigmoid = 1 / (1 + std::exp(-u));
+      by_up_[i] = gate[i] * sigmoid;
+      by_gate_[i] = up[i] * sigmoid * (1 + gate[i] * (1 - sigmoid) * slope);
+    }
+  });
+}
+
+std::vector<float> GatedSlopes::through(std::vector<float>& gradient) const {
+  std::vector<float> d_gate(gradient.size());
+  parallel_for(std::ssize(gradient) / width_, [&](int64_t row) {
+    for (int64_t i = row * width_; i < (row + 1) * width_; ++i) {
+      d_gate[i] = gradient[i] * by_gate_[i];
+      gradient[i] *= by_up_[i];
+    }
+  });
+  return d_gate;
+}
+
+}  // namespace mxq
