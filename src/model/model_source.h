@@ -93,7 +93,8 @@ class ModelSource {
   /// or F32 if that would make a value infinite; the first call for such a tensor reads all of it.
   virtual DType output_dtype(const SourceTensor& tensor) const = 0;
   /// Set where the file's own blocks are groups of an affine scheme, so that a checkpoint can hold the very same values
-  /// in fewer bytes than floats take: Q8_0 (b8g32 with fp16 metadata, zero 128) and what a checkpoint has quantized.
+  /// in fewer bytes than floats take: GGUF's blocks without offsets (gguf_groups.h) and what a checkpoint has
+  /// quantized.
   virtual std::optional<QuantizedLayout> exact_layout(const SourceTensor& tensor) const {
     (void)tensor;
     return std::nullopt;
