@@ -27,28 +27,29 @@ constexpr float kLargestF16 = 65504;
 
 }  // namespace
 
-GgufSource::GgufSource(MappedFile file)
-    : ModelSource(file.path(), std::nullopt),
-      file_(std::move(file)),
-      gguf_(parse_gguf(file_.bytes(), file_.path().string())) {
-  const fs::path& path = file_.path();
-  if (const auto parts = gguf_.find_u32("split.count"); parts && *parts > 1) {
-    throw Error(ErrorCode::unsupported, "read " + path.string(), fmt::format("one of {} parts of a GGUF", *parts),
-                "whole files (llama-gguf-split --merge)");
-  }
+GgufSource::GgufSource(MappedGguf opened)
+    : ModelSource(opened.files.front().path(), std::nullopt),
+      files_(std::move(opened.files)),
+      gguf_(std::move(opened.model)) {
   config_ = gguf_config(gguf_);
   const Architecture& architecture = *find_architecture(config_->architecture);
   for (const TensorView& view : gguf_.tensors) {
     if (gguf_is_rope_table(view.name)) continue;
     auto name = hf_name_from_gguf(architecture, view.name);
     if (!name) {
-      throw Error(ErrorCode::unsupported, "read " + path.string(), fmt::format("tensor {}", in_quotes(view.name)),
+      throw Error(ErrorCode::unsupported, "read " + gguf_.source, fmt::format("tensor {}", in_quotes(view.name)),
                   "those of " + config_->architecture);
     }
     add(*std::move(name), view.dtype, std::string(dtype_name(view.dtype)), view.shape);
     origins_.push_back({&view, permuted_head_rows(view)});
   }
   check_complete();
+}
+
+std::vector<fs::path> GgufSource::weight_files() const {
+  std::vector<fs::path> paths;
+  for (const MappedFile& file : files_) paths.push_back(file.path());
+  return paths;
 }
 
 // Rows of a head of q and k where they are permuted, 0 for everything else.

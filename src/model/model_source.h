@@ -137,10 +137,11 @@ class ModelSource {
 };
 
 /// Opens an HF folder (config.json and safetensors, sharded or not), an mxq checkpoint, a .safetensors file alone, a
-/// .gguf file, or a folder with one .gguf and no safetensors. Only headers are read.
+/// .gguf file (of several parts the first), or a folder with one .gguf or its parts and no safetensors. Only headers
+/// are read.
 /// Throws Error(not_found) where nothing is there, Error(unsupported) for other kinds of files, architectures of GGUF
-/// that have no HF names here, GGUF files in several parts, and checkpoints that another program has quantized;
-/// Error(invalid_file) for broken files, tensors that are missing (GGUF) or do not fit the configuration.
+/// that have no HF names here, and checkpoints that another program has quantized; Error(invalid_file) for broken
+/// files, tensors that are missing (GGUF) or do not fit the configuration.
 std::unique_ptr<ModelSource> open_model(const std::filesystem::path& path);
 
 }  // namespace mxq
