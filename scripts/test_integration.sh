@@ -29,6 +29,8 @@ check "GGUF: weights and logits as transformers loads them" \
 qwen=$PWD/build/models/Qwen2.5-Coder-0.5B-Instruct-Q4_K_M.gguf gemma=$PWD/build/models/gemma-3-270m-Q4_K_M.gguf
 check "GGUF: every type of blocks, split files and real K-quants as the gguf package reads them" \
   "$python" tests/integration/gguf_blocks_peer.py "$build/tests/integration/gguf_floats" "$qwen" "$gemma"
+check "GGUF in parts, as the gguf package splits models" \
+  "$python" tests/integration/gguf_split_peer.py "$MXQ_SMOLLM2_GGUF" "$MXQ_BIN"
 check "GGUF in K-quants: weights and logits as transformers loads them" \
   "$python" tests/integration/gguf_peer.py "$qwen" "$MXQ_BIN"
 if [[ -d $MXQ_SHARED/data ]]; then
