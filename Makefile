@@ -29,7 +29,7 @@ setup-gptqmodel: setup           ## so that test-integration compares GPTQ with 
 	scripts/setup.sh --gptqmodel
 
 test-integration: test           ## against transformers, tokenizers, safetensors, gguf (installs PyTorch in build/venv); WITHOUT=gptqmodel leaves that out
-	scripts/setup.sh --peers --browser
+	scripts/setup.sh --peers --browser --gguf-models
 	scripts/test_integration.sh $(BUILD)
 
 test-asan:                       ## the whole test suite under AddressSanitizer and UndefinedBehaviorSanitizer
@@ -46,7 +46,7 @@ fuzz:                            ## every parser, SECONDS_EACH each (default 300
 bench: setup-model               ## side by side with the real packages; prints ratios (builds llama.cpp the first time)
 	scripts/setup.sh --peers --llama
 	$(configure)
-	cmake --build $(BUILD) --target mxq_cli bench_solver bench_fit
+	cmake --build $(BUILD) --target mxq_cli bench_solver bench_fit bench_read
 	scripts/bench.sh $(BUILD)
 
 results: build                   ## docs/results.md and docs/img, from examples/results.toml (an hour on two cores with AMX, three without AVX-512)

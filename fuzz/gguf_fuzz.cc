@@ -1,10 +1,13 @@
 // The GGUF reader must answer any bytes with a file or an Error, and every view it hands out must lie in those bytes.
+// Weights of every type are read as floats too.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <span>
+#include <vector>
 
 #include "format/gguf.h"
+#include "format/weights.h"
 #include "mxq/error.h"
 
 namespace {
@@ -16,6 +19,16 @@ void touch(std::span<const std::byte> bytes) {
   unsigned sum = 0;
   for (std::byte b : bytes) sum += static_cast<unsigned>(b);
   sink = sum;
+}
+
+void read_weights(const mxq::TensorView& tensor) {
+  if (!mxq::dtype_is_weight(tensor.dtype)) return;
+  std::vector<float> values(static_cast<size_t>(tensor.elements()));
+  try {
+    mxq::read_f32(tensor, 0, tensor.elements(), values.data());
+  } catch (const mxq::Error&) {  // F64 beyond F32's range
+  }
+  touch(std::as_bytes(std::span(values)));
 }
 
 // The typed accessors on every key, whatever its type.
@@ -48,6 +61,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     size_t total = 0;
     for (const auto& tensor : file.tensors) {
       touch(tensor.bytes);
+      read_weights(tensor);
       total += tensor.bytes.size();
       if (mxq::dtype_bytes(tensor.dtype, tensor.elements()) != static_cast<int64_t>(tensor.bytes.size())) std::abort();
     }

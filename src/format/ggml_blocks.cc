@@ -1,73 +1,116 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "format/ggml_blocks.cc"
+#include <hwy/foreach_target.h>  // must come first
+// clang-format off
 #include "format/ggml_blocks.h"
+// clang-format on
 
-#include "base/half.h"
+#include <hwy/highway.h>
 
-namespace mxq {
+#include <bit>
 
+#include "format/ggml_grid_blocks-inl.h"
+#include "format/ggml_k_blocks-inl.h"
+#include "format/ggml_nibble_blocks-inl.h"
+#include "format/ggml_ternary_blocks-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mxq::HWY_NAMESPACE {
 namespace {
 
-constexpr int kElements = 32;
-
-float read_half(const std::byte* bytes) {
-  return f32_from_f16(
-      static_cast<uint16_t>(std::to_integer<unsigned>(bytes[0]) | std::to_integer<unsigned>(bytes[1]) << 8));
-}
-
-/// Bits: 4 or 5; HasMin: whether m follows d, else codes are centred about 2^(Bits - 1).
-template <int Bits, bool HasMin>
-void dequantize_nibbles(const std::byte* bytes, float* out) {
-  const float scale = read_half(bytes);
-  const float min = HasMin ? read_half(bytes + 2) : 0.f;
-  bytes += HasMin ? 4 : 2;
-  uint32_t high = 0;
-  if constexpr (Bits == 5) {
-    for (int i = 0; i < 4; ++i) high |= std::to_integer<uint32_t>(bytes[i]) << (8 * i);
-    bytes += 4;
-  }
-  const auto value = [&](int element, unsigned nibble) {
-    int code = static_cast<int>(nibble);
-    if constexpr (Bits == 5) code |= static_cast<int>((high >> element) & 1u) << 4;
-    if constexpr (!HasMin) return scale * static_cast<float>(code - (1 << (Bits - 1)));
-    const float product = scale * static_cast<float>(code);  // rounded by itself: never fused with the sum
-    return product + min;
-  };
-  for (int j = 0; j < kElements / 2; ++j) {
-    const auto pair = std::to_integer<unsigned>(bytes[j]);
-    out[j] = value(j, pair & 15u);
-    out[j + kElements / 2] = value(j + kElements / 2, pair >> 4);
-  }
-}
-
-void dequantize_q8_0(const std::byte* bytes, float* out) {
-  const float scale = read_half(bytes);
-  for (int j = 0; j < kElements; ++j) {
-    out[j] = scale * static_cast<float>(static_cast<int8_t>(std::to_integer<uint8_t>(bytes[2 + j])));
-  }
-}
-
-using BlockFunction = void (*)(const std::byte*, float*);
-
-BlockFunction block_function(DType dtype) {
+/// visit(Type()) of the class that knows `dtype`.
+template <typename Visit>
+HWY_INLINE void WithType(DType dtype, const Visit& visit) {
   switch (dtype) {
     case DType::q4_0:
-      return dequantize_nibbles<4, false>;
+      return visit(Q4_0());
     case DType::q4_1:
-      return dequantize_nibbles<4, true>;
+      return visit(Q4_1());
     case DType::q5_0:
-      return dequantize_nibbles<5, false>;
+      return visit(Q5_0());
     case DType::q5_1:
-      return dequantize_nibbles<5, true>;
+      return visit(Q5_1());
+    case DType::q8_0:
+      return visit(Q8_0());
+    case DType::q2_k:
+      return visit(Q2K());
+    case DType::q3_k:
+      return visit(Q3K());
+    case DType::q4_k:
+      return visit(Q4K());
+    case DType::q5_k:
+      return visit(Q5K());
+    case DType::q6_k:
+      return visit(Q6K());
+    case DType::iq1_s:
+      return visit(Iq1S());
+    case DType::iq1_m:
+      return visit(Iq1M());
+    case DType::iq2_xxs:
+      return visit(Iq2Xxs());
+    case DType::iq2_xs:
+      return visit(Iq2Xs());
+    case DType::iq2_s:
+      return visit(Iq2S());
+    case DType::iq3_xxs:
+      return visit(Iq3Xxs());
+    case DType::iq3_s:
+      return visit(Iq3S());
+    case DType::iq4_nl:
+      return visit(Iq4Nl());
+    case DType::iq4_xs:
+      return visit(Iq4Xs());
+    case DType::tq1_0:
+      return visit(Tq1());
+    case DType::tq2_0:
+      return visit(Tq2());
+    case DType::mxfp4:
+      return visit(Mxfp4());
     default:
-      return dequantize_q8_0;
+      return;
   }
+}
+
+void DequantizeBlocks(DType dtype, const uint8_t* bytes, int64_t blocks, float* out) {
+  WithType(dtype, [&](auto type) HWY_ATTR { DequantizeAs<decltype(type)>(bytes, blocks, out); });
 }
 
 }  // namespace
+}  // namespace mxq::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace mxq {
+
+static_assert(std::endian::native == std::endian::little, "blocks are read in place: little-endian machines only");
+
+HWY_EXPORT(DequantizeBlocks);
 
 void dequantize_ggml_blocks(DType dtype, const std::byte* bytes, int64_t blocks, float* out) {
-  const BlockFunction dequantize = block_function(dtype);
-  const int64_t stride = dtype_block_bytes(dtype);
-  for (int64_t i = 0; i < blocks; ++i) dequantize(bytes + i * stride, out + i * kElements);
+  HWY_DYNAMIC_DISPATCH(DequantizeBlocks)(dtype, reinterpret_cast<const uint8_t*>(bytes), blocks, out);
+}
+
+bool is_ggml_block(DType dtype) {
+  return ggml_codes(dtype).high > 0;
+}
+
+GgmlCodes ggml_codes(DType dtype) {
+  GgmlCodes codes;
+  HWY_STATIC_DISPATCH(WithType)
+  (dtype, [&](auto type) {
+    using Type = decltype(type);
+    codes = {Type::kGroup, Type::kLow, Type::kHigh, Type::kOffsets, Type::kHalfScales};
+  });
+  return codes;
+}
+
+void unpack_ggml_block(DType dtype, const std::byte* bytes, int8_t* codes, float* scales) {
+  HWY_STATIC_DISPATCH(WithType)
+  (dtype, [&](auto type) {
+    float offsets[kGgmlGroups];
+    decltype(type)::Unpack(reinterpret_cast<const uint8_t*>(bytes), codes, scales, offsets);
+  });
 }
 
 }  // namespace mxq
+#endif  // HWY_ONCE

@@ -22,7 +22,8 @@ namespace {
 constexpr uint64_t kMaxAlignment = 1 << 20;
 constexpr uint32_t kMaxDimensions = 4;
 constexpr std::string_view kSupportedTypes =
-    "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, F64, I8, I16, I32 or I64 "
+    "F64, F32, F16, BF16, I8 to I64, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, IQ1_S to IQ4_XS, TQ1_0, TQ2_0 or "
+    "MXFP4 "
     "(llama-quantize --allow-requantize FILE OUT F16 makes such a file, the model's original a better one)";
 
 struct TensorType {
@@ -43,36 +44,38 @@ constexpr std::array kTensorTypes{
     TensorType{7, "Q5_1", DType::q5_1},
     TensorType{8, "Q8_0", DType::q8_0},
     TensorType{9, "Q8_1", std::nullopt},
-    TensorType{10, "Q2_K", std::nullopt},
-    TensorType{11, "Q3_K", std::nullopt},
-    TensorType{12, "Q4_K", std::nullopt},
-    TensorType{13, "Q5_K", std::nullopt},
-    TensorType{14, "Q6_K", std::nullopt},
+    TensorType{10, "Q2_K", DType::q2_k},
+    TensorType{11, "Q3_K", DType::q3_k},
+    TensorType{12, "Q4_K", DType::q4_k},
+    TensorType{13, "Q5_K", DType::q5_k},
+    TensorType{14, "Q6_K", DType::q6_k},
     TensorType{15, "Q8_K", std::nullopt},
-    TensorType{16, "IQ2_XXS", std::nullopt},
-    TensorType{17, "IQ2_XS", std::nullopt},
-    TensorType{18, "IQ3_XXS", std::nullopt},
-    TensorType{19, "IQ1_S", std::nullopt},
-    TensorType{20, "IQ4_NL", std::nullopt},
-    TensorType{21, "IQ3_S", std::nullopt},
-    TensorType{22, "IQ2_S", std::nullopt},
-    TensorType{23, "IQ4_XS", std::nullopt},
+    TensorType{16, "IQ2_XXS", DType::iq2_xxs},
+    TensorType{17, "IQ2_XS", DType::iq2_xs},
+    TensorType{18, "IQ3_XXS", DType::iq3_xxs},
+    TensorType{19, "IQ1_S", DType::iq1_s},
+    TensorType{20, "IQ4_NL", DType::iq4_nl},
+    TensorType{21, "IQ3_S", DType::iq3_s},
+    TensorType{22, "IQ2_S", DType::iq2_s},
+    TensorType{23, "IQ4_XS", DType::iq4_xs},
     TensorType{24, "I8", DType::i8},
     TensorType{25, "I16", DType::i16},
     TensorType{26, "I32", DType::i32},
     TensorType{27, "I64", DType::i64},
     TensorType{28, "F64", DType::f64},
-    TensorType{29, "IQ1_M", std::nullopt},
+    TensorType{29, "IQ1_M", DType::iq1_m},
     TensorType{30, "BF16", DType::bf16},
     TensorType{31, "Q4_0_4_4", std::nullopt},
     TensorType{32, "Q4_0_4_8", std::nullopt},
     TensorType{33, "Q4_0_8_8", std::nullopt},
-    TensorType{34, "TQ1_0", std::nullopt},
-    TensorType{35, "TQ2_0", std::nullopt},
+    TensorType{34, "TQ1_0", DType::tq1_0},
+    TensorType{35, "TQ2_0", DType::tq2_0},
     TensorType{36, "IQ4_NL_4_4", std::nullopt},
     TensorType{37, "IQ4_NL_4_8", std::nullopt},
     TensorType{38, "IQ4_NL_8_8", std::nullopt},
-    TensorType{39, "MXFP4", std::nullopt},
+    TensorType{39, "MXFP4", DType::mxfp4},
+    TensorType{40, "NVFP4", std::nullopt},
+    TensorType{41, "Q1_0", std::nullopt},
 };
 
 // By GgufType, the bytes of an element; 0 for those whose length is in the file.

@@ -94,17 +94,23 @@ TEST(Gguf, ReadsEveryKindOfValueAndTensor) {
 }
 
 TEST(Gguf, EveryTensorTypeHasItsSize) {
+  // Bytes of 256 elements: ggml's enum ggml_type and its sizes, as gguf/constants.py of the package has them.
   const std::vector<std::tuple<uint32_t, DType, size_t>> types{
-      {0, DType::f32, 256},  {1, DType::f16, 128},  {2, DType::q4_0, 36},  {3, DType::q4_1, 40},  {6, DType::q5_0, 44},
-      {7, DType::q5_1, 48},  {8, DType::q8_0, 68},  {24, DType::i8, 64},   {25, DType::i16, 128}, {26, DType::i32, 256},
-      {27, DType::i64, 512}, {28, DType::f64, 512}, {30, DType::bf16, 128}};
+      {0, DType::f32, 1024},    {1, DType::f16, 512},    {2, DType::q4_0, 144},    {3, DType::q4_1, 160},
+      {6, DType::q5_0, 176},    {7, DType::q5_1, 192},   {8, DType::q8_0, 272},    {10, DType::q2_k, 84},
+      {11, DType::q3_k, 110},   {12, DType::q4_k, 144},  {13, DType::q5_k, 176},   {14, DType::q6_k, 210},
+      {16, DType::iq2_xxs, 66}, {17, DType::iq2_xs, 74}, {18, DType::iq3_xxs, 98}, {19, DType::iq1_s, 50},
+      {20, DType::iq4_nl, 144}, {21, DType::iq3_s, 110}, {22, DType::iq2_s, 82},   {23, DType::iq4_xs, 136},
+      {24, DType::i8, 256},     {25, DType::i16, 512},   {26, DType::i32, 1024},   {27, DType::i64, 2048},
+      {28, DType::f64, 2048},   {29, DType::iq1_m, 56},  {30, DType::bf16, 512},   {34, DType::tq1_0, 54},
+      {35, DType::tq2_0, 66},   {39, DType::mxfp4, 136}};
   for (const auto& [id, dtype, bytes] : types) {
     GgufBuilder builder;
-    builder.tensor("t", id, {2, 32}, std::string(bytes, 'x'));
+    builder.tensor("t", id, {2, 256}, std::string(2 * bytes, 'x'));
     const std::string file = builder.build();
     const GgufFile parsed = parse(file);
     EXPECT_EQ(parsed.tensors[0].dtype, dtype);
-    EXPECT_EQ(parsed.tensors[0].bytes.size(), bytes) << dtype_name(dtype);
+    EXPECT_EQ(parsed.tensors[0].bytes.size(), 2 * bytes) << dtype_name(dtype);
     // One byte less is out of range.
     const std::string shorter = file.substr(0, file.size() - 1);
     expect_error(ErrorCode::invalid_file, "tensor 't' takes", [&] { parse(shorter); });
@@ -175,8 +181,9 @@ TEST(Gguf, RefusesBadMetadata) {
 
 TEST(Gguf, RefusesBadTensors) {
   const std::string data(64, 'x');
-  expect_refused(ErrorCode::unsupported, "tensor 't' is Q4_K; expected F32, F16, BF16, Q8_0, Q4_0",
-                 GgufBuilder().tensor("t", 12, {1, 32}, data));
+  expect_refused(ErrorCode::unsupported, "tensor 't' is Q8_K; expected F64, F32, F16, BF16, I8 to I64, Q4_0",
+                 GgufBuilder().tensor("t", 15, {1, 256}, data));
+  expect_refused(ErrorCode::unsupported, "tensor 't' is NVFP4", GgufBuilder().tensor("t", 40, {1, 64}, data));
   expect_refused(ErrorCode::unsupported, "tensor 't' has ggml type 77", GgufBuilder().tensor("t", 77, {1, 32}, data));
   expect_refused(ErrorCode::invalid_file, "tensor 't' is there twice",
                  GgufBuilder().tensor("t", 0, {1}, data).tensor("t", 0, {1}, data));
@@ -185,6 +192,9 @@ TEST(Gguf, RefusesBadTensors) {
                  GgufBuilder().tensor("t", 0, {1, 1, 1, 1, 1}, data));
   expect_refused(ErrorCode::invalid_file, "tensor 't' is Q8_0 with rows of 33 elements; expected a multiple of 32",
                  GgufBuilder().tensor("t", 8, {32, 33}, data));
+  // Whole blocks in all are not enough: each row has its own.
+  expect_refused(ErrorCode::invalid_file, "tensor 't' is Q4_K with rows of 896 elements; expected a multiple of 256",
+                 GgufBuilder().tensor("t", 12, {2, 896}, std::string(1008, 'x')));
   expect_refused(ErrorCode::invalid_file, "tensor 't' is Q8_0 with rows of 1 elements",
                  GgufBuilder().tensor("t", 8, {}, data));
   expect_refused(ErrorCode::invalid_file, "tensor 't' is at offset 8; expected a multiple of 32",

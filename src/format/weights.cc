@@ -12,6 +12,7 @@
 
 #include "base/parallel.h"
 #include "format/ggml_blocks.h"
+#include "format/half_bits.h"
 #include "format/strict_json.h"
 #include "mxq/error.h"
 #include "mxq/text.h"
@@ -25,30 +26,14 @@ constexpr int64_t kChunk = int64_t{1} << 16;  // elements a task; a multiple of 
 // base/half.h without branches, so that the loops below vectorise; equal bit for bit (weights_test.cc). Sources and
 // destinations in files may be unaligned, hence memcpy.
 
-/// condition ? a : b by masks: of a conditional, GCC makes a branch where an operand is the result of float arithmetic.
-inline uint32_t select(bool condition, uint32_t a, uint32_t b) {
-  const uint32_t mask = 0u - static_cast<uint32_t>(condition);
-  return (a & mask) | (b & ~mask);
-}
-
-inline float widen_f16(uint16_t half) {
-  const uint32_t magnitude = (half & 0x7fffu) << 13;
-  const uint32_t exponent = half & 0x7c00u;
-  const uint32_t rebias = 112u << 23;  // 127 - 15; twice for infinity and NaN, whose exponent becomes 255
-  const uint32_t normal = magnitude + rebias + (exponent == 0x7c00u ? rebias : 0u);
-  // mantissa * 2^-24: the mantissa put into the last bits of 0.5, then the 0.5 taken off
-  const auto subnormal = std::bit_cast<uint32_t>(std::bit_cast<float>(0x3f000000u | (half & 0x3ffu)) - 0.5f);
-  return std::bit_cast<float>(select(exponent == 0, subnormal, normal) | (half & 0x8000u) << 16);
-}
-
 inline uint16_t narrow_f16(float value) {
   const auto bits = std::bit_cast<uint32_t>(value);
   const uint32_t magnitude = bits & 0x7fffffffu;
   const uint32_t subnormal = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - 0x3f000000u;
   const uint32_t normal = (magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
-  uint32_t half = select(magnitude < 0x38800000u, subnormal, normal);
-  half = select(magnitude >= 0x477ff000u, 0x7c00u, half);
-  half = select(magnitude > 0x7f800000u, 0x7e00u, half);
+  uint32_t half = select_bits(magnitude < 0x38800000u, subnormal, normal);
+  half = select_bits(magnitude >= 0x477ff000u, 0x7c00u, half);
+  half = select_bits(magnitude > 0x7f800000u, 0x7e00u, half);
   return static_cast<uint16_t>(half | (bits >> 16 & 0x8000u));
 }
 
@@ -193,7 +178,7 @@ void read_f32(const TensorView& tensor, int64_t first, int64_t count, float* out
   if (!dtype_is_weight(dtype)) {
     throw Error(ErrorCode::unsupported, "read weights",
                 fmt::format("tensor {} has dtype {}", in_quotes(tensor.name), dtype_name(dtype)),
-                "F64, F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0");
+                "F64, F32, F16, BF16 or a type of GGUF's blocks");
   }
   const int64_t block = dtype_block_elements(dtype), elements = tensor.elements();
   if (first < 0 || count < 0 || first > elements || count > elements - first || first % block != 0 ||

@@ -13,8 +13,6 @@
 
 #include "base/half.h"
 #include "base/parallel.h"
-#include "format/ggml_blocks.h"
-#include "format/testdata/ggml_blocks_golden.h"
 #include "mxq/error.h"
 
 namespace mxq {
@@ -31,21 +29,6 @@ std::vector<uint32_t> bits_of(const std::vector<float>& values) {
   std::vector<uint32_t> bits(values.size());
   std::memcpy(bits.data(), values.data(), values.size() * 4);
   return bits;
-}
-
-TEST(GgmlBlocks, AreWhatTheGgufPackageReads) {
-  for (const auto& golden : kGgmlBlocksGolden) {
-    SCOPED_TRACE(dtype_name(golden.dtype));
-    const auto blocks = static_cast<int64_t>(golden.f32_bits.size() / 32);
-    ASSERT_EQ(static_cast<int64_t>(golden.bytes.size()), blocks * dtype_block_bytes(golden.dtype));
-    std::vector<float> values(golden.f32_bits.size());
-    dequantize_ggml_blocks(golden.dtype, std::as_bytes(std::span(golden.bytes)).data(), blocks, values.data());
-    EXPECT_EQ(bits_of(values), golden.f32_bits);
-    // Any run of blocks gives the same.
-    std::vector<float> part(64);
-    read_f32(view_of(golden.bytes, golden.dtype, {2, blocks * 16}), 32, 64, part.data());
-    EXPECT_TRUE(std::equal(part.begin(), part.end(), values.begin() + 32));
-  }
 }
 
 TEST(FirstNotFinite, IsFoundWhereverItIs) {

@@ -4,13 +4,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <utility>
 
-#include "base/half.h"
-#include "base/parallel.h"
+#include "format/ggml_blocks.h"
 #include "format/weights.h"
 #include "model/arch/architecture.h"
+#include "model/gguf_groups.h"
 #include "model/gguf_names.h"
 #include "model/tokenizer/bpe_tokenizer.h"
 #include "model/tokenizer/tokenizer_gguf.h"
@@ -25,36 +24,32 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr float kLargestF16 = 65504;
-constexpr int kQ8Block = 32;  // weights in a block of Q8_0
-
-bool is_block_dtype(DType dtype) {
-  return dtype_block_elements(dtype) > 1;
-}
 
 }  // namespace
 
-GgufSource::GgufSource(MappedFile file)
-    : ModelSource(file.path(), std::nullopt),
-      file_(std::move(file)),
-      gguf_(parse_gguf(file_.bytes(), file_.path().string())) {
-  const fs::path& path = file_.path();
-  if (const auto parts = gguf_.find_u32("split.count"); parts && *parts > 1) {
-    throw Error(ErrorCode::unsupported, "read " + path.string(), fmt::format("one of {} parts of a GGUF", *parts),
-                "whole files (llama-gguf-split --merge)");
-  }
+GgufSource::GgufSource(MappedGguf opened)
+    : ModelSource(opened.files.front().path(), std::nullopt),
+      files_(std::move(opened.files)),
+      gguf_(std::move(opened.model)) {
   config_ = gguf_config(gguf_);
   const Architecture& architecture = *find_architecture(config_->architecture);
   for (const TensorView& view : gguf_.tensors) {
     if (gguf_is_rope_table(view.name)) continue;
     auto name = hf_name_from_gguf(architecture, view.name);
     if (!name) {
-      throw Error(ErrorCode::unsupported, "read " + path.string(), fmt::format("tensor {}", in_quotes(view.name)),
+      throw Error(ErrorCode::unsupported, "read " + gguf_.source, fmt::format("tensor {}", in_quotes(view.name)),
                   "those of " + config_->architecture);
     }
     add(*std::move(name), view.dtype, std::string(dtype_name(view.dtype)), view.shape);
     origins_.push_back({&view, permuted_head_rows(view)});
   }
   check_complete();
+}
+
+std::vector<fs::path> GgufSource::weight_files() const {
+  std::vector<fs::path> paths;
+  for (const MappedFile& file : files_) paths.push_back(file.path());
+  return paths;
 }
 
 // Rows of a head of q and k where they are permuted, 0 for everything else.
@@ -147,13 +142,13 @@ void GgufSource::read_range(const SourceTensor& tensor, int64_t first, int64_t c
 
 std::optional<std::span<const std::byte>> GgufSource::plain_bytes(const SourceTensor& tensor) const {
   const auto& [view, head_rows] = origin(tensor);
-  if (head_rows != 0 || is_block_dtype(view->dtype)) return std::nullopt;
+  if (head_rows != 0 || is_ggml_block(view->dtype)) return std::nullopt;
   return view->bytes;
 }
 
 DType GgufSource::output_dtype(const SourceTensor& tensor) const {
   const TensorView& view = *origin(tensor).view;
-  if (!is_block_dtype(view.dtype)) return view.dtype;
+  if (!is_ggml_block(view.dtype)) return view.dtype;
   {
     const std::lock_guard lock(mutex_);
     if (const auto known = output_dtypes_.find(tensor.index); known != output_dtypes_.end()) return known->second;
@@ -176,27 +171,13 @@ DType GgufSource::output_dtype(const SourceTensor& tensor) const {
 
 std::optional<QuantizedLayout> GgufSource::exact_layout(const SourceTensor& tensor) const {
   const auto& [view, head_rows] = origin(tensor);
-  if (view->dtype != DType::q8_0 || head_rows != 0 || tensor.shape.size() != 2) return std::nullopt;
-  return QuantizedLayout{tensor.rows(), tensor.cols(), {8, kQ8Block}, 1, Metadata::f16, false};
+  if (head_rows != 0 || tensor.shape.size() != 2) return std::nullopt;
+  return exact_ggml_layout(view->dtype, tensor.rows(), tensor.cols());
 }
 
 QuantizedMatrix GgufSource::exact_groups(const SourceTensor& tensor) const {
-  // A block of Q8_0 is an fp16 scale d and 32 signed codes q: d * q = (q + 128 - 128) * d.
-  const std::byte* blocks = origin(tensor).view->bytes.data();
-  constexpr size_t block_bytes = 2 + kQ8Block;
-  QuantizedMatrix out(*exact_layout(tensor));
-  const auto codes = out.part("codes"), scales = out.part("scales"), zeros = out.part("zeros");
-  const uint16_t zero = f16_from_f32(128);
-  parallel_for(tensor.rows(), [&](int64_t row) {
-    const int64_t per_row = tensor.cols() / kQ8Block;
-    for (int64_t j = row * per_row; j < (row + 1) * per_row; ++j) {
-      const std::byte* block = blocks + static_cast<size_t>(j) * block_bytes;
-      std::memcpy(scales.data() + 2 * j, block, 2);
-      std::memcpy(zeros.data() + 2 * j, &zero, 2);
-      for (int i = 0; i < kQ8Block; ++i) codes[static_cast<size_t>(j * kQ8Block + i)] = block[2 + i] ^ std::byte{0x80};
-    }
-  });
-  return out;
+  const TensorView& view = *origin(tensor).view;
+  return exact_ggml_groups(view.dtype, *exact_layout(tensor), view.bytes);
 }
 
 void GgufSource::hash(const SourceTensor& tensor, ContentHash& hash) const {

@@ -4,22 +4,25 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <utility>
 
 #include "base/mapped_file.h"
 #include "format/gguf.h"
+#include "format/gguf_parts.h"
 #include "model/model_source.h"
 
 namespace mxq {
 
 class GgufSource : public ModelSource {
  public:
-  explicit GgufSource(MappedFile file);
+  /// A whole model, or the first part of one (open_gguf).
+  explicit GgufSource(MappedFile file) : GgufSource(open_gguf(std::move(file))) {}
 
   std::string config_json() const override;
   std::vector<std::string> notes() const override;
   std::vector<std::pair<std::string, std::string>> side_files(std::vector<std::string>& notes) const override;
   std::unique_ptr<Tokenizer> open_tokenizer() const override;
-  std::vector<std::filesystem::path> weight_files() const override { return {path_}; }
+  std::vector<std::filesystem::path> weight_files() const override;
   std::optional<std::span<const std::byte>> plain_bytes(const SourceTensor& tensor) const override;
   DType output_dtype(const SourceTensor& tensor) const override;
   std::optional<QuantizedLayout> exact_layout(const SourceTensor& tensor) const override;
@@ -37,11 +40,12 @@ class GgufSource : public ModelSource {
     const TensorView* view = nullptr;
     int64_t head_rows = 0;
   };
+  explicit GgufSource(MappedGguf opened);
   const Origin& origin(const SourceTensor& tensor) const { return origins_[tensor.index]; }
   int64_t permuted_head_rows(const TensorView& view) const;
   void check_complete() const;
 
-  MappedFile file_;
+  std::vector<MappedFile> files_;
   GgufFile gguf_;
   std::vector<Origin> origins_;
   mutable std::mutex mutex_;

@@ -156,18 +156,37 @@ std::optional<Shard> shard_of(const std::string& name) {
   return Shard{name.substr(0, before) + "-*" + name.substr(at), parse_int(number).value(), parse_int(count).value()};
 }
 
+/// Files that are one model's by their names.
+struct ShardSet {
+  std::string family;
+  std::set<int64_t> numbers;
+  int64_t count = 0;
+};
+
+/// nullopt where not all are shards, or not all of one set.
+std::optional<ShardSet> one_set(const std::vector<fs::path>& files) {
+  ShardSet set;
+  for (const fs::path& file : files) {
+    const auto shard = shard_of(name_of(file));
+    if (!shard || (!set.family.empty() && shard->family != set.family)) return {};
+    set.family = shard->family;
+    set.numbers.insert(shard->number);
+    set.count = shard->count;
+  }
+  return set;
+}
+
 /// Throws where one of 1 to N is missing.
-void check_complete(const fs::path& folder, const std::string& family, const std::set<int64_t>& numbers,
-                    int64_t count) {
+void check_complete(const fs::path& folder, const ShardSet& set) {
   std::vector<int64_t> missing;
-  for (int64_t i = 1; i <= count; ++i) {
-    if (!numbers.contains(i)) missing.push_back(i);
+  for (int64_t i = 1; i <= set.count; ++i) {
+    if (!set.numbers.contains(i)) missing.push_back(i);
   }
   if (missing.empty()) return;
   const size_t lacking = missing.size();
   if (lacking > 5) missing.resize(5);
   throw Error(ErrorCode::not_found, "open " + folder.string(),
-              fmt::format("of the {} shards {}, {} are missing: number {}{}", count, in_quotes(family), lacking,
+              fmt::format("of the {} shards {}, {} are missing: number {}{}", set.count, in_quotes(set.family), lacking,
                           fmt::join(missing, ", "), lacking > 5 ? ", ..." : ""),
               "all shards");
 }
@@ -211,8 +230,12 @@ std::optional<fs::path> only_gguf(const fs::path& folder) {
     std::erase_if(files, [](const fs::path& file) { return lower(name_of(file)).find("mmproj") != std::string::npos; });
   }
   if (files.size() > 1) {
-    refuse(folder, fmt::format("the folder has {} .gguf files: {}", files.size(), names(files)),
-           "one, or the path of a file");
+    const auto parts = one_set(files);
+    if (!parts) {
+      refuse(folder, fmt::format("the folder has {} .gguf files: {}", files.size(), names(files)),
+             "one, or the parts of one, or the path of a file");
+    }
+    check_complete(folder, *parts);
   }
   return files.empty() ? std::nullopt : std::optional(files.front());
 }
@@ -224,19 +247,12 @@ std::vector<fs::path> unindexed_weights(const fs::path& folder) {
     return name.starts_with("adapter") || name == "consolidated.safetensors";
   });
   if (files.empty()) refuse_folder(folder);
-  std::set<std::string> families;
-  std::set<int64_t> numbers;
-  int64_t count = 0;
-  for (const fs::path& file : files) {
-    const auto shard = shard_of(name_of(file));
-    families.insert(shard ? shard->family : name_of(file));
-    if (shard) numbers.insert(shard->number), count = shard->count;
-  }
-  if (families.size() > 1) {
+  if (const auto shards = one_set(files)) {
+    check_complete(folder, *shards);
+  } else if (files.size() > 1) {
     refuse(folder, fmt::format("several .safetensors files and none is model.safetensors: {}", names(files)),
            "model.safetensors, or one file or one set of shards alone");
   }
-  if (count > 0) check_complete(folder, *families.begin(), numbers, count);
   return files;
 }
 

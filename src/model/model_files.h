@@ -22,8 +22,9 @@ MappedFile map_model_file(const std::filesystem::path& file);
 /// The files in the folder that end so, in any case of letters, sorted. Throws Error(io).
 std::vector<std::filesystem::path> files_ending(const std::filesystem::path& folder, std::string_view ending);
 
-/// The one GGUF of a folder; image projectors ("mmproj") beside it do not count. nullopt where there is no GGUF.
-/// Throws Error(unsupported), which names the files, where there are several.
+/// The one GGUF of a folder, or the first of its parts (1 to N of N); image projectors ("mmproj") beside it do not
+/// count. nullopt where there is no GGUF. Throws Error(unsupported), which names the files, where there are several,
+/// and Error(not_found) that names the parts that are missing.
 std::optional<std::filesystem::path> only_gguf(const std::filesystem::path& folder);
 
 /// The weights of a folder with neither model.safetensors nor its index: a complete set of shards (1 to N of N), or the

@@ -78,6 +78,19 @@ TEST(ModelFiles, AProjectorIsNoSecondModel) {
   EXPECT_EQ(only_gguf(folder.path()), folder / "a-q8_0.gguf");
 }
 
+TEST(ModelFiles, PartsAreOneModel) {
+  const TemporaryFolder folder;
+  write_file(folder / "m-00001-of-00003.gguf", "GGUF");
+  write_file(folder / "m-00003-of-00003.gguf", "GGUF");
+  write_file(folder / "mmproj-f16.gguf", "GGUF");
+  expect_error(ErrorCode::not_found, "of the 3 shards 'm-*-of-00003.gguf', 1 are missing: number 2",
+               [&] { only_gguf(folder.path()); });
+  write_file(folder / "m-00002-of-00003.gguf", "GGUF");
+  EXPECT_EQ(only_gguf(folder.path()), folder / "m-00001-of-00003.gguf");
+  write_file(folder / "n-00001-of-00001.gguf", "GGUF");
+  expect_error(ErrorCode::unsupported, "the folder has 4 .gguf files", [&] { only_gguf(folder.path()); });
+}
+
 TEST(ModelFiles, WeightsWithoutAnIndex) {
   const TemporaryFolder folder;
   write_file(folder / "my-finetune.safetensors", kEmptySafetensors);

@@ -93,7 +93,8 @@ class ModelSource {
   /// or F32 if that would make a value infinite; the first call for such a tensor reads all of it.
   virtual DType output_dtype(const SourceTensor& tensor) const = 0;
   /// Set where the file's own blocks are groups of an affine scheme, so that a checkpoint can hold the very same values
-  /// in fewer bytes than floats take: Q8_0 (b8g32 with fp16 metadata, zero 128) and what a checkpoint has quantized.
+  /// in fewer bytes than floats take: GGUF's blocks without offsets (gguf_groups.h) and what a checkpoint has
+  /// quantized.
   virtual std::optional<QuantizedLayout> exact_layout(const SourceTensor& tensor) const {
     (void)tensor;
     return std::nullopt;
@@ -136,10 +137,11 @@ class ModelSource {
 };
 
 /// Opens an HF folder (config.json and safetensors, sharded or not), an mxq checkpoint, a .safetensors file alone, a
-/// .gguf file, or a folder with one .gguf and no safetensors. Only headers are read.
+/// .gguf file (of several parts the first), or a folder with one .gguf or its parts and no safetensors. Only headers
+/// are read.
 /// Throws Error(not_found) where nothing is there, Error(unsupported) for other kinds of files, architectures of GGUF
-/// that have no HF names here, GGUF files in several parts, and checkpoints that another program has quantized;
-/// Error(invalid_file) for broken files, tensors that are missing (GGUF) or do not fit the configuration.
+/// that have no HF names here, and checkpoints that another program has quantized; Error(invalid_file) for broken
+/// files, tensors that are missing (GGUF) or do not fit the configuration.
 std::unique_ptr<ModelSource> open_model(const std::filesystem::path& path);
 
 }  // namespace mxq

@@ -237,9 +237,42 @@ TEST(ModelSource, RefusesGgufFilesThatAreNotWhole) {
   refused(ErrorCode::unsupported, "tensor 'blk.0.ffn_gate_exps.weight'",
           TinyGguf().builder().f32_tensor("blk.0.ffn_gate_exps.weight", {1}, {1}));
   GgufBuilder split = TinyGguf().builder();
-  split.raw("split.count", 2, GgufBytes().number<uint16_t>(3));
-  refused(ErrorCode::unsupported, "one of 3 parts", split);
+  split.u32("split.no", 1).u32("split.count", 3);
+  refused(invalid, "by its metadata the file is part 2 of 3 of a model", split);
   refused(ErrorCode::unsupported, "architecture 'bert'", GgufBuilder().string("general.architecture", "bert"));
+}
+
+TEST(ModelSource, OpensAModelInParts) {
+  const TemporaryFolder folder;
+  TinyGguf tiny;
+  tiny.builder().write(folder / "whole.gguf");
+  tiny.without = {"blk.1.ffn_down.weight", "output_norm.weight"};
+  const auto numbered = [](GgufBuilder builder, uint32_t number) {
+    builder.u32("split.no", number).u32("split.count", 2).u32("split.tensors.count", 20);
+    return builder;
+  };
+  std::filesystem::create_directory(folder / "parts");
+  const auto first = folder / "parts" / "m-00001-of-00002.gguf", second = folder / "parts" / "m-00002-of-00002.gguf";
+  numbered(tiny.builder(), 0).write(first);
+  expect_error(ErrorCode::not_found, "part 2 of 2 is missing: " + second.string(), [&] { open_model(first); });
+  GgufBuilder rest;
+  rest.f32_tensor("blk.1.ffn_down.weight", {32, 64}, file_values("blk.1.ffn_down.weight", 32 * 64));
+  rest.f32_tensor("output_norm.weight", {32}, file_values("output_norm.weight", 32));
+  numbered(rest, 1).write(second);
+  const auto whole = open_model(folder / "whole.gguf");
+  for (const auto& path : {first, folder / "parts"}) {
+    const auto model = open_model(path);
+    EXPECT_THAT(model->weight_files(), ElementsAre(first, second));
+    ASSERT_EQ(model->tensors().size(), whole->tensors().size());
+    for (const SourceTensor& tensor : whole->tensors()) {
+      EXPECT_EQ(read_all(*model, tensor.name), read_all(*whole, tensor.name)) << tensor.name;
+    }
+  }
+  expect_error(ErrorCode::unsupported, "expected the first part, " + first.string(), [&] { open_model(second); });
+  expect_error(ErrorCode::unsupported, "expected the first part, " + first.string(), [&] { open_tokenizer(second); });
+  std::filesystem::remove(first);
+  std::filesystem::copy_file(second, folder / "parts" / "m-00003-of-00004.gguf");
+  expect_error(ErrorCode::unsupported, "the folder has 2 .gguf files", [&] { open_model(folder / "parts"); });
 }
 
 // --- Hugging Face -------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 
 #include "base/mapped_file.h"
 #include "format/gguf.h"
+#include "format/gguf_parts.h"
 #include "model/model_files.h"
 #include "model/tokenizer/bpe_tokenizer.h"
 #include "model/tokenizer/tokenizer_gguf.h"
@@ -18,8 +19,10 @@ namespace fs = std::filesystem;
 
 namespace {
 
-std::unique_ptr<Tokenizer> open_gguf(const MappedFile& file) {
-  return std::make_unique<BpeTokenizer>(tokenizer_spec(parse_gguf(file.bytes(), file.path().string())));
+std::unique_ptr<Tokenizer> gguf_tokenizer(const MappedFile& file) {
+  const GgufFile gguf = parse_gguf(file.bytes(), file.path().string());
+  check_first_part(gguf, file.path());
+  return std::make_unique<BpeTokenizer>(tokenizer_spec(gguf));
 }
 
 std::unique_ptr<Tokenizer> open_json(const fs::path& path) {
@@ -37,7 +40,7 @@ std::unique_ptr<Tokenizer> open_json(const fs::path& path) {
 std::unique_ptr<Tokenizer> open_folder(const fs::path& path) {
   std::error_code error;
   if (fs::exists(path / "tokenizer.json", error)) return open_json(path / "tokenizer.json");
-  if (const auto gguf = only_gguf(path)) return open_gguf(MappedFile(*gguf));
+  if (const auto gguf = only_gguf(path)) return gguf_tokenizer(MappedFile(*gguf));
   throw Error(ErrorCode::not_found, "open the tokenizer of " + path.string(),
               "the folder has no tokenizer.json, and no .gguf file", "tokenizer.json or one .gguf");
 }
@@ -51,7 +54,7 @@ std::unique_ptr<Tokenizer> open_tokenizer(const fs::path& model) {
   }
   if (fs::is_directory(model)) return open_folder(model);
   if (fs::is_regular_file(model, ignored)) {
-    if (const MappedFile file(model); kind_of_file(file) == FileKind::gguf) return open_gguf(file);
+    if (const MappedFile file(model); kind_of_file(file) == FileKind::gguf) return gguf_tokenizer(file);
   }
   if (model.extension() == ".json") return open_json(model);
   throw Error(ErrorCode::unsupported, "open the tokenizer of " + model.string(),
