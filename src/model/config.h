@@ -17,6 +17,8 @@ namespace mxq {
 /// As mxq::Error says it: "'hidden_act' is \"gelu\"", "\"silu\"".
 struct Unsupported {
   std::string given, supported;
+
+  bool operator==(const Unsupported&) const = default;
 };
 
 /// What the gate of a feed-forward network goes through.
@@ -66,6 +68,8 @@ struct ModelConfig {
   int64_t extent(Extent of) const;
   /// Whether a matrix adds a bias.
   bool has_bias(LayerPart matrix) const;
+
+  bool operator==(const ModelConfig&) const = default;
 };
 
 /// Parses config.json; fields that it leaves out get the defaults of transformers, a text_config inside is used where
@@ -75,7 +79,8 @@ struct ModelConfig {
 /// absurd.
 ModelConfig parse_hf_config(std::string_view json, const std::string& source);
 
-/// From GGUF metadata (and from which tensors there are: biases, a separate output matrix, rope_freqs).
+/// From GGUF metadata (and from which tensors there are: biases, a separate output matrix, tables of rope scaling). What
+/// the keys mean, and what goes without a key, is as llama.cpp has it, and in the architecture's table (model/arch/).
 /// Throws Error(unsupported) for architectures outside architectures(), mixtures of experts and rope variants
 /// that no config.json can express, Error(invalid_file) as above.
 ModelConfig gguf_config(const GgufFile& file);
