@@ -26,6 +26,8 @@ check "safetensors: the official package" \
 check "NF4 and FP4: bitsandbytes" "$python" tests/integration/bitsandbytes_peer.py "$MXQ_BIN"
 check "GGUF: weights and logits as transformers loads them" \
   "$python" tests/integration/gguf_peer.py "$MXQ_SMOLLM2_GGUF" "$MXQ_BIN"
+check "GGUF of every architecture: weights and logits of the model that was converted" \
+  "$python" tests/integration/gguf_architectures_peer.py "$MXQ_BIN"
 if [[ -d $MXQ_SHARED/data ]]; then
   check "tokenizer files rebuilt from GGUF: ids of tokenizers and llama.cpp" \
     "$python" tests/integration/tokenizer_peer.py "$build/tests/integration/gguf_tokenizer" "$MXQ_SHARED/data" "$MXQ_SMOLLM2_GGUF"
