@@ -79,10 +79,10 @@ struct ModelConfig {
 /// absurd.
 ModelConfig parse_hf_config(std::string_view json, const std::string& source);
 
-/// From GGUF metadata (and from which tensors there are: biases, a separate output matrix, tables of rope scaling). What
-/// the keys mean, and what goes without a key, is as llama.cpp has it, and in the architecture's table (model/arch/).
-/// Throws Error(unsupported) for architectures outside architectures(), mixtures of experts and rope variants
-/// that no config.json can express, Error(invalid_file) as above.
+/// From GGUF metadata (and from which tensors there are: biases, a separate output matrix, tables of rope scaling).
+/// What the keys mean, and what goes without a key, is as llama.cpp has it, and in the architecture's table
+/// (model/arch/). Throws Error(unsupported) for architectures outside architectures(), mixtures of experts and rope
+/// variants that no config.json can express, Error(invalid_file) as above.
 ModelConfig gguf_config(const GgufFile& file);
 
 /// A config.json that transformers loads. `dtype` (F16, BF16 or F32) becomes torch_dtype.

@@ -50,14 +50,16 @@ RopeScaling llama3(const GgufFields& fields, const TensorView& tensor, const Mod
     }
   }
   bool same = !divisors.empty();
-  if (same) rope.factor = divisors.back();
-  RopeShape shape = config.rope_shape();
-  const auto plain = rope_angles(shape, 0).frequencies;
-  shape.settings.scaling = rope;
-  const auto scaled = rope_angles(shape, 0).frequencies;
-  for (size_t i = 0; same && i < divisors.size(); ++i) {
-    const double wanted = plain[i] / scaled[i];
-    same = std::abs(divisors[i] - wanted) <= 1e-4 * wanted;
+  if (same) {
+    rope.factor = divisors.back();
+    RopeShape shape = config.rope_shape();
+    const auto plain = rope_angles(shape, 0).frequencies;
+    shape.settings.scaling = rope;
+    const auto scaled = rope_angles(shape, 0).frequencies;
+    for (size_t i = 0; same && i < divisors.size(); ++i) {
+      const double wanted = plain[i] / scaled[i];
+      same = std::abs(divisors[i] - wanted) <= 1e-4 * wanted;
+    }
   }
   if (!same) {
     refuse(fields, fmt::format("tensor '{}' is not the table of Llama 3's rope scaling", kLlama3),
