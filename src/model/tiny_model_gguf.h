@@ -167,7 +167,8 @@ inline std::vector<std::string> gguf_model_names() {
                                             "llama_dynamic", "llama_yarn_scaled"};
   auto names = model_names();
   std::erase_if(names, [&](const std::string& name) {
-    return others.contains(name) || name.starts_with("llama_longrope") || name == "ministral";
+    const std::string type = reference()["models"][name]["config"]["model_type"];
+    return find_architecture(type)->gguf_name.empty() || others.contains(name) || name.starts_with("llama_longrope");
   });
   return names;
 }
