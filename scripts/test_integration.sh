@@ -33,6 +33,8 @@ check "GGUF in parts, as the gguf package splits models" \
   "$python" tests/integration/gguf_split_peer.py "$MXQ_SMOLLM2_GGUF" "$MXQ_BIN"
 check "GGUF in K-quants: weights and logits as transformers loads them" \
   "$python" tests/integration/gguf_peer.py "$qwen" "$MXQ_BIN"
+check "GGUF of every architecture: weights and logits of the model that was converted" \
+  "$python" tests/integration/gguf_architectures_peer.py "$MXQ_BIN"
 if [[ -d $MXQ_SHARED/data ]]; then
   check "tokenizer files rebuilt from GGUF: ids of tokenizers and llama.cpp" \
     "$python" tests/integration/tokenizer_peer.py "$build/tests/integration/gguf_tokenizer" "$MXQ_SHARED/data" "$MXQ_SMOLLM2_GGUF"

@@ -160,9 +160,7 @@ ModelConfig parse_hf_config(std::string_view json, const std::string& source) {
   config.eos_token_ids = read_token_ids(fields, "eos_token_id");
   if (known.read_config != nullptr) known.read_config(fields, config);
   read_window(fields, known, config);
-  if (known.rotates_in_windows_only) {
-    for (int64_t i = 0; i < config.num_hidden_layers; ++i) config.rope_layers.push_back(config.window_of(i) > 0);
-  }
+  rotate_in_windows(known, config);
   read_quantization(whole, config);
   if (part && config.quantization.empty()) read_quantization(*part, config);
   check_config(config, source);

@@ -17,6 +17,8 @@ namespace mxq {
 /// As mxq::Error says it: "'hidden_act' is \"gelu\"", "\"silu\"".
 struct Unsupported {
   std::string given, supported;
+
+  bool operator==(const Unsupported&) const = default;
 };
 
 /// What the gate of a feed-forward network goes through.
@@ -30,6 +32,8 @@ struct Mixture {
   int64_t shared_intermediate_size = 0;  // of the network beside them; 0: none
   bool normalised = true;                // what counts of a token's experts adds up to 1
   std::vector<bool> layers = {};         // which layers have experts; empty: all
+
+  bool operator==(const Mixture&) const = default;
 };
 
 struct ModelConfig {
@@ -80,6 +84,8 @@ struct ModelConfig {
   int64_t extent(Extent of) const;
   /// Whether a matrix adds a bias.
   bool has_bias(LayerPart matrix) const;
+
+  bool operator==(const ModelConfig&) const = default;
 };
 
 /// Parses config.json; fields that it leaves out get the defaults of transformers, a text_config inside is used where
@@ -89,9 +95,10 @@ struct ModelConfig {
 /// absurd.
 ModelConfig parse_hf_config(std::string_view json, const std::string& source);
 
-/// From GGUF metadata (and from which tensors there are: biases, a separate output matrix, rope_freqs).
-/// Throws Error(unsupported) for architectures outside architectures(), mixtures of experts and rope variants
-/// that no config.json can express, Error(invalid_file) as above.
+/// From GGUF metadata (and from which tensors there are: biases, a separate output matrix, tables of rope scaling).
+/// What the keys mean, and what goes without a key, is as llama.cpp has it, and in the architecture's table
+/// (model/arch/). Throws Error(unsupported) for architectures outside architectures(), mixtures of experts and rope
+/// variants that no config.json can express, Error(invalid_file) as above.
 ModelConfig gguf_config(const GgufFile& file);
 
 /// A config.json that transformers loads. `dtype` (F16, BF16 or F32) becomes torch_dtype.

@@ -3,13 +3,14 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cmath>
-#include <functional>
+#include <initializer_list>
 
 #include "model/arch/architecture.h"
 #include "model/config.h"
 #include "model/config_checks.h"
-#include "model/gguf_names.h"
+#include "model/gguf_fields.h"
+#include "model/gguf_rope.h"
+#include "model/window_config.h"
 #include "mxq/error.h"
 #include "mxq/text.h"
 
@@ -17,122 +18,58 @@ namespace mxq {
 
 namespace {
 
-/// Metadata under the architecture's prefix: missing, of another type or out of bounds, they are refused by name.
-class GgufFields {
- public:
-  GgufFields(const GgufFile& file, const std::string& architecture) : file_(file), prefix_(architecture + ".") {}
-
-  std::optional<int64_t> find_int(std::string_view name, int64_t low, int64_t high) const {
-    const std::string key = prefix_ + std::string(name);
-    const GgufValue* value = file_.find(key);
-    if (!value) return std::nullopt;
-    int64_t number = 0;
-    if (std::holds_alternative<GgufArray>(*value)) {
-      // One number a layer: fine as long as all are the same.
-      const auto numbers = file_.get_ints(key);
-      if (numbers.empty() ||
-          std::adjacent_find(numbers.begin(), numbers.end(), std::not_equal_to<>()) != numbers.end()) {
-        throw Error(ErrorCode::unsupported, "read " + file_.source, fmt::format("'{}' differs between layers", key),
-                    "one value for all layers");
-      }
-      number = numbers.front();
-    } else {
-      number = file_.get_u32(key);
-    }
-    if (number < low || number > high) {
-      refuse_config(file_.source, fmt::format("'{}' is {}", key, number),
-                    fmt::format("an integer from {} to {}", low, high));
-    }
-    return number;
-  }
-  int64_t get_int(std::string_view name, int64_t low, int64_t high) const {
-    const auto value = find_int(name, low, high);
-    if (!value) refuse_config(file_.source, fmt::format("metadata '{}{}' is missing", prefix_, name));
-    return *value;
-  }
-  std::optional<double> find_positive(std::string_view name) const {
-    const std::string key = prefix_ + std::string(name);
-    const auto value = file_.find_f32(key);
-    if (!value) return std::nullopt;
-    if (!std::isfinite(*value) || *value <= 0) {
-      refuse_config(file_.source, fmt::format("'{}' is {}", key, *value), "a number above 0");
-    }
-    // The shortest decimal of the float: 1e-05 rather than 9.999999747378752e-06.
-    return parse_double(fmt::format("{}", *value));
-  }
-  std::optional<std::string> find_string(std::string_view name) const {
-    return file_.find_string(prefix_ + std::string(name));
-  }
-
- private:
-  const GgufFile& file_;
-  std::string prefix_;
-};
-
-bool has_tensor(const GgufFile& file, std::string_view name) {
-  return std::any_of(file.tensors.begin(), file.tensors.end(), [&](const auto& t) { return t.name == name; });
+/// Whether a tensor of the first layer that is one of these parts comes with a bias.
+bool has_bias(const GgufFields& fields, const Architecture& architecture, std::initializer_list<LayerPart> parts) {
+  return std::any_of(architecture.tensors.begin(), architecture.tensors.end(), [&](const LayerTensor& tensor) {
+    return std::find(parts.begin(), parts.end(), tensor.part) != parts.end() &&
+           fields.find_tensor(fmt::format("blk.0.{}.bias", tensor.gguf)) != nullptr;
+  });
 }
 
-const TensorView* find_tensor(const GgufFile& file, std::string_view name) {
-  const auto found =
-      std::find_if(file.tensors.begin(), file.tensors.end(), [&](const auto& t) { return t.name == name; });
-  return found == file.tensors.end() ? nullptr : &*found;
+void read_gguf_biases(const GgufFields& fields, const Architecture& architecture, ModelConfig& config) {
+  using enum LayerPart;
+  config.attention_bias = has_bias(fields, architecture, {q, k, v, qkv});
+  config.output_bias = has_bias(fields, architecture, {o});
+  config.mlp_bias = has_bias(fields, architecture, {gate, up, gate_up, down});
+  if ((config.attention_bias && architecture.attention_bias == Bias::never) ||
+      (config.output_bias && architecture.output_bias == Bias::never) ||
+      (config.mlp_bias && architecture.mlp_bias == Bias::never)) {
+    config.unsupported.push_back({fmt::format("biases in a GGUF of {}", config.architecture), "none"});
+  }
 }
 
-// GGUF holds llama3's scaling as the table of divisors only. The three parameters that its conversion has lost are the
-// same for all published models; whether they hold here is checked against the table.
-RopeScaling rope_from_table(const GgufFile& file, const TensorView& table, const ModelConfig& config) {
-  const int64_t pairs = table.elements();
-  RopeScaling rope;
-  rope.type = "llama3";
-  rope.original_max_position_embeddings = 8192;
-  std::vector<float> divisors(table.dtype == DType::f32 ? static_cast<size_t>(pairs) : 0);
-  if (!divisors.empty())
-    std::copy_n(table.bytes.data(), table.bytes.size(), reinterpret_cast<std::byte*>(divisors.data()));
-  bool same = pairs * 2 == config.head_dim && !divisors.empty() && divisors.back() > 0;
-  if (same) rope.factor = divisors.back();
-  RopeShape shape = config.rope_shape();
-  const auto plain = rope_angles(shape, 0).frequencies;
-  shape.settings.scaling = rope;
-  const auto scaled = rope_angles(shape, 0).frequencies;
-  for (size_t i = 0; same && i < divisors.size(); ++i) {
-    const double wanted = plain[i] / scaled[i];
-    same = std::abs(divisors[i] - wanted) <= 1e-4 * wanted;  // a NaN fails too
+// Which layers have the window, of an architecture that has one in some of them.
+std::vector<bool> gguf_window_layers(const GgufFields& fields, const Architecture& architecture,
+                                     const ModelConfig& config) {
+  constexpr const char* name = "attention.sliding_window_pattern";
+  if (const auto flags = fields.find_flags(name)) {
+    if (std::ssize(*flags) != config.num_hidden_layers) {
+      refuse_config(fields.file().source, fmt::format("'{}' has {} entries", fields.key(name), flags->size()),
+                    fmt::format("one for each of {} layers", config.num_hidden_layers));
+    }
+    return *flags;
   }
-  if (!same) {
-    throw Error(ErrorCode::unsupported, "read " + file.source,
-                "tensor 'rope_freqs.weight' is not the table of Llama 3's rope scaling",
-                "factor f, low_freq_factor 1, high_freq_factor 4, original context 8192");
-  }
-  return rope;
+  return window_pattern(config, fields.find_int(name, 1, kMaxExtent).value_or(architecture.window_pattern));
 }
 
-void read_gguf_rope(const GgufFile& file, const GgufFields& fields, ModelConfig& config) {
-  config.rope.theta = fields.find_positive("rope.freq_base").value_or(10000.0);
-  const auto rotated = fields.find_int("rope.dimension_count", 1, kMaxExtent);
-  const auto refuse = [&](std::string given, std::string supported) {
-    throw Error(ErrorCode::unsupported, "read " + file.source, std::move(given), std::move(supported));
-  };
-  if (rotated && *rotated != config.head_dim) {
-    refuse(fmt::format("rotary embedding of {} of a head's {} dimensions", *rotated, config.head_dim), "all of them");
-  }
-  if (const auto* table = find_tensor(file, "rope_freqs.weight")) {
-    config.rope.scaling = rope_from_table(file, *table, config);
+void read_gguf_window(const GgufFields& fields, const Architecture& architecture, ModelConfig& config) {
+  constexpr const char* name = "attention.sliding_window";
+  config.sliding_window = fields.find_int(name, 0, kMaxContext);
+  if (architecture.window == WindowRule::pattern) {
+    config.window_layers = gguf_window_layers(fields, architecture, config);
+    // Of such models a config.json says by layer that there is no window.
+    if (config.sliding_window == 0) config.window_layers.assign(config.window_layers.size(), false);
+    if (config.sliding_window.value_or(0) == 0) config.sliding_window = architecture.default_window;
     return;
   }
-  const auto type = fields.find_string("rope.scaling.type").value_or("none");
-  if (has_tensor(file, "rope_factors_long.weight") || (type != "none" && type != "linear" && type != "yarn")) {
-    refuse(fmt::format("rope scaling of type '{}'", type == "none" ? "longrope" : printable(type, 200)),
-           "none, linear, yarn or Llama 3's");
+  if (config.sliding_window == 0) config.sliding_window.reset();
+  if (!config.sliding_window) return;
+  // llama.cpp reads Mistral models as llama; only transformers' Mistral has the window.
+  if (config.architecture == "llama") {
+    config.architecture = "mistral";
+  } else if (architecture.window == WindowRule::none || architecture.window == WindowRule::without_rope) {
+    config.unsupported.push_back({fmt::format("'{}' is {}", fields.key(name), *config.sliding_window), "0"});
   }
-  if (type == "none") return;
-  RopeScaling rope;
-  rope.type = type;
-  rope.factor = fields.find_positive("rope.scaling.factor").value_or(1.0);
-  if (type == "yarn") {
-    rope.original_max_position_embeddings = fields.find_int("rope.scaling.original_context_length", 1, kMaxContext);
-  }
-  config.rope.scaling = rope;
 }
 
 void read_gguf_tokens(const GgufFile& file, ModelConfig& config) {
@@ -164,11 +101,11 @@ std::string gguf_shown(const GgufValue& value) {
 }
 
 // What the table says of every key under the architecture's prefix.
-void check_gguf_fields(const GgufFile& file, const std::string& architecture, ModelConfig& config) {
-  const std::string prefix = architecture + ".";
+void check_gguf_fields(const GgufFile& file, const Architecture& architecture, const std::string& prefix,
+                       ModelConfig& config) {
   for (const auto& [key, value] : file.metadata) {
     if (!key.starts_with(prefix)) continue;
-    const ConfigField* field = find_gguf_field(std::string_view(key).substr(prefix.size()));
+    const ConfigField* field = architecture.find_gguf_field(std::string_view(key).substr(prefix.size()));
     if (field == nullptr) {
       config.unknown_fields.push_back(printable(key, 200));
     } else if (field->use == ConfigField::only) {
@@ -181,13 +118,13 @@ void check_gguf_fields(const GgufFile& file, const std::string& architecture, Mo
   }
 }
 
-int64_t gguf_vocab_size(const GgufFile& file, const GgufFields& fields) {
+int64_t gguf_vocab_size(const GgufFields& fields) {
   // The embedding is the truth: the key is missing in some files.
-  if (const auto* embedding = find_tensor(file, "token_embd.weight"); embedding && embedding->shape.size() == 2) {
+  if (const auto* embedding = fields.find_tensor("token_embd.weight"); embedding && embedding->shape.size() == 2) {
     return std::clamp<int64_t>(embedding->shape[0], 1, kMaxExtent);
   }
   if (const auto size = fields.find_int("vocab_size", 1, kMaxExtent)) return *size;
-  return static_cast<int64_t>(file.get_strings("tokenizer.ggml.tokens").size());
+  return static_cast<int64_t>(fields.file().get_strings("tokenizer.ggml.tokens").size());
 }
 
 }  // namespace
@@ -213,10 +150,8 @@ ModelConfig gguf_config(const GgufFile& file) {
   config.num_key_value_heads =
       fields.find_int("attention.head_count_kv", 1, kMaxExtent).value_or(config.num_attention_heads);
   config.max_position_embeddings = fields.get_int("context_length", 1, kMaxContext);
-  const auto eps = fields.find_positive("attention.layer_norm_rms_epsilon");
-  if (!eps)
-    refuse_config(file.source, fmt::format("metadata '{}.attention.layer_norm_rms_epsilon' is missing", architecture));
-  config.norm_eps = *eps;
+  config.norm_eps = fields.get_positive(known->norm == Norm::layer ? "attention.layer_norm_epsilon"
+                                                                   : "attention.layer_norm_rms_epsilon");
   const auto key = fields.find_int("attention.key_length", 1, kMaxExtent);
   const auto value = fields.find_int("attention.value_length", 1, kMaxExtent);
   config.head_dim = key ? *key : default_head_dim(config, file.source);
@@ -224,22 +159,17 @@ ModelConfig gguf_config(const GgufFile& file) {
     throw Error(ErrorCode::unsupported, "read " + file.source,
                 fmt::format("keys of {} and values of {} dimensions", config.head_dim, *value), "equal ones");
   }
-  config.vocab_size = gguf_vocab_size(file, fields);
-  read_gguf_rope(file, fields, config);
-  config.sliding_window = fields.find_int("attention.sliding_window", 0, kMaxContext);
-  if (config.sliding_window == 0) config.sliding_window.reset();
-  // llama.cpp reads Mistral models as llama; only transformers' Mistral has the window.
-  if (config.sliding_window && architecture == "llama") config.architecture = "mistral";
+  config.vocab_size = gguf_vocab_size(fields);
+  config.activation = known->default_activation == "silu" ? Activation::silu : Activation::gelu;
+  read_gguf_rope(fields, *known, config);
+  read_gguf_window(fields, *known, config);
   // A file without tensors (a vocabulary) says nothing about ties.
-  config.tie_word_embeddings = !file.tensors.empty() && !has_tensor(file, "output.weight");
-  config.attention_bias = has_tensor(file, "blk.0.attn_q.bias");
-  config.output_bias = has_tensor(file, "blk.0.attn_output.bias");
-  config.mlp_bias = has_tensor(file, "blk.0.ffn_gate.bias");
+  config.tie_word_embeddings = !file.tensors.empty() && fields.find_tensor("output.weight") == nullptr;
+  read_gguf_biases(fields, *find_architecture(config.architecture), config);
   read_gguf_tokens(file, config);
-  check_gguf_fields(file, architecture, config);
-  if (config.attention_bias && find_architecture(config.architecture)->attention_bias == Bias::never) {
-    config.unsupported.push_back({fmt::format("biases in a GGUF of {}", config.architecture), "none"});
-  }
+  if (known->read_gguf != nullptr) known->read_gguf(fields, config);
+  rotate_in_windows(*known, config);
+  check_gguf_fields(file, *known, fields.key(""), config);
   check_config(config, file.source);
   return config;
 }

@@ -1,7 +1,8 @@
 // GGUF's names and order of rows against Hugging Face's.
 // Sources: the tensor names of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md ("Standardized tensor
-// names"); the row order from llama.cpp's convert_hf_to_gguf.py, which permutes q and k of the llama architecture so
-// that rotary embedding can pair neighbouring rows instead of the two halves of a head.
+// names"); the row order from llama.cpp's convert_hf_to_gguf.py, which permutes q and k of some architectures
+// (Architecture::gguf_permutes_rows) so that rotary embedding can pair neighbouring rows instead of the two halves of a
+// head.
 #pragma once
 
 #include <cstdint>

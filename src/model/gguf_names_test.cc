@@ -49,11 +49,46 @@ TEST(GgufNames, AnArchitectureHasItsOwn) {
   EXPECT_EQ(gguf_name_from_hf(llama_architecture(), "model.layers.1.self_attn.k_norm.weight"), std::nullopt);
 }
 
-TEST(GgufNames, OnlyLlamaIsPermuted) {
-  EXPECT_TRUE(llama_architecture().gguf_permutes_rows);
-  EXPECT_TRUE(mistral_architecture().gguf_permutes_rows);
-  EXPECT_FALSE(qwen2_architecture().gguf_permutes_rows);
-  EXPECT_FALSE(qwen3_architecture().gguf_permutes_rows);
+// What the gguf package's get_tensor_name_map() says of names that another architecture gives another part.
+TEST(GgufNames, OfEveryArchitecture) {
+  const auto expect = [](const char* architecture, const std::vector<std::pair<const char*, const char*>>& names) {
+    const Architecture& known = *find_gguf_architecture(architecture);
+    for (const auto& [hf, gguf] : names) {
+      const std::string long_hf = std::string("model.layers.3.") + hf + ".weight";
+      const std::string long_gguf = std::string("blk.3.") + gguf + ".weight";
+      EXPECT_EQ(gguf_name_from_hf(known, long_hf), long_gguf) << architecture;
+      EXPECT_EQ(hf_name_from_gguf(known, long_gguf), long_hf) << architecture;
+    }
+  };
+  for (const char* gemma : {"gemma2", "gemma3"}) {
+    expect(gemma, {{"input_layernorm", "attn_norm"},
+                   {"post_attention_layernorm", "post_attention_norm"},
+                   {"pre_feedforward_layernorm", "ffn_norm"},
+                   {"post_feedforward_layernorm", "post_ffw_norm"}});
+  }
+  expect("gemma3", {{"self_attn.q_norm", "attn_q_norm"}, {"self_attn.k_norm", "attn_k_norm"}});
+  expect("phi3", {{"self_attn.qkv_proj", "attn_qkv"},
+                  {"mlp.gate_up_proj", "ffn_up"},
+                  {"mlp.down_proj", "ffn_down"},
+                  {"post_attention_layernorm", "ffn_norm"}});
+  for (const char* like_llama : {"smollm3", "granite"}) expect(like_llama, {{"post_attention_layernorm", "ffn_norm"}});
+  expect("olmo2", {{"self_attn.q_norm", "attn_q_norm"},
+                   {"post_attention_layernorm", "post_attention_norm"},
+                   {"post_feedforward_layernorm", "post_ffw_norm"}});
+  expect("glm4", {{"post_self_attn_layernorm", "post_attention_norm"},
+                  {"post_attention_layernorm", "ffn_norm"},
+                  {"post_mlp_layernorm", "post_ffw_norm"},
+                  {"mlp.gate_up_proj", "ffn_up"}});
+  expect("cohere2", {{"input_layernorm", "attn_norm"}, {"self_attn.o_proj", "attn_output"}, {"mlp.up_proj", "ffn_up"}});
+  EXPECT_EQ(hf_name_from_gguf(olmo2_architecture(), "blk.3.attn_norm.weight"), std::nullopt);
+  EXPECT_EQ(hf_name_from_gguf(cohere2_architecture(), "blk.3.ffn_norm.weight"), std::nullopt);
+}
+
+TEST(GgufNames, WhatIsPermuted) {
+  for (const Architecture* architecture : architectures()) {
+    const std::set<std::string_view> permuted{"llama", "mistral", "granite", "smollm3"};
+    EXPECT_EQ(architecture->gguf_permutes_rows, permuted.contains(architecture->name)) << architecture->name;
+  }
 }
 
 // llama.cpp converts by reshape(heads, 2, head/2, ...).swapaxes(1, 2): replayed here with explicit indices.

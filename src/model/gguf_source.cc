@@ -41,7 +41,7 @@ GgufSource::GgufSource(MappedGguf opened)
                   "those of " + config_->architecture);
     }
     add(*std::move(name), view.dtype, std::string(dtype_name(view.dtype)), view.shape);
-    origins_.push_back({&view, permuted_head_rows(view)});
+    origins_.push_back({&view, permuted_head_rows(view), holds_plus_one(view)});
   }
   check_complete();
 }
@@ -67,6 +67,11 @@ int64_t GgufSource::permuted_head_rows(const TensorView& view) const {
                 fmt::format("{} heads of {} rows, an even number", heads, config_->head_dim));
   }
   return config_->head_dim;
+}
+
+// llama.cpp's converter adds the 1 of norms that multiply by 1 + w to every tensor of such a name.
+bool GgufSource::holds_plus_one(const TensorView& view) const {
+  return find_architecture(config_->architecture)->norm == Norm::rms_plus_one && view.name.ends_with("norm.weight");
 }
 
 // Every tensor that the architecture cannot do without, in the shape that the configuration says.
@@ -124,9 +129,14 @@ std::vector<std::pair<std::string, std::string>> GgufSource::side_files(std::vec
 }
 
 void GgufSource::read_range(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const {
-  const auto& [view, head_rows] = origin(tensor);
+  const auto& [view, head_rows, plus_one] = origin(tensor);
   const int64_t columns = tensor.cols();
-  if (head_rows == 0) return read_f32(*view, first * columns, count * columns, out);
+  if (head_rows == 0) {
+    read_f32(*view, first * columns, count * columns, out);
+    // Exact for 1 + w from 0.5 on.
+    for (int64_t i = 0; plus_one && i < count * columns; ++i) out[i] -= 1;
+    return;
+  }
 
   // A head at a time, as the file has it; then its rows in HF's order.
   std::vector<float> head(static_cast<size_t>(head_rows * columns));
@@ -141,12 +151,13 @@ void GgufSource::read_range(const SourceTensor& tensor, int64_t first, int64_t c
 }
 
 std::optional<std::span<const std::byte>> GgufSource::plain_bytes(const SourceTensor& tensor) const {
-  const auto& [view, head_rows] = origin(tensor);
-  if (head_rows != 0 || is_ggml_block(view->dtype)) return std::nullopt;
+  const auto& [view, head_rows, plus_one] = origin(tensor);
+  if (head_rows != 0 || plus_one || is_ggml_block(view->dtype)) return std::nullopt;
   return view->bytes;
 }
 
 DType GgufSource::output_dtype(const SourceTensor& tensor) const {
+  if (origin(tensor).plus_one) return DType::f32;  // as it is computed
   const TensorView& view = *origin(tensor).view;
   if (!is_ggml_block(view.dtype)) return view.dtype;
   {
@@ -170,8 +181,8 @@ DType GgufSource::output_dtype(const SourceTensor& tensor) const {
 }
 
 std::optional<QuantizedLayout> GgufSource::exact_layout(const SourceTensor& tensor) const {
-  const auto& [view, head_rows] = origin(tensor);
-  if (head_rows != 0 || tensor.shape.size() != 2) return std::nullopt;
+  const auto& [view, head_rows, plus_one] = origin(tensor);
+  if (head_rows != 0 || plus_one || tensor.shape.size() != 2) return std::nullopt;
   return exact_ggml_layout(view->dtype, tensor.rows(), tensor.cols());
 }
 
@@ -181,8 +192,9 @@ QuantizedMatrix GgufSource::exact_groups(const SourceTensor& tensor) const {
 }
 
 void GgufSource::hash(const SourceTensor& tensor, ContentHash& hash) const {
-  const auto& [view, head_rows] = origin(tensor);
+  const auto& [view, head_rows, plus_one] = origin(tensor);
   hash.add(fmt::format("{} {}", tensor.stored_as, head_rows));
+  if (plus_one) hash.add("1 + w");
   hash.add(view->bytes);
 }
 

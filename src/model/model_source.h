@@ -87,10 +87,12 @@ class ModelSource {
   void copy_rows(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const;
 
   /// The bytes as an HF checkpoint holds them, where they can be copied unchanged: no GGUF block type, no permuted
-  /// rows, no codes. Empty optional otherwise: read() and write_dtype() to output_dtype().
+  /// rows, no norm that GGUF holds as 1 + w, no codes. Empty optional otherwise: read() and write_dtype() to
+  /// output_dtype().
   virtual std::optional<std::span<const std::byte>> plain_bytes(const SourceTensor& tensor) const = 0;
   /// The dtype in an HF checkpoint of a tensor that is not quantized: its own if that is plain. GGUF blocks become F16,
-  /// or F32 if that would make a value infinite; the first call for such a tensor reads all of it.
+  /// or F32 if that would make a value infinite; the first call for such a tensor reads all of it. Norms that GGUF
+  /// holds as 1 + w become F32.
   virtual DType output_dtype(const SourceTensor& tensor) const = 0;
   /// Set where the file's own blocks are groups of an affine scheme, so that a checkpoint can hold the very same values
   /// in fewer bytes than floats take: GGUF's blocks without offsets (gguf_groups.h) and what a checkpoint has

@@ -11,8 +11,6 @@
 #include <vector>
 
 #include "format/safetensors_writer.h"
-#include "gguf_builder.h"
-#include "model/gguf_names.h"
 #include "mxq/files.h"
 
 namespace mxq {
@@ -73,59 +71,6 @@ struct TinyModel {
     SafetensorsWriter writer(folder / "model.safetensors", specs);
     for (const auto& [name, tensor] : tensors) writer.write(std::as_bytes(std::span(tensor.values)));
     writer.commit();
-  }
-
-  // As llama.cpp's converter writes it: q and k of Llama and Mistral in pairs of rotated rows.
-  void write_gguf(const std::filesystem::path& path) const {
-    const std::string type = config["model_type"], prefix = type == "mistral" ? "llama" : type;
-    const int64_t heads = config["num_attention_heads"];
-    const int64_t head = tensors.at("model.layers.0.self_attn.q_proj.weight").shape[0] / heads;
-    GgufBuilder b;
-    b.string("general.architecture", prefix);
-    const auto u32 = [&](const char* key, const char* field) { b.u32(prefix + key, config[field]); };
-    u32(".block_count", "num_hidden_layers");
-    u32(".context_length", "max_position_embeddings");
-    u32(".embedding_length", "hidden_size");
-    u32(".feed_forward_length", "intermediate_size");
-    u32(".attention.head_count", "num_attention_heads");
-    u32(".attention.head_count_kv", "num_key_value_heads");
-    b.u32(prefix + ".attention.key_length", static_cast<uint32_t>(head));
-    b.u32(prefix + ".attention.value_length", static_cast<uint32_t>(head));
-    b.f32(prefix + ".attention.layer_norm_rms_epsilon", config["rms_norm_eps"]);
-    b.f32(prefix + ".rope.freq_base", config["rope_theta"]);
-    if (const Json rope = config.value("rope_scaling", Json()); !rope.is_null()) {
-      b.string(prefix + ".rope.scaling.type", rope["rope_type"].get<std::string>());
-      b.f32(prefix + ".rope.scaling.factor", rope["factor"]);
-      if (const Json length = rope.value("original_max_position_embeddings", Json()); !length.is_null()) {
-        b.u32(prefix + ".rope.scaling.original_context_length", length);
-      }
-    }
-    if (const Json window = config.value("sliding_window", Json()); !window.is_null()) {
-      b.u32(prefix + ".attention.sliding_window", window);
-    }
-    for (const auto& [name, tensor] : tensors) {
-      const std::string gguf_name = gguf_name_from_hf(*find_architecture(prefix), name).value();
-      const bool rotated = name.find("q_proj") != std::string::npos || name.find("k_proj") != std::string::npos;
-      const bool permute = prefix == "llama" && rotated;
-      b.f32_tensor(gguf_name, {tensor.shape.begin(), tensor.shape.end()},
-                   permute ? paired_rows(tensor, head) : tensor.values);
-    }
-    b.write(path);
-  }
-
-  // reshape(heads, 2, head / 2, columns).swapaxes(1, 2), as the converter's permute().
-  static Values paired_rows(const Tensor& tensor, int64_t head) {
-    const int64_t rows = tensor.shape[0], columns = static_cast<int64_t>(tensor.values.size()) / rows;
-    Values out;
-    for (int64_t first = 0; first < rows; first += head) {
-      for (int64_t pair = 0; pair < head / 2; ++pair) {
-        for (const int64_t row : {first + pair, first + head / 2 + pair}) {
-          const auto begin = tensor.values.begin() + row * columns;
-          out.insert(out.end(), begin, begin + columns);
-        }
-      }
-    }
-    return out;
   }
 };
 

@@ -57,6 +57,11 @@ std::vector<bool> window_pattern(const ModelConfig& config, int64_t every) {
   return layers;
 }
 
+void rotate_in_windows(const Architecture& architecture, ModelConfig& config) {
+  if (!architecture.rotates_in_windows_only) return;
+  for (int64_t i = 0; i < config.num_hidden_layers; ++i) config.rope_layers.push_back(config.window_of(i) > 0);
+}
+
 void read_window(const ConfigFields& fields, const Architecture& architecture, ModelConfig& config) {
   const WindowRule rule = architecture.window;
   if (rule == WindowRule::none) return;

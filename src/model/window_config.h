@@ -16,6 +16,9 @@ void read_window(const ConfigFields& fields, const Architecture& architecture, M
 /// By WindowRule::pattern: all but every `every`-th layer.
 std::vector<bool> window_pattern(const ModelConfig& config, int64_t every);
 
+/// Into rope_layers, where layers without a window do not rotate; the windows are there already.
+void rotate_in_windows(const Architecture& architecture, ModelConfig& config);
+
 void write_window(const ModelConfig& config, const Architecture& architecture, nlohmann::ordered_json& json);
 
 }  // namespace mxq

@@ -1,4 +1,4 @@
-"""Runs a two-layer model of every architecture in transformers: the reference for src/model/runner/cpu/tiny_decoders_test.cc.
+"""Runs a small model of every architecture in transformers: the reference for src/model/runner/cpu/tiny_decoders_test.cc.
 
     python make_tiny_decoders.py > tiny_decoders.json
 
@@ -85,6 +85,15 @@ MODELS = {
     # Dense layers between the others.
     "qwen3_moe": ("Qwen3Moe", dict(head_dim=16, num_hidden_layers=3, num_experts=6, num_experts_per_tok=3,
                                    norm_topk_prob=True, moe_intermediate_size=24, mlp_only_layers=[1])),
+    # Where GGUF leaves something to the architecture, as all published models have it.
+    "gemma2_usual": ("Gemma2", dict(head_dim=16, query_pre_attn_scalar=16, num_hidden_layers=3, sliding_window=7,
+                                    tie_word_embeddings=True)),
+    "gemma3_usual": ("Gemma3Text", dict(head_dim=16, query_pre_attn_scalar=16, num_hidden_layers=7, sliding_window=7,
+                                        rope_theta=1e6, rope_scaling={"rope_type": "linear", "factor": 8.0},
+                                        tie_word_embeddings=True)),
+    "smollm3_usual": ("SmolLM3", dict(num_hidden_layers=5, pad_token_id=0)),
+    "cohere2_usual": ("Cohere2", dict(num_hidden_layers=5, sliding_window=7, logit_scale=0.5, layer_norm_eps=1e-5,
+                                      tie_word_embeddings=True)),
 }
 
 MASK = (1 << 64) - 1

@@ -102,6 +102,7 @@ const std::vector<ConfigField>& common_fields() {
   return fields;
 }
 
+// Sources: the keys of llama.cpp's src/llama-arch.cpp and what its src/models/ do with them, 2026.
 const std::vector<ConfigField>& gguf_fields() {
   static const std::vector<ConfigField> fields = [] {
     std::vector<ConfigField> all{
@@ -117,11 +118,23 @@ const std::vector<ConfigField>& gguf_fields() {
         {"embedding_scale", only, {"0", "1"}},
         {"use_parallel_residual", only, {"false"}},
         {"attention.shared_kv_layers", only, {"0"}},
-        {"rope.scaling.attn_factor", only, {"0", "1"}},
         {"attention.temperature_length", only, {"0"}},
         {"attention.temperature_scale", only, {"0", "1"}},
+        {"attention.output_scale", only, {"0", "1"}},
         {"attention.sliding_window_pattern", only, {}},
+        {"attention.key_length_swa", only, {}},
+        {"attention.value_length_swa", only, {}},
+        {"rope.dimension_count_swa", only, {}},
+        {"rope.dimension_sections", only, {}},
+        {"rope.freq_base_swa", only, {}},
         {"rope.scale_linear", only, {"0", "1"}},
+        {"rope.scaling.alpha", only, {"0"}},
+        {"rope.scaling.yarn_ext_factor", only, {"1", "-1"}},
+        {"rope.scaling.yarn_log_multiplier", only, {"0"}},
+        {"hidden_activation", only, {}},
+        {"nextn_predict_layers", only, {"0"}},
+        {"n_deepstack_layers", only, {"0"}},
+        {"deepstack_mapping", only, {}},
     };
     for (const char* name :
          {"block_count", "context_length", "embedding_length", "feed_forward_length", "attention.head_count",
@@ -130,9 +143,13 @@ const std::vector<ConfigField>& gguf_fields() {
           "rope.scaling.factor", "rope.scaling.original_context_length", "vocab_size", "expert_count"}) {
       all.push_back({name, read});
     }
+    for (const char* name : {"rope.scaling.attn_factor", "rope.scaling.yarn_attn_factor", "rope.scaling.yarn_beta_fast",
+                             "rope.scaling.yarn_beta_slow"}) {
+      all.push_back({name, read});
+    }
     // What llama.cpp's loader keeps for the record, or reads for mixtures only.
-    for (const char* name :
-         {"rope.scaling.finetuned", "tensor_data_layout", "expert_used_count", "attention.layer_norm_epsilon"}) {
+    for (const char* name : {"rope.scaling.finetuned", "tensor_data_layout", "expert_used_count",
+                             "attention.layer_norm_epsilon", "pooling_type"}) {
       all.push_back({name, ignored});
     }
     return all;
@@ -159,6 +176,11 @@ std::string all_names(std::string_view Architecture::*name) {
 const ConfigField* Architecture::find_field(std::string_view field) const {
   const ConfigField* own = find_in(own_fields, field);
   return own != nullptr ? own : find_in(common_fields(), field);
+}
+
+const ConfigField* Architecture::find_gguf_field(std::string_view key) const {
+  const ConfigField* own = find_in(own_gguf_fields, key);
+  return own != nullptr ? own : find_in(gguf_fields(), key);
 }
 
 std::vector<LayerTensor> llama_tensors() {
@@ -221,10 +243,6 @@ std::vector<LayerTensor> replaced(const std::vector<LayerTensor>& tensors, Layer
     }
   }
   return result;
-}
-
-const ConfigField* find_gguf_field(std::string_view key) {
-  return find_in(gguf_fields(), key);
 }
 
 std::span<const Architecture* const> architectures() {

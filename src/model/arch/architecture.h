@@ -13,6 +13,7 @@
 namespace mxq {
 
 class ConfigFields;
+class GgufFields;
 struct ModelConfig;
 
 /// What the matrices of a layer multiply, in the order in which it comes about: the normed residual stream (q, k, v),
@@ -161,9 +162,14 @@ struct Architecture {
   void (*read_config)(const ConfigFields& fields, ModelConfig& config) = nullptr;
   void (*write_config)(const ModelConfig& config, nlohmann::ordered_json& json) = nullptr;
   std::vector<ConfigField> own_fields = {};  // beside those of every architecture
+  /// What GGUF metadata say beyond what every architecture has there, and what llama.cpp takes for granted. Null: none.
+  void (*read_gguf)(const GgufFields& fields, ModelConfig& config) = nullptr;
+  std::vector<ConfigField> own_gguf_fields = {};  // keys behind "<architecture>.", likewise
 
   /// The table's entry of a field of config.json; null where nobody knows it.
   const ConfigField* find_field(std::string_view field) const;
+  /// The same of a GGUF key behind "<architecture>.".
+  const ConfigField* find_gguf_field(std::string_view key) const;
 };
 
 std::span<const Architecture* const> architectures();
@@ -174,9 +180,6 @@ const Architecture* find_gguf_architecture(std::string_view name);
 /// "llama, mistral, ...", for messages; of those that GGUF has too, by its names.
 std::string architecture_names();
 std::string gguf_architecture_names();
-
-/// The entry of a GGUF key behind "<architecture>."; null where nobody knows it.
-const ConfigField* find_gguf_field(std::string_view key);
 
 /// Modules of a block that runtimes compute with one matrix, by the last parts of their names.
 struct FusedModules {

@@ -4,7 +4,9 @@
 
 #include "model/arch/architecture.h"
 #include "model/config.h"
+#include "model/config_checks.h"
 #include "model/config_fields.h"
+#include "model/gguf_fields.h"
 
 namespace mxq {
 
@@ -26,12 +28,18 @@ void write_fields(const ModelConfig& config, nlohmann::ordered_json& json) {
   json["logit_scale"] = config.logit_scale;
 }
 
+void read_keys(const GgufFields& fields, ModelConfig& config) {
+  config.logit_scale = fields.get_positive("logit_scale");
+  config.sliding_window = fields.get_int("attention.sliding_window", 1, kMaxContext);
+}
+
 }  // namespace
 
 const Architecture& cohere2_architecture() {
   using enum ConfigField::Use;
   static const Architecture architecture{
       .name = "cohere2",
+      .gguf_name = "cohere2",
       .class_name = "Cohere2",
       .tensors = tensors(),
       .norm = Norm::layer,
@@ -69,6 +77,11 @@ const Architecture& cohere2_architecture() {
                      {"use_gated_activation", ignored},
                      {"use_parallel_block", ignored},
                      {"use_parallel_embedding", ignored}},
+      .read_gguf = read_keys,
+      .own_gguf_fields = {{"attention.layer_norm_epsilon", read},
+                          {"attention.layer_norm_rms_epsilon", ignored},
+                          {"attention.sliding_window_pattern", read},
+                          {"logit_scale", read}},
   };
   return architecture;
 }

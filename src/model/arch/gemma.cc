@@ -1,5 +1,6 @@
 #include "model/arch/gemma.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace mxq {
@@ -38,12 +39,20 @@ Architecture gemma_family() {
                      {"cache_implementation", ignored},
                      {"use_sliding_window", ignored},
                      {"mlp_bias", ignored}},
+      .own_gguf_fields = {{"final_logit_softcapping", read}, {"attention.sliding_window_pattern", read}},
   };
 }
 
 void read_gemma(const ConfigFields& fields, ModelConfig& config) {
   config.embedding_scale = std::sqrt(static_cast<double>(config.hidden_size));
   config.score_scale = 1 / std::sqrt(fields.find_positive("query_pre_attn_scalar").value_or(256));
+}
+
+void read_gemma_gguf(int64_t layers_of_27b, ModelConfig& config) {
+  config.embedding_scale = std::sqrt(static_cast<double>(config.hidden_size));
+  const int64_t scalar =
+      config.num_hidden_layers == layers_of_27b ? config.hidden_size / config.num_attention_heads : config.head_dim;
+  config.score_scale = 1 / std::sqrt(static_cast<double>(std::max<int64_t>(scalar, 1)));
 }
 
 void write_gemma(const ModelConfig& config, nlohmann::ordered_json& json) {

@@ -6,6 +6,7 @@
 #include "model/arch/architecture.h"
 #include "model/config.h"
 #include "model/config_fields.h"
+#include "model/gguf_fields.h"
 
 namespace mxq {
 
@@ -16,5 +17,9 @@ Architecture gemma_family();
 /// The embedding's scale and query_pre_attn_scalar.
 void read_gemma(const ConfigFields& fields, ModelConfig& config);
 void write_gemma(const ModelConfig& config, nlohmann::ordered_json& json);
+
+/// The same of a GGUF, which says nothing of query_pre_attn_scalar. llama.cpp takes hidden_size / heads for models of
+/// as many layers as the family's one of 27B has, head_dim for all others; so did Google.
+void read_gemma_gguf(int64_t layers_of_27b, ModelConfig& config);
 
 }  // namespace mxq

@@ -21,6 +21,17 @@ void write_fields(const ModelConfig& config, nlohmann::ordered_json& json) {
   if (config.window_rope) json["rope_local_base_freq"] = config.window_rope->theta;
 }
 
+void read_keys(const GgufFields& fields, ModelConfig& config) {
+  read_gemma_gguf(62, config);
+  config.logit_cap = fields.find_unless_0("final_logit_softcapping").value_or(0);
+  // Converters before 2026 do not say it.
+  config.window_rope = RopeSettings{.theta = fields.find_positive("rope.freq_base_swa").value_or(10000), .scaling = {}};
+  // A model without windows is converted without the key.
+  if (!fields.contains("attention.sliding_window")) {
+    config.window_layers.assign(static_cast<size_t>(config.num_hidden_layers), false);
+  }
+}
+
 }  // namespace
 
 const Architecture& gemma3_architecture() {
@@ -28,6 +39,7 @@ const Architecture& gemma3_architecture() {
   static const Architecture architecture = [] {
     Architecture gemma = gemma_family();
     gemma.name = "gemma3_text";
+    gemma.gguf_name = "gemma3";
     gemma.also = {"gemma3"};
     gemma.class_name = "Gemma3";
     gemma.tensors = std::move(gemma.tensors) + head_norms();
@@ -38,6 +50,14 @@ const Architecture& gemma3_architecture() {
     gemma.default_rope_theta = 1e6;
     gemma.read_config = read_fields;
     gemma.write_config = write_fields;
+    gemma.read_gguf = read_keys;
+    for (const ConfigField& field :
+         {ConfigField{"rope.freq_base_swa", read},
+          // Ollama's own converter has these, which llama.cpp does not read.
+          ConfigField{"rope.global.freq_base", only}, ConfigField{"rope.local.freq_base", only},
+          ConfigField{"rope.freq_scale", only, {"1"}}}) {
+      gemma.own_gguf_fields.push_back(field);
+    }
     for (const ConfigField& field :
          {ConfigField{"sliding_window_pattern", read},
           ConfigField{"_sliding_window_pattern", ignored},  // what transformers keeps of it beside layer_types

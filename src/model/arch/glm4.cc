@@ -20,6 +20,7 @@ const Architecture& glm4_architecture() {
   using enum ConfigField::Use;
   static const Architecture architecture{
       .name = "glm4",
+      .gguf_name = "glm4",
       .class_name = "Glm4",
       .tensors = tensors(),
       .rotates_neighbours = true,

@@ -1,9 +1,11 @@
 // Granite: Llama with four multipliers.
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "model/arch/architecture.h"
 #include "model/config.h"
 #include "model/config_fields.h"
+#include "model/gguf_fields.h"
 
 namespace mxq {
 
@@ -26,12 +28,23 @@ void write_fields(const ModelConfig& config, nlohmann::ordered_json& json) {
   json[kLogits] = 1 / config.logit_scale;
 }
 
+// 0 and a missing key mean to llama.cpp that it does not multiply. It divides by the logits' number, as transformers
+// does.
+void read_keys(const GgufFields& fields, ModelConfig& config) {
+  config.embedding_scale = fields.find_unless_0("embedding_scale").value_or(1);
+  config.score_scale =
+      fields.find_unless_0("attention.scale").value_or(1 / std::sqrt(static_cast<double>(config.head_dim)));
+  config.residual_scale = fields.find_unless_0("residual_scale").value_or(1);
+  config.logit_scale = 1 / fields.get_positive("logit_scale");
+}
+
 }  // namespace
 
 const Architecture& granite_architecture() {
   using enum ConfigField::Use;
   static const Architecture architecture{
       .name = "granite",
+      .gguf_name = "granite",
       .class_name = "Granite",
       .gguf_permutes_rows = true,
       .attention_bias = Bias::by_config,
@@ -50,6 +63,12 @@ const Architecture& granite_architecture() {
                      {"sliding_window", ignored},
                      {"use_sliding_window", ignored},
                      {"layer_types", ignored}},
+      .read_gguf = read_keys,
+      .own_gguf_fields = {{"attention.scale", read},
+                          {"embedding_scale", read},
+                          {"residual_scale", read},
+                          {"logit_scale", read},
+                          {"rope.scaling.finetuned", only, {"true"}}},  // whether llama.cpp rotates at all
   };
   return architecture;
 }

@@ -22,6 +22,7 @@ const Architecture& olmo2_architecture() {
   using enum ConfigField::Use;
   static const Architecture architecture{
       .name = "olmo2",
+      .gguf_name = "olmo2",
       .class_name = "Olmo2",
       .tensors = tensors(),
       .attention_bias = Bias::by_config,

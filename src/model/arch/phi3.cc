@@ -23,6 +23,7 @@ const Architecture& phi3_architecture() {
   using enum ConfigField::Use;
   static const Architecture architecture{
       .name = "phi3",
+      .gguf_name = "phi3",
       .class_name = "Phi3",
       .tensors = tensors(),
       .window = WindowRule::all_layers,

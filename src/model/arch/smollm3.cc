@@ -13,11 +13,12 @@ namespace mxq {
 namespace {
 
 constexpr const char *kLayers = "no_rope_layers", *kInterval = "no_rope_layer_interval";
+constexpr int64_t kUsualInterval = 4;
 
 void read_fields(const ConfigFields& fields, ModelConfig& config) {
   const nlohmann::json* layers = fields.find(kLayers);
   if (layers == nullptr) {
-    const int64_t interval = fields.find_int(kInterval, 1, kMaxExtent).value_or(4);
+    const int64_t interval = fields.find_int(kInterval, 1, kMaxExtent).value_or(kUsualInterval);
     for (int64_t i = 0; i < config.num_hidden_layers; ++i) config.rope_layers.push_back((i + 1) % interval != 0);
     return;
   }
@@ -38,12 +39,18 @@ void write_fields(const ModelConfig& config, nlohmann::ordered_json& json) {
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) layers.push_back(config.rotates(i) ? 1 : 0);
 }
 
+// No key says which layers rotate: llama.cpp leaves out every fourth.
+void read_keys(const GgufFields& /*fields*/, ModelConfig& config) {
+  for (int64_t i = 0; i < config.num_hidden_layers; ++i) config.rope_layers.push_back((i + 1) % kUsualInterval != 0);
+}
+
 }  // namespace
 
 const Architecture& smollm3_architecture() {
   using enum ConfigField::Use;
   static const Architecture architecture{
       .name = "smollm3",
+      .gguf_name = "smollm3",
       .class_name = "SmolLM3",
       .gguf_permutes_rows = true,
       .attention_bias = Bias::by_config,
@@ -65,6 +72,7 @@ const Architecture& smollm3_architecture() {
                      {"layer_types", read},
                      {"max_window_layers", ignored},
                      {"pretraining_tp", ignored}},
+      .read_gguf = read_keys,
   };
   return architecture;
 }

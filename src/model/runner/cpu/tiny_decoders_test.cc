@@ -15,6 +15,7 @@
 #include "expect_error.h"
 #include "model/runner/cpu/cpu_runner.h"
 #include "model/tiny_model.h"
+#include "model/tiny_model_gguf.h"
 #include "temporary_folder.h"
 
 namespace mxq {
@@ -130,20 +131,11 @@ class TinyDecodersInGguf : public TinyDecoders {};
 
 TEST_P(TinyDecodersInGguf, LogitsEqualTransformers) {
   const auto path = folder_ / "tiny.gguf";
-  TinyModel(GetParam()).write_gguf(path);
-  EXPECT_LE(largest_difference(run_file(path), expected_logits(GetParam())), kTolerance);
-}
-
-// GGUF files hold Llama 3's rope scaling for an original context of 8192 only, and no layers without a window.
-std::vector<std::string> gguf_model_names() {
-  auto names = model_names();
-  std::erase_if(names, [](const std::string& name) {
-    const std::string type = reference()["models"][name]["config"]["model_type"];
-    return find_architecture(type)->gguf_name.empty() || name == "llama3" || name == "llama_dynamic" ||
-           name.starts_with("llama_longrope") || name == "llama_yarn_scaled" || name == "qwen2_window" ||
-           name.ends_with("_pattern");
-  });
-  return names;
+  const TinyModel tiny(GetParam());
+  TinyConversion(tiny).builder().write(path);
+  const Values logits = run_file(path);
+  EXPECT_LE(largest_difference(logits, expected_logits(GetParam())), kTolerance);
+  EXPECT_EQ(logits, run(tiny)) << "of the folder";
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, TinyDecoders, testing::ValuesIn(model_names()),

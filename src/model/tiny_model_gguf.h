@@ -1,0 +1,176 @@
+// The tiny models as llama.cpp's convert_hf_to_gguf.py writes them: its keys, names, order of rows and norms.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gguf_builder.h"
+#include "model/arch/architecture.h"
+#include "model/gguf_names.h"
+#include "model/tiny_model.h"
+
+namespace mxq {
+
+class TinyConversion {
+ public:
+  std::set<std::string> without;  // tensors, and keys without the prefix, to leave out
+
+  explicit TinyConversion(TinyModel model) : model_(std::move(model)), config_(model_.config) {
+    type_ = config_["model_type"];
+    if (type_ == "mistral") type_ = "llama";
+    if (type_ == "gemma3_text") type_ = "gemma3";
+    heads_ = config_["num_attention_heads"];
+    head_ = config_.value("head_dim", Json()).is_null() ? config_["hidden_size"].get<int64_t>() / heads_
+                                                        : config_["head_dim"].get<int64_t>();
+  }
+
+  const std::string& type() const { return type_; }
+
+  GgufBuilder builder() const {
+    GgufBuilder b;
+    b.string("general.architecture", type_);
+    keys(b);
+    rope(b);
+    for (const auto& [token, field] :
+         {std::pair("bos", "bos_token_id"), {"eos", "eos_token_id"}, {"padding", "pad_token_id"}}) {
+      const std::string key = std::string("tokenizer.ggml.") + token + "_token_id";
+      if (has(field) && !without.contains(key)) b.u32(key, config_[field]);
+    }
+    for (const auto& [name, tensor] : model_.tensors) add(b, name, tensor);
+    return b;
+  }
+
+ private:
+  bool is(std::initializer_list<const char*> types) const {
+    return std::find(types.begin(), types.end(), type_) != types.end();
+  }
+  bool has(const char* field) const { return !config_.value(field, Json()).is_null(); }
+
+  void u32(GgufBuilder& b, const std::string& key, int64_t value) const {
+    if (!without.contains(key)) b.u32(type_ + "." + key, static_cast<uint32_t>(value));
+  }
+  void f32(GgufBuilder& b, const std::string& key, double value) const {
+    if (!without.contains(key)) b.f32(type_ + "." + key, static_cast<float>(value));
+  }
+  void string(GgufBuilder& b, const std::string& key, const std::string& value) const {
+    if (!without.contains(key)) b.string(type_ + "." + key, value);
+  }
+
+  void keys(GgufBuilder& b) const {
+    u32(b, "block_count", config_["num_hidden_layers"]);
+    u32(b, "context_length", config_["max_position_embeddings"]);
+    u32(b, "embedding_length", config_["hidden_size"]);
+    u32(b, "feed_forward_length", config_["intermediate_size"]);
+    u32(b, "attention.head_count", heads_);
+    u32(b, "attention.head_count_kv", config_["num_key_value_heads"]);
+    if (has("head_dim") && !is({"granite", "phi3"})) {
+      u32(b, "attention.key_length", head_);
+      u32(b, "attention.value_length", head_);
+    }
+    if (is({"cohere2"})) {
+      f32(b, "attention.layer_norm_epsilon", config_["layer_norm_eps"]);
+    } else {
+      f32(b, "attention.layer_norm_rms_epsilon", config_["rms_norm_eps"]);
+    }
+    if (is({"llama", "granite", "smollm3", "cohere2"})) u32(b, "vocab_size", config_["vocab_size"]);
+    // Of llama the converter leaves the window out, which Mistral has.
+    if (is({"llama", "gemma2", "gemma3", "cohere2", "phi3"}) && has("sliding_window")) {
+      u32(b, "attention.sliding_window", config_["sliding_window"]);
+    } else if (is({"phi3"})) {
+      u32(b, "attention.sliding_window", 0);
+    }
+    if (is({"gemma2"})) f32(b, "attn_logit_softcapping", config_["attn_logit_softcapping"]);
+    if (is({"gemma2", "gemma3"}) && has("final_logit_softcapping")) {
+      f32(b, "final_logit_softcapping", config_["final_logit_softcapping"]);
+    }
+    if (is({"cohere2"})) f32(b, "logit_scale", config_["logit_scale"]);
+    if (is({"granite"})) {
+      f32(b, "attention.scale", config_["attention_multiplier"]);
+      f32(b, "embedding_scale", config_["embedding_multiplier"]);
+      f32(b, "residual_scale", config_["residual_multiplier"]);
+      f32(b, "logit_scale", config_["logits_scaling"]);
+    }
+  }
+
+  void rope(GgufBuilder& b) const {
+    if (!is({"gemma2"})) f32(b, "rope.freq_base", config_["rope_theta"]);
+    if (is({"llama", "granite", "smollm3", "cohere2", "glm4", "phi3"})) {
+      const double part = is({"glm4", "phi3"}) ? config_["partial_rotary_factor"].get<double>() : 1;
+      u32(b, "rope.dimension_count", static_cast<int64_t>(part * static_cast<double>(head_)));
+    }
+    if (is({"cohere2"})) string(b, "rope.scaling.type", "none");
+    if (is({"phi3"})) u32(b, "rope.scaling.original_context_length", config_["original_max_position_embeddings"]);
+    const Json scaling = config_.value("rope_scaling", Json());
+    if (scaling.is_null()) return;
+    if (is({"phi3"})) {
+      const double original = config_["original_max_position_embeddings"];
+      const double times = config_["max_position_embeddings"].get<double>() / original;
+      f32(b, "rope.scaling.attn_factor", times > 1 ? std::sqrt(1 + std::log(times) / std::log(original)) : 1);
+      for (const auto& [name, field] :
+           {std::pair("rope_factors_long.weight", "long_factor"), {"rope_factors_short.weight", "short_factor"}}) {
+        const Values table = scaling[field];
+        if (!without.contains(name)) b.f32_tensor(name, {table.size()}, table);
+      }
+      return;
+    }
+    string(b, "rope.scaling.type", scaling["rope_type"]);
+    f32(b, "rope.scaling.factor", scaling["factor"]);
+    if (const Json length = scaling.value("original_max_position_embeddings", Json()); !length.is_null()) {
+      u32(b, "rope.scaling.original_context_length", length);
+    }
+  }
+
+  void add(GgufBuilder& b, const std::string& name, const Tensor& tensor) const {
+    const std::string gguf_name = gguf_name_from_hf(*find_gguf_architecture(type_), name).value();
+    if (without.contains(gguf_name)) return;
+    Values values = tensor.values;
+    const bool rotated = name.find("q_proj") != std::string::npos || name.find("k_proj") != std::string::npos;
+    if (rotated && is({"llama", "granite", "smollm3"})) values = paired_rows(tensor);
+    if (name.ends_with("norm.weight") && is({"gemma2", "gemma3"})) {
+      for (float& value : values) value += 1;
+    }
+    b.f32_tensor(gguf_name, {tensor.shape.begin(), tensor.shape.end()}, values);
+  }
+
+  // reshape(heads, 2, head / 2, columns).swapaxes(1, 2), as the converter's permute().
+  Values paired_rows(const Tensor& tensor) const {
+    const int64_t rows = tensor.shape[0], columns = static_cast<int64_t>(tensor.values.size()) / rows;
+    Values out;
+    for (int64_t first = 0; first < rows; first += head_) {
+      for (int64_t pair = 0; pair < head_ / 2; ++pair) {
+        for (const int64_t row : {first + pair, first + head_ / 2 + pair}) {
+          const auto begin = tensor.values.begin() + row * columns;
+          out.insert(out.end(), begin, begin + columns);
+        }
+      }
+    }
+    return out;
+  }
+
+  TinyModel model_;
+  Json config_;
+  std::string type_;
+  int64_t heads_ = 0, head_ = 0;
+};
+
+/// Of those whose configuration GGUF holds: what it does not say (the layers that rotate, those that have a window, the
+/// scale of Gemma's scores) is as llama.cpp takes it for granted in models named "..._usual" only, and the table of
+/// llama3's scaling is that of an original context of 8192.
+inline std::vector<std::string> gguf_model_names() {
+  static const std::set<std::string> others{"gemma2",        "gemma3",           "smollm3",       "cohere2",
+                                            "llama3",        "qwen2_window",     "qwen2_pattern", "qwen3_pattern",
+                                            "llama_dynamic", "llama_yarn_scaled"};
+  auto names = model_names();
+  std::erase_if(names, [&](const std::string& name) {
+    const std::string type = reference()["models"][name]["config"]["model_type"];
+    return find_architecture(type)->gguf_name.empty() || others.contains(name) || name.starts_with("llama_longrope");
+  });
+  return names;
+}
+
+}  // namespace mxq
