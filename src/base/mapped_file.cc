@@ -6,9 +6,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <filesystem>
+#include <iterator>
+#include <map>
+#include <mutex>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -37,15 +43,56 @@ bool is_lfs_pointer(std::span<const std::byte> file) {
          std::memcmp(file.data(), kStart.data(), kStart.size()) == 0;
 }
 
-/// The whole pages inside [range) when `inside`, else all pages that it touches.
-std::pair<std::byte*, size_t> pages(std::span<const std::byte> range, bool inside) {
-  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-  auto begin = reinterpret_cast<uintptr_t>(range.data());
-  auto end = begin + range.size();
-  begin = inside ? (begin + page - 1) / page * page : begin / page * page;
-  end = inside ? end / page * page : (end + page - 1) / page * page;
-  return {reinterpret_cast<std::byte*>(begin), end > begin ? end - begin : 0};
+/// Addresses [begin, end).
+struct Addresses {
+  uintptr_t begin = 0, end = 0;
+
+  void advise(int advice) const {
+    if (end > begin) ::madvise(reinterpret_cast<void*>(begin), end - begin, advice);
+  }
+};
+
+Addresses addresses(std::span<const std::byte> range) {
+  const auto begin = reinterpret_cast<uintptr_t>(range.data());
+  return {begin, begin + range.size()};
 }
+
+uintptr_t page_size() {
+  return static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+}
+
+/// Where files are mapped now.
+class Mappings {
+ public:
+  void add(std::span<const std::byte> bytes) {
+    const std::lock_guard lock(mutex_);
+    ends_[addresses(bytes).begin] = addresses(bytes).end;
+  }
+  void remove(const std::byte* begin) {
+    const std::lock_guard lock(mutex_);
+    ends_.erase(reinterpret_cast<uintptr_t>(begin));
+  }
+  /// The one that holds the range; nothing where none does.
+  std::optional<Addresses> around(const Addresses& range) const {
+    const std::lock_guard lock(mutex_);
+    const auto next = ends_.upper_bound(range.begin);
+    if (next == ends_.begin()) return std::nullopt;
+    const auto& [begin, end] = *std::prev(next);
+    return range.end <= end ? std::optional(Addresses{begin, end}) : std::nullopt;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<uintptr_t, uintptr_t> ends_;
+};
+
+Mappings& mappings() {
+  static auto* const all = new Mappings;  // files may be unmapped after any other static is gone
+  return *all;
+}
+
+/// Pages of a file that the system keeps, and maps, together: at most so many bytes, from a multiple of it on.
+constexpr uintptr_t kLargestFolio = 2 << 20;
 
 }  // namespace
 
@@ -65,18 +112,25 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
       error = errno;
     } else {
       data_ = static_cast<const std::byte*>(data);
+      mappings().add(bytes());
     }
   }
   ::close(fd);
   if (error != 0) fail(path, error);
   if (is_lfs_pointer(bytes())) {
-    ::munmap(const_cast<std::byte*>(std::exchange(data_, nullptr)), size_);
+    unmap();
     throw Error(ErrorCode::invalid_file, "read " + path.string(), LfsPointer::kWhat, LfsPointer::kInstead);
   }
 }
 
 MappedFile::~MappedFile() {
-  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+  unmap();
+}
+
+void MappedFile::unmap() {
+  if (data_ == nullptr) return;
+  mappings().remove(data_);
+  ::munmap(const_cast<std::byte*>(std::exchange(data_, nullptr)), size_);
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
@@ -90,13 +144,21 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 }
 
 void advise_needed(std::span<const std::byte> range) {
-  const auto [begin, size] = pages(range, /*inside=*/false);
-  if (size > 0) ::madvise(begin, size, MADV_WILLNEED);
+  const uintptr_t page = page_size();
+  const auto [begin, end] = addresses(range);
+  Addresses{begin / page * page, (end + page - 1) / page * page}.advise(MADV_WILLNEED);
 }
 
+// Linux 6.18 maps all of a folio where one page of it is read, so that what is let go comes back with its neighbours:
+// the folios that the range touches go as a whole. Whoever still reads a part of them has it mapped again, unread.
 void advise_done(std::span<const std::byte> range) {
-  const auto [begin, size] = pages(range, /*inside=*/true);
-  if (size > 0) ::madvise(begin, size, MADV_DONTNEED);
+  const auto wanted = addresses(range);
+  const auto file = mappings().around(wanted);
+  if (!file) return;
+  const auto whole = [&](uintptr_t offset) { return std::min(file->begin + offset, file->end); };
+  const uintptr_t first = (wanted.begin - file->begin) / kLargestFolio * kLargestFolio;
+  const uintptr_t last = (wanted.end - file->begin + kLargestFolio - 1) / kLargestFolio * kLargestFolio;
+  Addresses{whole(first), whole(last)}.advise(MADV_DONTNEED);
 }
 
 }  // namespace mxq

@@ -30,13 +30,15 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
 
  private:
+  void unmap();
+
   std::filesystem::path path_;
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
 };
 
-/// Hints for streaming: the range (part of any mapping) will be read soon / will not be read again, so that the
-/// memory it takes does not count against us. Never an error.
+/// Hints for streaming: the range will be read soon / will not be read again, so that the memory it takes does not
+/// count against us; the second for parts of a MappedFile, its neighbourhood included. Never an error.
 void advise_needed(std::span<const std::byte> range);
 void advise_done(std::span<const std::byte> range);
 

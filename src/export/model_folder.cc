@@ -134,6 +134,7 @@ void convert_rows(const ModelSource& model, const SourceTensor& tensor, DType dt
     write_dtype(values.data(), size, dtype, bytes.data());
     writer.write(std::span(bytes).first(static_cast<size_t>(dtype_bytes(dtype, size))));
   }
+  model.done(tensor);
   if (zeros > 0) {
     notes.push_back(fmt::format("'{}': {} of {} values are too small for {} and become 0", tensor.name, zeros, elements,
                                 dtype_name(dtype)));

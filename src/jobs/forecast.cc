@@ -129,6 +129,14 @@ class Planner {
       largest_ = std::max(largest_, size);
       outside_ += tensor->matrix->in_layer() ? 0 : size;
     }
+    // What a checkpoint takes over as groups is there twice while that is done: in the file and as it is written.
+    const ModelSource& source = model.state().source();
+    for (const SourceTensor& tensor : source.tensors()) {
+      const bool planned = std::find(matrices.begin(), matrices.end(), &tensor) != matrices.end();
+      if (!planned && source.exact_layout(tensor)) {
+        kept_ = std::max(kept_, 2 * static_cast<double>(source.stored_bytes(tensor)));
+      }
+    }
     const WeightBytes bytes = weight_bytes(model);
     stored_ = static_cast<double>(bytes.stored);
     all_weights_ = static_cast<double>(bytes.weights);
@@ -251,7 +259,7 @@ class Planner {
     } else {
       take(weights_ * fit_ + operations(2 * kReadWeight * weights_), streamed(largest_));
     }
-    take(operations(kReadWeight * all_weights_), streamed(largest_));
+    take(operations(kReadWeight * all_weights_), std::max(streamed(largest_), kProgram + kPieces + kept_));
     total_.disk_bytes += checkpoint_;
   }
 
@@ -261,6 +269,7 @@ class Planner {
   std::optional<DecoderShape> shape_;               // of a model with a configuration
   double weights_ = 0, largest_ = 0, outside_ = 0;  // of the matrices: outside the layers
   double all_weights_ = 0, stored_ = 0;
+  double kept_ = 0;         // bytes
   int64_t checkpoint_ = 0;  // bytes that one takes
   double tokens_ = 0;       // of the calibration
   double fit_ = 0;          // seconds a weight

@@ -137,6 +137,7 @@ WriteReport quantize_model(const Model& opened, const std::filesystem::path& out
     QuantizedLayout layout = quantized_layout(scheme, file.quantize, tensor->rows(), tensor->cols());
     const auto read_row = [&](int64_t row, float* to) { model->read_rows(*tensor, row, 1, to); };
     layout.rotated &= !lies_on_grid(layout.rows, layout.cols, read_row, scheme, file.quantize);
+    model->done(*tensor);
     what.matrices.push_back({tensor, layout, [&, tensor, scheme] {
                                require_held(*model, *tensor, scheme, file.quantize);
                                if (calibrated) return calibrated->take(*tensor);

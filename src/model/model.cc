@@ -77,6 +77,7 @@ const std::string& Model::State::tensor_id(const SourceTensor& tensor) {
   if (id.empty()) {
     ContentHash hash;
     source_->hash(tensor, hash);
+    source_->done(tensor);  // a model that is hashed is not to stay in memory
     id = hash.hex();
   }
   return id;
