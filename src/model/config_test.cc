@@ -319,7 +319,7 @@ TEST(ModelConfig, RefusesGgufMetadataThatCannotBe) {
   EXPECT_EQ(from_gguf(tiny.builder()).num_key_value_heads, 4);
   EXPECT_EQ(from_gguf(tiny.builder().numbers<uint32_t>("llama.attention.head_count_kv", 4, {2, 2})).num_key_value_heads,
             2);
-  refused(unsupported, "mixture of experts", TinyGguf().builder().u32("llama.expert_count", 8));
+  refused(kInvalid, "'llama.expert_used_count' is missing", TinyGguf().builder().u32("llama.expert_count", 8));
   refused(unsupported, "rotary embedding of 4 of a head's 8",
           TinyGguf().builder().u32("llama.rope.dimension_count", 4));
   refused(unsupported, "rope scaling of type 'longrope'",

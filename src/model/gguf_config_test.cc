@@ -351,5 +351,35 @@ TEST(GgufConfig, ContradictsItsTensors) {
           [](GgufBuilder& b) { b.f32_tensor("blk.0.attn_norm.weight", {32}, Values(32)); });
 }
 
+TEST(GgufConfig, ExpertsThatDoNotFitAreRefused) {
+  const auto nothing = [](GgufBuilder&) {};
+  expect_error(ErrorCode::invalid_file, "expert_used_count",
+               [&] { changed("mixtral", {"expert_used_count"}, nothing); });
+  expect_error(ErrorCode::invalid_file, "'llama.expert_used_count' is 9; expected an integer from 1 to 4", [&] {
+    changed("mixtral", {"expert_used_count"}, [](GgufBuilder& b) { b.u32("llama.expert_used_count", 9); });
+  });
+  expect_error(ErrorCode::unsupported, "'gemma3' of 4 experts",
+               [&] { changed("gemma3_usual", {}, [](GgufBuilder& b) { b.u32("gemma3.expert_count", 4); }); });
+  expect_error(ErrorCode::unsupported, "'qwen2moe' of 0 experts",
+               [&] { changed("qwen2_moe_all", {"expert_count"}, nothing); });
+  expect_refused(changed("mixtral", {}, [](GgufBuilder& b) { b.u32("llama.expert_gating_func", 2); }),
+                 "'llama.expert_gating_func' is 2");
+  // llama.cpp shares the whole among a token's experts.
+  EXPECT_EQ(changed("qwen2_moe_all", {"expert_feed_forward_length"}, nothing).mixture.intermediate_size, 48 / 3);
+
+  const TemporaryFolder folder;
+  TinyConversion tiny{TinyModel("mixtral")};
+  tiny.without = {"blk.1.ffn_up_exps.weight"};
+  tiny.builder().write(folder / "missing.gguf");
+  expect_error(ErrorCode::invalid_file, "tensor 'blk.1.ffn_up_exps.weight' is missing",
+               [&] { open_model(folder / "missing.gguf"); });
+  GgufBuilder fewer = tiny.builder();
+  fewer.f32_tensor("blk.1.ffn_up_exps.weight", {3, 48, 32}, Values(3 * 48 * 32));
+  fewer.write(folder / "fewer.gguf");
+  expect_error(ErrorCode::invalid_file,
+               "'blk.1.ffn_up_exps.weight' has shape [3, 48, 32]; expected a matrix for each of 4",
+               [&] { open_model(folder / "fewer.gguf"); });
+}
+
 }  // namespace
 }  // namespace mxq

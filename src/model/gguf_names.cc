@@ -28,6 +28,15 @@ std::optional<std::string_view> look_up(const Table& table, std::string_view nam
   return std::nullopt;
 }
 
+/// "mlp.experts.{}.up_proj" of "mlp.experts.3.up_proj".
+std::string of_any_expert(std::string_view module) {
+  constexpr std::string_view experts = "experts.";
+  const size_t at = module.find(experts);
+  if (at == module.npos) return std::string(module);
+  const size_t number = at + experts.size(), end = std::min(module.find('.', number), module.size());
+  return std::string(module.substr(0, number)).append("{}").append(module.substr(end));
+}
+
 std::optional<std::string> translate(const Architecture& architecture, std::string_view name, bool from_gguf) {
   std::string_view suffix;
   for (std::string_view known : {".weight", ".bias"}) {
@@ -46,11 +55,15 @@ std::optional<std::string> translate(const Architecture& architecture, std::stri
       !layer.empty() && std::all_of(layer.begin(), layer.end(), [](char c) { return c >= '0' && c <= '9'; });
   if (!number || (layer.size() > 1 && layer[0] == '0') || digits == name.size()) return std::nullopt;
   const std::string_view module = name.substr(digits + 1);
-  const auto& layers = architecture.tensors;
-  const auto found = std::find_if(layers.begin(), layers.end(), [&](const LayerTensor& tensor) {
-    return (from_gguf ? tensor.gguf : tensor.hf) == module;
-  });
-  if (found == layers.end()) return std::nullopt;
+  const LayerTensor* found = nullptr;
+  const std::string generic = from_gguf ? std::string(module) : of_any_expert(module);
+  for (const auto* layers : {&architecture.mixture_tensors, &architecture.tensors}) {
+    for (const LayerTensor& tensor : *layers) {
+      const bool same = from_gguf ? tensor.gguf == module : tensor.hf == module || tensor.hf == generic;
+      if (found == nullptr && same) found = &tensor;
+    }
+  }
+  if (found == nullptr) return std::nullopt;
   std::string result(from_gguf ? kHfLayer : kGgufLayer);
   return result.append(layer).append(".").append(from_gguf ? found->hf : found->gguf).append(suffix);
 }

@@ -16,7 +16,7 @@
 namespace mxq {
 
 /// "blk.0.attn_q.weight" -> "model.layers.0.self_attn.q_proj.weight"; nullopt for names that have no counterpart in
-/// the architecture.
+/// the architecture. All experts' matrices are one tensor in GGUF: "{}" stands for their numbers in HF's name.
 std::optional<std::string> hf_name_from_gguf(const Architecture& architecture, std::string_view gguf_name);
 std::optional<std::string> gguf_name_from_hf(const Architecture& architecture, std::string_view hf_name);
 

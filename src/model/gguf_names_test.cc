@@ -86,7 +86,7 @@ TEST(GgufNames, OfEveryArchitecture) {
 
 TEST(GgufNames, WhatIsPermuted) {
   for (const Architecture* architecture : architectures()) {
-    const std::set<std::string_view> permuted{"llama", "mistral", "granite", "smollm3"};
+    const std::set<std::string_view> permuted{"llama", "mistral", "mixtral", "granite", "smollm3"};
     EXPECT_EQ(architecture->gguf_permutes_rows, permuted.contains(architecture->name)) << architecture->name;
   }
 }
@@ -108,6 +108,16 @@ TEST(GgufNames, PermutationUndoesTheConversion) {
       }
     }
   }
+}
+
+TEST(GgufNames, OfExpertsAreOneForAll) {
+  const Architecture &mixtral = mixtral_architecture(), &qwen = qwen2_moe_architecture();
+  EXPECT_EQ(hf_name_from_gguf(mixtral, "blk.2.ffn_up_exps.weight"),
+            "model.layers.2.block_sparse_moe.experts.{}.w3.weight");
+  EXPECT_EQ(gguf_name_from_hf(mixtral, "model.layers.2.block_sparse_moe.experts.7.w3.weight"),
+            "blk.2.ffn_up_exps.weight");
+  EXPECT_EQ(hf_name_from_gguf(qwen, "blk.0.ffn_gate_inp_shexp.weight"), "model.layers.0.mlp.shared_expert_gate.weight");
+  EXPECT_EQ(hf_name_from_gguf(llama_architecture(), "blk.0.ffn_up_exps.weight"), std::nullopt);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "model/arch/architecture.h"
 #include "model/gguf_groups.h"
 #include "model/gguf_names.h"
+#include "model/layer_tensors.h"
 #include "model/tokenizer/bpe_tokenizer.h"
 #include "model/tokenizer/tokenizer_gguf.h"
 #include "model/tokenizer_files.h"
@@ -24,6 +25,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr float kLargestF16 = 65504;
+constexpr std::string_view kAnyExpert = "{}";
 
 }  // namespace
 
@@ -40,10 +42,37 @@ GgufSource::GgufSource(MappedGguf opened)
       throw Error(ErrorCode::unsupported, "read " + gguf_.source, fmt::format("tensor {}", in_quotes(view.name)),
                   "those of " + config_->architecture);
     }
-    add(*std::move(name), view.dtype, std::string(dtype_name(view.dtype)), view.shape);
-    origins_.push_back({&view, permuted_head_rows(view), holds_plus_one(view)});
+    if (name->find(kAnyExpert) != std::string::npos) {
+      add_experts(*name, view);
+      continue;
+    }
+    std::vector<int64_t> shape = view.shape;
+    // A matrix of one row, which the converter writes as a vector.
+    if (shape.size() == 1 && view.name.ends_with(".ffn_gate_inp_shexp.weight")) shape.insert(shape.begin(), 1);
+    add(*std::move(name), view.dtype, std::string(dtype_name(view.dtype)), std::move(shape));
+    origins_.push_back({view, permuted_head_rows(view), holds_plus_one(view)});
   }
   check_complete();
+}
+
+// The matrices of all experts of a layer, one behind the other.
+void GgufSource::add_experts(const std::string& name, const TensorView& view) {
+  const int64_t experts = config_->mixture.experts;
+  if (view.shape.size() != 3 || view.shape[0] != experts) {
+    throw Error(ErrorCode::invalid_file, "read " + gguf_.source,
+                fmt::format("tensor '{}' has shape [{}]", view.name, fmt::join(view.shape, ", ")),
+                fmt::format("a matrix for each of {} experts", experts));
+  }
+  const size_t bytes = view.bytes.size() / static_cast<size_t>(experts);
+  for (int64_t expert = 0; expert < experts; ++expert) {
+    TensorView part = view;
+    part.shape = {view.shape[1], view.shape[2]};
+    part.bytes = view.bytes.subspan(static_cast<size_t>(expert) * bytes, bytes);
+    std::string one = name;
+    one.replace(one.find(kAnyExpert), kAnyExpert.size(), std::to_string(expert));
+    add(std::move(one), part.dtype, std::string(dtype_name(part.dtype)), part.shape);
+    origins_.push_back({std::move(part), 0, false});
+  }
 }
 
 std::vector<fs::path> GgufSource::weight_files() const {
@@ -95,10 +124,11 @@ void GgufSource::check_complete() const {
   require("model.norm.weight", {hidden});
   if (!c.tie_word_embeddings) require("lm_head.weight", {c.vocab_size, hidden});
   for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer) {
-    for (const LayerTensor& tensor : architecture.tensors) {
+    for (const NamedTensor& named : layer_tensors(c, layer)) {
+      const LayerTensor& tensor = *named.tensor;
       std::vector<int64_t> shape{c.extent(tensor.rows)};
       if (tensor.cols != Extent::none) shape.push_back(c.extent(tensor.cols));
-      require(fmt::format("model.layers.{}.{}.weight", layer, tensor.hf), shape);
+      require(fmt::format("model.layers.{}.{}.weight", layer, named.hf), shape);
     }
   }
 }
@@ -132,7 +162,7 @@ void GgufSource::read_range(const SourceTensor& tensor, int64_t first, int64_t c
   const auto& [view, head_rows, plus_one] = origin(tensor);
   const int64_t columns = tensor.cols();
   if (head_rows == 0) {
-    read_f32(*view, first * columns, count * columns, out);
+    read_f32(view, first * columns, count * columns, out);
     // Exact for 1 + w from 0.5 on.
     for (int64_t i = 0; plus_one && i < count * columns; ++i) out[i] -= 1;
     return;
@@ -142,7 +172,7 @@ void GgufSource::read_range(const SourceTensor& tensor, int64_t first, int64_t c
   std::vector<float> head(static_cast<size_t>(head_rows * columns));
   for (int64_t row = first; row < first + count;) {
     const int64_t begin = row / head_rows * head_rows;
-    read_f32(*view, begin * columns, head_rows * columns, head.data());
+    read_f32(view, begin * columns, head_rows * columns, head.data());
     for (; row < std::min(begin + head_rows, first + count); ++row) {
       const int64_t from = gguf_row_of_hf_row(row, head_rows) - begin;
       std::copy_n(head.data() + from * columns, columns, out + (row - first) * columns);
@@ -152,13 +182,13 @@ void GgufSource::read_range(const SourceTensor& tensor, int64_t first, int64_t c
 
 std::optional<std::span<const std::byte>> GgufSource::plain_bytes(const SourceTensor& tensor) const {
   const auto& [view, head_rows, plus_one] = origin(tensor);
-  if (head_rows != 0 || plus_one || is_ggml_block(view->dtype)) return std::nullopt;
-  return view->bytes;
+  if (head_rows != 0 || plus_one || is_ggml_block(view.dtype)) return std::nullopt;
+  return view.bytes;
 }
 
 DType GgufSource::output_dtype(const SourceTensor& tensor) const {
   if (origin(tensor).plus_one) return DType::f32;  // as it is computed
-  const TensorView& view = *origin(tensor).view;
+  const TensorView& view = origin(tensor).view;
   if (!is_ggml_block(view.dtype)) return view.dtype;
   {
     const std::lock_guard lock(mutex_);
@@ -174,6 +204,7 @@ DType GgufSource::output_dtype(const SourceTensor& tensor) const {
     fits = std::none_of(values.begin(), values.begin() + count,
                         [](float v) { return std::isfinite(v) && std::abs(v) > kLargestF16; });
   }
+  done(tensor);
   const DType dtype = fits ? DType::f16 : DType::f32;
   const std::lock_guard lock(mutex_);
   output_dtypes_[tensor.index] = dtype;
@@ -183,11 +214,11 @@ DType GgufSource::output_dtype(const SourceTensor& tensor) const {
 std::optional<QuantizedLayout> GgufSource::exact_layout(const SourceTensor& tensor) const {
   const auto& [view, head_rows, plus_one] = origin(tensor);
   if (head_rows != 0 || plus_one || tensor.shape.size() != 2) return std::nullopt;
-  return exact_ggml_layout(view->dtype, tensor.rows(), tensor.cols());
+  return exact_ggml_layout(view.dtype, tensor.rows(), tensor.cols());
 }
 
 QuantizedMatrix GgufSource::exact_groups(const SourceTensor& tensor) const {
-  const TensorView& view = *origin(tensor).view;
+  const TensorView& view = origin(tensor).view;
   return exact_ggml_groups(view.dtype, *exact_layout(tensor), view.bytes);
 }
 
@@ -195,15 +226,15 @@ void GgufSource::hash(const SourceTensor& tensor, ContentHash& hash) const {
   const auto& [view, head_rows, plus_one] = origin(tensor);
   hash.add(fmt::format("{} {}", tensor.stored_as, head_rows));
   if (plus_one) hash.add("1 + w");
-  hash.add(view->bytes);
+  hash.add(view.bytes);
 }
 
 int64_t GgufSource::stored_bytes(const SourceTensor& tensor) const {
-  return static_cast<int64_t>(origin(tensor).view->bytes.size());
+  return static_cast<int64_t>(origin(tensor).view.bytes.size());
 }
 
 void GgufSource::done(const SourceTensor& tensor) const {
-  advise_done(origin(tensor).view->bytes);
+  advise_done(origin(tensor).view.bytes);
 }
 
 }  // namespace mxq

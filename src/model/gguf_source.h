@@ -35,15 +35,16 @@ class GgufSource : public ModelSource {
   void read_range(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const override;
 
  private:
-  // Where a tensor comes from: its view, the rows of a head if those are permuted (else 0), and whether the file holds
-  // 1 + w of a norm's weights w.
+  // Where a tensor comes from: its view, or that of an expert's part, the rows of a head if those are permuted (else
+  // 0), and whether the file holds 1 + w of a norm's weights w.
   struct Origin {
-    const TensorView* view = nullptr;
+    TensorView view;
     int64_t head_rows = 0;
     bool plus_one = false;
   };
   explicit GgufSource(MappedGguf opened);
   const Origin& origin(const SourceTensor& tensor) const { return origins_[tensor.index]; }
+  void add_experts(const std::string& name, const TensorView& view);
   int64_t permuted_head_rows(const TensorView& view) const;
   bool holds_plus_one(const TensorView& view) const;
   void check_complete() const;

@@ -22,7 +22,9 @@ class TinyConversion {
 
   explicit TinyConversion(TinyModel model) : model_(std::move(model)), config_(model_.config) {
     type_ = config_["model_type"];
-    if (type_ == "mistral") type_ = "llama";
+    if (type_ == "mistral" || type_ == "mixtral") type_ = "llama";
+    if (type_ == "qwen2_moe") type_ = "qwen2moe";
+    if (type_ == "qwen3_moe") type_ = "qwen3moe";
     if (type_ == "gemma3_text") type_ = "gemma3";
     heads_ = config_["num_attention_heads"];
     head_ = config_.value("head_dim", Json()).is_null() ? config_["hidden_size"].get<int64_t>() / heads_
@@ -41,7 +43,13 @@ class TinyConversion {
       const std::string key = std::string("tokenizer.ggml.") + token + "_token_id";
       if (has(field) && !without.contains(key)) b.u32(key, config_[field]);
     }
-    for (const auto& [name, tensor] : model_.tensors) add(b, name, tensor);
+    for (const auto& [name, tensor] : model_.tensors) {
+      if (name.find(".experts.") == std::string::npos) {
+        add(b, name, tensor);
+      } else if (name.find(".experts.0.") != std::string::npos) {
+        add(b, name, all_experts(name));
+      }
+    }
     return b;
   }
 
@@ -89,6 +97,14 @@ class TinyConversion {
       f32(b, "final_logit_softcapping", config_["final_logit_softcapping"]);
     }
     if (is({"cohere2"})) f32(b, "logit_scale", config_["logit_scale"]);
+    for (const char* field : {"num_local_experts", "num_experts"}) {
+      if (has(field)) u32(b, "expert_count", config_[field]);
+    }
+    if (has("num_experts_per_tok")) u32(b, "expert_used_count", config_["num_experts_per_tok"]);
+    if (has("moe_intermediate_size")) u32(b, "expert_feed_forward_length", config_["moe_intermediate_size"]);
+    if (has("shared_expert_intermediate_size")) {
+      u32(b, "expert_shared_feed_forward_length", config_["shared_expert_intermediate_size"]);
+    }
     if (is({"granite"})) {
       f32(b, "attention.scale", config_["attention_multiplier"]);
       f32(b, "embedding_scale", config_["embedding_multiplier"]);
@@ -126,7 +142,8 @@ class TinyConversion {
   }
 
   void add(GgufBuilder& b, const std::string& name, const Tensor& tensor) const {
-    const std::string gguf_name = gguf_name_from_hf(*find_gguf_architecture(type_), name).value();
+    const std::string gguf_name =
+        gguf_name_from_hf(*find_architecture(config_["model_type"].get<std::string>()), name).value();
     if (without.contains(gguf_name)) return;
     Values values = tensor.values;
     const bool rotated = name.find("q_proj") != std::string::npos || name.find("k_proj") != std::string::npos;
@@ -135,6 +152,23 @@ class TinyConversion {
       for (float& value : values) value += 1;
     }
     b.f32_tensor(gguf_name, {tensor.shape.begin(), tensor.shape.end()}, values);
+  }
+
+  // One behind the other, as torch.stack() has them.
+  Tensor all_experts(const std::string& first) const {
+    Tensor all;
+    const size_t at = first.find(".experts.0.");
+    int64_t count = 0;
+    for (;; ++count) {
+      std::string name = first;
+      name.replace(at, 11, ".experts." + std::to_string(count) + ".");
+      const auto found = model_.tensors.find(name);
+      if (found == model_.tensors.end()) break;
+      all.shape = found->second.shape;
+      all.values.insert(all.values.end(), found->second.values.begin(), found->second.values.end());
+    }
+    all.shape.insert(all.shape.begin(), count);
+    return all;
   }
 
   // reshape(heads, 2, head / 2, columns).swapaxes(1, 2), as the converter's permute().
@@ -162,9 +196,9 @@ class TinyConversion {
 /// scale of Gemma's scores) is as llama.cpp takes it for granted in models named "..._usual" only, and the table of
 /// llama3's scaling is that of an original context of 8192.
 inline std::vector<std::string> gguf_model_names() {
-  static const std::set<std::string> others{"gemma2",        "gemma3",           "smollm3",       "cohere2",
-                                            "llama3",        "qwen2_window",     "qwen2_pattern", "qwen3_pattern",
-                                            "llama_dynamic", "llama_yarn_scaled"};
+  static const std::set<std::string> others{
+      "gemma2",        "gemma3",        "smollm3",       "cohere2",           "llama3",    "qwen2_window",
+      "qwen2_pattern", "qwen3_pattern", "llama_dynamic", "llama_yarn_scaled", "qwen2_moe", "qwen3_moe"};
   auto names = model_names();
   std::erase_if(names, [&](const std::string& name) {
     const std::string type = reference()["models"][name]["config"]["model_type"];

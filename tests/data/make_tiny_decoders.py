@@ -85,6 +85,8 @@ MODELS = {
     # Dense layers between the others.
     "qwen3_moe": ("Qwen3Moe", dict(head_dim=16, num_hidden_layers=3, num_experts=6, num_experts_per_tok=3,
                                    norm_topk_prob=True, moe_intermediate_size=24, mlp_only_layers=[1])),
+    "qwen3_moe_usual": ("Qwen3Moe", dict(head_dim=16, num_experts=6, num_experts_per_tok=3, norm_topk_prob=True,
+                                         moe_intermediate_size=24)),
     # Where GGUF leaves something to the architecture, as all published models have it.
     "gemma2_usual": ("Gemma2", dict(head_dim=16, query_pre_attn_scalar=16, num_hidden_layers=3, sliding_window=7,
                                     tie_word_embeddings=True)),

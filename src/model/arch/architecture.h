@@ -130,10 +130,12 @@ std::vector<LayerTensor> replaced(const std::vector<LayerTensor>& tensors, Layer
 struct Architecture {
   std::string_view name;                               // HF's model_type
   std::string_view gguf_name = {};                     // llama.cpp's; empty: not read from GGUF
+  std::string_view gguf_mixture = {};                  // HF's name of what that is in GGUF where it has experts
   std::vector<std::string_view> also = {};             // other model_types whose text decoder computes the same
   std::string_view class_name;                         // "Llama" of "LlamaForCausalLM"
   std::vector<LayerTensor> tensors = llama_tensors();  // of a layer, in the order in which runtimes list them
   std::vector<LayerTensor> mixture_tensors = {};       // likewise of a layer with experts; empty: there are none
+  bool gguf_normalises = false;                        // Mixture::normalised, which GGUF does not say
   bool gguf_permutes_rows = false;                     // of q and k: llama.cpp's converter pairs neighbouring rows
   Norm norm = Norm::rms;
   bool parallel = false;                 // attention and feed-forward network read the same input

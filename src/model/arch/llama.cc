@@ -8,6 +8,7 @@ const Architecture& llama_architecture() {
   static const Architecture architecture{
       .name = "llama",
       .gguf_name = "llama",
+      .gguf_mixture = "mixtral",
       .class_name = "Llama",
       .gguf_permutes_rows = true,
       .attention_bias = Bias::by_config,

@@ -26,6 +26,7 @@ const Architecture& mixtral_architecture() {
       .mixture_tensors = without_feed_forward(llama_tensors()) +
                          expert_tensors("block_sparse_moe.gate", "block_sparse_moe.experts.{}.w1",
                                         "block_sparse_moe.experts.{}.w3", "block_sparse_moe.experts.{}.w2"),
+      .gguf_normalises = true,
       .gguf_permutes_rows = true,
       .window = WindowRule::all_layers,
       .default_max_positions = 131072,
@@ -43,6 +44,7 @@ const Architecture& mixtral_architecture() {
                                                                  {"use_sliding_window", ignored},
                                                                  {"max_window_layers", ignored},
                                                                  {"layer_types", only, {"null"}}},
+      .own_gguf_fields = gguf_mixture_fields(),
   };
   return architecture;
 }

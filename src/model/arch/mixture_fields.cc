@@ -49,6 +49,7 @@ void read_qwen_mixture(const ConfigFields& fields, const Mixture& usual, ModelCo
     const bool named = dense != nullptr && std::find(dense->begin(), dense->end(), i) != dense->end();
     mixture.layers.push_back(!named && (i + 1) % step == 0);
   }
+  if (std::find(mixture.layers.begin(), mixture.layers.end(), false) == mixture.layers.end()) mixture.layers.clear();
 }
 
 void write_qwen_mixture(const ModelConfig& config, nlohmann::ordered_json& json) {
@@ -70,6 +71,22 @@ std::vector<ConfigField> qwen_mixture_fields() {
     fields.push_back({name, ConfigField::read});
   }
   return fields;
+}
+
+std::vector<ConfigField> gguf_mixture_fields() {
+  using enum ConfigField::Use;
+  // llama.cpp reads what is "only" here for other mixtures.
+  return {{"expert_count", read},
+          {"expert_used_count", read},
+          {"expert_feed_forward_length", read},
+          {"expert_shared_feed_forward_length", read},
+          {"expert_shared_count", only, {"0", "1"}},
+          {"expert_weights_scale", only, {"0", "1"}},
+          {"expert_gating_func", only, {"0", "1"}},  // softmax
+          {"expert_group_count", only, {"0", "1"}},
+          {"expert_group_used_count", only, {"0", "1"}},
+          {"leading_dense_block_count", only, {"0"}},
+          {"moe_every_n_layers", only, {"0", "1"}}};
 }
 
 std::vector<ConfigField> training_fields() {

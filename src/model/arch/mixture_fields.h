@@ -21,6 +21,9 @@ void write_qwen_mixture(const ModelConfig& config, nlohmann::ordered_json& json)
 /// The fields of read_qwen_mixture(), and those of training.
 std::vector<ConfigField> qwen_mixture_fields();
 
+/// Keys of GGUF that describe a mixture; read by gguf_config().
+std::vector<ConfigField> gguf_mixture_fields();
+
 /// Fields of mixtures that are for training.
 std::vector<ConfigField> training_fields();
 

@@ -42,6 +42,7 @@ const Architecture& qwen2_moe_architecture() {
   using enum ConfigField::Use;
   static const Architecture architecture{
       .name = "qwen2_moe",
+      .gguf_name = "qwen2moe",
       .class_name = "Qwen2Moe",
       .mixture_tensors = tensors(),
       .attention_bias = Bias::by_config,
@@ -60,6 +61,7 @@ const Architecture& qwen2_moe_architecture() {
                                                                      {"attention_bias", ignored},
                                                                      {"mlp_bias", ignored},
                                                                      {"layer_types", only, {"null"}}},
+      .own_gguf_fields = gguf_mixture_fields(),
   };
   return architecture;
 }

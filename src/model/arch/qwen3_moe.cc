@@ -15,11 +15,13 @@ const Architecture& qwen3_moe_architecture() {
   using enum ConfigField::Use;
   static const Architecture architecture{
       .name = "qwen3_moe",
+      .gguf_name = "qwen3moe",
       .class_name = "Qwen3Moe",
       .tensors = llama_tensors() + head_norms(),
       .mixture_tensors =
           without_feed_forward(llama_tensors()) + head_norms() +
           expert_tensors("mlp.gate", "mlp.experts.{}.gate_proj", "mlp.experts.{}.up_proj", "mlp.experts.{}.down_proj"),
+      .gguf_normalises = true,
       .attention_bias = Bias::by_config,
       .output_bias = Bias::by_config,
       .window = WindowRule::all_if_used,
@@ -35,6 +37,7 @@ const Architecture& qwen3_moe_architecture() {
                                                                      {"max_window_layers", ignored},
                                                                      {"mlp_bias", ignored},
                                                                      {"layer_types", only, {"null"}}},
+      .own_gguf_fields = gguf_mixture_fields(),
   };
   return architecture;
 }
