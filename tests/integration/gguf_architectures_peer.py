@@ -14,6 +14,7 @@ Small random models with a seed. Of each:
 import json
 import math
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -61,6 +62,11 @@ MODELS = {
     "glm4": ("glm4", dict(head_dim=24, partial_rotary_factor=0.5, attention_bias=True, pad_token_id=0)),
     "cohere2": ("cohere2", dict(num_hidden_layers=5, sliding_window=9, logit_scale=0.25, layer_norm_eps=1e-5,
                                 tie_word_embeddings=True)),
+    "mixtral": ("mixtral", dict(num_local_experts=4, num_experts_per_tok=2)),
+    "qwen2_moe": ("qwen2_moe", dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32,
+                                    shared_expert_intermediate_size=48)),
+    "qwen3_moe": ("qwen3_moe", dict(head_dim=16, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32,
+                                    norm_topk_prob=True)),
 }
 # transformers 4.57 reads GGUF of these.
 LOADED = {"llama", "llama3", "qwen2", "gemma2", "gemma3_270m", "gemma3", "gemma3_full", "phi3"}
@@ -69,8 +75,10 @@ LEFT_OUT = {"qwen2": {"rope_scaling"}, "llama": {"attention_bias", "mlp_bias"}, 
             "gemma3": {"rope_scaling", "rope_local_base_freq", "query_pre_attn_scalar"},
             "gemma3_full": {"layer_types", "query_pre_attn_scalar"},
             "phi3": {"partial_rotary_factor", "sliding_window"}}
-ARCHITECTURES = {"mistral": "llama", "gemma3_text": "gemma3"}  # where GGUF calls it otherwise
-ROWS_IN_PAIRS = {"llama", "mistral", "granite", "smollm3"}
+ARCHITECTURES = {"mistral": "llama", "gemma3_text": "gemma3", "mixtral": "llama", "qwen2_moe": "qwen2moe",
+                 "qwen3_moe": "qwen3moe"}  # where GGUF calls it otherwise
+ROWS_IN_PAIRS = {"llama", "mistral", "mixtral", "granite", "smollm3"}
+MIXTURES = {"mixtral", "qwen2_moe", "qwen3_moe"}
 
 MERGED = "th"
 
@@ -139,7 +147,7 @@ def write_keys(writer, kind, config):
         writer.add_layer_norm_eps(config.layer_norm_eps)
     else:
         writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    if kind in {"llama", "mistral", "qwen3", "gemma2", "gemma3_text", "glm4"}:
+    if kind in {"llama", "mistral", "qwen3", "qwen3_moe", "gemma2", "gemma3_text", "glm4"}:
         writer.add_key_length(head)
         writer.add_value_length(head)
     if kind != "gemma2":
@@ -166,6 +174,13 @@ def write_keys(writer, kind, config):
             writer.add_sliding_window(config.sliding_window)
     if kind == "phi3":
         write_phi3(writer, config, head)
+    if kind in MIXTURES:
+        writer.add_expert_count(config.num_local_experts if kind == "mixtral" else config.num_experts)
+        writer.add_expert_used_count(config.num_experts_per_tok)
+    if kind.endswith("_moe"):
+        writer.add_expert_feed_forward_length(config.moe_intermediate_size)
+    if kind == "qwen2_moe":
+        writer.add_expert_shared_feed_forward_length(config.shared_expert_intermediate_size)
     if kind == "granite":
         writer.add_attention_scale(config.attention_multiplier)
         writer.add_embedding_scale(config.embedding_multiplier)
@@ -202,6 +217,18 @@ def write_tokenizer(writer):
     writer.add_token_merges([" ".join(MERGED)])
 
 
+def with_stacks(state):
+    """The matrices of all experts of a layer as one tensor, under the name that the tensor map knows."""
+    stacks = {}
+    for name, values in state.items():
+        if match := re.fullmatch(r"(.*\.experts)\.\d+(\..*)", name):
+            stacks.setdefault("".join(match.groups()), []).append(values)
+        else:
+            yield name, values
+    for name, values in stacks.items():
+        yield name, torch.stack(values)
+
+
 def write_gguf(path, kind, model):
     config, name = model.config, ARCHITECTURES.get(kind, kind)
     writer = gguf.GGUFWriter(path, name)
@@ -212,7 +239,7 @@ def write_gguf(path, kind, model):
             getattr(writer, f"add_{token}_token_id")(known)
     architecture = next(a for a, its_name in gguf.MODEL_ARCH_NAMES.items() if its_name == name)
     names = gguf.get_tensor_name_map(architecture, config.num_hidden_layers)
-    for tensor, values in model.state_dict().items():
+    for tensor, values in with_stacks(model.state_dict()):
         if config.tie_word_embeddings and tensor == "lm_head.weight":
             continue
         data = values.numpy()
