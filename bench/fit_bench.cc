@@ -8,7 +8,6 @@
 // "measure_12_mse": seconds, "weights": count}. Seconds (back: of dequantizing) are over all matrices, the least of R
 // runs.
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -21,6 +20,7 @@
 #include "base/parallel.h"
 #include "mxq/quantized_matrix.h"
 #include "mxq/text.h"
+#include "timing.h"
 
 namespace {
 
@@ -46,17 +46,6 @@ std::vector<NamedMatrix> read_matrices(const char* path) {
     all.push_back(std::move(m));
   }
   return all;
-}
-
-template <typename Body>
-double least_seconds(int repeat, Body&& body) {
-  double least = 1e30;
-  for (int r = 0; r < repeat; ++r) {
-    const auto start = std::chrono::steady_clock::now();
-    body();
-    least = std::min(least, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-  }
-  return least;
 }
 
 }  // namespace

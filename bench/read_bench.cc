@@ -8,7 +8,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -18,19 +17,9 @@
 
 #include "format/weights.h"
 #include "mxq/runtime.h"
+#include "timing.h"
 
 namespace {
-
-template <typename Body>
-double least_seconds(int repeat, const Body& body) {
-  double least = 1e30;
-  for (int r = 0; r < repeat; ++r) {
-    const auto start = std::chrono::steady_clock::now();
-    body();
-    least = std::min(least, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-  }
-  return least;
-}
 
 /// Random bytes whose 16-bit words are no NaN and no infinity, so that no type meets a slow number by chance.
 std::vector<std::byte> random_bytes(int64_t size) {

@@ -101,6 +101,7 @@ class LayerFit {
 
   void scale(const InputPlace& place, const Inputs& x) {
     const auto places = places_before(model_, layer_, place);
+    if (places.names.empty()) return;
     const auto modules = scaled_modules(*model_.config(), layer_, place);
     std::vector<std::vector<float>> weights;
     std::vector<AwqMatrix> matrices;
@@ -111,7 +112,7 @@ class LayerFit {
       weights.push_back(read_finite(model_, found));
       matrices.push_back({{weights.back().data(), found.rows(), found.cols()}, scheme->second});
     }
-    if (places.names.empty() || matrices.empty()) return;
+    if (matrices.empty()) return;
     const auto scales = awq_scales(matrices, x.magnitudes, x.moments, options_.metadata);
     for (const auto& name : places.names) {
       fit_.folds[name].rows = inverses(scales);

@@ -105,6 +105,7 @@ class MxqTarget final : public Target {
     RestBytes bytes;
     std::vector<TensorSpec> specs;
     for (const auto& kept : kept_tensors(model, matrices)) {
+      if (kept.groups) bytes.largest_groups = std::max(bytes.largest_groups, model.stored_bytes(*kept.tensor));
       for (auto& spec : kept.specs()) {
         bytes.tensors += spec.bytes();
         specs.push_back(std::move(spec));

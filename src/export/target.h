@@ -38,8 +38,9 @@ struct Export {
 
 /// What a file takes besides the planned matrices.
 struct RestBytes {
-  int64_t tensors = 0;  // that are not quantized, as they will be stored
-  int64_t headers = 0;  // at most
+  int64_t tensors = 0;         // that are not quantized, as they will be stored
+  int64_t headers = 0;         // at most
+  int64_t largest_groups = 0;  // of tensors whose own groups are taken over: the most that one has in the model's files
 };
 
 class Target {

@@ -129,18 +129,11 @@ class Planner {
       largest_ = std::max(largest_, size);
       outside_ += tensor->matrix->in_layer() ? 0 : size;
     }
-    // What a checkpoint takes over as groups is there twice while that is done: in the file and as it is written.
-    const ModelSource& source = model.state().source();
-    for (const SourceTensor& tensor : source.tensors()) {
-      const bool planned = std::find(matrices.begin(), matrices.end(), &tensor) != matrices.end();
-      if (!planned && source.exact_layout(tensor)) {
-        kept_ = std::max(kept_, 2 * static_cast<double>(source.stored_bytes(tensor)));
-      }
-    }
     const WeightBytes bytes = weight_bytes(model);
     stored_ = static_cast<double>(bytes.stored);
     all_weights_ = static_cast<double>(bytes.weights);
     const RestBytes rest = mxq_target().rest(model.state().source(), matrices);
+    kept_ = 2 * static_cast<double>(rest.largest_groups);  // in the file, and as it is written
     checkpoint_ = rest.tensors + rest.headers + matrix_bytes.value_or(saturate<int64_t>(weights_ * kLossBits / 8));
     if (const auto& config = model.state().source().config()) shape_.emplace(*config);
     tokens_ = static_cast<double>(method.calibration.sequences * method.calibration.tokens);

@@ -20,7 +20,6 @@ namespace mxq::HWY_NAMESPACE {
 namespace {
 
 namespace hn = hwy::HWY_NAMESPACE;
-constexpr double kGeluScale = 0.79788456080286536, kGeluCubic = 0.044715;  // sqrt(2 / pi)
 using D = hn::ScalableTag<float>;
 constexpr D d;
 constexpr hn::RebindToUnsigned<D> du;

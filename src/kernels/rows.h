@@ -43,6 +43,9 @@ RowDivergence row_divergence(const float* base, const float* other, int64_t n);
 /// gate = gate / (1 + exp(-gate)) * up.
 void silu_multiply(float* gate, const float* up, int64_t n);
 
+/// Of GELU by tanh: sqrt(2 / pi), and the cube's part.
+inline constexpr double kGeluScale = 0.79788456080286536, kGeluCubic = 0.044715;
+
 /// gate = gate / 2 * (1 + tanh(sqrt(2 / pi) * (gate + 0.044715 gate^3))) * up: GELU by its usual approximation
 /// (Hendrycks and Gimpel 2016, arXiv 1606.08415).
 void gelu_multiply(float* gate, const float* up, int64_t n);

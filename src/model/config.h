@@ -1,6 +1,7 @@
 // What a model's configuration says, from Hugging Face's config.json or GGUF metadata.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -76,6 +77,8 @@ struct ModelConfig {
   /// Dimensions of a head that are rotated.
   int64_t rotary_dim() const { return static_cast<int64_t>(static_cast<double>(head_dim) * rotary_part); }
   RopeShape rope_shape() const { return {rope, rotary_dim(), max_position_embeddings}; }
+  /// Of q k^T where nothing else is said: 1 / sqrt(head_dim).
+  double usual_score_scale() const { return 1 / std::sqrt(static_cast<double>(head_dim)); }
   bool rotates(int64_t layer) const { return rope_layers.empty() || rope_layers.at(static_cast<size_t>(layer)); }
   bool has_experts(int64_t layer) const {
     return mixture.experts > 0 && (mixture.layers.empty() || mixture.layers.at(static_cast<size_t>(layer)));

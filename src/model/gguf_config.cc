@@ -72,28 +72,6 @@ void read_gguf_window(const GgufFields& fields, const Architecture& architecture
   }
 }
 
-// Where the sizes are missing llama.cpp takes those of the whole: of a token's experts together, and of the network
-// beside them.
-void read_gguf_mixture(const GgufFields& fields, const Architecture& architecture, int64_t experts,
-                       ModelConfig& config) {
-  Mixture& mixture = config.mixture;
-  mixture.experts = experts;
-  mixture.per_token = fields.get_int("expert_used_count", 1, experts);
-  mixture.normalised = architecture.gguf_normalises;
-  const auto has = [&](Extent extent) {
-    return std::any_of(architecture.mixture_tensors.begin(), architecture.mixture_tensors.end(),
-                       [&](const LayerTensor& tensor) { return tensor.rows == extent; });
-  };
-  const bool whole = architecture.name == "mixtral";
-  mixture.intermediate_size =
-      fields.find_int("expert_feed_forward_length", 1, kMaxExtent)
-          .value_or(whole ? config.intermediate_size : config.intermediate_size / mixture.per_token);
-  if (has(Extent::shared_intermediate)) {
-    mixture.shared_intermediate_size =
-        fields.find_int("expert_shared_feed_forward_length", 1, kMaxExtent).value_or(config.intermediate_size);
-  }
-}
-
 void read_gguf_tokens(const GgufFile& file, ModelConfig& config) {
   const auto token = [&](const char* key) -> std::optional<int64_t> {
     const auto id = file.find_u32(key);
@@ -192,7 +170,6 @@ ModelConfig gguf_config(const GgufFile& file) {
   config.tie_word_embeddings = !file.tensors.empty() && fields.find_tensor("output.weight") == nullptr;
   read_gguf_biases(fields, *find_architecture(config.architecture), config);
   read_gguf_tokens(file, config);
-  if (experts > 0) read_gguf_mixture(fields, *known, experts, config);
   if (known->read_gguf != nullptr) known->read_gguf(fields, config);
   rotate_in_windows(*known, config);
   check_gguf_fields(file, *known, fields.key(""), config);

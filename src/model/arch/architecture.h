@@ -21,7 +21,6 @@ struct ModelConfig;
 /// expert, those rows of the normed residual stream that the router gives it, and what its gate makes of them. Where a
 /// layer's two halves read one input, gate and up multiply the first.
 enum class LayerInput { attention, heads, feed_forward, gated, routed, routed_gated };
-inline constexpr int kLayerInputs = 6;
 
 /// An extent of a tensor, by the configuration's numbers. qkv and gate_up: of matrices that runtimes keep apart
 /// elsewhere. shared_intermediate: of the expert that sees all tokens.
@@ -135,7 +134,6 @@ struct Architecture {
   std::string_view class_name;                         // "Llama" of "LlamaForCausalLM"
   std::vector<LayerTensor> tensors = llama_tensors();  // of a layer, in the order in which runtimes list them
   std::vector<LayerTensor> mixture_tensors = {};       // likewise of a layer with experts; empty: there are none
-  bool gguf_normalises = false;                        // Mixture::normalised, which GGUF does not say
   bool gguf_permutes_rows = false;                     // of q and k: llama.cpp's converter pairs neighbouring rows
   Norm norm = Norm::rms;
   bool parallel = false;                 // attention and feed-forward network read the same input

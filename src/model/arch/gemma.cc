@@ -56,7 +56,7 @@ void read_gemma_gguf(int64_t layers_of_27b, ModelConfig& config) {
 }
 
 void write_gemma(const ModelConfig& config, nlohmann::ordered_json& json) {
-  const double scale = config.score_scale.value_or(1 / std::sqrt(static_cast<double>(config.head_dim)));
+  const double scale = config.score_scale.value_or(config.usual_score_scale());
   json["query_pre_attn_scalar"] = std::round(1 / (scale * scale));
 }
 

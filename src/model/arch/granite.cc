@@ -32,8 +32,7 @@ void write_fields(const ModelConfig& config, nlohmann::ordered_json& json) {
 // does.
 void read_keys(const GgufFields& fields, ModelConfig& config) {
   config.embedding_scale = fields.find_unless_0("embedding_scale").value_or(1);
-  config.score_scale =
-      fields.find_unless_0("attention.scale").value_or(1 / std::sqrt(static_cast<double>(config.head_dim)));
+  config.score_scale = fields.find_unless_0("attention.scale").value_or(config.usual_score_scale());
   config.residual_scale = fields.find_unless_0("residual_scale").value_or(1);
   config.logit_scale = 1 / fields.get_positive("logit_scale");
 }

@@ -16,6 +16,10 @@ void write_fields(const ModelConfig& config, nlohmann::ordered_json& json) {
   write_experts(config, kExperts, json);
 }
 
+void read_keys(const GgufFields& fields, ModelConfig& config) {
+  read_gguf_experts(fields, /*normalised=*/true, config.intermediate_size, config);
+}
+
 }  // namespace
 
 const Architecture& mixtral_architecture() {
@@ -26,7 +30,6 @@ const Architecture& mixtral_architecture() {
       .mixture_tensors = without_feed_forward(llama_tensors()) +
                          expert_tensors("block_sparse_moe.gate", "block_sparse_moe.experts.{}.w1",
                                         "block_sparse_moe.experts.{}.w3", "block_sparse_moe.experts.{}.w2"),
-      .gguf_normalises = true,
       .gguf_permutes_rows = true,
       .window = WindowRule::all_layers,
       .default_max_positions = 131072,
@@ -44,6 +47,7 @@ const Architecture& mixtral_architecture() {
                                                                  {"use_sliding_window", ignored},
                                                                  {"max_window_layers", ignored},
                                                                  {"layer_types", only, {"null"}}},
+      .read_gguf = read_keys,
       .own_gguf_fields = gguf_mixture_fields(),
   };
   return architecture;

@@ -73,6 +73,16 @@ std::vector<ConfigField> qwen_mixture_fields() {
   return fields;
 }
 
+void read_gguf_experts(const GgufFields& fields, bool normalised, std::optional<int64_t> usual_size,
+                       ModelConfig& config) {
+  Mixture& mixture = config.mixture;
+  mixture.experts = fields.get_int("expert_count", 1, kMaxExperts);
+  mixture.per_token = fields.get_int("expert_used_count", 1, mixture.experts);
+  mixture.normalised = normalised;
+  mixture.intermediate_size = fields.find_int("expert_feed_forward_length", 1, kMaxExtent)
+                                  .value_or(usual_size.value_or(config.intermediate_size / mixture.per_token));
+}
+
 std::vector<ConfigField> gguf_mixture_fields() {
   using enum ConfigField::Use;
   // llama.cpp reads what is "only" here for other mixtures.

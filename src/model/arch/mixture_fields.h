@@ -2,10 +2,13 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <vector>
 
 #include "model/arch/architecture.h"
 #include "model/config.h"
 #include "model/config_fields.h"
+#include "model/gguf_fields.h"
 
 namespace mxq {
 
@@ -21,7 +24,12 @@ void write_qwen_mixture(const ModelConfig& config, nlohmann::ordered_json& json)
 /// The fields of read_qwen_mixture(), and those of training.
 std::vector<ConfigField> qwen_mixture_fields();
 
-/// Keys of GGUF that describe a mixture; read by gguf_config().
+/// The numbers and the size of experts. GGUF does not say whether what counts of a token's experts adds up to 1, and
+/// may leave out the size of one: then it is `usual_size`, or a token's experts together are as large as a dense
+/// network. Throws Error(invalid_file) naming the key.
+void read_gguf_experts(const GgufFields& fields, bool normalised, std::optional<int64_t> usual_size,
+                       ModelConfig& config);
+/// Keys of GGUF that describe a mixture.
 std::vector<ConfigField> gguf_mixture_fields();
 
 /// Fields of mixtures that are for training.

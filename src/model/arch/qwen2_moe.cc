@@ -22,6 +22,13 @@ void write_fields(const ModelConfig& config, nlohmann::ordered_json& json) {
   json[kBias] = config.attention_bias;
 }
 
+void read_keys(const GgufFields& fields, ModelConfig& config) {
+  read_gguf_experts(fields, /*normalised=*/false, std::nullopt, config);
+  // Where it is missing llama.cpp takes the size of a dense network.
+  config.mixture.shared_intermediate_size =
+      fields.find_int("expert_shared_feed_forward_length", 1, kMaxExtent).value_or(config.intermediate_size);
+}
+
 std::vector<LayerTensor> tensors() {
   using enum Extent;
   return without_feed_forward(llama_tensors()) +
@@ -61,6 +68,7 @@ const Architecture& qwen2_moe_architecture() {
                                                                      {"attention_bias", ignored},
                                                                      {"mlp_bias", ignored},
                                                                      {"layer_types", only, {"null"}}},
+      .read_gguf = read_keys,
       .own_gguf_fields = gguf_mixture_fields(),
   };
   return architecture;

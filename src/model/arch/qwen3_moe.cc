@@ -9,6 +9,10 @@ void read_fields(const ConfigFields& fields, ModelConfig& config) {
   read_qwen_mixture(fields, {.experts = 128, .per_token = 8, .intermediate_size = 768, .normalised = false}, config);
 }
 
+void read_keys(const GgufFields& fields, ModelConfig& config) {
+  read_gguf_experts(fields, /*normalised=*/true, std::nullopt, config);
+}
+
 }  // namespace
 
 const Architecture& qwen3_moe_architecture() {
@@ -21,7 +25,6 @@ const Architecture& qwen3_moe_architecture() {
       .mixture_tensors =
           without_feed_forward(llama_tensors()) + head_norms() +
           expert_tensors("mlp.gate", "mlp.experts.{}.gate_proj", "mlp.experts.{}.up_proj", "mlp.experts.{}.down_proj"),
-      .gguf_normalises = true,
       .attention_bias = Bias::by_config,
       .output_bias = Bias::by_config,
       .window = WindowRule::all_if_used,
@@ -37,6 +40,7 @@ const Architecture& qwen3_moe_architecture() {
                                                                      {"max_window_layers", ignored},
                                                                      {"mlp_bias", ignored},
                                                                      {"layer_types", only, {"null"}}},
+      .read_gguf = read_keys,
       .own_gguf_fields = gguf_mixture_fields(),
   };
   return architecture;

@@ -67,12 +67,11 @@ const RopeTable* CpuRunner::rope_of(int64_t layer, const Place& place) const {
 }
 
 AttentionShape CpuRunner::attention_shape(int64_t layer) const {
-  const double usual = 1 / std::sqrt(static_cast<double>(config().head_dim));
   return {.heads = config().num_attention_heads,
           .kv_heads = config().num_key_value_heads,
           .head_dim = config().head_dim,
           .window = config().window_of(layer),
-          .scale = static_cast<float>(config().score_scale.value_or(usual)),
+          .scale = static_cast<float>(config().score_scale.value_or(config().usual_score_scale())),
           .cap = static_cast<float>(config().score_cap)};
 }
 

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "base/parallel.h"
+#include "kernels/rows.h"
 
 namespace mxq {
 
@@ -14,7 +15,7 @@ struct Inner {
 };
 Inner inner_of(Activation activation, float gate) {
   if (activation == Activation::silu) return {gate, 1};
-  constexpr auto scale = static_cast<float>(2 * 0.79788456080286536), cubic = 0.044715f;  // 2 sqrt(2 / pi)
+  constexpr auto scale = static_cast<float>(2 * kGeluScale), cubic = static_cast<float>(kGeluCubic);
   return {scale * (gate + cubic * gate * gate * gate), scale * (1 + 3 * cubic * gate * gate)};
 }
 
