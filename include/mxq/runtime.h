@@ -14,7 +14,7 @@ namespace mxq {
 void set_threads(int n);
 int threads();
 
-/// Largest resident set so far, in bytes.
+/// Largest resident set of this program so far, in bytes.
 int64_t peak_rss_bytes();
 
 /// What this process may have: of the machine, or less where a control group (a container) limits it. In bytes; 0 where

@@ -6,12 +6,20 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <string>
 
 #include "mxq/error.h"
 
 namespace mxq {
 
 int64_t peak_rss_bytes() {
+  // getrusage() counts what the process was before exec(), too: the pages of whoever forked it.
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    int64_t kibibytes = 0;
+    if (word == "VmHWM:" && status >> kibibytes) return kibibytes * 1024;
+  }
   struct rusage usage {};
   ::getrusage(RUSAGE_SELF, &usage);
 #ifdef __APPLE__

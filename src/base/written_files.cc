@@ -8,13 +8,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <system_error>
 #include <utility>
 #include <vector>
 
 #include "base/atomic_file.h"
 #include "base/content_hash.h"
-#include "base/mapped_file.h"
 #include "mxq/error.h"
 #include "mxq/text.h"
 
@@ -32,17 +32,26 @@ constexpr uintmax_t kMostBytes = uintmax_t{64} << 20;
 /// changes all of them.
 constexpr size_t kHashedBytes = size_t{1} << 20, kPieces = 256, kPieceBytes = 4096;
 
+/// Reads pieces instead of mapping the file: where one page of a mapping is read, Linux maps all of its 2 MiB.
 std::string hash_of(const fs::path& path) {
-  const MappedFile file(path);
-  const auto bytes = file.bytes();
+  std::ifstream file(path, std::ios::binary);
+  std::string piece;
   ContentHash hash;
-  if (bytes.size() <= kHashedBytes) {
-    hash.add(bytes);
+  const auto add = [&](size_t at, size_t bytes) {
+    piece.resize(bytes);
+    file.seekg(static_cast<std::streamoff>(at));
+    if (bytes > 0 && !file.read(piece.data(), static_cast<std::streamsize>(bytes))) {
+      throw Error(ErrorCode::io, "read " + path.string(), std::strerror(errno));
+    }
+    hash.add(piece);
+  };
+  const size_t size = fs::file_size(path);
+  if (size <= kHashedBytes) {
+    add(0, size);
   } else {
-    const size_t last = bytes.size() - kPieceBytes;
+    const size_t last = size - kPieceBytes;
     for (size_t i = 0; i < kPieces; ++i) {
-      const size_t at = last / (kPieces - 1) * i + last % (kPieces - 1) * i / (kPieces - 1);
-      hash.add(bytes.subspan(at, kPieceBytes));
+      add(last / (kPieces - 1) * i + last % (kPieces - 1) * i / (kPieces - 1), kPieceBytes);
     }
   }
   return hash.hex();

@@ -1,5 +1,6 @@
 """What quantize says that it will take, beside what it takes: memory and disk; seconds are for bench/forecast.py."""
 import importlib.util
+import os
 import subprocess
 import unittest
 
@@ -41,6 +42,19 @@ class Forecasts(MxqTest):
                         self.assertAlmostEqual(result["forecast"]["disk_bytes"] / disk, 1, delta=0.1)
                     else:
                         self.assertGreater(result["forecast"]["disk_bytes"], 2 * disk)
+
+    @unittest.skipIf(SANITIZED, "sanitizers take memory of their own")
+    def test_memory_is_this_programs_alone(self):
+        """Not that of a checkpoint which is overwritten, nor of whoever started the program."""
+        out = self.folder / "out"
+        large = bench.write_model(self.folder / "large", SHAPES["wide"])
+        self.mxq_json("quantize", large, "--uniform", "b8g32", "--fit", "rtn", "-o", out)
+        self.assertGreater((out / "model.safetensors").stat().st_size, 32 << 20)
+        small = bench.write_model(self.folder / "small", SHAPES["deep"] | {"num_hidden_layers": 1, "vocab_size": 1024})
+        mine = bytearray(os.urandom(1 << 20) * 100)
+        result = self.mxq_json("quantize", small, "--uniform", "b4g64", "--fit", "rtn", "-o", out, "--overwrite")
+        self.assertLess(result["peak_rss_bytes"], 48 << 20)
+        self.assertEqual(len(mine), 100 << 20)
 
     def test_it_is_said_before_work_above_a_second(self):
         model = bench.write_model(self.folder / "model", SHAPES["deep"])
