@@ -18,13 +18,13 @@ namespace {
 
 /// The matrix that rows are multiplied with: 8 MB in fp32, 512 rows of it where there are many.
 constexpr int64_t kOut = 2048, kIn = 1024, kFewOut = 512;
-constexpr int64_t kFitRows = 64, kFitCols = 512;
+/// Enough rows to keep two threads busy: of 64, a weight took twice as long.
+constexpr int64_t kFitRows = 256, kFitCols = 256;
 constexpr int kRepeats = 3;
 
-/// Seconds of the middle one of some runs, after one that sets things up.
+/// Seconds of the middle one of some runs.
 template <typename Run>
 double time(Run run) {
-  run();
   std::vector<double> seconds;
   for (int i = 0; i < kRepeats; ++i) {
     const Stopwatch watch;
@@ -42,7 +42,9 @@ MachineSpeed::Products time_products(T one, const Multiply& multiply) {
   MachineSpeed::Products products;
   for (size_t i = 0; i < products.seconds.size(); ++i) {
     const int64_t rows = MachineSpeed::kRows[i], out = rows < 256 ? kOut : kFewOut;
-    products.seconds[i] = time([&] { multiply(rows, out, x.data(), y.data()); }) / static_cast<double>(out * kIn);
+    const auto run = [&] { multiply(rows, out, x.data(), y.data()); };
+    run();  // sets things up
+    products.seconds[i] = time(run) / static_cast<double>(out * kIn);
   }
   return products;
 }
@@ -73,9 +75,7 @@ double time_measuring(const Method& method) {
   const MatrixView matrix{weights.data(), kFitRows, kFitCols};
   const QuantizeOptions options = tabled(method.quantize);
   measure_matrix(matrix, {method.schemes.data(), 1}, options);  // threads and tables are made
-  const Stopwatch watch;
-  measure_matrix(matrix, method.schemes, options);
-  return watch.seconds() / static_cast<double>(weights.size());
+  return time([&] { measure_matrix(matrix, method.schemes, options); }) / static_cast<double>(weights.size());
 }
 
 }  // namespace

@@ -18,10 +18,11 @@ SHAPES = {
     "wordy": dict(hidden_size=256, intermediate_size=704, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2,
                   vocab_size=32768),
 }
+FEW = ["--schemes", "b3g64,b4g64"]  # for speed: memory does not depend on how many there are
 JOBS = {
-    "kl": ["--bits", "3.5", "--calibration-tokens", "1536", "--sample-tokens", "256"],
-    "streaming": ["--bits", "3.5", "--objective", "rel", "--fit", "mse"],
-    "verify": ["--bits", "3.5", "--calibration-tokens", "768", "--sample-tokens", "128", "--verify"],
+    "kl": ["--bits", "3.5", *FEW, "--calibration-tokens", "1536", "--sample-tokens", "256"],
+    "streaming": ["--bits", "3.5", *FEW, "--objective", "rel", "--fit", "mse"],
+    "verify": ["--bits", "3.5", *FEW, "--calibration-tokens", "768", "--sample-tokens", "128", "--verify"],
 }
 
 

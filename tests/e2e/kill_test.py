@@ -19,7 +19,7 @@ class Kill(MxqTest):
         print(f"seed {SEED}")
         self.random = random.Random(SEED)
         self.model = self.folder / "model"
-        small_model(self.model, config={"hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 4})
+        small_model(self.model, config={"hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 2})
 
     def kill_ten_times(self, arguments, longest, finished):
         """Starts the command and kills it after a random part of `longest` seconds, until KILLS runs have been killed.
@@ -92,7 +92,7 @@ class Kill(MxqTest):
         return self.folder / "text-model"
 
     def test_quantize_by_default(self):
-        self.kill_quantize(self.text_model(), "--bits", "3.5", "--calibration-tokens", "2048", "--sample-tokens", "512")
+        self.kill_quantize(self.text_model(), "--bits", "3.5", "--calibration-tokens", "1024", "--sample-tokens", "256")
 
     def test_quantize_to_a_loss(self):
         self.kill_quantize(self.text_model(), "--max-loss", "1%", "--calibration-tokens", "512", "--sample-tokens", "256")
