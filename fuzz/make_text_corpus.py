@@ -51,6 +51,13 @@ PIECES = {
               "vocab": {"<unk>": 0, "<s>": 1, "\u2581": 2, "a": 3, "\u2581a": 4, "<0xC3>": 5, "<0xA9>": 6},
               "merges": [["\u2581", "a"]]},
 }
+UNIGRAM = {
+    "normalizer": {"type": "Sequence", "normalizers": [
+        {"type": "Nmt"}, {"type": "Replace", "pattern": {"Regex": "(?<!\\n)^"}, "content": "\u2581"},
+        {"type": "Replace", "pattern": {"Regex": " "}, "content": "\u2581"}]},
+    "model": {"type": "Unigram", "unk_id": 0, "byte_fallback": True,
+              "vocab": [["<unk>", 0], ["\u2581", -2], ["a", -3.25], ["ab", -4.0000000000000001], ["<0xC3>", -9], ["<0xA9>", 1e2]]},
+}
 METASPACE = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "first", "split": True}
 
 
@@ -81,7 +88,10 @@ def main():
     text("tokenizer_json", "pieces", json.dumps(PIECES) + "\0a <s>aa \u00e9x")
     text("tokenizer_json", "metaspace", PIECES | {"normalizer": None, "pre_tokenizer": METASPACE, "decoder": METASPACE})
     text("tokenizer_json", "huge-id", BYTES | {"model": {"vocab": {"a": 2**32}, "merges": []}})
-    text("tokenizer_json", "unigram", {"model": {"type": "Unigram", "vocab": [["a", -1.5]]}})
+    text("tokenizer_json", "unigram", json.dumps(UNIGRAM) + "\0 abc \u00e9x ab")
+    text("tokenizer_json", "unigram-broken", {"model": {"type": "Unigram", "vocab": [["a", -1.5], ["b"], 1, ["c", 1e99, 0]]}})
+    text("tokenizer_json", "letters", json.dumps(BYTES | {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+        {"type": "Punctuation", "behavior": "Contiguous"}, LEVEL, {"type": "Digits", "individual_digits": False}]}}) + "\0ab \u00bd1.")
     text("tokenizer_json", "broken", json.dumps(BYTES)[:-9])
 
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "model/tokenizer/bpe_tokenizer.h"
+#include "model/tokenizer/spec_tokenizer.h"
 #include "model/tokenizer/tokenizer_json.h"
 #include "mxq/error.h"
 
@@ -26,7 +26,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (!input.empty()) *file = {next(""), "file"};
   }
   try {
-    const mxq::BpeTokenizer tokenizer(mxq::parse_tokenizer_json(json, "input", files));
+    const mxq::SpecTokenizer tokenizer(mxq::parse_tokenizer_json(json, "input", files));
     const auto ids = tokenizer.encode(text);
     for (const int32_t id : ids) {
       if (id < 0 || id >= tokenizer.vocab_size()) std::abort();

@@ -43,6 +43,9 @@ else
 fi
 check "tokenizer.json and the files beside it: ids of AutoTokenizer" \
   "$python" tests/integration/tokenizer_config_peer.py "$MXQ_BIN" --count 400
+check "rules for words of GGUF, and Unigram: ids of tokenizers" \
+  "$python" tests/integration/tokenizer_rules_peer.py "$MXQ_BIN" --gguf-tokenizer "$build/tests/integration/gguf_tokenizer" \
+  --shared "$MXQ_SHARED/data"
 check "patterns that split text: Oniguruma" "$python" tests/integration/oniguruma_peer.py "$MXQ_BIN"
 check "the page of a report in Chromium" env MXQ_PYTHON="$python" "$python" tests/integration/report_page.py "$MXQ_BIN"
 check "every field of transformers' configurations" "$python" tests/integration/config_fields_peer.py "$MXQ_BIN"

@@ -12,7 +12,7 @@
 #include "model/gguf_groups.h"
 #include "model/gguf_names.h"
 #include "model/layer_tensors.h"
-#include "model/tokenizer/bpe_tokenizer.h"
+#include "model/tokenizer/spec_tokenizer.h"
 #include "model/tokenizer/tokenizer_gguf.h"
 #include "model/tokenizer_files.h"
 #include "mxq/error.h"
@@ -144,7 +144,7 @@ std::vector<std::string> GgufSource::notes() const {
 }
 
 std::unique_ptr<Tokenizer> GgufSource::open_tokenizer() const {
-  return std::make_unique<BpeTokenizer>(tokenizer_spec(gguf_));
+  return std::make_unique<SpecTokenizer>(tokenizer_spec(gguf_));
 }
 
 std::vector<std::pair<std::string, std::string>> GgufSource::side_files(std::vector<std::string>& notes) const {

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <utility>
 
-#include "model/tokenizer/word_rules.h"
+#include "model/tokenizer/tokenizer_gguf.h"
 #include "model/tokenizer_vocabulary.h"
 #include "mxq/error.h"
 #include "mxq/text.h"
@@ -27,24 +27,47 @@ Json sequence(const char* of, Json items) {
   return {{"type", "Sequence"}, {of, std::move(items)}};
 }
 
-Json split_words(std::string_view pattern) {
-  if (pattern == kSingleDigits) return {{"type", "Digits"}, {"individual_digits", true}};
-  return {{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}};
+const char* behavior_name(SplitBehavior behavior) {
+  switch (behavior) {
+    case SplitBehavior::isolated:
+      return "Isolated";
+    case SplitBehavior::removed:
+      return "Removed";
+    case SplitBehavior::merged_with_previous:
+      return "MergedWithPrevious";
+    case SplitBehavior::merged_with_next:
+      return "MergedWithNext";
+    case SplitBehavior::contiguous:
+      return "Contiguous";
+  }
+  return "";
 }
 
-// The pre-tokenizer of byte-level BPE.
+Json split_words(const WordCut& cut) {
+  const std::string_view pattern = cut.pattern;
+  const char* behavior = behavior_name(cut.behavior);
+  if (pattern == kPunctuation) return {{"type", "Punctuation"}, {"behavior", behavior}};
+  if (pattern == kSingleDigits) return {{"type", "Digits"}, {"individual_digits", true}};
+  return {{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", behavior}, {"invert", false}};
+}
+
+// The pre-tokenizer of byte-level BPE: ByteLevel stands before the cuts of letters, or last.
 Json pre_tokenizer(const WordRule& rule) {
-  std::vector<std::string_view> patterns;
-  for (const char* pattern : rule.patterns) {
-    if (pattern != nullptr) patterns.emplace_back(pattern);
-  }
-  const bool ends_with_gpt2 = patterns.back() == kGpt2Words;
-  if (ends_with_gpt2) patterns.pop_back();
-  if (patterns.empty()) return byte_level(true);
   Json steps = Json::array();
-  for (const std::string_view pattern : patterns) steps.push_back(split_words(pattern));
-  steps.push_back(byte_level(ends_with_gpt2));
-  return sequence("pretokenizers", std::move(steps));
+  bool letters = false;
+  for (size_t i = 0; i < rule.cuts.size() && rule.cuts[i].pattern != nullptr; ++i) {
+    const bool last_of_text =
+        i + 1 == rule.cuts.size() || rule.cuts[i + 1].pattern == nullptr || rule.cuts[i + 1].of_letters;
+    if (!letters && last_of_text) {
+      letters = true;
+      const bool gpt2 = std::string_view(rule.cuts[i].pattern) == kGpt2Words;
+      if (!gpt2) steps.push_back(split_words(rule.cuts[i]));
+      steps.push_back(byte_level(gpt2));
+    } else {
+      steps.push_back(split_words(rule.cuts[i]));
+    }
+  }
+  return steps.size() == 1 ? steps.front() : sequence("pretokenizers", std::move(steps));
 }
 
 // One object of added_tokens: matched whole, before anything else looks at the text.
@@ -71,18 +94,19 @@ class Builder {
 
   TokenizerFiles build() {
     const std::string model = file_.get_string("tokenizer.ggml.model");
-    const char* merges = model == "gpt2"    ? "tokenizer.ggml.merges"
-                         : model == "llama" ? "tokenizer.ggml.scores"
-                                            : nullptr;
+    const bool has_merges = model == "gpt2" || model == "gemma4";
+    const char* merges = has_merges ? "tokenizer.ggml.merges" : model == "llama" ? "tokenizer.ggml.scores" : nullptr;
     if (merges && !file_.find(merges)) {
       result_.notes.push_back(fmt::format("no tokenizer.json: the file has no {}", merges));
-    } else if (model == "gpt2") {
-      byte_level_bpe();
+    } else if (has_merges) {
+      bpe_with_rule();
     } else if (model == "llama") {
-      sentencepiece_bpe();
+      adds_bos_ = file_.find_bool("tokenizer.ggml.add_bos_token").value_or(true);
+      sentencepiece_bpe(file_.find_bool("tokenizer.ggml.add_space_prefix").value_or(true),
+                        merges_from_scores(file_, vocabulary_));
     } else {
-      result_.notes.push_back(
-          fmt::format("no tokenizer.json: tokenizer.ggml.model is {} (supported: gpt2, llama)", in_quotes(model)));
+      result_.notes.push_back(fmt::format(
+          "no tokenizer.json: tokenizer.ggml.model is {} (supported: gpt2, gemma4, llama)", in_quotes(model)));
     }
     result_.files["special_tokens_map.json"] = special_tokens().dump(2) + "\n";
     result_.files["tokenizer_config.json"] = tokenizer_config().dump(2, ' ', false) + "\n";
@@ -90,15 +114,17 @@ class Builder {
   }
 
  private:
-  void byte_level_bpe() {
-    const std::string pre = file_.find_string("tokenizer.ggml.pre").value_or("");
-    const auto rule = word_rule(pre);
-    if (!rule) {
-      result_.notes.push_back(
-          fmt::format("no tokenizer.json: tokenizer.ggml.pre is {} (supported: {})", in_quotes(pre), kWordRuleNames));
+  void bpe_with_rule() {
+    WordRule rule;
+    try {
+      rule = named_word_rule(file_, "no tokenizer.json");
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::unsupported) throw;
+      result_.notes.emplace_back(error.what());
       return;
     }
-    adds_bos_ = file_.find_bool("tokenizer.ggml.add_bos_token").value_or(rule->adds_bos);
+    adds_bos_ = file_.find_bool("tokenizer.ggml.add_bos_token").value_or(rule.adds_bos);
+    if (!rule.byte_level) return sentencepiece_bpe(false, read_merges(file_, vocabulary_));
     const Json model{{"type", "BPE"},
                      {"dropout", nullptr},
                      {"unk_token", nullptr},
@@ -106,14 +132,14 @@ class Builder {
                      {"end_of_word_suffix", nullptr},
                      {"fuse_unk", false},
                      {"byte_fallback", false},
-                     {"ignore_merges", rule->ignore_merges}};
-    const Json normalizer = rule->nfc ? Json{{"type", "NFC"}} : Json(nullptr);
-    write_tokenizer(normalizer, pre_tokenizer(*rule), byte_level(true), model, read_merges(file_, vocabulary_));
+                     {"ignore_merges", rule.ignore_merges}};
+    const Json normalizer = rule.normal == WordRule::as_it_is
+                                ? Json(nullptr)
+                                : Json{{"type", rule.normal == WordRule::nfc ? "NFC" : "NFKC"}};
+    write_tokenizer(normalizer, pre_tokenizer(rule), byte_level(true), model, read_merges(file_, vocabulary_));
   }
 
-  void sentencepiece_bpe() {
-    adds_bos_ = file_.find_bool("tokenizer.ggml.add_bos_token").value_or(true);
-    const bool prefix = file_.find_bool("tokenizer.ggml.add_space_prefix").value_or(true);
+  void sentencepiece_bpe(bool prefix, const std::vector<Merge>& merges) {
     const Json mark{{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kSpaceMark}};
     const Json prepend{{"type", "Prepend"}, {"prepend", kSpaceMark}};
     const Json normalizer = sequence("normalizers", prefix ? Json::array({prepend, mark}) : Json::array({mark}));
@@ -130,8 +156,7 @@ class Builder {
                      {"fuse_unk", true},
                      {"byte_fallback", true},
                      {"ignore_merges", false}};
-    write_tokenizer(normalizer, nullptr, sequence("decoders", std::move(steps)), model,
-                    merges_from_scores(file_, vocabulary_));
+    write_tokenizer(normalizer, nullptr, sequence("decoders", std::move(steps)), model, merges);
   }
 
   // <s> A, <s> A <s> B where the model wants it.

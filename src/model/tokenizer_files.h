@@ -17,8 +17,8 @@ struct TokenizerFiles {
 };
 
 /// Rebuilds the files from tokenizer.ggml.*:
-///   model "gpt2"   byte-level BPE; the rule that cuts text into words is known by its name only (tokenizer.ggml.pre):
-///                  those of word_rule()
+///   model "gpt2"   BPE; the rule that cuts text into words is known by its name only (tokenizer.ggml.pre): those of
+///                  word_rule(). "gemma4": the same, with the rule of that name
 ///   model "llama"  SentencePiece BPE with byte fallback; the merges follow from the scores
 /// For any other model or rule, and without merges or scores, there is no tokenizer.json but a note; without a
 /// tokenizer in the file there is nothing but generation_config.json. Throws Error(invalid_file) for a vocabulary that

@@ -7,15 +7,19 @@
 #include <memory>
 #include <new>
 
+#include "base/utf8.h"
+#include "model/tokenizer/unicode.h"
 #include "mxq/error.h"
 
 namespace mxq {
 
 namespace {
 
-// utf8proc 2.8 takes U+11A7, which composes with nothing, for a final consonant of Hangul and drops it. Texts
-// may be cut around it: it is a starter, so nothing composes or is put in order across it.
-constexpr std::string_view kNoFinal = "\u11a7";
+// Starters that compose with nothing, so texts may be cut around them: nothing is put in order across them either.
+// utf8proc 2.8 takes U+11A7 for a final consonant of Hangul and drops it.
+bool stays_apart(uint32_t character) {
+  return character == 0x11a7 || is_unknown_to_unicode_9(character);
+}
 
 void append(std::string_view text, utf8proc_option_t options, std::string& out) {
   // ASCII is in all forms already, and what most texts consist of.
@@ -41,9 +45,17 @@ std::string to_normal_form(std::string_view text, NormalForm form) {
                                                       (composed ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE));
   std::string result;
   result.reserve(text.size());
-  for (size_t at; (at = text.find(kNoFinal)) != std::string_view::npos; text.remove_prefix(at + kNoFinal.size())) {
-    append(text.substr(0, at), options, result);
-    result += kNoFinal;
+  for (size_t at = 0; at < text.size();) {
+    const std::string_view rest = text.substr(at);
+    const size_t length = character_length(rest);
+    if (length > 1 && stays_apart(first_character(rest))) {
+      append(text.substr(0, at), options, result);
+      result += rest.substr(0, length);
+      text = rest.substr(length);
+      at = 0;
+    } else {
+      at += length;
+    }
   }
   append(text, options, result);
   return result;

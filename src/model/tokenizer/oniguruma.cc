@@ -22,8 +22,9 @@ constexpr int kDeepest = 100;
 
 // Members of a class, as PCRE2 writes them between brackets.
 constexpr const char* kBlanks = R"(\t-\r\x{85}\p{Z})";
-// Alphabetic, marks, decimal digits, connectors; PCRE2 10.42's own \w has no marks.
+// Alphabetic, marks, decimal digits, connectors, Latin-1's other numbers; PCRE2 10.42's own \w has no marks.
 constexpr const char* kWord =
+    R"(\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})"
     R"(\p{L}\p{Nl}\p{M}\p{Nd}\p{Pc}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
 constexpr const char* kHexDigits = "0-9a-fA-F";
 constexpr const char* kAny = "(?s:.)";

@@ -6,7 +6,7 @@
 #include "format/gguf.h"
 #include "format/gguf_parts.h"
 #include "model/model_files.h"
-#include "model/tokenizer/bpe_tokenizer.h"
+#include "model/tokenizer/spec_tokenizer.h"
 #include "model/tokenizer/tokenizer_gguf.h"
 #include "model/tokenizer/tokenizer_json.h"
 #include "mxq/error.h"
@@ -22,7 +22,7 @@ namespace {
 std::unique_ptr<Tokenizer> gguf_tokenizer(const MappedFile& file) {
   const GgufFile gguf = parse_gguf(file.bytes(), file.path().string());
   check_first_part(gguf, file.path());
-  return std::make_unique<BpeTokenizer>(tokenizer_spec(gguf));
+  return std::make_unique<SpecTokenizer>(tokenizer_spec(gguf));
 }
 
 std::unique_ptr<Tokenizer> open_json(const fs::path& path) {
@@ -31,7 +31,7 @@ std::unique_ptr<Tokenizer> open_json(const fs::path& path) {
     std::error_code ignored;
     return fs::exists(file, ignored) ? SideFile{read_file(file), file.string()} : SideFile{};
   };
-  return std::make_unique<BpeTokenizer>(
+  return std::make_unique<SpecTokenizer>(
       parse_tokenizer_json(read_file(path), path.string(),
                            {beside("tokenizer_config.json"), beside("special_tokens_map.json"),
                             beside("added_tokens.json"), beside("config.json")}));

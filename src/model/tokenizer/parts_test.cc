@@ -12,7 +12,9 @@
 #include "model/tokenizer/bpe.h"
 #include "model/tokenizer/byte_level.h"
 #include "model/tokenizer/nfc.h"
+#include "model/tokenizer/serde_number.h"
 #include "model/tokenizer/splitter.h"
+#include "model/tokenizer/unicode.h"
 #include "model/tokenizer/word_rules.h"
 #include "mxq/error.h"
 
@@ -237,8 +239,63 @@ TEST(Splitter, Gpt2WordsAndEmptyMatches) {
   EXPECT_THAT(split("b*", "aébba"), ElementsAre("a", "é", "bb", "a"));
   EXPECT_THAT(split("(?=[A-Z])", "aBcD"), ElementsAre("a", "Bc", "D"));
   EXPECT_THAT(Splitter("test", {.pattern = "a"}).split({}), IsEmpty());
+  EXPECT_THAT(split(R"(\w+)", "a²½①"), ElementsAre("a²½", "①"));  // as in Oniguruma
   // Each piece is looked at alone.
   EXPECT_THAT(Splitter("test", {.pattern = "a(?!b)"}).split({"xa", "b"}), ElementsAre("x", "a", "b"));
+}
+
+// As the package's normalizer Replace has it.
+TEST(Splitter, ReplacesMatchesOfNothing) {
+  const auto replace = [](const char* pattern, const char* text) {
+    return Splitter("test", {.pattern = pattern}).replace(text, "_");
+  };
+  EXPECT_EQ(replace(R"((?<!\n)^)", "ab\nb"), "_ab\nb");
+  EXPECT_EQ(replace("^", "\nx"), "_\n_x");
+  EXPECT_EQ(replace("$", "ab\nb"), "ab_\nb_");
+  EXPECT_EQ(replace("b*", "é日b"), "_é_日_");
+  EXPECT_EQ(replace("(?=b)", "ab\nb"), "a_b\n_b");
+  EXPECT_EQ(replace("^", ""), "");
+}
+
+// What the package tokenizers 0.22.2 writes of a Unigram model whose score is the first.
+TEST(SerdeNumber, IsThePackagesDouble) {
+  const std::vector<std::pair<const char*, double>> values{
+      {"-15.275492379532281", -0x1.e8d0d5650c6d7p+3},
+      {"0", 0x0.0p+0},
+      {"-0.0", -0x0.0p+0},
+      {"7", 0x1.c000000000000p+2},
+      {"-3", -0x1.8000000000000p+1},
+      {"1.5", 0x1.8000000000000p+0},
+      {"-2.5e-3", -0x1.47ae147ae147bp-9},
+      {"1e22", 0x1.0f0cf064dd592p+73},
+      {"1e23", 0x1.52d02c7e14af6p+76},
+      {"0.1", 0x1.999999999999ap-4},
+      {"123456789012345678901234567890", 0x1.8ee90ff6c373ep+96},
+      {"-9.99999999999999999999999", -0x1.4000000000000p+3},
+      {"18446744073709551616", 0x1.0000000000000p+64},
+      {"18446744073709551615.5", 0x1.0000000000000p+64},
+      {"4.9e-324", 0x0.0000000000001p-1022},
+      {"1e-400", 0x0.0p+0},
+      {"1.7976931348623157e308", 0x1.fffffffffffffp+1023},
+      {"0e999", 0x0.0p+0},
+      {"-0.000000000000000000000000000000000012345678901234567890", -0x1.069044f7ab3e7p-116},
+      {"12345678901234567890123.4567e-10", 0x1.1f71fb04cb74fp+40},
+      {"-11.512925464970229", -0x1.7069e2aa2aa5bp+3},
+      {"1E5", 0x1.86a0000000000p+16},
+      {"2.5e+3", 0x1.3880000000000p+11},
+      {"9007199254740993", 0x1.0000000000000p+53},
+      {"0.30000000000000004e0", 0x1.3333333333334p-2},
+      {"-3.0123284804704786", -0x1.8193faca370cdp+1},
+      {"-14.825037124029805", -0x1.da66b44136347p+3},
+      {"-1.2806287645399461", -0x1.47d7496604157p+0}};
+  for (const auto& [text, value] : values) EXPECT_EQ(serde_number(text), value) << text;
+  for (const char* text : {"1e309", "-1e400", "1e99999999999", "123e307"})
+    EXPECT_EQ(serde_number(text), std::nullopt) << text;
+}
+
+TEST(Nmt, LeavesNoControlCharacters) {
+  EXPECT_EQ(without_controls(std::string("a\0b\x01\x0b\x1f\x7f\u008f\u009f\u0085", 13)), std::string("a\0b\u0085", 5));
+  EXPECT_EQ(without_controls("\t\n\f\r\u1680\u200b\u200f\u2028\u2581\ufeff\ufffd\u00a0"), "           \u00a0");
 }
 
 TEST(Splitter, PatternsThatFailAreErrors) {
@@ -271,6 +328,8 @@ TEST(Nfc, DecomposesAndComposes) {
       {"\ufb01 \u00bd", "\ufb01 \u00bd"},      // compatibility characters stay
       {"\U0001d15e", "\U0001d157\U0001d165"},  // beyond the BMP
       {"\u0301x", "\u0301x"},                  // nothing before it
+      {"a\u1abf\u0334", "a\u1abf\u0334"},      // a mark that Unicode 9 does not know
+      {"\U00011935\U00011930", "\U00011935\U00011930"},
       {nul, std::string("a\0\u00e9", 4)},
   };
   for (const auto& [text, expected] : values) EXPECT_EQ(to_nfc(text), expected) << text;

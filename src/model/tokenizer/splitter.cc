@@ -174,13 +174,10 @@ std::vector<std::string_view> Splitter::split(const std::vector<std::string_view
 }
 
 std::string Splitter::replace(std::string_view text, std::string_view to) const {
+  if (text.empty()) return {};  // as the package has it, whatever the pattern matches
   std::string result;
   size_t done = 0;
   Matcher(*compiled_, operation_).each(text, [&](size_t begin, size_t end) {
-    if (begin == end) {
-      throw Error(ErrorCode::unsupported, operation_,
-                  fmt::format("the pattern to replace by '{}' matches nothing, at byte {}", to, begin));
-    }
     result.append(text, done, begin - done).append(to);
     done = end;
   });

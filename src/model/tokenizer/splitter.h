@@ -32,7 +32,7 @@ class Splitter {
   /// piece is looked at alone. Throws Error(unsupported) where a match takes more steps or memory than allowed.
   /// Thread-safe.
   std::vector<std::string_view> split(const std::vector<std::string_view>& pieces) const;
-  /// `text` with `to` for each match. Throws likewise, and for a match of nothing.
+  /// `text` with `to` for each match, those of nothing included; the empty text stays empty. Throws likewise.
   std::string replace(std::string_view text, std::string_view to) const;
 
  private:

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "model/tokenizer/word_rules.h"
 #include "model/tokenizer_vocabulary.h"
 #include "mxq/error.h"
 #include "mxq/text.h"
@@ -10,6 +9,8 @@
 namespace mxq {
 
 namespace {
+
+constexpr std::string_view kGemma4 = "gemma4";
 
 std::vector<BpeMerge> merges_by_id(const std::vector<Merge>& merges, const Vocabulary& vocabulary) {
   std::vector<BpeMerge> result;
@@ -30,31 +31,44 @@ void surround(const GgufFile& file, bool bos_by_default, TokenizerSpec& spec) {
   if (spec.eos && asked("tokenizer.ggml.add_eos_token", false)) spec.suffix = {*spec.eos};
 }
 
-void byte_level(const GgufFile& file, const Vocabulary& vocabulary, TokenizerSpec& spec) {
-  const std::string pre = file.find_string("tokenizer.ggml.pre").value_or("");
-  const auto rule = word_rule(pre);
-  if (!rule) {
-    throw Error(ErrorCode::unsupported, spec.operation, fmt::format("tokenizer.ggml.pre is {}", in_quotes(pre)),
-                std::string(kWordRuleNames));
-  }
+void sentencepiece(const GgufFile& file, const Vocabulary& vocabulary, bool space_prefix, TokenizerSpec& spec) {
+  spec.byte_fallback = spec.fuse_unknown = true;
+  spec.unknown = vocabulary.special(file, "tokenizer.ggml.unknown_token_id");
+  spec.space_mark = kSpaceMark;
+  spec.strip_first_blank = space_prefix;
+  if (space_prefix) spec.normalize.push_back({NormalizeStep::prepend, {}, std::string(kSpaceMark)});
+  spec.normalize.push_back({NormalizeStep::replace, " ", std::string(kSpaceMark)});
+}
+
+void cut_words(const WordRule& rule, TokenizerSpec& spec) {
   spec.byte_level = true;
-  spec.ignore_merges = rule->ignore_merges;
-  surround(file, rule->adds_bos, spec);
-  if (rule->nfc) spec.normalize.push_back({NormalizeStep::nfc, {}, {}});
-  for (const char* pattern : rule->patterns) {
-    if (pattern != nullptr) spec.words.push_back({.rule = {.pattern = pattern}});
+  bool letters = false;
+  for (const WordCut& cut : rule.cuts) {
+    if (cut.pattern == nullptr) break;
+    if (cut.of_letters && !letters) spec.words.push_back({.kind = WordStep::to_letters});
+    letters = cut.of_letters;
+    spec.words.push_back({.rule = {.pattern = cut.pattern, .behavior = cut.behavior}});
+  }
+  if (letters) spec.words.push_back({.kind = WordStep::from_letters});
+}
+
+void with_merges(const GgufFile& file, const Vocabulary& vocabulary, TokenizerSpec& spec) {
+  const WordRule rule = named_word_rule(file, spec.operation);
+  surround(file, rule.adds_bos, spec);
+  spec.ignore_merges = rule.ignore_merges;
+  if (rule.normal == WordRule::nfc) spec.normalize.push_back({NormalizeStep::nfc, {}, {}});
+  if (rule.normal == WordRule::nfkc) spec.normalize.push_back({NormalizeStep::nfkc, {}, {}});
+  if (rule.byte_level) {
+    cut_words(rule, spec);
+  } else {
+    sentencepiece(file, vocabulary, false, spec);
   }
   spec.merges = merges_by_id(read_merges(file, vocabulary), vocabulary);
 }
 
-void sentencepiece(const GgufFile& file, const Vocabulary& vocabulary, TokenizerSpec& spec) {
+void with_scores(const GgufFile& file, const Vocabulary& vocabulary, TokenizerSpec& spec) {
   surround(file, true, spec);
-  spec.byte_fallback = spec.fuse_unknown = true;
-  spec.unknown = vocabulary.special(file, "tokenizer.ggml.unknown_token_id");
-  spec.space_mark = kSpaceMark;
-  spec.strip_first_blank = file.find_bool("tokenizer.ggml.add_space_prefix").value_or(true);
-  if (spec.strip_first_blank) spec.normalize.push_back({NormalizeStep::prepend, {}, std::string(kSpaceMark)});
-  spec.normalize.push_back({NormalizeStep::replace, " ", std::string(kSpaceMark)});
+  sentencepiece(file, vocabulary, file.find_bool("tokenizer.ggml.add_space_prefix").value_or(true), spec);
   spec.merges = merges_by_id(merges_from_scores(file, vocabulary), vocabulary);
   const auto scores = file.get_f32s("tokenizer.ggml.scores");
   for (size_t i = 1; i < spec.merges.size(); ++i) {
@@ -64,6 +78,15 @@ void sentencepiece(const GgufFile& file, const Vocabulary& vocabulary, Tokenizer
 }
 
 }  // namespace
+
+WordRule named_word_rule(const GgufFile& file, const std::string& operation) {
+  // A model of this name has this rule, whatever the file says.
+  const bool is_gemma = file.get_string("tokenizer.ggml.model") == kGemma4;
+  const std::string pre = is_gemma ? std::string(kGemma4) : file.find_string("tokenizer.ggml.pre").value_or("");
+  if (const auto rule = word_rule(pre)) return *rule;
+  throw Error(ErrorCode::unsupported, operation, fmt::format("tokenizer.ggml.pre is {}", in_quotes(pre)),
+              word_rule_names());
+}
 
 std::string word_rule_remark(const GgufFile& file) {
   const std::string pre = file.find_string("tokenizer.ggml.pre").value_or("");
@@ -85,13 +108,13 @@ TokenizerSpec tokenizer_spec(const GgufFile& file) {
   }
   spec.bos = vocabulary.special(file, "tokenizer.ggml.bos_token_id");
   spec.eos = vocabulary.special(file, "tokenizer.ggml.eos_token_id");
-  if (model == "gpt2") {
-    byte_level(file, vocabulary, spec);
+  if (model == "gpt2" || model == kGemma4) {
+    with_merges(file, vocabulary, spec);
   } else if (model == "llama") {
-    sentencepiece(file, vocabulary, spec);
+    with_scores(file, vocabulary, spec);
   } else {
     throw Error(ErrorCode::unsupported, spec.operation, fmt::format("tokenizer.ggml.model is {}", in_quotes(model)),
-                "gpt2, llama");
+                "gpt2, gemma4, llama");
   }
   spec.remark = word_rule_remark(file);
   return spec;

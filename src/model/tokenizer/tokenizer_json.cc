@@ -10,6 +10,7 @@
 
 #include "base/utf8.h"
 #include "model/tokenizer/json_tree.h"
+#include "model/tokenizer/serde_number.h"
 #include "model/tokenizer/word_rules.h"
 #include "mxq/error.h"
 #include "mxq/text.h"
@@ -28,7 +29,10 @@ struct Document {
   Json rest;
   std::vector<std::pair<std::string, uint64_t>> vocabulary;
   std::vector<std::pair<std::string, std::string>> merges;
-  std::string not_ids;  // what is wrong with the vocabulary
+  std::vector<std::pair<std::string, double>> scores;  // of Unigram's vocabulary, by id
+  bool scores_listed = false;
+  // What is wrong with the vocabulary, if it is to be one of ids, or of scores.
+  std::string not_ids, not_scores;
 };
 
 class Reader {
@@ -50,7 +54,12 @@ class Reader {
 
   void handle(JsonPath path, const JsonEvent& event) {
     const bool in_model = path.size() >= 3 && path[0] == "model";
-    if (in_model && path[1] == "vocab") {
+    if (path.size() == 2 && path[0] == "model" && path[1] == "vocab" && event.kind == JsonEvent::array_begin) {
+      document_.scores_listed = true;
+    }
+    if (in_model && path[1] == "vocab" && document_.scores_listed) {
+      score(path, event);
+    } else if (in_model && path[1] == "vocab") {
       if (event.kind != JsonEvent::natural || path.size() != 3) {
         // Models of other types have other vocabularies; the type may come later in the file.
         if (document_.not_ids.empty()) {
@@ -63,6 +72,33 @@ class Reader {
       merge(path, event);
     } else {
       rest_.add(path, event);
+    }
+  }
+
+  // ["token", -1.5]
+  void score(JsonPath path, const JsonEvent& event) {
+    const auto wrong = [&](const char* what) {
+      if (document_.not_scores.empty()) {
+        document_.not_scores = fmt::format("token {} of the vocabulary {}", document_.scores.size(), what);
+      }
+    };
+    if (path.size() == 3 && event.kind == JsonEvent::array_begin) {
+      score_parts_ = 0;
+    } else if (path.size() == 4 && score_parts_ == 0 && event.kind == JsonEvent::string) {
+      scored_ = event.text;
+      score_parts_ = 1;
+    } else if (path.size() == 4 && score_parts_ == 1 &&
+               (event.kind == JsonEvent::natural || event.kind == JsonEvent::number)) {
+      const auto value = event.kind == JsonEvent::natural ? std::optional(static_cast<double>(event.natural_value))
+                                                          : serde_number(event.text);
+      if (!value) wrong("has a score beyond all doubles");
+      scored_value_ = value.value_or(0);
+      score_parts_ = 2;
+    } else if (path.size() == 3 && score_parts_ == 2 && event.kind == JsonEvent::array_end) {
+      document_.scores.emplace_back(std::move(scored_), scored_value_);
+      score_parts_ = 0;
+    } else {
+      wrong("is not a token with its score");
     }
   }
 
@@ -93,6 +129,9 @@ class Reader {
   JsonTreeBuilder rest_;
   std::vector<std::string> pair_;
   bool open_pair_ = false;
+  std::string scored_;
+  double scored_value_ = 0;
+  int score_parts_ = 0;  // of the pair so far
 };
 
 class Builder {
@@ -112,9 +151,15 @@ class Builder {
     }
     check_kind();
     vocabulary();
-    model();
+    if (unigram_) {
+      unigram_model();
+    } else {
+      bpe_model();
+    }
     if (const Json* part = find(document_.rest, "normalizer")) normalizer(*part);
     if (const Json* part = find(document_.rest, "pre_tokenizer")) pre_tokenizer(*part, true);
+    if (letters_) spec_.words.push_back({.kind = WordStep::from_letters});
+    if (unigram_ && spec_.byte_level) unsupported("the model is Unigram, the pre_tokenizer ByteLevel");
     if (const Json* part = find(document_.rest, "decoder")) decoder(*part);
     if (config_.has_template()) {
       class_template();
@@ -189,7 +234,13 @@ class Builder {
   }
 
   void vocabulary() {
-    uint64_t count = 0;
+    uint64_t count = document_.scores.size();
+    for (size_t id = 0; id < document_.scores.size(); ++id) {
+      const std::string& token = document_.scores[id].first;
+      if (!ids_.emplace(token, static_cast<uint32_t>(id)).second) {
+        invalid(fmt::format("token {} of the vocabulary, {}, is there twice", id, in_quotes(token)));
+      }
+    }
     const size_t limit = 2 * (document_.vocabulary.size() + file_tokens_.size()) + kGaps;
     ids_.reserve(document_.vocabulary.size());
     for (const auto& [token, id] : document_.vocabulary) {
@@ -205,6 +256,7 @@ class Builder {
     spec_.tokens.resize(count);
     spec_.only_added.resize(count);
     for (auto& [token, id] : document_.vocabulary) put(std::move(token), id);
+    for (size_t id = 0; id < document_.scores.size(); ++id) put(document_.scores[id].first, id);
     for (const AddedToken& token : spec_.added) {
       put(token.content, token.id);
       spec_.only_added[token.id] = !ids_.contains(token.content);
@@ -242,17 +294,37 @@ class Builder {
   }
 
   /// Before the vocabulary is believed.
-  void check_kind() const {
+  void check_kind() {
     const Json* model = find(document_.rest, "model");
     if (!model) invalid("'model' is missing");
-    // Files of old have no type; what else has merges?
-    if (const std::string kind = text(*model, "type", "BPE"); kind != "BPE") {
-      unsupported(fmt::format("the model is {}", in_quotes(kind)), "BPE");
+    // Files of old have no type; what else has merges, or a list of scores?
+    const std::string kind = text(*model, "type", document_.scores_listed ? "Unigram" : "BPE");
+    if (kind != "BPE" && kind != "Unigram")
+      unsupported(fmt::format("the model is {}", in_quotes(kind)), "BPE, Unigram");
+    unigram_ = kind == "Unigram";
+    if (unigram_ != document_.scores_listed && find(*model, "vocab")) {
+      invalid(fmt::format("the vocabulary of {} is a {}", kind, unigram_ ? "map" : "list"),
+              unigram_ ? "a list" : "a map");
     }
-    if (!document_.not_ids.empty()) invalid(document_.not_ids);
+    const std::string& wrong = unigram_ ? document_.not_scores : document_.not_ids;
+    if (!wrong.empty()) invalid(wrong);
   }
 
-  void model() {
+  void unigram_model() {
+    const Json* model = find(document_.rest, "model");
+    only(*model, "the model", {"type", "unk_id", "vocab", "byte_fallback"});
+    if (document_.scores.empty()) invalid("the model has no tokens");
+    for (const auto& [token, score] : document_.scores) spec_.scores.push_back(score);
+    spec_.byte_fallback = flag(*model, "byte_fallback", false);
+    if (const Json* unknown = find(*model, "unk_id")) {
+      if (!unknown->is_number_unsigned() || unknown->get<uint64_t>() >= spec_.scores.size()) {
+        invalid(fmt::format("'unk_id' is {}", unknown->dump()), fmt::format("an id below {}", spec_.scores.size()));
+      }
+      spec_.unknown = unknown->get<uint32_t>();
+    }
+  }
+
+  void bpe_model() {
     const Json* model = find(document_.rest, "model");
     for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
       if (!text(*model, key, "").empty()) unsupported(fmt::format("'{}' is {}", key, in_quotes(text(*model, key))));
@@ -325,17 +397,18 @@ class Builder {
       if (flag(part, "strip_left", true)) step(NormalizeStep::strip_left);
       if (flag(part, "strip_right", true)) step(NormalizeStep::strip_right);
     } else {
-      constexpr std::array<std::pair<std::string_view, NormalizeStep::Kind>, 6> plain{
+      constexpr std::array<std::pair<std::string_view, NormalizeStep::Kind>, 7> plain{
           {{"NFC", NormalizeStep::nfc},
            {"NFD", NormalizeStep::nfd},
            {"NFKC", NormalizeStep::nfkc},
            {"NFKD", NormalizeStep::nfkd},
+           {"Nmt", NormalizeStep::nmt},
            {"Lowercase", NormalizeStep::lower_case},
            {"StripAccents", NormalizeStep::without_marks}}};
       const auto found = std::find_if(plain.begin(), plain.end(), [&](const auto& p) { return p.first == kind; });
       if (found == plain.end()) {
         unsupported(fmt::format("the normalizer {}", in_quotes(kind)),
-                    "Sequence, Prepend, Replace, NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip");
+                    "Sequence, Prepend, Replace, NFC, NFD, NFKC, NFKD, Nmt, Lowercase, StripAccents, Strip");
       }
       fields({});
       step(found->second);
@@ -355,7 +428,13 @@ class Builder {
       for (const Json& step : list(part, "pretokenizers")) pre_tokenizer(step, false);
       return;
     }
-    if (spec_.byte_level) unsupported(fmt::format("the pre_tokenizer {} after ByteLevel", in_quotes(kind)));
+    if (spec_.byte_level) {
+      if (kind != "Split" && kind != "Digits" && kind != "Punctuation") {
+        unsupported(fmt::format("the pre_tokenizer {} after ByteLevel", in_quotes(kind)), "Split, Digits, Punctuation");
+      }
+      if (!letters_) spec_.words.push_back({.kind = WordStep::to_letters});
+      letters_ = true;
+    }
     if (kind == "Split") {
       fields({"pattern", "behavior", "invert"});
       auto [what, literal] = pattern(part);
@@ -363,6 +442,9 @@ class Builder {
     } else if (kind == "Digits") {
       fields({"individual_digits"});
       split(flag(part, "individual_digits", false) ? kSingleDigits : R"(\p{N}+)");
+    } else if (kind == "Punctuation") {
+      fields({"behavior"});
+      split(kPunctuation, find(part, "behavior") ? behavior(part) : SplitBehavior::isolated);
     } else if (kind == "ByteLevel") {
       fields({"add_prefix_space", "trim_offsets", "use_regex"});
       byte_level(part, alone);
@@ -371,7 +453,10 @@ class Builder {
       metaspace(part);
     } else if (kind == "Whitespace") {
       fields({});
-      split(R"([\w\x{200c}\x{200d}]+|[^\w\s\x{200c}\x{200d}]+)", SplitBehavior::removed, true);
+      // By Rust's regular expressions, whose \w has two joiners more and six numbers less.
+      split(R"([[\w&&[^\x{b2}\x{b3}\x{b9}\x{bc}-\x{be}]]\x{200c}\x{200d}]+|)"
+            R"([^[\w&&[^\x{b2}\x{b3}\x{b9}\x{bc}-\x{be}]]\s\x{200c}\x{200d}]+)",
+            SplitBehavior::removed, true);
     } else if (kind == "WhitespaceSplit") {
       fields({});
       split(R"(\s)", SplitBehavior::removed);
@@ -380,7 +465,8 @@ class Builder {
       split(text(part, "delimiter"), SplitBehavior::removed, false, true);
     } else {
       unsupported(fmt::format("the pre_tokenizer {}", in_quotes(kind)),
-                  "Sequence, Split, Digits, ByteLevel, Metaspace, Whitespace, WhitespaceSplit, CharDelimiterSplit");
+                  "Sequence, Split, Digits, Punctuation, ByteLevel, Metaspace, Whitespace, WhitespaceSplit, "
+                  "CharDelimiterSplit");
     }
   }
 
@@ -461,6 +547,11 @@ class Builder {
       spec_.strip_first_blank = prepend_scheme(part) != "never";
     } else if (kind == "Replace") {
       auto [from, literal] = pattern(part);
+      literal = literal || from.find_first_of("\\^$.|?*+()[]{}") == std::string::npos;
+      if (!literal && from == R"((?<!\n)^ )" && text(part, "content").empty()) {
+        spec_.strip_first_blank = true;
+        return;
+      }
       if (!literal || text(part, "content") != " ") unsupported("the decoder replaces other things than blanks");
       spec_.space_mark = std::move(from);
     } else if (kind == "Strip") {
@@ -574,7 +665,9 @@ class Builder {
   TokenizerConfig config_;
   TokenIds ids_;  // the model's
   AddedVocabulary added_{ids_};
+  bool unigram_ = false;
   bool decodes_bytes_ = false;
+  bool letters_ = false;  // the words so far are letters of the byte alphabet
 };
 
 }  // namespace

@@ -18,6 +18,7 @@ struct NormalizeStep {
     prepend,        // `to` before a text that is not empty
     replace,        // `from` by `to` everywhere
     replace_regex,  // what `from` matches by `to` everywhere
+    nmt,            // control characters go, other blanks become blanks: SentencePiece's training for translation
     nfc,            // Unicode's normal forms
     nfd,
     nfkc,
@@ -36,9 +37,11 @@ struct NormalizeStep {
 struct WordStep {
   enum Kind {
     split,
-    mark_blanks,   // `mark` for each blank
-    prepend,       // `mark` before each word so far that does not begin with it
-    prepend_first  // the same, at the beginning of the whole text only
+    mark_blanks,    // `mark` for each blank
+    prepend,        // `mark` before each word so far that does not begin with it
+    prepend_first,  // the same, at the beginning of the whole text only
+    to_letters,     // each byte's letter of GPT-2's alphabet; splits behind it cut letters
+    from_letters    // back again
   };
   Kind kind = split;
   SplitRule rule = {};
@@ -50,7 +53,8 @@ struct TokenizerSpec {
   std::string operation;            // heads errors: "read the tokenizer of m.gguf"
   std::string remark;               // as Tokenizer::remark()
   std::vector<std::string> tokens;  // by id, as the file has them; empty for an id without token
-  std::vector<BpeMerge> merges;
+  std::vector<BpeMerge> merges;     // of BPE
+  std::vector<double> scores;       // of Unigram, by id, for the model's own tokens; empty: the model is BPE
   std::vector<AddedToken> added;
   std::vector<bool> only_added;  // by id: no token of the model itself, found as an added one only; empty: none
 

@@ -10,16 +10,19 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <set>
 #include <sstream>
 
 #include "base/mapped_file.h"
 #include "expect_error.h"
 #include "gguf_builder.h"
-#include "model/tokenizer/bpe_tokenizer.h"
+#include "model/tokenizer/spec_tokenizer.h"
 #include "model/tokenizer/tokenizer_config.h"
 #include "model/tokenizer/tokenizer_gguf.h"
 #include "model/tokenizer/tokenizer_json.h"
+#include "model/tokenizer/word_rules.h"
 #include "model/tokenizer_files.h"
+#include "model/tokenizer_vocabulary.h"
 #include "mxq/files.h"
 #include "shared_data.h"
 #include "temporary_folder.h"
@@ -173,8 +176,8 @@ Json sentencepiece(const char* scheme) {
         {"merges", Json::array({pair("▁", "a"), pair("a", "b"), pair("▁", "ab")})}}}};
 }
 
-BpeTokenizer open(const Json& json) {
-  return BpeTokenizer(parse_tokenizer_json(json.dump(), "tokenizer.json"));
+SpecTokenizer open(const Json& json) {
+  return SpecTokenizer(parse_tokenizer_json(json.dump(), "tokenizer.json"));
 }
 
 TEST(Tokenizer, ByteLevelWithAddedTokensAsThePackageTokenizers) {
@@ -292,7 +295,7 @@ TEST(Tokenizer, LongTextsMergeAsTheLoopSays) {
     put_unknown();
     const MergeTable table(spec.merges, spec.tokens.size());
     MergeLoop(table).run(expected, 0);
-    EXPECT_EQ(BpeTokenizer(spec).encode(text), expected);
+    EXPECT_EQ(SpecTokenizer(spec).encode(text), expected);
   }
 }
 
@@ -302,7 +305,7 @@ TEST(Tokenizer, SentencePieceMergesEqualScoresFromTheLeft) {
   b.strings("tokenizer.ggml.tokens", {"a", "b", "ba", "ab"}).boolean("tokenizer.ggml.add_space_prefix", false);
   b.numbers<float>("tokenizer.ggml.scores", 6, {0, 0, -1, -1});
   const std::string bytes = b.build();
-  const BpeTokenizer tokenizer(tokenizer_spec(parse_gguf(std::as_bytes(std::span(bytes)), "vocab.gguf")));
+  const SpecTokenizer tokenizer(tokenizer_spec(parse_gguf(std::as_bytes(std::span(bytes)), "vocab.gguf")));
   EXPECT_THAT(tokenizer.encode("aba"), ElementsAre(3, 0));
   EXPECT_THAT(tokenizer.encode("bab"), ElementsAre(2, 1));
 }
@@ -366,14 +369,13 @@ TEST(Tokenizer, RefusesPartsThatItDoesNotKnowNamingThem) {
     json[Json::json_pointer(at)] = value;
     expect_error(kUnsupported, "read tokenizer.json: " + message, [&] { open(json); });
   };
-  refused("the model is 'Unigram'; expected BPE", "/model",
-          {{"type", "Unigram"}, {"vocab", {Json::array({"a", -1.5})}}});
+  refused("the model is 'WordPiece'; expected BPE, Unigram", "/model", {{"type", "WordPiece"}, {"vocab", {{"a", 0}}}});
   refused("'end_of_word_suffix' is '</w>'", "/model/end_of_word_suffix", "</w>");
   refused("'dropout' is 0.5: ids by chance; expected 0", "/model/dropout", 0.5);
   refused("the model has the field 'new'", "/model/new", 1);
   refused("the file has the field 'new'", "/new", 1);
   refused("version '2.0'", "/version", "2.0");
-  refused("the normalizer 'Nmt'", "/normalizer", {{"type", "Nmt"}});
+  refused("the normalizer 'Precompiled'", "/normalizer", {{"type", "Precompiled"}, {"precompiled_charsmap", "AA=="}});
   refused("the normalizer NFC has the field 'new'", "/normalizer", {{"type", "NFC"}, {"new", 1}});
   refused("the pre_tokenizer 'UnicodeScripts'", "/pre_tokenizer", {{"type", "UnicodeScripts"}});
   refused("the decoder 'WordPiece'", "/decoder", {{"type", "WordPiece"}});
@@ -391,9 +393,128 @@ TEST(Tokenizer, RefusesPartsThatItDoesNotKnowNamingThem) {
     expect_error(kUnsupported, "read the tokenizer of vocab.gguf: " + message,
                  [&] { tokenizer_spec(parse_gguf(std::as_bytes(std::span(bytes)), "vocab.gguf")); });
   };
-  gguf("tokenizer.ggml.model is 'bert'; expected gpt2, llama", GgufBuilder().string("tokenizer.ggml.model", "bert"));
-  gguf("tokenizer.ggml.pre is 'new'; expected smollm",
+  gguf("tokenizer.ggml.model is 'bert'; expected gpt2, gemma4, llama",
+       GgufBuilder().string("tokenizer.ggml.model", "bert"));
+  gguf("tokenizer.ggml.pre is 'new'; expected default, gpt-2, phi-2",
        GgufBuilder().string("tokenizer.ggml.model", "gpt2").string("tokenizer.ggml.pre", "new"));
+}
+
+// Made by tests/integration/tokenizer_rules_peer.py --seed 1 --golden FILE: the ids of the package tokenizers.
+const Json& rules_golden() {
+  static const Json golden = Json::parse(read_file(MXQ_SOURCE_DIR "/tests/data/tokenizer_rules.json"));
+  return golden;
+}
+
+SpecTokenizer with_rule(const std::string& pre) {
+  const bool is_text = pre == "gemma4" || pre == "sarvam-moe";
+  std::vector<std::string> tokens, merges;
+  std::vector<int32_t> types;
+  const auto add = [&](const std::string& token, TokenType type) {
+    tokens.push_back(token);
+    types.push_back(static_cast<int32_t>(type));
+  };
+  if (is_text) {
+    add("<unk>", TokenType::unknown);
+    for (unsigned byte = 0; byte < 256; ++byte) {
+      char name[8];
+      std::snprintf(name, sizeof name, "<0x%02X>", byte);
+      add(name, TokenType::byte);
+    }
+  }
+  const Json& vocabulary = rules_golden()[is_text ? "text" : "bytes"];
+  for (const auto& token : vocabulary[0]) add(token, TokenType::normal);
+  for (const auto& merge : vocabulary[1]) {
+    merges.push_back(merge[0].get<std::string>() + " " + merge[1].get<std::string>());
+  }
+  GgufBuilder b;
+  b.string("general.architecture", "llama").string("tokenizer.ggml.model", pre == "gemma4" ? "gemma4" : "gpt2");
+  b.string("tokenizer.ggml.pre", pre).strings("tokenizer.ggml.tokens", tokens).strings("tokenizer.ggml.merges", merges);
+  b.numbers<int32_t>("tokenizer.ggml.token_type", 5, types).boolean("tokenizer.ggml.add_bos_token", false);
+  if (is_text) b.u32("tokenizer.ggml.unknown_token_id", 0);
+  const std::string bytes = b.build();
+  return SpecTokenizer(tokenizer_spec(parse_gguf(std::as_bytes(std::span(bytes)), "vocab.gguf")));
+}
+
+TEST(Tokenizer, RulesForWordsAsThePackageTokenizersHasThem) {
+  const Json& golden = rules_golden();
+  std::string names;
+  for (const Json& rule : golden["rules"]) {
+    const auto pre = rule["pre"].get<std::string>();
+    const Json& ids = rule.contains("ids") ? rule["ids"] : golden["rules"][rule["same"].get<size_t>()]["ids"];
+    const SpecTokenizer tokenizer = with_rule(pre);
+    for (size_t i = 0; i < ids.size(); ++i) {
+      const auto text = golden["texts"][i].get<std::string>();
+      EXPECT_EQ(tokenizer.encode(text), ids[i].get<Ids>()) << pre << ", " << text;
+    }
+    names += names.empty() ? pre : ", " + pre;
+  }
+  // Every rule is there. Sorted, since the two have their own orders.
+  const auto sorted = [](const std::string& list) {
+    std::multiset<std::string> result;
+    std::istringstream words(list);
+    for (std::string word; words >> word;) result.insert(word.ends_with(',') ? word.substr(0, word.size() - 1) : word);
+    return result;
+  };
+  EXPECT_EQ(sorted(names), sorted(word_rule_names()));
+}
+
+TEST(Tokenizer, UnigramAsThePackageTokenizers) {
+  const Json& golden = rules_golden();
+  ASSERT_GT(golden["unigram"].size(), 15u);
+  for (const Json& one : golden["unigram"]) {
+    Json file = one["file"];
+    file["model"]["vocab"] = golden["vocabularies"][file["model"]["vocab"].get<size_t>()];
+    const auto tokenizer = open(file);
+    for (size_t i = 0; i < one["ids"].size(); ++i) {
+      const auto text = golden["texts"][i].get<std::string>();
+      EXPECT_EQ(tokenizer.encode(text), one["ids"][i].get<Ids>()) << one["name"] << ", " << text;
+    }
+  }
+}
+
+Json unigram() {
+  const auto piece = [](const char* token, double score) { return Json::array({token, score}); };
+  return {{"normalizer", nullptr},
+          {"model",
+           {{"type", "Unigram"},
+            {"unk_id", 0},
+            {"vocab", Json::array({piece("<unk>", 0), piece("a", -1), piece("b", -2), piece("ab", -2.5)})}}}};
+}
+
+TEST(Tokenizer, UnigramDecodesAndSaysWhatIsWrongWithAFile) {
+  EXPECT_THAT(open(unigram()).encode("abba"), ElementsAre(3, 2, 1));
+  EXPECT_THAT(open(unigram()).encode("xyabé"), ElementsAre(0, 3, 0));
+  EXPECT_EQ(open(unigram()).decode(Ids{3, 2, 1}), "abba");
+  Json bare = unigram();
+  bare["model"].erase("type");  // files of old
+  EXPECT_THAT(open(bare).encode("ab"), ElementsAre(3));
+  const auto refused = [](ErrorCode code, const std::string& message, const char* at, const Json& value) {
+    Json json = unigram();
+    json[Json::json_pointer(at)] = value;
+    expect_error(code, "read tokenizer.json: " + message, [&] { open(json).encode("x"); });
+  };
+  refused(kInvalid, "the vocabulary of Unigram is a map; expected a list", "/model/vocab", {{"a", 0}});
+  refused(kInvalid, "the vocabulary of BPE is a list; expected a map", "/model/type", "BPE");
+  refused(kInvalid, "the model has no tokens", "/model/vocab", Json::array());
+  refused(kInvalid, "token 1 of the vocabulary is not a token with its score", "/model/vocab/1", "a");
+  refused(kInvalid, "token 1 of the vocabulary is not a token with its score", "/model/vocab/1", Json::array({"a"}));
+  refused(kInvalid, "token 1 of the vocabulary is not a token with its score", "/model/vocab/1",
+          Json::array({-1, "a"}));
+  refused(kInvalid, "token 1 of the vocabulary is not a token with its score", "/model/vocab/1",
+          Json::array({"a", nullptr}));
+  refused(kInvalid, "token 1 of the vocabulary is not a token with its score", "/model/vocab/1",
+          Json::array({"a", -1, -1}));
+  refused(kInvalid, "token 2 of the vocabulary, 'a', is there twice", "/model/vocab/2/0", "a");
+  refused(kInvalid, "'unk_id' is 4; expected an id below 4", "/model/unk_id", 4);
+  refused(kInvalid, "'unk_id' is -1", "/model/unk_id", -1);
+  refused(kInvalid, "the text has a character without token, and there is no unknown token", "/model/unk_id", nullptr);
+  refused(kUnsupported, "the model has the field 'alpha'", "/model/alpha", 1);
+  refused(kUnsupported, "the model is Unigram, the pre_tokenizer ByteLevel", "/pre_tokenizer",
+          {{"type", "ByteLevel"}, {"add_prefix_space", false}});
+  // A number that no double is.
+  std::string text = unigram().dump();
+  text.replace(text.find("-2.5"), 4, "-2e999");
+  expect_error(kInvalid, "read tokenizer.json: ", [&] { parse_tokenizer_json(text, "tokenizer.json"); });
 }
 
 // The words by hand from the four expressions of llama.cpp's LLAMA_VOCAB_PRE_TYPE_DEFAULT: punctuation, GPT-2's words,
@@ -407,12 +528,12 @@ TEST(Tokenizer, AGgufThatNamesNoRuleIsCutAsLlamaCppCutsIt) {
     b.strings("tokenizer.ggml.merges", {"\u0120 1", "3 4", "4 5", "' s"});
     if (pre != nullptr) b.string("tokenizer.ggml.pre", pre);
     const std::string bytes = b.build();
-    return BpeTokenizer(tokenizer_spec(parse_gguf(std::as_bytes(std::span(bytes)), "vocab.gguf")));
+    return SpecTokenizer(tokenizer_spec(parse_gguf(std::as_bytes(std::span(bytes)), "vocab.gguf")));
   };
   EXPECT_EQ(tokenizer("gpt-2").encode(" 12345's"), (Ids{8, 2, 9, 5, 11}));
   EXPECT_EQ(tokenizer("gpt-2").remark(), "");
   for (const char* pre : {static_cast<const char*>(nullptr), "", "default"}) {
-    const BpeTokenizer unnamed = tokenizer(pre);
+    const SpecTokenizer unnamed = tokenizer(pre);
     EXPECT_EQ(unnamed.encode(" 12345's"), (Ids{0, 1, 2, 3, 10, 6, 7}));  // blank | 123 | 45 | ' | s
     EXPECT_EQ(unnamed.encode("2345"), (Ids{2, 9, 5}));                   // 234 | 5
     EXPECT_THAT(unnamed.remark(), HasSubstr("tokenizer.ggml.pre"));

@@ -8,15 +8,16 @@
 #include <vector>
 
 #include "model/tokenizer/tokenizer_spec.h"
+#include "model/tokenizer/unigram.h"
 #include "mxq/tokenizer.h"
 
 namespace mxq {
 
-class BpeTokenizer : public Tokenizer {
+class SpecTokenizer : public Tokenizer {
  public:
   /// Throws Error(invalid_file) for ids outside the vocabulary, Error(unsupported) for split patterns that PCRE2
   /// refuses.
-  explicit BpeTokenizer(TokenizerSpec spec);
+  explicit SpecTokenizer(TokenizerSpec spec);
 
   std::vector<int32_t> encode(std::string_view text, const EncodeOptions& options = {}) const override;
   std::string decode(std::span<const int32_t> ids) const override;
@@ -41,6 +42,7 @@ class BpeTokenizer : public Tokenizer {
   std::vector<std::unique_ptr<Splitter>> splitters_, replacers_;
   MergeTable merges_;
   MergeCuts cuts_;
+  std::optional<Unigram> unigram_;                // instead of merges
   std::vector<std::string> pieces_;               // what each id decodes to
   std::unordered_map<std::string, int32_t> ids_;  // by the text or bytes that a token stands for
   std::array<int32_t, 256> byte_ids_{};           // a byte's token; kNone where there is none

@@ -1,4 +1,4 @@
-#include "model/tokenizer/bpe_tokenizer.h"
+#include "model/tokenizer/spec_tokenizer.h"
 
 #include <fmt/format.h>
 
@@ -40,7 +40,7 @@ std::string byte_token(unsigned byte) {
 
 }  // namespace
 
-BpeTokenizer::BpeTokenizer(TokenizerSpec spec) : spec_(std::move(spec)) {
+SpecTokenizer::SpecTokenizer(TokenizerSpec spec) : spec_(std::move(spec)) {
   const size_t count = spec_.tokens.size();
   const auto check = [&](uint32_t id, const char* what) {
     if (id >= count) {
@@ -54,6 +54,7 @@ BpeTokenizer::BpeTokenizer(TokenizerSpec spec) : spec_(std::move(spec)) {
     check(merge.whole, "a merge");
   }
   for (const auto& token : spec_.added) check(token.id, "an added token");
+  if (!spec_.scores.empty()) check(static_cast<uint32_t>(spec_.scores.size() - 1), "the last token with a score");
   if (spec_.unknown) check(*spec_.unknown, "the unknown token");
   if (spec_.bos) check(*spec_.bos, "BOS");
   if (spec_.eos) check(*spec_.eos, "EOS");
@@ -93,8 +94,13 @@ BpeTokenizer::BpeTokenizer(TokenizerSpec spec) : spec_(std::move(spec)) {
       if (character < kQuickCharacters) character_ids_[character] = id;
     }
   }
-  cuts_ = MergeCuts(spec_.merges, initial_symbols());
-  merges_ = MergeTable(std::exchange(spec_.merges, {}), count);
+  if (spec_.scores.empty()) {
+    cuts_ = MergeCuts(spec_.merges, initial_symbols());
+    merges_ = MergeTable(std::exchange(spec_.merges, {}), count);
+  } else {
+    unigram_.emplace(spec_.tokens, std::exchange(spec_.scores, {}), spec_.unknown,
+                     spec_.byte_fallback ? std::optional(byte_ids_) : std::nullopt);
+  }
   for (const auto& step : spec_.words) {
     splitters_.push_back(step.kind == WordStep::split ? std::make_unique<Splitter>(spec_.operation, step.rule)
                                                       : nullptr);
@@ -120,18 +126,18 @@ BpeTokenizer::BpeTokenizer(TokenizerSpec spec) : spec_(std::move(spec)) {
   spec_.added.clear();
 }
 
-int32_t BpeTokenizer::find(std::string_view word) const {
+int32_t SpecTokenizer::find(std::string_view word) const {
   const auto found = ids_.find(std::string(word));
   return found == ids_.end() ? kNone : found->second;
 }
 
-int32_t BpeTokenizer::find_character(std::string_view text) const {
+int32_t SpecTokenizer::find_character(std::string_view text) const {
   const uint32_t character = first_character(text);
   return character < character_ids_.size() ? character_ids_[character] : find(text);
 }
 
 // All that Encoder::put() may be given.
-std::vector<bool> BpeTokenizer::initial_symbols() const {
+std::vector<bool> SpecTokenizer::initial_symbols() const {
   std::vector<bool> initial(spec_.tokens.size());
   const auto add = [&](int32_t id) {
     if (id != kNone) initial[static_cast<size_t>(id)] = true;
@@ -146,7 +152,7 @@ std::vector<bool> BpeTokenizer::initial_symbols() const {
   return initial;
 }
 
-std::string BpeTokenizer::normalize(std::string_view text) const {
+std::string SpecTokenizer::normalize(std::string_view text) const {
   std::string result(text);
   for (size_t i = 0; i < spec_.normalize.size(); ++i) {
     const NormalizeStep& step = spec_.normalize[i];
@@ -159,6 +165,9 @@ std::string BpeTokenizer::normalize(std::string_view text) const {
         break;
       case NormalizeStep::replace_regex:
         result = replacers_[i]->replace(result, step.to);
+        break;
+      case NormalizeStep::nmt:
+        result = without_controls(result);
         break;
       case NormalizeStep::nfc:
         result = to_normal_form(result, NormalForm::nfc);
@@ -190,9 +199,9 @@ std::string BpeTokenizer::normalize(std::string_view text) const {
 }
 
 // One call of encode().
-class BpeTokenizer::Encoder {
+class SpecTokenizer::Encoder {
  public:
-  Encoder(const BpeTokenizer& tokenizer, std::vector<int32_t>& out, Progress& progress)
+  Encoder(const SpecTokenizer& tokenizer, std::vector<int32_t>& out, Progress& progress)
       : tokenizer_(tokenizer), spec_(tokenizer.spec_), loop_(tokenizer.merges_), out_(out), progress_(progress) {}
 
   /// `text` must outlive the encoder. `is_first`: the whole text begins with it.
@@ -228,6 +237,15 @@ class BpeTokenizer::Encoder {
 
   // Whether a step leaves another text, in changed_.
   bool change(const WordStep& step, std::string_view piece, bool at_start) {
+    if (step.kind == WordStep::to_letters) {
+      std::string& letters = changed_.emplace_back();
+      for (const char c : piece) letters += byte_level_character(static_cast<uint8_t>(c));
+      return true;
+    }
+    if (step.kind == WordStep::from_letters) {
+      changed_.push_back(byte_level_bytes(piece).value());  // steps between the two only cut
+      return true;
+    }
     if (step.kind == WordStep::mark_blanks) {
       if (piece.find(' ') == std::string_view::npos) return false;
       replace_all(changed_.emplace_back(piece), " ", step.mark);
@@ -253,6 +271,10 @@ class BpeTokenizer::Encoder {
   }
 
   void merge(std::string_view text, size_t from) {
+    if (tokenizer_.unigram_) {
+      if (!tokenizer_.unigram_->encode(text, out_, unigram_)) refuse_unknown("there is no unknown token");
+      return;
+    }
     if (spec_.ignore_merges) {
       if (const int32_t id = tokenizer_.find(text); id != kNone) {
         out_.push_back(id);
@@ -328,12 +350,15 @@ class BpeTokenizer::Encoder {
       return;
     }
     if (!spec_.unknown_missing.empty()) {
-      throw Error(ErrorCode::invalid_file, spec_.operation,
-                  fmt::format("the text has a character without token, and the unknown token '{}' is no token either",
-                              spec_.unknown_missing));
+      refuse_unknown(fmt::format("the unknown token '{}' is no token either", spec_.unknown_missing));
     }
     if (!spec_.fuse_unknown) put_unknown();
     unknown_waits_ = spec_.unknown.has_value();
+  }
+
+  [[noreturn]] void refuse_unknown(std::string_view why) const {
+    throw Error(ErrorCode::invalid_file, spec_.operation,
+                fmt::format("the text has a character without token, and {}", why));
   }
 
   void put_unknown() {
@@ -341,7 +366,7 @@ class BpeTokenizer::Encoder {
     unknown_waits_ = false;
   }
 
-  const BpeTokenizer& tokenizer_;
+  const SpecTokenizer& tokenizer_;
   const TokenizerSpec& spec_;
   MergeLoop loop_;
   std::vector<int32_t>& out_;
@@ -351,10 +376,11 @@ class BpeTokenizer::Encoder {
   Seen seen_, seen_parts_;                                                       // by text, by initial symbols
   std::deque<std::vector<int32_t>> long_words_;  // initial symbols; seen_parts_ looks into them
   std::deque<std::string> changed_;              // words that steps have changed; seen_ looks into them
-  bool unknown_waits_ = false;                   // an unknown character, which the next may join
+  Unigram::Scratch unigram_;
+  bool unknown_waits_ = false;  // an unknown character, which the next may join
 };
 
-std::vector<int32_t> BpeTokenizer::encode(std::string_view text, const EncodeOptions& options) const {
+std::vector<int32_t> SpecTokenizer::encode(std::string_view text, const EncodeOptions& options) const {
   if (text.size() >= kLongestText) {
     throw Error(ErrorCode::unsupported, "tokenize", fmt::format("a text of {} bytes", text.size()),
                 fmt::format("below {}", kLongestText));
@@ -391,7 +417,7 @@ std::vector<int32_t> BpeTokenizer::encode(std::string_view text, const EncodeOpt
   return ids;
 }
 
-std::string BpeTokenizer::decode(std::span<const int32_t> ids) const {
+std::string SpecTokenizer::decode(std::span<const int32_t> ids) const {
   std::string text;
   for (const int32_t id : ids) {
     if (id < 0 || id >= vocab_size()) {
