@@ -277,14 +277,17 @@ RowDivergence Divergence(const float* base, const float* other, int64_t n) {
           std::find(base, base + n, base_max) - base, std::find(other, other + n, other_max) - other};
 }
 
+/// gate / (1 + exp(-x)).
+HWY_INLINE V Gated(V gate, V x) {
+  // hn::Exp is good up to 104, where it is infinite, and gives anything at all above.
+  const V one = hn::Set(d, 1.0f), most = hn::Set(d, 104.0f);
+  return hn::Div(gate, hn::Add(one, hn::Exp(d, hn::Min(hn::Neg(x), most))));
+}
+
 /// gate = gate / (1 + exp(-of(gate))) * up.
 template <typename Of>
 void GateMultiply(float* gate, const float* up, int64_t n, Of of) {
-  // hn::Exp is good up to 104, where it is infinite, and gives anything at all above.
-  const V one = hn::Set(d, 1.0f), most = hn::Set(d, 104.0f);
-  transform(gate, up, n, gate, [one, most, of](V g, V u) {
-    return hn::Mul(hn::Div(g, hn::Add(one, hn::Exp(d, hn::Min(hn::Neg(of(g)), most)))), u);
-  });
+  transform(gate, up, n, gate, [of](V g, V u) { return hn::Mul(Gated(g, of(g)), u); });
 }
 
 void SiluMultiply(float* gate, const float* up, int64_t n) {
@@ -297,6 +300,16 @@ void GeluMultiply(float* gate, const float* up, int64_t n) {
   const V scale = hn::Set(d, static_cast<float>(2 * kGeluScale));
   GateMultiply(gate, up, n,
                [cubic, one, scale](V g) { return hn::Mul(hn::Mul(scale, g), hn::MulAdd(cubic, hn::Mul(g, g), one)); });
+}
+
+void ClampedMultiply(float* gate, const float* up, int64_t n) {
+  const V limit = hn::Set(d, static_cast<float>(kClampedLimit)), one = hn::Set(d, 1.0f);
+  const V scale = hn::Set(d, static_cast<float>(kClampedScale));
+  transform(gate, up, n, gate, [=](V g, V u) {
+    const V clamped = KeepNan(g, hn::Min(g, limit));
+    const V raised = hn::Add(KeepNan(u, hn::Max(hn::Min(u, limit), hn::Neg(limit))), one);
+    return hn::Mul(Gated(clamped, hn::Mul(scale, clamped)), raised);
+  });
 }
 
 void SoftCap(float* row, float factor, float cap, int64_t n) {
@@ -351,6 +364,7 @@ HWY_EXPORT(LogSumExp);
 HWY_EXPORT(Divergence);
 HWY_EXPORT(SiluMultiply);
 HWY_EXPORT(GeluMultiply);
+HWY_EXPORT(ClampedMultiply);
 HWY_EXPORT(SoftCap);
 HWY_EXPORT(ToBf16);
 
@@ -393,6 +407,9 @@ void silu_multiply(float* gate, const float* up, int64_t n) {
 }
 void gelu_multiply(float* gate, const float* up, int64_t n) {
   HWY_DYNAMIC_DISPATCH(GeluMultiply)(gate, up, n);
+}
+void clamped_multiply(float* gate, const float* up, int64_t n) {
+  HWY_DYNAMIC_DISPATCH(ClampedMultiply)(gate, up, n);
 }
 void soft_cap(float* row, float scale, float cap, int64_t n) {
   HWY_DYNAMIC_DISPATCH(SoftCap)(row, scale, cap, n);
@@ -501,6 +518,14 @@ void gelu_multiply(float* gate, const float* up, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
     const double g = gate[i], y = std::sqrt(2 / std::numbers::pi) * (g + 0.044715 * g * g * g);
     gate[i] = static_cast<float>(g / (1 + std::exp(-2 * y)) * up[i]);
+  }
+}
+
+void clamped_multiply(float* gate, const float* up, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    const double g = gate[i] > kClampedLimit ? kClampedLimit : gate[i];
+    const double u = up[i] > kClampedLimit ? kClampedLimit : up[i] < -kClampedLimit ? -kClampedLimit : up[i];
+    gate[i] = static_cast<float>(g / (1 + std::exp(-kClampedScale * g)) * (u + 1));
   }
 }
 

@@ -50,6 +50,12 @@ inline constexpr double kGeluScale = 0.79788456080286536, kGeluCubic = 0.044715;
 /// (Hendrycks and Gimpel 2016, arXiv 1606.08415).
 void gelu_multiply(float* gate, const float* up, int64_t n);
 
+/// Of gpt-oss's activation: what its sigmoid multiplies by, and where gate and up end.
+inline constexpr double kClampedScale = 1.702, kClampedLimit = 7;
+
+/// gate = g / (1 + exp(-1.702 g)) * (u + 1), g = min(gate, 7), u = up within -7 and 7.
+void clamped_multiply(float* gate, const float* up, int64_t n);
+
 /// row = cap * tanh(scale * row / cap).
 void soft_cap(float* row, float scale, float cap, int64_t n);
 
@@ -76,6 +82,7 @@ float log_sum_exp(const float* row, int64_t n);
 RowDivergence row_divergence(const float* base, const float* other, int64_t n);
 void silu_multiply(float* gate, const float* up, int64_t n);
 void gelu_multiply(float* gate, const float* up, int64_t n);
+void clamped_multiply(float* gate, const float* up, int64_t n);
 void soft_cap(float* row, float scale, float cap, int64_t n);
 void add(float* x, const float* y, int64_t n);
 void rotate_pairs(float* head, const float* cos, const float* sin, int64_t half);

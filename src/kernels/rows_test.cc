@@ -73,6 +73,34 @@ TEST_P(Rows, GeluIsRightOverItsWholeRange) {
   EXPECT_NEAR(known[2], 1.5 * (1 + std::tanh(std::sqrt(2 / M_PI) * (3 + 0.044715 * 27))), 1e-6);
 }
 
+TEST_P(Rows, TheClampedActivationIsRightOverItsWholeRange) {
+  const auto x = every_exponent();
+  for (const float value : {0.0f, -3.0f, 9.0f}) {
+    const std::vector<float> others(x.size(), value);
+    auto of_gate = x, expected_of_gate = x, of_up = others, expected_of_up = others;
+    clamped_multiply(of_gate.data(), others.data(), std::ssize(x));
+    ref::clamped_multiply(expected_of_gate.data(), others.data(), std::ssize(x));
+    clamped_multiply(of_up.data(), x.data(), std::ssize(x));
+    ref::clamped_multiply(expected_of_up.data(), x.data(), std::ssize(x));
+    for (size_t i = 0; i < x.size(); ++i) {
+      ASSERT_NEAR(of_gate[i], expected_of_gate[i], 2e-5 * std::abs(expected_of_gate[i]) + 1e-35) << x[i];
+      ASSERT_NEAR(of_up[i], expected_of_up[i], 2e-5 * std::abs(expected_of_up[i]) + 1e-35) << x[i];
+    }
+  }
+  // By transformers' GptOssExperts: gate * sigmoid(1.702 gate) * (up + 1), gate at most 7, up within 7.
+  std::vector<float> known{-1, 0.5f, 8, 3}, up{2, -30, 8, -1};
+  clamped_multiply(known.data(), up.data(), 4);
+  EXPECT_NEAR(known[0], -3 / (1 + std::exp(1.702)), 1e-6);
+  EXPECT_NEAR(known[1], 0.5 / (1 + std::exp(-0.851)) * -6, 1e-6);
+  EXPECT_NEAR(known[2], 7 / (1 + std::exp(-1.702 * 7)) * 8, 1e-5);
+  EXPECT_EQ(known[3], 0);
+  for (const auto& [gate, other] : {std::pair(NAN, 1.0f), std::pair(1.0f, NAN)}) {
+    float row = gate;
+    clamped_multiply(&row, &other, 1);
+    EXPECT_TRUE(std::isnan(row));
+  }
+}
+
 TEST_P(Rows, SoftCapIsRightOverItsWholeRange) {
   for (const float cap : {30.0f, 0.5f}) {
     for (const float scale : {1.0f, 0.0625f}) {
@@ -116,6 +144,17 @@ TEST_P(Rows, SiluOfInfinitiesAndNan) {
     gelu_multiply(gelu.data(), up.data(), n);
     ref::gelu_multiply(expected_gelu.data(), up.data(), n);
     expect_same(gelu, expected_gelu);
+  }
+}
+
+TEST_P(Rows, TheClampedActivationOfInfinitiesAndNan) {
+  const std::vector<float> x{INFINITY, -INFINITY, NAN, -0.0f};
+  for (int64_t n = 1; n <= kThreeVectors; ++n) {
+    auto found = spread(x, 0, static_cast<size_t>(n)), expected = found;
+    const std::vector<float> up(found.size(), 1.0f);
+    clamped_multiply(found.data(), up.data(), n);
+    ref::clamped_multiply(expected.data(), up.data(), n);
+    expect_same(found, expected);
   }
 }
 

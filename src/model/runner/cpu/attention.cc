@@ -67,7 +67,11 @@ class Block {
     return 1;
   }
 
-  ScoreRows score_rows() const { return {rows_, rows_ / tokens_, position_, from_, shape_->window}; }
+  ScoreRows score_rows() const {
+    const int64_t group = rows_ / tokens_;
+    return {rows_, group,          position_,
+            from_, shape_->window, shape_->sinks == nullptr ? nullptr : shape_->sinks + kv_head_ * group};
+  }
 
   /// mixed [rows, head_dim] = softmax(q k^T) v.
   void mix_f32(float* mixed) const {
@@ -90,10 +94,13 @@ class Block {
     const auto weights = room<uint16_t>(rows_ * keys_);
     const auto sums = room<float>(rows_);
     const float scale = cap(scores.get());
-    score_rows().for_each([&](int64_t r, int64_t begin, int64_t end) {
+    const ScoreRows score_rows = this->score_rows();
+    score_rows.for_each([&](int64_t r, int64_t begin, int64_t end) {
       uint16_t* row = weights.get() + r * keys_;
+      const float* visible = scores.get() + r * keys_ + begin;
       std::fill(row, row + begin, uint16_t{0});
-      sums[static_cast<size_t>(r)] = softmax_bf16(scores.get() + r * keys_ + begin, scale, end - begin, row + begin);
+      sums[static_cast<size_t>(r)] =
+          softmax_bf16(visible, scale, end - begin, row + begin) + score_rows.of_sink(r, visible, end - begin, scale);
       std::fill(row + end, row + keys_, uint16_t{0});
     });
     matmul(rows_, dim, keys_, weights.get(), bf16_->values.get() + kv_at, mixed);

@@ -14,6 +14,8 @@ struct AttentionShape {
   int64_t window = 0;
   float scale = 1;  // of q k^T
   float cap = 0;    // soft cap of that; 0: none
+  /// A score of each head that takes its part of the softmax and has no value; null: none.
+  const float* sinks = nullptr;
 };
 
 /// The last n of the tokens of a sequence ask, those before them (past) are only seen.
@@ -25,8 +27,8 @@ struct AttentionInput {
   float* out = nullptr;           // [n, heads * head_dim]
 };
 
-/// out = softmax(cap * tanh(scale * q k^T / cap)) v for every sequence, each token seeing itself and those before it,
-/// each KV head serving heads / kv_heads query heads. Long inputs are multiplied as `compute` says, a few tokens in
+/// out = softmax(cap * tanh(scale * q k^T / cap), sink) v for every sequence, each token seeing itself and those before
+/// it, each KV head serving heads / kv_heads query heads. Long inputs are multiplied as `compute` says, a few tokens in
 /// fp32. Parallel over sequences, KV heads and blocks of queries.
 void causal_attention(const AttentionShape& shape, Compute compute, std::span<const AttentionInput> sequences);
 

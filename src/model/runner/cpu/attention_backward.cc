@@ -38,7 +38,7 @@ struct Blocks : HeadGroup {
 
   /// Queries [first, first + count) against keys [from, from + width). With o = p v, p = softmax(scale q k^T):
   /// dv = p^T do, ds = p (do v^T - sum(do o)), dq = scale ds k, dk = scale ds^T q. Capped scores have slopes of their
-  /// own.
+  /// own; a sink, whose value is 0, takes part in p alone.
   void run_block(int64_t first, int64_t count, int64_t from, int64_t width) const {
     const int64_t rows = count * group, kv_at = from * kv_row;
     const auto queries = gather(q, first, count), o = gather(out, first, count), d_o = gather(outer, first, count);
@@ -50,7 +50,7 @@ struct Blocks : HeadGroup {
       soft_cap(p.data(), scale, cap, rows * width);
       for (const float z : p) slopes.push_back(scale * (1 - z / cap * (z / cap)));
     }
-    ScoreRows{rows, group, first, from, window}.softmax_visible(cap > 0 ? 1 : scale, width, p.data());
+    ScoreRows{rows, group, first, from, window, sinks}.softmax_visible(cap > 0 ? 1 : scale, width, p.data());
     add_up(p, rows, width, d_o, d_v + kv_at);
     matmul_transposed(rows, width, dim, d_o.data(), dim, values + kv_at, kv_row, change.data(), width);
     for (int64_t r = 0; r < rows; ++r) {

@@ -11,6 +11,7 @@ struct HeadGroup {
   int64_t n, group, dim, window;
   int64_t q_row, kv_row;
   float scale, cap;
+  const float* sinks;                            // of the query heads; null: none
   const float *q, *keys, *values, *out, *outer;  // outer: the gradient with respect to out
   float *d_q, *d_k, *d_v;                        // of the keys' and values': added to
 

@@ -19,6 +19,7 @@ struct Case {
   AttentionShape shape;
   int64_t n, past;
   float cap = 0;
+  std::vector<float> sinks = {};
 };
 
 class Attention : public testing::TestWithParam<Case> {
@@ -28,7 +29,7 @@ class Attention : public testing::TestWithParam<Case> {
   std::mt19937 random_{kSeed};
 };
 
-/// Element (token, head, i) of softmax(cap(q k^T / sqrt(dim))) v, over the keys that the token may see.
+/// Element (token, head, i) of softmax(cap(q k^T / sqrt(dim)), sink) v, over the keys that the token may see.
 double expected(const Case& c, const std::vector<float>& q, const std::vector<float>& k, const std::vector<float>& v,
                 int64_t token, int64_t head, int64_t i) {
   const int64_t dim = c.shape.head_dim, position = c.past + token;
@@ -36,7 +37,7 @@ double expected(const Case& c, const std::vector<float>& q, const std::vector<fl
   const auto at = [&](int64_t key, int64_t j) {
     return static_cast<size_t>((key * c.shape.kv_heads + kv_head) * dim + j);
   };
-  double total = 0, mixed = 0;
+  double total = c.sinks.empty() ? 0 : std::exp(double{c.sinks[static_cast<size_t>(head)]}), mixed = 0;
   for (int64_t key = 0; key <= position; ++key) {
     if (c.shape.window > 0 && key <= position - c.shape.window) continue;
     double score = 0;
@@ -56,6 +57,7 @@ TEST_P(Attention, EqualsTheFormula) {
   Case c = GetParam();
   c.shape.scale = static_cast<float>(1 / std::sqrt(static_cast<double>(c.shape.head_dim)));
   c.shape.cap = c.cap;
+  if (!c.sinks.empty()) c.shape.sinks = c.sinks.data();
   const int64_t dim = c.shape.head_dim, keys = c.past + c.n;
   const auto q = random(c.n * c.shape.heads * dim);
   const auto k = random(keys * c.shape.kv_heads * dim), v = random(keys * c.shape.kv_heads * dim);
@@ -81,19 +83,22 @@ TEST_P(Attention, EqualsTheFormula) {
   }
 }
 
-// heads, KV heads, head size, window; tokens, tokens before them; soft cap
+// heads, KV heads, head size, window; tokens, tokens before them; soft cap; sinks
 INSTANTIATE_TEST_SUITE_P(Cases, Attention,
                          testing::Values(Case{{1, 1, 2, 0}, 1, 0}, Case{{9, 3, 16, 0}, 40, 0},
                                          Case{{9, 3, 16, 0}, 1, 25}, Case{{4, 2, 8, 5}, 30, 0},
                                          Case{{4, 2, 8, 5}, 7, 30}, Case{{4, 1, 8, 64}, 20, 20},
                                          Case{{8, 8, 32, 0}, 500, 0}, Case{{7, 1, 16, 100}, 300, 150},
-                                         Case{{9, 3, 16, 0}, 40, 5, 0.7f}, Case{{4, 2, 8, 5}, 30, 0, 2.0f}),
+                                         Case{{9, 3, 16, 0}, 40, 5, 0.7f}, Case{{4, 2, 8, 5}, 30, 0, 2.0f},
+                                         Case{{4, 2, 8, 0}, 40, 3, 0, {0.5f, -1, 3, 12}},
+                                         Case{{4, 2, 8, 5}, 30, 7, 0, {0.5f, -30, 3, 100}},
+                                         Case{{4, 2, 8, 5}, 1, 30, 0.7f, {0.5f, -1, 3, 0}}),
                          [](const auto& param) {
                            const Case& c = param.param;
                            return "heads" + std::to_string(c.shape.heads) + "of" + std::to_string(c.shape.kv_heads) +
                                   "dim" + std::to_string(c.shape.head_dim) + "window" + std::to_string(c.shape.window) +
                                   "n" + std::to_string(c.n) + "past" + std::to_string(c.past) +
-                                  (c.cap > 0 ? "capped" : "");
+                                  (c.cap > 0 ? "capped" : "") + (c.sinks.empty() ? "" : "withsinks");
                          });
 
 }  // namespace

@@ -115,6 +115,7 @@ void LayerBackward::attention(const std::vector<float>& outer, std::vector<float
               .kv_row = kv_row,
               .scale = shape.scale,
               .cap = shape.cap,
+              .sinks = shape.sinks == nullptr ? nullptr : shape.sinks + head * group,
               .q = tape_.q.data() + q_at,
               .keys = tape_.k.data() + kv_at,
               .values = tape_.v.data() + kv_at,
