@@ -48,6 +48,8 @@ Places places_before(const ModelSource& model, int64_t layer, const InputPlace& 
     if (tensor_of(part).empty()) return {};
     return {{tensor_of(part)}, find_architecture(config.architecture)->norm == Norm::rms_plus_one ? 1.0f : 0.0f};
   };
+  // The clamped activation is not linear in up.
+  const bool linear_in_up = config.activation != Activation::clamped;
   const auto rows_of = [&](LayerPart part) -> Places {
     if (tensor_of(part).empty()) return {};
     std::vector<std::string> names{tensor_of(part)};
@@ -64,11 +66,11 @@ Places places_before(const ModelSource& model, int64_t layer, const InputPlace& 
     case LayerInput::feed_forward:
       return norm(LayerPart::feed_forward_norm);
     case LayerInput::gated:
-      return rows_of(LayerPart::up);
+      return linear_in_up ? rows_of(LayerPart::up) : Places();
     case LayerInput::routed:  // the norm's rows are feed_forward's
       return {};
     case LayerInput::routed_gated:
-      return rows_of(LayerPart::expert_up);
+      return linear_in_up ? rows_of(LayerPart::expert_up) : Places();
   }
   return {};
 }

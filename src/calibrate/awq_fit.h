@@ -25,9 +25,9 @@ std::map<std::string, Fold> awq_places(const ModelSource& model);
 
 /// Layer by layer on the inputs of the unquantized model, as AutoAWQ: first the scales of all inputs of a layer (q, k,
 /// v into the norm before them, o into v's rows where heads are not grouped, gate and up into their norm, down into
-/// up's rows), then the clips, of all but q and k. `schemes`: what to quantize, by tensor name. In memory: the
-/// activations and second moments of one layer, and all that has been quantized. Throws what reading, running and
-/// quantizing throw.
+/// up's rows, but not through gpt-oss's clamped activation), then the clips, of all but q and k. `schemes`: what to
+/// quantize, by tensor name. In memory: the activations and second moments of one layer, and all that has been
+/// quantized. Throws what reading, running and quantizing throw.
 AwqFit fit_awq(const ModelSource& model, Runner& runner, const TokenSequences& sequences,
                const std::unordered_map<std::string, Scheme>& schemes, const QuantizeOptions& options);
 

@@ -124,21 +124,12 @@ void convert_rows(const ModelSource& model, const SourceTensor& tensor, DType dt
     } else {
       model.read_rows(tensor, begin, count, values.data());
     }
-    if (const int64_t at = first_overflow(values.data(), size, dtype, zeros); at >= 0) {
-      throw Error(ErrorCode::unsupported, "write " + std::string(dtype_name(dtype)),
-                  fmt::format("'{}' holds {} at row {}, column {}", tensor.name, values[static_cast<size_t>(at)],
-                              begin + at / row, at % row),
-                  fmt::format("numbers that {} can hold, or the dtype {}", dtype_name(dtype),
-                              dtype == DType::f16 ? "bf16 or f32" : "f32"));
-    }
+    require_fit(tensor, begin, count, values.data(), dtype, zeros);
     write_dtype(values.data(), size, dtype, bytes.data());
     writer.write(std::span(bytes).first(static_cast<size_t>(dtype_bytes(dtype, size))));
   }
   model.done(tensor);
-  if (zeros > 0) {
-    notes.push_back(fmt::format("'{}': {} of {} values are too small for {} and become 0", tensor.name, zeros, elements,
-                                dtype_name(dtype)));
-  }
+  note_zeros(tensor.name, zeros, elements, dtype, notes);
 }
 
 /// Files of the model and when they were last changed, so that a resumed run never mixes two models.
@@ -152,6 +143,23 @@ std::string source_identity(const ModelSource& model) {
 }
 
 }  // namespace
+
+void require_fit(const SourceTensor& tensor, int64_t first, int64_t count, const float* values, DType dtype,
+                 int64_t& zeros) {
+  const int64_t row = tensor.cols(), at = first_overflow(values, count * row, dtype, zeros);
+  if (at < 0) return;
+  throw Error(ErrorCode::unsupported, "write " + std::string(dtype_name(dtype)),
+              fmt::format("'{}' holds {} at row {}, column {}", tensor.name, values[at], first + at / row, at % row),
+              fmt::format("numbers that {} can hold, or the dtype {}", dtype_name(dtype),
+                          dtype == DType::f16 ? "bf16 or f32" : "f32"));
+}
+
+void note_zeros(const std::string& name, int64_t zeros, int64_t elements, DType dtype,
+                std::vector<std::string>& notes) {
+  if (zeros == 0) return;
+  notes.push_back(
+      fmt::format("'{}': {} of {} values are too small for {} and become 0", name, zeros, elements, dtype_name(dtype)));
+}
 
 std::optional<int64_t> foreign_bytes(const ModelSource& model, const SourceTensor& tensor) {
   return is_foreign(tensor.dtype) ? std::optional(model.stored_bytes(tensor)) : std::nullopt;

@@ -41,6 +41,13 @@ enum class NotFinite { refuse, copy };
 OutputTensors plain_output(const ModelSource& model, const SourceTensor& tensor, DType dtype, NotFinite policy,
                            std::vector<std::string>& notes);
 
+/// Throws Error(unsupported) naming the first of `count` rows' values, from row `first` on, that `dtype` makes
+/// infinite; adds to `zeros` how many it makes 0.
+void require_fit(const SourceTensor& tensor, int64_t first, int64_t count, const float* values, DType dtype,
+                 int64_t& zeros);
+/// What `notes` get of a tensor whose `elements` become 0 in part.
+void note_zeros(const std::string& name, int64_t zeros, int64_t elements, DType dtype, std::vector<std::string>& notes);
+
 struct FolderContents {
   std::vector<OutputTensors> tensors;
   std::vector<std::pair<std::string, std::string>> files;  // name, text; written beside the shards

@@ -14,9 +14,11 @@
 #include "calibrate/awq_fit.h"
 #include "calibrate/calibrated_fit.h"
 #include "export/model_folder.h"
+#include "export/stack_output.h"
 #include "export/target.h"
 #include "format/hf_config.h"
 #include "jobs/match_plan.h"
+#include "model/expert_stacks.h"
 #include "model/model_state.h"
 #include "model/select_matrices.h"
 #include "model/statistics.h"
@@ -168,7 +170,14 @@ WriteReport dequantize_model(const Model& opened, const std::filesystem::path& o
   const ModelSource& model = opened.state().source();
   FolderContents contents;
   std::vector<std::string> notes;
+  const auto stacks = restored_stacks(model);
+  std::unordered_set<const SourceTensor*> in_stacks;
+  for (const RestoredStack& stack : stacks) {
+    for (const auto& parts : stack.experts) in_stacks.insert(parts.begin(), parts.end());
+    contents.tensors.push_back(stack_output(model, stack, dtype, notes));
+  }
   for (const auto& tensor : model.tensors()) {
+    if (in_stacks.contains(&tensor)) continue;
     // Buffers of integers, masks and whatever else a model keeps stay as they are.
     const bool floats = dtype_is_weight(tensor.dtype);
     contents.tensors.push_back(

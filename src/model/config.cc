@@ -60,6 +60,10 @@ constexpr std::pair<const char*, Activation> kActivations[] = {{"silu", Activati
                                                                {"gelu_fast", Activation::gelu}};
 
 void read_activation(const ConfigFields& fields, const Architecture& architecture, ModelConfig& config) {
+  if (architecture.clamped_activation) {
+    config.activation = Activation::clamped;
+    return;
+  }
   const std::string name(architecture.activation_field);
   const Json* value = fields.find(name);
   const std::string given =
@@ -184,7 +188,7 @@ std::string hf_config_json(const ModelConfig& config, DType dtype) {
   json["num_key_value_heads"] = config.num_key_value_heads;
   json["head_dim"] = config.head_dim;
   json[std::string(architecture->activation_field)] =
-      config.activation == Activation::silu ? "silu" : "gelu_pytorch_tanh";
+      config.activation == Activation::gelu ? "gelu_pytorch_tanh" : "silu";
   json["vocab_size"] = config.vocab_size;
   json["max_position_embeddings"] = config.max_position_embeddings;
   json[std::string(architecture->eps_field)] = config.norm_eps;
@@ -215,6 +219,8 @@ int64_t ModelConfig::extent(Extent of) const {
   switch (of) {
     case Extent::one:
       return 1;
+    case Extent::heads:
+      return num_attention_heads;
     case Extent::hidden:
       return hidden_size;
     case Extent::intermediate:
@@ -255,6 +261,11 @@ bool ModelConfig::has_bias(LayerPart matrix) const {
     case LayerPart::gate_up:
     case LayerPart::down:
       return mlp_bias;
+    case LayerPart::router:
+    case LayerPart::expert_gate:
+    case LayerPart::expert_up:
+    case LayerPart::expert_down:
+      return mixture.biases;
     default:
       return false;
   }

@@ -23,7 +23,7 @@ struct Unsupported {
 };
 
 /// What the gate of a feed-forward network goes through.
-enum class Activation { silu, gelu };  // gelu: by tanh
+enum class Activation { silu, gelu, clamped };  // gelu: by tanh; clamped: gpt-oss's, of gate and up
 
 /// A mixture of experts: feed-forward networks of which each token goes through the few that the router picks, those
 /// of the largest softmax.
@@ -32,6 +32,7 @@ struct Mixture {
   int64_t intermediate_size = 0;         // of an expert
   int64_t shared_intermediate_size = 0;  // of the network beside them; 0: none
   bool normalised = true;                // what counts of a token's experts adds up to 1
+  bool biases = false;                   // router and experts have biases
   std::vector<bool> layers = {};         // which layers have experts; empty: all
 
   bool operator==(const Mixture&) const = default;

@@ -84,6 +84,41 @@ TEST(ModelConfig, MixturesSayTheirExpertsAndLayers) {
   refused("decoder_sparse_step", 0, "'decoder_sparse_step' is 0");
 }
 
+// As openai/gpt-oss-20b has it, but for what GptOssConfig takes for granted.
+TEST(ModelConfig, GptOssHasItsOwnDefaults) {
+  Json json{{"model_type", "gpt_oss"},     {"hidden_size", 2880},          {"intermediate_size", 2880},
+            {"num_hidden_layers", 4},      {"num_local_experts", 32},      {"num_experts_per_tok", 4},
+            {"experts_per_token", 4},      {"swiglu_limit", 7.0},          {"initial_context_length", 4096},
+            {"router_aux_loss_coef", 0.9}, {"output_router_logits", false}};
+  const ModelConfig config = parse(json);
+  EXPECT_TRUE(config.unsupported.empty() && config.unknown_fields.empty());
+  EXPECT_EQ(config.mixture, (Mixture{.experts = 32, .per_token = 4, .intermediate_size = 2880, .biases = true}));
+  EXPECT_EQ(config.activation, Activation::clamped);
+  EXPECT_EQ(config.head_dim, 64);
+  EXPECT_EQ(config.num_attention_heads, 64);
+  EXPECT_EQ(config.num_key_value_heads, 8);
+  EXPECT_EQ(config.vocab_size, 201088);
+  EXPECT_EQ(config.norm_eps, 1e-5);
+  EXPECT_EQ(config.rope.theta, 150000);
+  ASSERT_TRUE(config.rope.scaling);
+  EXPECT_EQ(config.rope.scaling->type, "yarn");
+  EXPECT_EQ(config.rope.scaling->factor, 32);
+  EXPECT_EQ(config.rope.scaling->original_max_position_embeddings, 4096);
+  EXPECT_FALSE(config.rope.scaling->truncate);
+  EXPECT_TRUE(config.attention_bias && config.output_bias);
+  EXPECT_EQ(config.sliding_window, 128);
+  EXPECT_THAT(config.window_layers, ElementsAre(true, false, true, false));
+  EXPECT_EQ(parse_hf_config(hf_config_json(config, DType::bf16), "again"), config);
+  json["head_dim"] = nullptr;
+  json["rope_scaling"] = nullptr;
+  json["hidden_act"] = "relu";  // which is not read
+  json["swiglu_limit"] = 6.0;
+  const ModelConfig other = parse(json);
+  EXPECT_EQ(other.head_dim, 2880 / 64);
+  EXPECT_FALSE(other.rope.scaling);
+  EXPECT_THAT(other.unsupported, ElementsAre(Unsupported{"'swiglu_limit' is 6.0", "7.0 or 7"}));
+}
+
 TEST(ModelConfig, ReadsEveryFieldOfHuggingFace) {
   const ModelConfig config = parse(llama());
   EXPECT_EQ(config.architecture, "llama");

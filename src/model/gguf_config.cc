@@ -141,7 +141,7 @@ ModelConfig gguf_config(const GgufFile& file) {
   if (experts > 0 && !known->gguf_mixture.empty()) known = find_architecture(known->gguf_mixture);
   if ((experts > 0) != !known->mixture_tensors.empty()) {
     throw Error(ErrorCode::unsupported, "read " + file.source, fmt::format("'{}' of {} experts", architecture, experts),
-                experts > 0 ? "experts in llama, qwen2moe and qwen3moe" : "1 or more");
+                experts > 0 ? "experts in llama, qwen2moe, qwen3moe and gpt-oss" : "1 or more");
   }
 
   ModelConfig config;
@@ -163,7 +163,9 @@ ModelConfig gguf_config(const GgufFile& file) {
                 fmt::format("keys of {} and values of {} dimensions", config.head_dim, *value), "equal ones");
   }
   config.vocab_size = gguf_vocab_size(fields);
-  config.activation = known->default_activation == "silu" ? Activation::silu : Activation::gelu;
+  config.activation = known->clamped_activation             ? Activation::clamped
+                      : known->default_activation == "silu" ? Activation::silu
+                                                            : Activation::gelu;
   read_gguf_rope(fields, *known, config);
   read_gguf_window(fields, *known, config);
   // A file without tensors (a vocabulary) says nothing about ties.

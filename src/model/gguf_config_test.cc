@@ -63,19 +63,21 @@ TEST_P(GgufOfTinyModel, HasTheTensorsOfTheFolder) {
   const TemporaryFolder folder;
   const TinyModel tiny(GetParam());
   TinyConversion(tiny).builder().write(folder / "tiny.gguf");
-  const auto model = open_model(folder / "tiny.gguf");
-  EXPECT_EQ(model->tensors().size(), tiny.tensors.size());
-  for (const auto& [name, tensor] : tiny.tensors) {
-    const SourceTensor* found = model->find(name);
-    ASSERT_NE(found, nullptr) << name;
-    EXPECT_EQ(found->shape, tensor.shape) << name;
-    Values values(tensor.values.size());
+  tiny.write(folder / "model");
+  const auto model = open_model(folder / "tiny.gguf"), wanted = open_model(folder / "model");
+  EXPECT_EQ(model->tensors().size(), wanted->tensors().size());
+  for (const SourceTensor& tensor : wanted->tensors()) {
+    const SourceTensor* found = model->find(tensor.name);
+    ASSERT_NE(found, nullptr) << tensor.name;
+    EXPECT_EQ(found->shape, tensor.shape) << tensor.name;
+    Values values(static_cast<size_t>(tensor.elements())), expected(values.size());
     model->read(*found, values.data());
-    EXPECT_EQ(values, tensor.values) << name;
+    wanted->read(tensor, expected.data());
+    EXPECT_EQ(values, expected) << tensor.name;
     EXPECT_EQ(model->output_dtype(*found), DType::f32);
     const auto bytes = model->plain_bytes(*found);
     if (bytes) {
-      EXPECT_TRUE(std::ranges::equal(*bytes, std::as_bytes(std::span(tensor.values)))) << name;
+      EXPECT_TRUE(std::ranges::equal(*bytes, std::as_bytes(std::span(expected)))) << tensor.name;
     }
   }
 }
@@ -367,7 +369,28 @@ TEST(GgufConfig, ExpertsThatDoNotFitAreRefused) {
   // llama.cpp shares the whole among a token's experts.
   EXPECT_EQ(changed("qwen2_moe_all", {"expert_feed_forward_length"}, nothing).mixture.intermediate_size, 48 / 3);
 
+  expect_error(ErrorCode::invalid_file, "'gpt-oss.expert_feed_forward_length' is missing",
+               [&] { changed("gpt_oss", {"expert_feed_forward_length"}, nothing); });
+  expect_error(ErrorCode::invalid_file, "'gpt-oss.attention.sliding_window' is missing",
+               [&] { changed("gpt_oss", {"attention.sliding_window"}, nothing); });
+  expect_refused(changed("gpt_oss", {}, [](GgufBuilder& b) { b.u32("gpt-oss.expert_gating_func", 2); }),
+                 "'gpt-oss.expert_gating_func' is 2");
+
   const TemporaryFolder folder;
+  for (const char* name : {"blk.1.attn_sinks.weight", "blk.0.ffn_up_exps.bias", "blk.1.ffn_down_exps.bias",
+                           "blk.0.ffn_gate_inp.bias", "blk.1.post_attention_norm.weight"}) {
+    TinyConversion oss{TinyModel("gpt_oss")};
+    oss.without = {name};
+    oss.builder().write(folder / "oss.gguf");
+    expect_error(ErrorCode::invalid_file, std::string("tensor '") + name + "' is missing",
+                 [&] { open_model(folder / "oss.gguf"); });
+  }
+  TinyConversion wide{TinyModel("gpt_oss")};
+  wide.without = {"blk.1.ffn_up_exps.bias"};
+  GgufBuilder with_fewer = wide.builder();
+  with_fewer.f32_tensor("blk.1.ffn_up_exps.bias", {3, 48}, Values(3 * 48)).write(folder / "oss.gguf");
+  expect_error(ErrorCode::invalid_file, "'blk.1.ffn_up_exps.bias' has shape [3, 48]; expected a bias for each of 4",
+               [&] { open_model(folder / "oss.gguf"); });
   TinyConversion tiny{TinyModel("mixtral")};
   tiny.without = {"blk.1.ffn_up_exps.weight"};
   tiny.builder().write(folder / "missing.gguf");

@@ -37,14 +37,29 @@ std::string of_any_expert(std::string_view module) {
   return std::string(module.substr(0, number)).append("{}").append(module.substr(end));
 }
 
+/// The tensor of a layer by its module, without ending; null where there is none.
+const LayerTensor* find_tensor(const Architecture& architecture, std::string_view module, bool from_gguf) {
+  const std::string generic = from_gguf ? std::string(module) : of_any_expert(module);
+  for (const auto* layers : {&architecture.mixture_tensors, &architecture.tensors}) {
+    for (const LayerTensor& tensor : *layers) {
+      const bool same = from_gguf ? tensor.gguf == module : tensor.hf == module || tensor.hf == generic;
+      if (same) return &tensor;
+    }
+  }
+  return nullptr;
+}
+
 std::optional<std::string> translate(const Architecture& architecture, std::string_view name, bool from_gguf) {
+  constexpr std::string_view weight = ".weight", bias = ".bias";
   std::string_view suffix;
-  for (std::string_view known : {".weight", ".bias"}) {
+  for (const std::string_view known : {weight, bias}) {
     if (name.ends_with(known)) suffix = known;
   }
-  if (suffix.empty()) return std::nullopt;
+  if (suffix.empty() && from_gguf) return std::nullopt;
   name.remove_suffix(suffix.size());
-  if (const auto whole = look_up(kModel, name, from_gguf)) return std::string(*whole).append(suffix);
+  if (const auto whole = look_up(kModel, name, from_gguf); whole && !suffix.empty()) {
+    return std::string(*whole).append(suffix);
+  }
 
   const std::string_view prefix = from_gguf ? kGgufLayer : kHfLayer;
   if (!name.starts_with(prefix)) return std::nullopt;
@@ -54,16 +69,12 @@ std::optional<std::string> translate(const Architecture& architecture, std::stri
   const bool number =
       !layer.empty() && std::all_of(layer.begin(), layer.end(), [](char c) { return c >= '0' && c <= '9'; });
   if (!number || (layer.size() > 1 && layer[0] == '0') || digits == name.size()) return std::nullopt;
-  const std::string_view module = name.substr(digits + 1);
-  const LayerTensor* found = nullptr;
-  const std::string generic = from_gguf ? std::string(module) : of_any_expert(module);
-  for (const auto* layers : {&architecture.mixture_tensors, &architecture.tensors}) {
-    for (const LayerTensor& tensor : *layers) {
-      const bool same = from_gguf ? tensor.gguf == module : tensor.hf == module || tensor.hf == generic;
-      if (found == nullptr && same) found = &tensor;
-    }
-  }
+  const LayerTensor* const found = find_tensor(architecture, name.substr(digits + 1), from_gguf);
   if (found == nullptr) return std::nullopt;
+  if (suffix != bias) {
+    if (!from_gguf && suffix != found->hf_ending) return std::nullopt;
+    suffix = from_gguf ? found->hf_ending : weight;
+  }
   std::string result(from_gguf ? kHfLayer : kGgufLayer);
   return result.append(layer).append(".").append(from_gguf ? found->hf : found->gguf).append(suffix);
 }

@@ -118,6 +118,20 @@ TEST(GgufNames, OfExpertsAreOneForAll) {
             "blk.2.ffn_up_exps.weight");
   EXPECT_EQ(hf_name_from_gguf(qwen, "blk.0.ffn_gate_inp_shexp.weight"), "model.layers.0.mlp.shared_expert_gate.weight");
   EXPECT_EQ(hf_name_from_gguf(llama_architecture(), "blk.0.ffn_up_exps.weight"), std::nullopt);
+  const Architecture& gpt_oss = gpt_oss_architecture();
+  EXPECT_EQ(hf_name_from_gguf(gpt_oss, "blk.5.ffn_gate_exps.bias"), "model.layers.5.mlp.experts.{}.gate_proj.bias");
+  EXPECT_EQ(gguf_name_from_hf(gpt_oss, "model.layers.5.mlp.experts.31.down_proj.bias"), "blk.5.ffn_down_exps.bias");
+  EXPECT_EQ(hf_name_from_gguf(gpt_oss, "blk.5.ffn_gate_inp.bias"), "model.layers.5.mlp.router.bias");
+}
+
+// llama.cpp's converter adds ".weight" to what has no ending in HF.
+TEST(GgufNames, SinksHaveAnEndingInGgufAlone) {
+  const Architecture& gpt_oss = gpt_oss_architecture();
+  EXPECT_EQ(hf_name_from_gguf(gpt_oss, "blk.5.attn_sinks.weight"), "model.layers.5.self_attn.sinks");
+  EXPECT_EQ(gguf_name_from_hf(gpt_oss, "model.layers.5.self_attn.sinks"), "blk.5.attn_sinks.weight");
+  EXPECT_EQ(gguf_name_from_hf(gpt_oss, "model.layers.5.self_attn.sinks.weight"), std::nullopt);
+  EXPECT_EQ(gguf_name_from_hf(gpt_oss, "model.layers.5.self_attn.q_proj"), std::nullopt);
+  EXPECT_EQ(hf_name_from_gguf(gpt_oss, "blk.5.attn_sinks"), std::nullopt);
 }
 
 }  // namespace

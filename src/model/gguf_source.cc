@@ -55,18 +55,19 @@ GgufSource::GgufSource(MappedGguf opened)
   check_complete();
 }
 
-// The matrices of all experts of a layer, one behind the other.
+// The matrices or biases of all experts of a layer, one behind the other.
 void GgufSource::add_experts(const std::string& name, const TensorView& view) {
   const int64_t experts = config_->mixture.experts;
-  if (view.shape.size() != 3 || view.shape[0] != experts) {
+  const bool biases = name.ends_with(".bias");
+  if (view.shape.size() != (biases ? 2 : 3) || view.shape[0] != experts) {
     throw Error(ErrorCode::invalid_file, "read " + gguf_.source,
                 fmt::format("tensor '{}' has shape [{}]", view.name, fmt::join(view.shape, ", ")),
-                fmt::format("a matrix for each of {} experts", experts));
+                fmt::format("a {} for each of {} experts", biases ? "bias" : "matrix", experts));
   }
   const size_t bytes = view.bytes.size() / static_cast<size_t>(experts);
   for (int64_t expert = 0; expert < experts; ++expert) {
     TensorView part = view;
-    part.shape = {view.shape[1], view.shape[2]};
+    part.shape.erase(part.shape.begin());
     part.bytes = view.bytes.subspan(static_cast<size_t>(expert) * bytes, bytes);
     std::string one = name;
     one.replace(one.find(kAnyExpert), kAnyExpert.size(), std::to_string(expert));
@@ -128,7 +129,10 @@ void GgufSource::check_complete() const {
       const LayerTensor& tensor = *named.tensor;
       std::vector<int64_t> shape{c.extent(tensor.rows)};
       if (tensor.cols != Extent::none) shape.push_back(c.extent(tensor.cols));
-      require(fmt::format("model.layers.{}.{}.weight", layer, named.hf), shape);
+      const std::string module = fmt::format("model.layers.{}.{}", layer, named.hf);
+      require(module + std::string(tensor.hf_ending), shape);
+      const bool of_mixture = tensor.of_expert() || tensor.part == LayerPart::router;
+      if (of_mixture && c.has_bias(tensor.part)) require(module + ".bias", {shape.front()});
     }
   }
 }

@@ -37,10 +37,11 @@ bool uses(const ModelConfig& config, int64_t layer, std::string_view name) {
   if (name.ends_with(".rotary_emb.inv_freq")) return true;  // of older files; the configuration says the same
   name.remove_prefix(kLayerPrefix.size());
   name.remove_prefix(std::min(name.find('.'), name.size() - 1) + 1);
+  if (const auto whole = find_layer_tensor(config, layer, name)) return whole->tensor->hf_ending.empty();
   const size_t dot = std::min(name.rfind('.'), name.size());
   const auto tensor = find_layer_tensor(config, layer, name.substr(0, dot));
   if (!tensor) return false;
-  if (name.substr(dot) == ".weight") return true;
+  if (name.substr(dot) == tensor->tensor->hf_ending) return true;
   return name.substr(dot) == ".bias" && tensor->is_matrix() && config.has_bias(tensor->tensor->part);
 }
 

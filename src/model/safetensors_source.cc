@@ -6,8 +6,10 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "format/hf_config.h"
 #include "format/safetensors.h"
 #include "format/weights.h"
+#include "model/gguf_groups.h"
 #include "model/model_files.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
@@ -149,6 +151,17 @@ SafetensorsSource::SafetensorsSource(const fs::path& path, SafetensorsModel file
   for (const TensorView& view : store_.tensors()) names.push_back(view.name);
   translate(names);
   for (const TensorView& view : store_.tensors()) {
+    auto parts = config_ ? stacked_tensors(view, store_, *config_, path.string()) : std::nullopt;
+    if (parts) {
+      for (StackedTensor& part : *parts) {
+        views_.push_back(&view);
+        const auto& found = stacked_.emplace(tensors().size(), std::move(part)).first->second;
+        add(found.name, found.dtype(), std::string(dtype_name(found.is_mxfp4() ? DType::mxfp4 : found.dtype())),
+            found.shape);
+      }
+      continue;
+    }
+    views_.push_back(&view);
     add(view.name, view.dtype, std::string(dtype_name(view.dtype)), view.shape);
     if (holds_codes(tensors().back())) {
       throw Error(ErrorCode::unsupported, "open " + path.string(),
@@ -157,14 +170,26 @@ SafetensorsSource::SafetensorsSource(const fs::path& path, SafetensorsModel file
                   "F64, F32, F16 or BF16 weights");
     }
   }
-  if (config_ && !config_->quantization.empty()) {
+  if (config_ && !config_->quantization.empty() && !has_mxfp4()) {
     notes_.push_back(fmt::format("{} says that the weights are quantized ({}); they are not, and are read as they are",
                                  kConfig, config_->quantization));
   }
 }
 
+bool SafetensorsSource::has_mxfp4() const {
+  return std::any_of(stacked_.begin(), stacked_.end(), [](const auto& part) { return part.second.is_mxfp4(); });
+}
+
+const StackedTensor* SafetensorsSource::stacked(const SourceTensor& tensor) const {
+  const auto found = stacked_.find(tensor.index);
+  return found == stacked_.end() ? nullptr : &found->second;
+}
+
 std::string SafetensorsSource::config_json() const {
-  return config_ ? read_file(path_ / kConfig) : "{}";
+  if (!config_) return "{}";
+  const std::string file = (path_ / kConfig).string();
+  // What it says of MXFP4 is no longer so.
+  return has_mxfp4() ? set_quantization_config(read_file(file), std::nullopt, file) : read_file(file);
 }
 
 std::vector<std::string> SafetensorsSource::notes() const {
@@ -184,24 +209,45 @@ std::vector<fs::path> SafetensorsSource::weight_files() const {
 }
 
 void SafetensorsSource::read_range(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const {
-  read_f32(store_.tensors()[tensor.index], first * tensor.cols(), count * tensor.cols(), out);
+  if (const StackedTensor* part = stacked(tensor)) return part->read_rows(first, count, out);
+  read_f32(view(tensor), first * tensor.cols(), count * tensor.cols(), out);
 }
 
 std::optional<std::span<const std::byte>> SafetensorsSource::plain_bytes(const SourceTensor& tensor) const {
-  return store_.tensors()[tensor.index].bytes;
+  if (stacked(tensor) != nullptr) return std::nullopt;
+  return view(tensor).bytes;
+}
+
+std::optional<QuantizedLayout> SafetensorsSource::exact_layout(const SourceTensor& tensor) const {
+  const StackedTensor* const part = stacked(tensor);
+  if (part == nullptr || !part->is_mxfp4()) return std::nullopt;
+  return exact_ggml_layout(DType::mxfp4, tensor.rows(), tensor.cols());
+}
+
+QuantizedMatrix SafetensorsSource::exact_groups(const SourceTensor& tensor) const {
+  return stacked(tensor)->groups();
 }
 
 void SafetensorsSource::hash(const SourceTensor& tensor, ContentHash& hash) const {
   hash.add(tensor.stored_as);
-  hash.add(store_.tensors()[tensor.index].bytes);
+  const StackedTensor* const part = stacked(tensor);
+  if (part == nullptr) return hash.add(view(tensor).bytes);
+  hash.add(fmt::format("{} {} of {}{}", part->first, part->step, part->parts, part->transposed ? " transposed" : ""));
+  hash.add(part->part.bytes);
+  hash.add(part->scales.bytes);
 }
 
 int64_t SafetensorsSource::stored_bytes(const SourceTensor& tensor) const {
-  return static_cast<int64_t>(store_.tensors()[tensor.index].bytes.size());
+  const StackedTensor* const part = stacked(tensor);
+  if (part == nullptr) return static_cast<int64_t>(view(tensor).bytes.size());
+  return static_cast<int64_t>(part->part.bytes.size() + part->scales.bytes.size()) / part->parts;
 }
 
 void SafetensorsSource::done(const SourceTensor& tensor) const {
-  advise_done(store_.tensors()[tensor.index].bytes);
+  const StackedTensor* const part = stacked(tensor);
+  if (part == nullptr) return advise_done(view(tensor).bytes);
+  advise_done(part->part.bytes);
+  advise_done(part->scales.bytes);
 }
 
 std::vector<std::pair<std::string, std::string>> hf_side_files(const fs::path& folder) {

@@ -26,6 +26,7 @@ class TinyConversion {
     if (type_ == "qwen2_moe") type_ = "qwen2moe";
     if (type_ == "qwen3_moe") type_ = "qwen3moe";
     if (type_ == "gemma3_text") type_ = "gemma3";
+    if (type_ == "gpt_oss") type_ = "gpt-oss";
     heads_ = config_["num_attention_heads"];
     head_ = config_.value("head_dim", Json()).is_null() ? config_["hidden_size"].get<int64_t>() / heads_
                                                         : config_["head_dim"].get<int64_t>();
@@ -44,7 +45,9 @@ class TinyConversion {
       if (has(field) && !without.contains(key)) b.u32(key, config_[field]);
     }
     for (const auto& [name, tensor] : model_.tensors) {
-      if (name.find(".experts.") == std::string::npos) {
+      if (is({"gpt-oss"}) && name.find(".experts.") != std::string::npos) {
+        add_stack(b, name, tensor);
+      } else if (name.find(".experts.") == std::string::npos) {
         add(b, name, tensor);
       } else if (name.find(".experts.0.") != std::string::npos) {
         add(b, name, all_experts(name));
@@ -87,7 +90,7 @@ class TinyConversion {
     }
     if (is({"llama", "granite", "smollm3", "cohere2"})) u32(b, "vocab_size", config_["vocab_size"]);
     // Of llama the converter leaves the window out, which Mistral has.
-    if (is({"llama", "gemma2", "gemma3", "cohere2", "phi3"}) && has("sliding_window")) {
+    if (is({"llama", "gemma2", "gemma3", "cohere2", "phi3", "gpt-oss"}) && has("sliding_window")) {
       u32(b, "attention.sliding_window", config_["sliding_window"]);
     } else if (is({"phi3"})) {
       u32(b, "attention.sliding_window", 0);
@@ -101,6 +104,7 @@ class TinyConversion {
       if (has(field)) u32(b, "expert_count", config_[field]);
     }
     if (has("num_experts_per_tok")) u32(b, "expert_used_count", config_["num_experts_per_tok"]);
+    if (is({"gpt-oss"})) u32(b, "expert_feed_forward_length", config_["intermediate_size"]);
     if (has("moe_intermediate_size")) u32(b, "expert_feed_forward_length", config_["moe_intermediate_size"]);
     if (has("shared_expert_intermediate_size")) {
       u32(b, "expert_shared_feed_forward_length", config_["shared_expert_intermediate_size"]);
@@ -154,6 +158,30 @@ class TinyConversion {
     b.f32_tensor(gguf_name, {tensor.shape.begin(), tensor.shape.end()}, values);
   }
 
+  // gpt-oss's [experts, in, out], gate and up by turns, as [experts, out, in], each by itself.
+  void add_stack(GgufBuilder& b, const std::string& name, const Tensor& tensor) const {
+    const bool bias = name.ends_with("_bias"), pair = name.find("gate_up_proj") != std::string::npos;
+    const int64_t experts = tensor.shape[0], columns = bias ? 1 : tensor.shape[1], all = tensor.shape.back();
+    const size_t layer = std::string_view("model.layers.").size();
+    const std::string number = name.substr(layer, name.find('.', layer) - layer);
+    const int64_t parts = pair ? 2 : 1;
+    for (int64_t part = 0; part < parts; ++part) {
+      Values values;
+      for (int64_t e = 0; e < experts; ++e) {
+        for (int64_t row = part; row < all; row += parts) {
+          for (int64_t k = 0; k < columns; ++k) {
+            values.push_back(tensor.values[static_cast<size_t>((e * columns + k) * all + row)]);
+          }
+        }
+      }
+      std::vector<uint64_t> shape{static_cast<uint64_t>(experts), static_cast<uint64_t>(all / parts)};
+      if (!bias) shape.push_back(static_cast<uint64_t>(columns));
+      const std::string module = !pair ? "down" : part == 0 ? "gate" : "up";
+      const std::string gguf_name = "blk." + number + ".ffn_" + module + "_exps." + (bias ? "bias" : "weight");
+      if (!without.contains(gguf_name)) b.f32_tensor(gguf_name, shape, values);
+    }
+  }
+
   // One behind the other, as torch.stack() has them.
   Tensor all_experts(const std::string& first) const {
     Tensor all;
@@ -197,8 +225,8 @@ class TinyConversion {
 /// llama3's scaling is that of an original context of 8192.
 inline std::vector<std::string> gguf_model_names() {
   static const std::set<std::string> others{
-      "gemma2",        "gemma3",        "smollm3",       "cohere2",           "llama3",    "qwen2_window",
-      "qwen2_pattern", "qwen3_pattern", "llama_dynamic", "llama_yarn_scaled", "qwen2_moe", "qwen3_moe"};
+      "gemma2",        "gemma3",        "smollm3",           "cohere2",   "llama3",    "qwen2_window", "qwen2_pattern",
+      "qwen3_pattern", "llama_dynamic", "llama_yarn_scaled", "qwen2_moe", "qwen3_moe", "gpt_oss_all"};
   auto names = model_names();
   std::erase_if(names, [&](const std::string& name) {
     const std::string type = reference()["models"][name]["config"]["model_type"];

@@ -87,6 +87,15 @@ MODELS = {
                                    norm_topk_prob=True, moe_intermediate_size=24, mlp_only_layers=[1])),
     "qwen3_moe_usual": ("Qwen3Moe", dict(head_dim=16, num_experts=6, num_experts_per_tok=3, norm_topk_prob=True,
                                          moe_intermediate_size=24)),
+    "gpt_oss": ("GptOss", dict(head_dim=16, rope_theta=400.0, num_local_experts=4, num_experts_per_tok=2,
+                               sliding_window=7, rope_scaling={"rope_type": "yarn", "factor": 8.0, "truncate": False,
+                                                               "original_max_position_embeddings": 32})),
+    "gpt_oss_all": ("GptOss", dict(head_dim=16, num_local_experts=3, num_experts_per_tok=3, sliding_window=7,
+                                   attention_bias=False, rope_scaling=None,
+                                   layer_types=["full_attention", "sliding_attention"])),
+    # So wide that one activation in a hundred is clamped.
+    "gpt_oss_clamped": ("GptOss", dict(hidden_size=96, head_dim=16, num_local_experts=3, num_experts_per_tok=2,
+                                       sliding_window=7, rope_scaling=None)),
     # Where GGUF leaves something to the architecture, as all published models have it.
     "gemma2_usual": ("Gemma2", dict(head_dim=16, query_pre_attn_scalar=16, num_hidden_layers=3, sliding_window=7,
                                     tie_word_embeddings=True)),

@@ -246,11 +246,12 @@ std::vector<LayerTensor> replaced(const std::vector<LayerTensor>& tensors, Layer
 }
 
 std::span<const Architecture* const> architectures() {
-  static const std::array all{
-      &llama_architecture(),   &mistral_architecture(), &ministral_architecture(), &qwen2_architecture(),
-      &qwen3_architecture(),   &gemma2_architecture(),  &gemma3_architecture(),    &phi3_architecture(),
-      &smollm3_architecture(), &olmo2_architecture(),   &granite_architecture(),   &glm4_architecture(),
-      &cohere2_architecture(), &mixtral_architecture(), &qwen2_moe_architecture(), &qwen3_moe_architecture()};
+  static const std::array all{&llama_architecture(),     &mistral_architecture(), &ministral_architecture(),
+                              &qwen2_architecture(),     &qwen3_architecture(),   &gemma2_architecture(),
+                              &gemma3_architecture(),    &phi3_architecture(),    &smollm3_architecture(),
+                              &olmo2_architecture(),     &granite_architecture(), &glm4_architecture(),
+                              &cohere2_architecture(),   &mixtral_architecture(), &qwen2_moe_architecture(),
+                              &qwen3_moe_architecture(), &gpt_oss_architecture()};
   return all;
 }
 

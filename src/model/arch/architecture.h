@@ -27,6 +27,7 @@ enum class LayerInput { attention, heads, feed_forward, gated, routed, routed_ga
 enum class Extent {
   none,
   one,
+  heads,
   hidden,
   intermediate,
   queries,
@@ -54,6 +55,7 @@ enum class LayerPart {
   gate_up,  // the two, one below the other
   down,
   output_norm,  // of what the feed-forward network adds
+  sinks,        // a score of each head that has no key: logits, as they are
   q_norm,       // of each head, or, where its extent is queries or keys, of all heads together
   k_norm,
   router,       // gives a token to experts
@@ -62,7 +64,7 @@ enum class LayerPart {
   expert_down,
   shared_gate,  // of a network beside the experts: how much of it a token gets
 };
-inline constexpr int kLayerParts = 20;
+inline constexpr int kLayerParts = 21;
 
 /// A tensor of a layer.
 struct LayerTensor {
@@ -71,9 +73,18 @@ struct LayerTensor {
   /// all experts' are one.
   std::string_view hf, gguf;
   Extent rows = Extent::none, cols = Extent::none;
-  std::optional<LayerInput> input;  // of matrices: what it multiplies
+  std::optional<LayerInput> input;         // of matrices: what it multiplies
+  std::string_view hf_ending = ".weight";  // of HF's name; GGUF's has ".weight"
 
   bool of_expert() const { return input == LayerInput::routed || input == LayerInput::routed_gated; }
+};
+
+/// Matrices of all experts of a layer that safetensors hold in one tensor of three dimensions, NAME; or, in MXFP4, in
+/// NAME_blocks and NAME_scales. Their biases are NAME_bias.
+struct ExpertStack {
+  std::string_view hf;                           // NAME behind "model.layers.N."
+  std::vector<LayerPart> parts;                  // whose rows an expert's part of it has
+  bool transposed = false, alternating = false;  // [experts, in, out]; rows of the parts by turns, else part by part
 };
 
 /// What a field of config.json or a key of GGUF metadata means for the forward pass.
@@ -134,6 +145,7 @@ struct Architecture {
   std::string_view class_name;                         // "Llama" of "LlamaForCausalLM"
   std::vector<LayerTensor> tensors = llama_tensors();  // of a layer, in the order in which runtimes list them
   std::vector<LayerTensor> mixture_tensors = {};       // likewise of a layer with experts; empty: there are none
+  std::vector<ExpertStack> stacks = {};                // of mixture_tensors in safetensors
   bool gguf_permutes_rows = false;                     // of q and k: llama.cpp's converter pairs neighbouring rows
   Norm norm = Norm::rms;
   bool parallel = false;                 // attention and feed-forward network read the same input
@@ -157,6 +169,7 @@ struct Architecture {
   bool default_tie = false;
   std::string_view eps_field = "rms_norm_eps", activation_field = "hidden_act";
   std::string_view default_activation = "silu";
+  bool clamped_activation = false;                    // gpt-oss's, whatever the configuration says
   std::vector<std::string_view> longrope_names = {};  // other names of that type of rope_scaling
   /// Fields beyond those that every architecture has, from config.json and back. Null: none.
   void (*read_config)(const ConfigFields& fields, ModelConfig& config) = nullptr;
@@ -206,5 +219,6 @@ const Architecture& cohere2_architecture();
 const Architecture& mixtral_architecture();
 const Architecture& qwen2_moe_architecture();
 const Architecture& qwen3_moe_architecture();
+const Architecture& gpt_oss_architecture();
 
 }  // namespace mxq

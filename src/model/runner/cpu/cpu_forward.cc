@@ -67,12 +67,14 @@ const RopeTable* CpuRunner::rope_of(int64_t layer, const Place& place) const {
 }
 
 AttentionShape CpuRunner::attention_shape(int64_t layer) const {
+  const auto& sinks = layers_[static_cast<size_t>(layer)].norm(LayerPart::sinks);
   return {.heads = config().num_attention_heads,
           .kv_heads = config().num_key_value_heads,
           .head_dim = config().head_dim,
           .window = config().window_of(layer),
           .scale = static_cast<float>(config().score_scale.value_or(config().usual_score_scale())),
-          .cap = static_cast<float>(config().score_cap)};
+          .cap = static_cast<float>(config().score_cap),
+          .sinks = sinks.empty() ? nullptr : sinks.data()};
 }
 
 // What one matrix that stands for several makes of operand_, to each its own.

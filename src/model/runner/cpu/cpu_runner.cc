@@ -115,7 +115,9 @@ CpuRunner::CpuRunner(const ModelSource& model, const ModelConfig& c, const RunOp
       if (named.is_matrix()) {
         layer.at(named) = linear(name, c.extent(tensor.rows), c.extent(tensor.cols), c.has_bias(tensor.part));
       } else {
-        layer.norms[static_cast<size_t>(tensor.part)] = norm(name, c.extent(tensor.rows));
+        const int64_t length = c.extent(tensor.rows);
+        layer.norms[static_cast<size_t>(tensor.part)] =
+            tensor.part == LayerPart::sinks ? read_vector(model, name, length) : norm(name, length);
       }
     }
     layers_.push_back(std::move(layer));

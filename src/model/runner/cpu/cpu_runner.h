@@ -93,7 +93,7 @@ class CpuRunner final : public Runner {
   };
 
   struct Layer {
-    std::array<std::vector<float>, kLayerParts> norms;  // empty where the layer has none
+    std::array<std::vector<float>, kLayerParts> norms;  // and sinks; empty where the layer has none
     std::array<Linear, kLayerParts> matrices;
     std::vector<Expert> experts;
 
@@ -143,7 +143,11 @@ class CpuRunner final : public Runner {
   const RopeTable* rope_of(int64_t layer, const Place& place) const;
   AttentionShape attention_shape(int64_t layer) const;
   /// Of rows: gate *= what the activation makes of it, times up.
-  auto gate_multiply() const { return config().activation == Activation::gelu ? gelu_multiply : silu_multiply; }
+  auto gate_multiply() const {
+    return config().activation == Activation::clamped ? clamped_multiply
+           : config().activation == Activation::gelu  ? gelu_multiply
+                                                      : silu_multiply;
+  }
 
   RopeTables rope_;
   std::optional<RopeTables> window_rope_;  // where it is another

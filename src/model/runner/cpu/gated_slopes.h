@@ -8,7 +8,7 @@
 
 namespace mxq {
 
-/// Of activation(gate) * up, [rows, width].
+/// Of activation(gate) * up, or of the clamped activation of both; [rows, width].
 class GatedSlopes {
  public:
   GatedSlopes() = default;

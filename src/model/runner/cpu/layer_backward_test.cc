@@ -198,7 +198,14 @@ TEST_P(LayerGradients, OfManyBlocksAreSlopes) {
   expect_slopes();
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, LayerGradients, testing::ValuesIn(model_names()),
+// Where an activation comes to its limit on the way, a difference is no slope; gated_slopes_test.cc has those.
+std::vector<std::string> smooth_models() {
+  auto names = model_names();
+  std::erase(names, "gpt_oss_clamped");
+  return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, LayerGradients, testing::ValuesIn(smooth_models()),
                          [](const auto& param) { return param.param; });
 
 }  // namespace

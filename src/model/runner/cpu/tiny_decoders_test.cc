@@ -227,6 +227,11 @@ TEST_F(TinyDecoders, EveryFeatureCounts) {
   config("qwen2_moe", "/use_sliding_window", false);
   config("qwen3_moe", "/num_experts_per_tok", 2);
   config("qwen3_moe", "/norm_topk_prob", false);
+  config("gpt_oss", "/num_experts_per_tok", 1);
+  config("gpt_oss", "/layer_types/0", "full_attention");
+  config("gpt_oss", "/layer_types/1", "sliding_attention");
+  config("gpt_oss", "/rope_scaling/truncate", true);
+  config("gpt_oss", "/rope_scaling", nullptr);
 
   // All tensors whose names end so, set to one value.
   const auto fill = [&](const std::string& name, const std::string& ending, float value) {
@@ -268,6 +273,11 @@ TEST_F(TinyDecoders, EveryFeatureCounts) {
   fill("qwen2_moe", "q_proj.bias", 0);
   fill("qwen3_moe", "layers.2.mlp.experts.5.down_proj.weight", 0);
   fill("qwen3_moe", "layers.1.mlp.up_proj.weight", 0);
+  for (const char* tensor : {"q_proj.bias", "k_proj.bias", "v_proj.bias", "o_proj.bias", "mlp.router.bias",
+                             "gate_up_proj_bias", "down_proj_bias", "layers.1.mlp.experts.down_proj"}) {
+    fill("gpt_oss", tensor, 0);
+  }
+  fill("gpt_oss", "self_attn.sinks", -100);
   for (const char* module : {"q_proj", "k_proj", "v_proj", "o_proj"}) fill("granite", std::string(module) + ".bias", 0);
 }
 
@@ -400,6 +410,18 @@ TEST_F(TinyDecoders, RefusesWhatItCannotRun) {
     missing("qwen3", std::string("model.layers.1.self_attn.") + norm + ".weight");
   }
   missing("qwen2", "model.layers.1.self_attn.v_proj.bias");
+  for (const char* tensor : {"self_attn.sinks", "mlp.router.bias"}) {
+    missing("gpt_oss", std::string("model.layers.1.") + tensor);
+  }
+  for (const auto& [tensor, part] : {std::pair("gate_up_proj", "0.gate_proj.weight"),
+                                     {"gate_up_proj_bias", "0.gate_proj.bias"},
+                                     {"down_proj", "0.down_proj.weight"},
+                                     {"down_proj_bias", "0.down_proj.bias"}}) {
+    refused(invalid, std::string("tensor 'model.layers.1.mlp.experts.") + part + "' is missing", "gpt_oss",
+            [&](TinyModel& tiny) { tiny.tensors.erase(std::string("model.layers.1.mlp.experts.") + tensor); });
+  }
+  refused(ErrorCode::unsupported, "'swiglu_limit' is 6.0; expected 7.0 or 7", "gpt_oss",
+          [](TinyModel& tiny) { tiny.config["swiglu_limit"] = 6.0; });
 
   TinyModel("smollm").write(folder_.path());
   const auto model = open_model(folder_.path());
