@@ -50,6 +50,7 @@ check "patterns that split text: Oniguruma" "$python" tests/integration/onigurum
 check "the page of a report in Chromium" env MXQ_PYTHON="$python" "$python" tests/integration/report_page.py "$MXQ_BIN"
 check "every field of transformers' configurations" "$python" tests/integration/config_fields_peer.py "$MXQ_BIN"
 check "every architecture, quantized and brought back" "$python" tests/integration/architectures_peer.py "$MXQ_BIN"
+check "experts in MXFP4 in transformers" "$python" tests/integration/mxfp4_peer.py "$MXQ_BIN"
 check "dequantized checkpoints in transformers" "$python" tests/integration/transformers_peer.py
 if [[ -d $MXQ_SHARED/data ]]; then
   peer=$(mktemp -d)

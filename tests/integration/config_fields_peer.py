@@ -62,6 +62,7 @@ VALUES = {
     "no_rope_layers": [[1, 0, 1], [0, 0, 0], [1, 1]],
     "no_rope_layer_interval": [2, 3],
     "sliding_window_pattern": [3, 1],
+    "swiglu_limit": [7.0],
     "query_pre_attn_scalar": [4, 50],
     "attn_logit_softcapping": [1.0, None],
     "final_logit_softcapping": [1.0, None],
@@ -110,7 +111,8 @@ KINDS = {"llama": {}, "mistral": {}, "ministral": {"sliding_window": 7}, "qwen2"
                      "logits_scaling": 3.0},
          "glm4": {"pad_token_id": 2}, "cohere2": {"sliding_window": 7, "sliding_window_pattern": 2, "logit_scale": 0.5},
          "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2}, "qwen2_moe": {**EXPERTS,
-         "shared_expert_intermediate_size": 40}, "qwen3_moe": {**EXPERTS, "norm_topk_prob": True}}
+         "shared_expert_intermediate_size": 40}, "qwen3_moe": {**EXPERTS, "norm_topk_prob": True},
+         "gpt_oss": {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 7}}
 EXTRA = ["partial_rotary_factor", "original_max_position_embeddings", "is_causal", "mlp_bias", "attention_bias", "sliding_window", "layer_types", "rope_scaling"]
 
 

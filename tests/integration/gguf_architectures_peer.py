@@ -67,6 +67,9 @@ MODELS = {
                                     shared_expert_intermediate_size=48)),
     "qwen3_moe": ("qwen3_moe", dict(head_dim=16, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32,
                                     norm_topk_prob=True)),
+    "gpt_oss": ("gpt_oss", dict(head_dim=16, num_local_experts=4, num_experts_per_tok=2, sliding_window=9,
+                                rope_scaling={"rope_type": "yarn", "factor": 4.0, "beta_fast": 32.0, "beta_slow": 1.0,
+                                              "truncate": False, "original_max_position_embeddings": 64})),
 }
 # transformers 4.57 reads GGUF of these.
 LOADED = {"llama", "llama3", "qwen2", "gemma2", "gemma3_270m", "gemma3", "gemma3_full", "phi3"}
@@ -76,9 +79,9 @@ LEFT_OUT = {"qwen2": {"rope_scaling"}, "llama": {"attention_bias", "mlp_bias"}, 
             "gemma3_full": {"layer_types", "query_pre_attn_scalar"},
             "phi3": {"partial_rotary_factor", "sliding_window"}}
 ARCHITECTURES = {"mistral": "llama", "gemma3_text": "gemma3", "mixtral": "llama", "qwen2_moe": "qwen2moe",
-                 "qwen3_moe": "qwen3moe"}  # where GGUF calls it otherwise
+                 "qwen3_moe": "qwen3moe", "gpt_oss": "gpt-oss"}  # where GGUF calls it otherwise
 ROWS_IN_PAIRS = {"llama", "mistral", "mixtral", "granite", "smollm3"}
-MIXTURES = {"mixtral", "qwen2_moe", "qwen3_moe"}
+MIXTURES = {"mixtral", "qwen2_moe", "qwen3_moe", "gpt_oss"}
 
 MERGED = "th"
 
@@ -147,7 +150,7 @@ def write_keys(writer, kind, config):
         writer.add_layer_norm_eps(config.layer_norm_eps)
     else:
         writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    if kind in {"llama", "mistral", "qwen3", "qwen3_moe", "gemma2", "gemma3_text", "glm4"}:
+    if kind in {"llama", "mistral", "qwen3", "qwen3_moe", "gemma2", "gemma3_text", "glm4", "gpt_oss"}:
         writer.add_key_length(head)
         writer.add_value_length(head)
     if kind != "gemma2":
@@ -175,10 +178,13 @@ def write_keys(writer, kind, config):
     if kind == "phi3":
         write_phi3(writer, config, head)
     if kind in MIXTURES:
-        writer.add_expert_count(config.num_local_experts if kind == "mixtral" else config.num_experts)
+        writer.add_expert_count(getattr(config, "num_local_experts", None) or config.num_experts)
         writer.add_expert_used_count(config.num_experts_per_tok)
     if kind.endswith("_moe"):
         writer.add_expert_feed_forward_length(config.moe_intermediate_size)
+    if kind == "gpt_oss":
+        writer.add_expert_feed_forward_length(config.intermediate_size)
+        writer.add_sliding_window(config.sliding_window)
     if kind == "qwen2_moe":
         writer.add_expert_shared_feed_forward_length(config.shared_expert_intermediate_size)
     if kind == "granite":
@@ -221,7 +227,15 @@ def with_stacks(state):
     """The matrices of all experts of a layer as one tensor, under the name that the tensor map knows."""
     stacks = {}
     for name, values in state.items():
-        if match := re.fullmatch(r"(.*\.experts)\.\d+(\..*)", name):
+        if name.endswith(".sinks"):
+            yield name + ".weight", values
+        elif match := re.fullmatch(r"(.*\.experts\.)(gate_up|down)_proj(_bias)?", name):  # gpt-oss's
+            before, module, bias = match.groups()
+            rows = values if bias else values.transpose(1, 2)
+            for part, number in {"gate_up": [("gate", 0), ("up", 1)], "down": [("down", 0)]}[module]:
+                step = 2 if module == "gate_up" else 1
+                yield f"{before}{part}_proj.{'bias' if bias else 'weight'}", rows[:, number::step]
+        elif match := re.fullmatch(r"(.*\.experts)\.\d+(\..*)", name):
             stacks.setdefault("".join(match.groups()), []).append(values)
         else:
             yield name, values
