@@ -1,5 +1,5 @@
 """gpt-oss whose experts are in MXFP4, as published: `mxq dequantize` writes the weights that transformers makes of them,
-bit for bit, and `mxq eval` has the logits of those.
+bit for bit, also of a checkpoint that keeps them, and `mxq eval` has the logits of those.
 
     python mxfp4_peer.py MXQ
 
@@ -52,14 +52,19 @@ def main():
         ids = write_model(model)
         wanted = transformers.AutoModelForCausalLM.from_pretrained(model, attn_implementation="eager",
                                                                    dtype=torch.bfloat16).eval()
-        subprocess.run([mxq, "-q", "dequantize", model, "-o", back], check=True)
-        written = load_file(back / "model.safetensors")
         expected = wanted.state_dict()
-        assert written.keys() == expected.keys(), written.keys() ^ expected.keys()
-        for name, values in expected.items():
-            assert written[name].dtype == torch.bfloat16, name
-            assert torch.equal(written[name], values.bfloat16()), name
-        assert "quantization_config" not in json.loads((back / "config.json").read_text())
+        kept = pathlib.Path(temporary) / "kept"
+        subprocess.run([mxq, "-q", "quantize", model, "-o", kept, "--bits", "8", "--skip", "experts",
+                        "--objective", "rel", "--fit", "mse"], check=True)
+        for source in (model, kept):
+            subprocess.run([mxq, "-q", "dequantize", source, "-o", back, "--overwrite"], check=True)
+            written = load_file(back / "model.safetensors")
+            assert written.keys() == expected.keys(), written.keys() ^ expected.keys()
+            for name, values in expected.items():
+                assert written[name].dtype == torch.bfloat16, name
+                quantized = source == kept and "self_attn" in name and name.endswith("weight")
+                assert quantized or torch.equal(written[name], values.bfloat16()), name
+            assert "quantization_config" not in json.loads((back / "config.json").read_text())
         found, message = ours(mxq, model)
         assert found is not None, message
         with torch.no_grad():
