@@ -38,11 +38,13 @@ struct MachineSpeed {
     /// A floating point operation of a product with many rows.
     double operation() const { return seconds[2] / (2.0 * kRows[2]); }
   };
-  Products f32, bf16;   // bf16 is f32 where the processor has none
-  double measured = 0;  // a weight: its errors in all schemes of a method
+  Products f32, bf16;    // bf16 is f32 where the processor has none
+  double read_byte = 0;  // of memory, so much that no core keeps it
+  double measured = 0;   // a weight: its errors in all schemes of a method
   const Products& of(Compute compute) const { return compute == Compute::bf16 ? bf16 : f32; }
 };
-/// Multiplies matrices of a few MB and fits a small one, for some 50 ms. What has been measured before is remembered.
+/// Multiplies matrices of a few MB, reads 64 MiB and fits a small matrix, for some 100 ms. What has been measured
+/// before is remembered.
 MachineSpeed measure_speed();
 /// MachineSpeed::measured too.
 MachineSpeed measure_speed(const Method& method);

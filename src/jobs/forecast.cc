@@ -64,6 +64,7 @@ class Decoding {
         run_(run),
         products_(speed.of(run.compute)),
         operation_(speed.f32.operation()),
+        read_byte_(speed.read_byte),
         stored_(stored) {}
 
   double operations(double count) const { return count * operation_; }
@@ -83,10 +84,13 @@ class Decoding {
   double logits(double tokens) const {
     return tokens / 768 * shape_.head() * rows_seconds(768) + operations(kLogit * tokens * shape_.words);
   }
-  /// `texts` of `tokens` each, a token of all `together` at a time.
+  /// `texts` of `tokens` each, a token of all `together` at a time: each reads all weights, and what each text has so
+  /// far.
   double sample(double texts, double together, double tokens) const {
-    return std::ceil(texts / together) * tokens * shape_.multiplied() * rows_seconds(together) +
-           texts * tokens * (token_extras(tokens) + operations(2 * kLogit * shape_.words));
+    const double weight = rows_seconds(together) + (run_.packed ? 0 : value() * read_byte_);
+    return std::ceil(texts / together) * tokens * shape_.multiplied() * weight +
+           texts * tokens * (token_extras(tokens) + operations(2 * kLogit * shape_.words)) +
+           texts * tokens * tokens / 2 * shape_.cache() * read_byte_;
   }
   double sampled_together(double texts, double tokens) const {
     return std::clamp(std::floor(kCaches / std::max(1.0, tokens * shape_.cache())), 1.0, std::max(1.0, texts));
@@ -113,7 +117,7 @@ class Decoding {
   const DecoderShape& shape_;
   RunOptions run_;
   MachineSpeed::Products products_;
-  double operation_, stored_;
+  double operation_, read_byte_, stored_;
 };
 
 /// The job's parts, each adding its time, and raising the most memory.

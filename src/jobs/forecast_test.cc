@@ -60,6 +60,7 @@ TEST(MachineSpeed, IsMeasuredOnce) {
   const MachineSpeed first = measure_speed(), again = measure_speed();
   EXPECT_EQ(first.f32.seconds, again.f32.seconds);
   EXPECT_EQ(first.bf16.seconds, again.bf16.seconds);
+  EXPECT_GT(first.read_byte, 0);
   for (const double seconds : first.f32.seconds) EXPECT_GT(seconds, 0);
   Method method;
   method.schemes = {{4, 64}};
@@ -112,6 +113,21 @@ TEST_F(Forecasts, ACarriedOutPlanIsNotMeasuredAgain) {
   EXPECT_EQ(carried_out.disk_bytes, all.disk_bytes + plan.plan.bytes - plan.plan.budget_bytes);
   plan.plan.matrices.front().name = "nobody";
   expect_error(ErrorCode::usage, "e.g. 'nobody'", [&] { forecast(*model_, plan, given_speed()); });
+}
+
+// What each token of a text reads: all weights, and keys and values of half of the text's tokens.
+TEST_F(Forecasts, GenerationReadsWeightsAndCache) {
+  const auto config = TinyModel("llama2").config;
+  const auto of = [&](const char* field) { return config[field].get<double>(); };
+  const double hidden = of("hidden_size"), layers = of("num_hidden_layers"), heads = of("num_attention_heads"),
+               keys = hidden / heads * of("num_key_value_heads"),
+               layer = 2 * hidden * (hidden + keys) + 3 * hidden * of("intermediate_size"), tokens = 1000;
+  MachineSpeed speed = given_speed();
+  const auto seconds = [&] { return forecast_generation(*model_, 1, 1000, {}, speed).seconds; };
+  const double before = seconds();
+  speed.read_byte = 1;
+  const double bytes = 4 * tokens * (layers * layer + hidden * of("vocab_size") + tokens / 2 * layers * 2 * keys);
+  EXPECT_NEAR(seconds() - before, bytes, 1e-6 * bytes);
 }
 
 TEST_F(Forecasts, BudgetsOutOfReachHaveNone) {

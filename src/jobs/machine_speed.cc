@@ -6,8 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "base/parallel.h"
 #include "base/stopwatch.h"
 #include "kernels/matmul.h"
+#include "kernels/rows.h"
 #include "mxq/forecast.h"
 #include "mxq/quantized_matrix.h"
 #include "mxq/runtime.h"
@@ -49,8 +51,24 @@ MachineSpeed::Products time_products(T one, const Multiply& multiply) {
   return products;
 }
 
-MachineSpeed time_all_products() {
+/// A byte of 64 MiB: beyond what cores keep for themselves. Caches that all cores share are larger here and there, but
+/// other programs use them too.
+double time_reading() {
+  constexpr int64_t kPieces = 1024, kFloats = 16384;
+  const std::vector<float> memory(static_cast<size_t>(kPieces * kFloats), 1.0f);
+  std::vector<float> sums(static_cast<size_t>(kPieces));
+  const double seconds = time([&] {
+    parallel_for(kPieces, [&](int64_t i) {
+      const float* piece = memory.data() + i * kFloats;
+      sums[static_cast<size_t>(i)] = dot(piece, piece, kFloats);
+    });
+  });
+  return seconds / static_cast<double>(memory.size() * sizeof(float));
+}
+
+MachineSpeed time_machine() {
   MachineSpeed speed;
+  speed.read_byte = time_reading();
   const std::vector<float> weights(static_cast<size_t>(kOut * kIn), 1.0f);
   speed.f32 = time_products(1.0f, [&](int64_t rows, int64_t out, const float* x, float* y) {
     matmul_transposed(rows, out, kIn, x, kIn, weights.data(), kIn, y, out);
@@ -93,7 +111,7 @@ double MachineSpeed::Products::of(int64_t rows) const {
 MachineSpeed measure_speed() {
   static std::map<int, MachineSpeed> known;  // by the number of threads
   const auto found = known.find(threads());
-  return found != known.end() ? found->second : known.emplace(threads(), time_all_products()).first->second;
+  return found != known.end() ? found->second : known.emplace(threads(), time_machine()).first->second;
 }
 
 MachineSpeed measure_speed(const Method& method) {

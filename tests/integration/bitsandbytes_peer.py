@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """bitsandbytes_peer.py MXQ: NF4 and FP4 checkpoints against the bitsandbytes package on a CPU (pip: bitsandbytes, torch).
 
-Ten matrices, ordinary and adversarial, are quantized by `MXQ quantize --uniform` and by bitsandbytes.functional; codes,
+Nine matrices, ordinary and adversarial, are quantized by `MXQ quantize --uniform` and by bitsandbytes.functional; codes,
 absmax, nested absmax and offset must be equal bit for bit, with and without double quantization, and what comes back must
-equal what the package gives back.
+equal what the package gives back. A tenth has denormal numbers, of which these schemes lose nearly all: mxq refuses it by
+name.
 """
 import pathlib
 import subprocess
@@ -55,20 +56,27 @@ def main():
     torch.set_num_threads(1)  # the package's own offsets depend on how many there are
     names = {f"model.layers.{i}.mlp.up_proj": label for i, label in enumerate(matrices())}
     weights = dict(zip(names, matrices().values()))
+    denormal = next(name for name, label in names.items() if label == "denormal")
+    held = {name: w for name, w in weights.items() if name != denormal}
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
-        save_file({f"{name}.weight": w for name, w in weights.items()}, folder / "model.safetensors")
+        out, plain = folder / "out", folder / "plain"
+        for file, content in (("all", weights), ("model", held)):
+            save_file({f"{name}.weight": w for name, w in content.items()}, folder / f"{file}.safetensors")
         for kind, group, metadata in [("nf4", 64, "q8"), ("nf4", 64, "f32"), ("nf4", 128, "q8"), ("nf4", 32, "q8"),
                                       ("fp4", 64, "q8"), ("fp4", 64, "f32")]:
-            out, plain = folder / "out", folder / "plain"
-            for command in (["quantize", folder / "model.safetensors", "--uniform", f"{kind}g{group}", "--metadata", metadata, "-o", out],
-                            ["dequantize", out, "--dtype", "f32", "-o", plain]):
-                subprocess.run([mxq, *command, "--overwrite", "--quiet", "--json"], check=True, stdout=subprocess.DEVNULL)
+            quantize = [mxq, "quantize", "--uniform", f"{kind}g{group}", "--metadata", metadata, "-o", out]
+            refused = subprocess.run([*quantize, folder / "all.safetensors", "--overwrite"], capture_output=True, text=True)
+            if refused.returncode != 1 or f"'{denormal}'" not in refused.stderr:
+                failed.append(f"{kind}g{group} {metadata}: {denormal} is not refused")
+            for command in ([*quantize, folder / "model.safetensors"], [mxq, "dequantize", out, "--dtype", "f32", "-o", plain]):
+                subprocess.run([*command, "--overwrite", "--quiet", "--json"], check=True, stdout=subprocess.DEVNULL)
             got, restored = load_file(out / "model.safetensors"), load_file(plain / "model.safetensors")
-            for name, label in names.items():
+            for name in held:
+                label = names[name]
                 bad = compare(got, name, metadata == "q8", weights[name], kind, group, restored[f"{name}.weight"])
                 if bad: failed.append(f"{kind}g{group} {metadata}, {label}: {', '.join(bad)}")
-        print(f"bitsandbytes {bitsandbytes.__version__}: {len(names)} matrices, seed {SEED}: " +
+        print(f"bitsandbytes {bitsandbytes.__version__}: {len(held)} matrices, seed {SEED}: " +
               ("; ".join(failed) if failed else "codes, absmax, nested absmax, offset and weights are equal"))
     sys.exit(1 if failed else 0)
 

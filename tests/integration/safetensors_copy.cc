@@ -17,7 +17,9 @@ int main(int argc, char** argv) {
     const mxq::TensorStore store = mxq::open_safetensors(argv[1]);
     const auto metadata = mxq::parse_safetensors(store.files().at(0)->bytes(), argv[1]).metadata;
     std::vector<mxq::TensorSpec> specs;
-    for (const auto& tensor : store.tensors()) specs.push_back({tensor.name, tensor.dtype, tensor.shape});
+    for (const auto& tensor : store.tensors()) {
+      specs.push_back({tensor.name, tensor.dtype, tensor.shape, static_cast<int64_t>(tensor.bytes.size())});
+    }
     const mxq::ShardLayout layout = mxq::plan_shards(specs, std::atoll(argv[3]));
     for (const auto& shard : layout.shards) {
       mxq::SafetensorsWriter writer(folder / shard.file, shard.tensors, metadata);

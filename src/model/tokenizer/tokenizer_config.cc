@@ -205,11 +205,12 @@ class TokenizerConfig::Reader {
       } else if (key != kAdditional) {
         set(key, {token(*value, key, in, special)});
       } else {
-        // Those of the older file come behind.
-        auto all = config_.special(key).tokens;
+        // Those of the older file come behind. A list that names a token twice adds it twice: the last one counts.
+        const auto before = config_.special(key).tokens;
+        auto all = before;
         for (auto& more : tokens(*value, key, in, special)) {
           const auto same = [&](const NamedToken& t) { return t.token.content == more.token.content; };
-          if (std::none_of(all.begin(), all.end(), same)) all.push_back(std::move(more));
+          if (std::none_of(before.begin(), before.end(), same)) all.push_back(std::move(more));
         }
         set(key, std::move(all));
       }

@@ -562,6 +562,23 @@ TEST(Tokenizer, FilesBesideTokenizerJsonCountAsInTransformers) {
   }
 }
 
+// As transformers 4.57.6 has it (tests/integration/tokenizer_config_peer.py, seed 0, case 275).
+TEST(Tokenizer, OfATokenThatIsNamedTwiceTheLastCounts) {
+  const TemporaryFolder folder;
+  write_file(folder / "tokenizer.json", byte_level().dump());
+  const std::string whole_words = R"({"content": "<x>", "single_word": true, "normalized": false})";
+  const auto encode = [&](const std::string& tokens, const char* text) {
+    write_file(folder / "tokenizer_config.json", R"({"additional_special_tokens": [)" + tokens + "]}");
+    return open_tokenizer(folder.path())->encode(text, {.add_bos = false, .add_eos = false});
+  };
+  const Ids alone = encode(whole_words, "<x>"), ab = encode(whole_words, "ab");
+  ASSERT_EQ(alone.size(), 1u);
+  EXPECT_THAT(encode(whole_words, "ab<x>"), ::testing::Not(::testing::Contains(alone[0])));
+  Ids both = ab;
+  both.push_back(alone[0]);
+  EXPECT_EQ(encode(whole_words + R"(, "<x>")", "ab<x>"), both);
+}
+
 TEST(Tokenizer, FieldsOfTokenizerConfigThatNobodyKnows) {
   EXPECT_THAT(
       unknown_tokenizer_fields(R"({"bos_token": "<s>", "wobble": 1, "chat_template": "", "legacy": false, "x": {}})"),

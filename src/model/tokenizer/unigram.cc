@@ -98,7 +98,9 @@ bool Unigram::put_unknown(std::string_view text, std::vector<int32_t>& ids) cons
 bool Unigram::encode(std::string_view word, std::vector<int32_t>& ids, Scratch& scratch) const {
   // The best sum up to each place, for the places within reach of a token; what the best path to each place ends with.
   const size_t mask = std::bit_ceil(std::max<size_t>(longest_, 4) + 1) - 1;
-  auto& [best, last, path] = scratch;
+  auto& best = scratch.best;
+  auto& last = scratch.last;
+  auto& path = scratch.path;
   best.resize(mask + 1);
   best[0] = 0;
   last.assign(word.size() + 1, kNone);
