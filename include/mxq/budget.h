@@ -33,7 +33,8 @@ Budget parse_bits_budget(const std::string& text);
 struct ModelBytes {
   int64_t plain = 0;         // tensors that are not quantized, as they will be stored
   int64_t headers = 0;       // at most: the safetensors headers of the checkpoint
-  int64_t kv_per_token = 0;  // K and V in fp16, all layers
+  int64_t kv_per_token = 0;  // K and V in fp16, all layers with attention
+  int64_t state = 0;         // of a text, in layers with linear attention, in fp32
   int64_t max_context = 0;   // of the model's configuration; 0: unknown
 };
 /// `planned` as in MeasureOptions. Fit::awq folds scales into norms and matrices, which are then stored in fp32. Reads

@@ -75,6 +75,12 @@ Places places_before(const ModelSource& model, int64_t layer, const InputPlace& 
   return {};
 }
 
+/// Of these AWQ clips nothing.
+bool gives_queries_or_keys(LayerPart part) {
+  return part == LayerPart::q || part == LayerPart::k || part == LayerPart::qkv || part == LayerPart::linear_qkvz ||
+         part == LayerPart::linear_qkv;
+}
+
 /// The modules whose columns are multiplied by the scales of an input: experts read what the network beside them does.
 std::vector<std::string> scaled_modules(const ModelConfig& config, int64_t layer, const InputPlace& place) {
   auto modules = modules_of(config, layer, place);
@@ -133,7 +139,7 @@ class LayerFit {
     auto weights = read_finite(folded, found);
     const MatrixView view{weights.data(), found.rows(), found.cols()};
     const LayerPart part = find_layer_tensor(*model_.config(), layer_, module)->tensor->part;
-    const bool clips = part != LayerPart::q && part != LayerPart::k && part != LayerPart::qkv;
+    const bool clips = !gives_queries_or_keys(part);
     if (clips && scheme->second.family == "affine") {
       std::vector<float> moments = inputs.moments, clipped(weights.size());
       if (const auto fold = folds.find(name); fold != folds.end() && !fold->second.cols.empty()) {

@@ -181,7 +181,7 @@ std::vector<std::vector<int32_t>> sample_sequences(Runner& runner, const std::ve
     if (at < text.first_top_p.size()) sampling.top_p = text.first_top_p[at];
     samplers.emplace_back(sampling, at);
   }
-  const int64_t together = std::max<int64_t>(1, kCacheBytes / (longest * runner.cache_bytes_per_token()));
+  const int64_t together = std::max<int64_t>(1, kCacheBytes / runner.cache_bytes(longest));
   progress.begin("sample", text.sequences * text.tokens);
   for (int64_t first = 0; first < text.sequences; first += together) {
     const int64_t count = std::min(together, text.sequences - first);

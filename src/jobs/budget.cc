@@ -68,6 +68,7 @@ ModelBytes model_bytes(const Model& opened, const MatrixSelection& planned, Fit 
   const auto& config = model.config();
   if (config) {
     bytes.kv_per_token = kv_cache_bytes(*config, 1);
+    bytes.state = linear_state_bytes(*config);
     bytes.max_context = config->max_position_embeddings;
   }
   return bytes;
@@ -90,7 +91,7 @@ int64_t matrix_budget(const Budget& budget, const ErrorTable& table, const Alloc
         throw Error(ErrorCode::unsupported, "vram", "the model's config does not tell the size of its KV cache",
                     "a budget of size or bits");
       }
-      const int64_t cache = model.kv_per_token * budget.context;
+      const int64_t cache = model.kv_per_token * budget.context + model.state;
       return left_for_matrices(
           "vram", budget.bytes, model.plain + cache + budget.reserve,
           fmt::format("{} of unquantized tensors, {} of KV cache for {} tokens, {} of reserve",

@@ -51,7 +51,8 @@ std::string words(const LeftOut& left) {
     case LeftReason::outside:
       return "linear layers outside the stacks of layers, such as " + example;
     case LeftReason::beyond:
-      return "layers behind the last that the configuration counts, such as " + example;
+      return "layers behind the last that the configuration counts, or beside them for more than one token, such as " +
+             example;
     case LeftReason::dtype:
       return "matrices in a dtype that is not read as weights, such as " + example;
     case LeftReason::router:

@@ -9,11 +9,16 @@ namespace mxq {
 struct DecoderShape {
   explicit DecoderShape(const ModelConfig& config);
 
-  double hidden, queries, keys, layers, words;
+  double hidden, layers, words;
+  double token_cache, text_cache;  // bytes of a token, and of a text whatever its length
   bool tied;
   double layer = 0;      // weights that a token is multiplied with, per layer
   double all = 0;        // weights of all layers
   double inner = 0;      // gated activations of a token, per layer
+  double heads = 0;      // activations of a token in attention, per layer
+  double buffers = 0;    // those that a runner keeps, of all kinds of layers
+  double queries = 0;    // numbers of a token that meet every key, per layer
+  double state = 0;      // numbers of linear attention's state that a token changes, per layer
   double widest_in = 0;  // of what a matrix multiplies
   // Per layer. Of the inputs' second moments: entries that a token adds to, and those kept at a time, by error feedback
   // and by AWQ.
@@ -27,9 +32,11 @@ struct DecoderShape {
   double loaded() const { return all + (tied ? 1 : 2) * head(); }
   double largest() const;
   /// Activations of a token, per layer.
-  double elements() const { return 4 * hidden + 2 * queries + 2 * keys + 3 * inner; }
-  /// Bytes a token.
-  double cache() const;
+  double elements() const { return 4 * hidden + heads + 3 * inner; }
+  /// Products of a token that do not depend on weights, per layer: with all keys and values, or with a state.
+  double attention(double length) const { return 2 * length * queries + 3 * state; }
+  /// Bytes of a text of so many tokens.
+  double cache(double tokens) const { return tokens * token_cache + text_cache; }
 };
 
 }  // namespace mxq

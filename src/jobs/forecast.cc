@@ -90,18 +90,18 @@ class Decoding {
     const double weight = rows_seconds(together) + (run_.packed ? 0 : value() * read_byte_);
     return std::ceil(texts / together) * tokens * shape_.multiplied() * weight +
            texts * tokens * (token_extras(tokens) + operations(2 * kLogit * shape_.words)) +
-           texts * tokens * tokens / 2 * shape_.cache() * read_byte_;
+           texts * tokens * shape_.cache(tokens / 2) * read_byte_;
   }
   double sampled_together(double texts, double tokens) const {
-    return std::clamp(std::floor(kCaches / std::max(1.0, tokens * shape_.cache())), 1.0, std::max(1.0, texts));
+    return std::clamp(std::floor(kCaches / std::max(1.0, shape_.cache(tokens))), 1.0, std::max(1.0, texts));
   }
   double caches(double together, double tokens) const {
-    return 1.25 * together * tokens * shape_.cache() + together * shape_.words * kF32;
+    return 1.25 * together * shape_.cache(tokens) + together * shape_.words * kF32;
   }
   /// What a decoder keeps for so many tokens at once, and the residual stream of who runs it.
   double activations(double tokens) const {
-    return tokens * (kF32 * (2 * shape_.hidden + 2 * shape_.queries + 2 * shape_.keys + 2 * shape_.inner) +
-                     value() * shape_.widest_in + kF32 * shape_.hidden);
+    return tokens * (kF32 * (2 * shape_.hidden + shape_.buffers + 2 * shape_.inner) + value() * shape_.widest_in +
+                     kF32 * shape_.hidden);
   }
 
  private:
@@ -111,7 +111,7 @@ class Decoding {
   }
   /// What a token takes beside products with weights.
   double token_extras(double length) const {
-    return operations(shape_.layers * (kElement * shape_.elements() + kAttention * 2 * length * shape_.queries));
+    return operations(shape_.layers * (kElement * shape_.elements() + kAttention * shape_.attention(length)));
   }
 
   const DecoderShape& shape_;
@@ -232,7 +232,7 @@ class Planner {
     seconds += 2 * tokens * layer * operation;                       // what probes change
     seconds += kBackward * kDraws * 2 * tokens * layer * operation;  // gradients
     seconds +=
-        operations(kDraws * tokens * s.layers * (kElement * s.elements() + 3 * kAttention * 2 * length * s.queries));
+        operations(kDraws * tokens * s.layers * (kElement * s.elements() + 3 * kAttention * s.attention(length)));
     if (outside_ > 0) seconds += 2 * decoding.forward(tokens, length) + 4 * decoding.logits(tokens);
     if (probes == 0) seconds += fit_ * weights_;
     const double value = decoding.value();

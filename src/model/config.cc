@@ -241,6 +241,22 @@ int64_t ModelConfig::extent(Extent of) const {
       return mixture.intermediate_size;
     case Extent::shared_intermediate:
       return mixture.shared_intermediate_size;
+    case Extent::gated_queries:
+      return 2 * num_attention_heads * head_dim;
+    case Extent::linear_qkvz:
+      return linear.channels() + linear.values();
+    case Extent::linear_channels:
+      return linear.channels();
+    case Extent::linear_values:
+      return linear.values();
+    case Extent::linear_rates:
+      return 2 * linear.value_heads;
+    case Extent::linear_heads:
+      return linear.value_heads;
+    case Extent::linear_head_dim:
+      return linear.value_dim;
+    case Extent::linear_kernel:
+      return linear.kernel;
     case Extent::none:
       break;
   }
@@ -276,7 +292,7 @@ int64_t kv_cache_bytes(const ModelConfig& config, int64_t context) {
     throw Error(ErrorCode::usage, "size of the KV cache", fmt::format("a context of {} tokens", context),
                 fmt::format("1 to {}", kMaxContext));
   }
-  int64_t bytes = 2 * 2 * config.num_hidden_layers;
+  int64_t bytes = 2 * 2 * config.attention_layers();
   for (int64_t factor : {config.num_key_value_heads, config.head_dim, context}) {
     if (__builtin_mul_overflow(bytes, factor, &bytes)) {
       throw Error(ErrorCode::usage, "size of the KV cache",
@@ -284,6 +300,10 @@ int64_t kv_cache_bytes(const ModelConfig& config, int64_t context) {
     }
   }
   return bytes;
+}
+
+int64_t linear_state_bytes(const ModelConfig& config) {
+  return config.linear_layers() * config.linear.state() * static_cast<int64_t>(sizeof(float));
 }
 
 }  // namespace mxq

@@ -1,6 +1,7 @@
 // What a model's configuration says, from Hugging Face's config.json or GGUF metadata.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <optional>
@@ -38,6 +39,22 @@ struct Mixture {
   bool operator==(const Mixture&) const = default;
 };
 
+/// Linear attention by the gated delta rule, in the place of attention. Value heads are a multiple of key heads.
+struct LinearAttention {
+  int64_t key_heads = 0, value_heads = 0, key_dim = 0, value_dim = 0;
+  int64_t kernel = 0;             // tokens that a convolution sees, the last one included
+  std::vector<bool> layers = {};  // which layers have it; empty: none
+
+  int64_t keys() const { return key_heads * key_dim; }
+  int64_t values() const { return value_heads * value_dim; }
+  /// Of queries, keys and values.
+  int64_t channels() const { return 2 * keys() + values(); }
+  /// Numbers that it keeps of a text, however long.
+  int64_t state() const { return (kernel - 1) * channels() + key_dim * values(); }
+
+  bool operator==(const LinearAttention&) const = default;
+};
+
 struct ModelConfig {
   std::string architecture;  // HF's model_type: "llama"
   int64_t hidden_size = 0;
@@ -62,6 +79,7 @@ struct ModelConfig {
   bool output_bias = false;     // o has one
   bool mlp_bias = false;
   Mixture mixture;
+  LinearAttention linear;
   std::optional<int64_t> bos_token_id, pad_token_id;
   std::vector<int64_t> eos_token_ids;     // none, one, or several (chat models)
   std::optional<int64_t> sliding_window;  // tokens that a query sees, itself included
@@ -84,6 +102,10 @@ struct ModelConfig {
   bool has_experts(int64_t layer) const {
     return mixture.experts > 0 && (mixture.layers.empty() || mixture.layers.at(static_cast<size_t>(layer)));
   }
+  bool is_linear(int64_t layer) const { return !linear.layers.empty() && linear.layers.at(static_cast<size_t>(layer)); }
+  /// Layers that have it; those with attention, whose keys and values grow with a text.
+  int64_t linear_layers() const { return std::count(linear.layers.begin(), linear.layers.end(), true); }
+  int64_t attention_layers() const { return num_hidden_layers - linear_layers(); }
   /// In numbers; 0: none.
   int64_t extent(Extent of) const;
   /// Whether a matrix adds a bias.
@@ -109,8 +131,10 @@ ModelConfig gguf_config(const GgufFile& file);
 /// Throws Error(unsupported) for architectures outside architectures().
 std::string hf_config_json(const ModelConfig& config, DType dtype);
 
-/// Bytes of the KV cache at fp16: 2 * layers * KV heads * head_dim * context * 2. Of layers with a sliding window this
-/// is the upper bound. Throws Error(usage) for a context below 1 or beyond 2^40.
+/// Bytes of the KV cache at fp16: 2 * layers * KV heads * head_dim * context * 2, of layers with attention. Of those
+/// with a sliding window this is the upper bound. Throws Error(usage) for a context below 1 or beyond 2^40.
 int64_t kv_cache_bytes(const ModelConfig& config, int64_t context);
+/// Bytes at fp32 of what the layers with linear attention keep of a text, however long.
+int64_t linear_state_bytes(const ModelConfig& config);
 
 }  // namespace mxq

@@ -84,6 +84,68 @@ TEST(ModelConfig, MixturesSayTheirExpertsAndLayers) {
   refused("decoder_sparse_step", 0, "'decoder_sparse_step' is 0");
 }
 
+// As Qwen/Qwen3-Next-80B-A3B-Instruct has it, with fewer layers.
+TEST(ModelConfig, Qwen3NextSaysWhichLayersAreLinear) {
+  Json json{{"model_type", "qwen3_next"},   {"hidden_size", 2048},
+            {"intermediate_size", 5120},    {"num_hidden_layers", 8},
+            {"num_attention_heads", 16},    {"num_key_value_heads", 2},
+            {"vocab_size", 151936},         {"linear_num_key_heads", 16},
+            {"linear_num_value_heads", 32}, {"shared_expert_intermediate_size", 512},
+            {"attn_output_gate", true}};
+  const ModelConfig config = parse(json);
+  EXPECT_TRUE(config.unsupported.empty() && config.unknown_fields.empty());
+  EXPECT_EQ(config.head_dim, 256);
+  EXPECT_EQ(config.rotary_dim(), 64);
+  EXPECT_EQ(config.mixture, (Mixture{.experts = 512,
+                                     .per_token = 10,
+                                     .intermediate_size = 512,
+                                     .shared_intermediate_size = 512,
+                                     .normalised = true}));
+  EXPECT_THAT(config.linear.layers, ElementsAre(true, true, true, false, true, true, true, false));
+  // By the published tensors' shapes.
+  EXPECT_EQ(config.extent(Extent::linear_qkvz), 12288);
+  EXPECT_EQ(config.extent(Extent::linear_channels), 8192);
+  EXPECT_EQ(config.extent(Extent::linear_values), 4096);
+  EXPECT_EQ(config.extent(Extent::linear_rates), 64);
+  EXPECT_EQ(config.extent(Extent::gated_queries), 8192);
+  // Two layers with keys and values in fp16, six with a state of 32 heads and the last three tokens in fp32.
+  EXPECT_EQ(kv_cache_bytes(config, 1), 2 * 2 * 2 * 2 * 256);
+  EXPECT_EQ(linear_state_bytes(config), 6 * 4 * (32 * 128 * 128 + 3 * 8192));
+  EXPECT_TRUE(find_layer_tensor(config, 0, "linear_attn.in_proj_qkvz"));
+  EXPECT_FALSE(find_layer_tensor(config, 0, "self_attn.q_proj"));
+  EXPECT_TRUE(find_layer_tensor(config, 3, "self_attn.q_proj"));
+  EXPECT_FALSE(find_layer_tensor(config, 3, "linear_attn.A_log"));
+  EXPECT_EQ(parse_hf_config(hf_config_json(config, DType::bf16), "written"), config);
+
+  json["full_attention_interval"] = 2;
+  EXPECT_THAT(parse(json).linear.layers, ElementsAre(true, false, true, false, true, false, true, false));
+  json["layer_types"] = {"full_attention"};
+  expect_error(kInvalid, "'layer_types' is [\"full_attention\"]; expected a list with one for each",
+               [&] { parse(json); });
+}
+
+// transformers 5 writes the part of a head that rotates among rope_parameters, and its default beside them.
+TEST(ModelConfig, RopeParametersMaySayThePartThatRotates) {
+  Json json = llama();
+  for (const char* field : {"rope_scaling", "rope_theta"}) json.erase(field);
+  json["model_type"] = "qwen3_5_text";
+  json["rope_parameters"] = {{"rope_type", "default"},
+                             {"rope_theta", 1e7},
+                             {"partial_rotary_factor", 0.5},
+                             {"mrope_section", {11, 11, 10}},
+                             {"mrope_interleaved", true}};
+  EXPECT_EQ(parse(json).rotary_part, 0.5);
+  json["partial_rotary_factor"] = 0.25;
+  EXPECT_EQ(parse(json).rotary_part, 0.5);
+  EXPECT_TRUE(parse(json).unsupported.empty() && parse(json).unknown_fields.empty());
+  json["partial_rotary_factor"] = 0.75;
+  EXPECT_THAT(parse(json).unsupported,
+              ElementsAre(Unsupported{"'rope_parameters.partial_rotary_factor' is 0.5", "0.75"}));
+  json["model_type"] = "llama";
+  json.erase("partial_rotary_factor");
+  EXPECT_THAT(parse(json).unsupported, ElementsAre(Unsupported{"'rope_parameters.partial_rotary_factor' is 0.5", "1"}));
+}
+
 // As openai/gpt-oss-20b has it, but for what GptOssConfig takes for granted.
 TEST(ModelConfig, GptOssHasItsOwnDefaults) {
   Json json{{"model_type", "gpt_oss"},     {"hidden_size", 2880},          {"intermediate_size", 2880},

@@ -40,10 +40,12 @@ std::string of_any_expert(std::string_view module) {
 /// The tensor of a layer by its module, without ending; null where there is none.
 const LayerTensor* find_tensor(const Architecture& architecture, std::string_view module, bool from_gguf) {
   const std::string generic = from_gguf ? std::string(module) : of_any_expert(module);
-  for (const auto* layers : {&architecture.mixture_tensors, &architecture.tensors}) {
-    for (const LayerTensor& tensor : *layers) {
-      const bool same = from_gguf ? tensor.gguf == module : tensor.hf == module || tensor.hf == generic;
-      if (same) return &tensor;
+  for (const bool linear : {false, true}) {
+    for (const bool mixture : {true, false}) {
+      for (const LayerTensor& tensor : architecture.tensors_of(linear, mixture)) {
+        const bool same = from_gguf ? tensor.gguf == module : tensor.hf == module || tensor.hf == generic;
+        if (same) return &tensor;
+      }
     }
   }
   return nullptr;

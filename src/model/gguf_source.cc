@@ -127,8 +127,7 @@ void GgufSource::check_complete() const {
   for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer) {
     for (const NamedTensor& named : layer_tensors(c, layer)) {
       const LayerTensor& tensor = *named.tensor;
-      std::vector<int64_t> shape{c.extent(tensor.rows)};
-      if (tensor.cols != Extent::none) shape.push_back(c.extent(tensor.cols));
+      const auto shape = tensor_shape(c, tensor);
       const std::string module = fmt::format("model.layers.{}.{}", layer, named.hf);
       require(module + std::string(tensor.hf_ending), shape);
       const bool of_mixture = tensor.of_expert() || tensor.part == LayerPart::router;

@@ -12,8 +12,7 @@ namespace {
 constexpr std::string_view kNumber = "{}";
 
 const std::vector<LayerTensor>& tensors_of(const ModelConfig& config, int64_t layer) {
-  const Architecture& architecture = *find_architecture(config.architecture);
-  return config.has_experts(layer) ? architecture.mixture_tensors : architecture.tensors;
+  return find_architecture(config.architecture)->tensors_of(config.is_linear(layer), config.has_experts(layer));
 }
 
 std::string name_of(const LayerTensor& tensor, int64_t expert) {
@@ -39,6 +38,13 @@ int64_t copies_of(const ModelConfig& config, const LayerTensor& tensor) {
 }
 
 }  // namespace
+
+std::vector<int64_t> tensor_shape(const ModelConfig& config, const LayerTensor& tensor) {
+  std::vector<int64_t> shape{config.extent(tensor.rows)};
+  if (tensor.part == LayerPart::linear_conv) shape.push_back(1);
+  if (tensor.cols != Extent::none) shape.push_back(config.extent(tensor.cols));
+  return shape;
+}
 
 std::vector<NamedTensor> layer_tensors(const ModelConfig& config, int64_t layer) {
   std::vector<NamedTensor> all;

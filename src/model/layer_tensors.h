@@ -30,6 +30,9 @@ struct NamedTensor {
   InputPlace input() const { return {*tensor->input, expert}; }
 };
 
+/// As safetensors have it: a convolution's has a channel in between.
+std::vector<int64_t> tensor_shape(const ModelConfig& config, const LayerTensor& tensor);
+
 // The model's architecture must be one of architectures(), and the layer one of its layers.
 
 /// In the order in which runtimes list them.

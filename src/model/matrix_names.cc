@@ -164,4 +164,9 @@ std::string_view stack_name(std::string_view name) {
   return name.substr(0, static_cast<size_t>(place.layer.data() - name.data()) - 1);
 }
 
+bool is_multi_token(std::string_view name) {
+  const Place place = place_of(name);
+  return !place.layer.empty() && is_one_of(std::string_view("mtp"), place.before);
+}
+
 }  // namespace mxq

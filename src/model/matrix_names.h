@@ -54,4 +54,7 @@ TensorRole tensor_role(std::string_view tensor_name, std::span<const int64_t> sh
 /// name has no layer.
 std::string_view stack_name(std::string_view tensor_name);
 
+/// Whether it is of layers beside the text's that foretell more than one token: "mtp.layers.0.mlp.up_proj.weight".
+bool is_multi_token(std::string_view tensor_name);
+
 }  // namespace mxq

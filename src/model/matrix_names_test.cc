@@ -118,6 +118,13 @@ TEST(MatrixNames, RolesDependOnNameAndShape) {
   }
 }
 
+TEST(MatrixNames, LayersForMoreTokensAreToldFromTheText) {
+  EXPECT_TRUE(is_multi_token("mtp.layers.0.self_attn.q_proj.weight"));
+  EXPECT_TRUE(is_multi_token("model.mtp.layers.1.mlp.up_proj.weight"));
+  EXPECT_FALSE(is_multi_token("model.layers.0.mtp.fc.weight"));
+  EXPECT_FALSE(is_multi_token("mtp.fc.weight"));
+}
+
 TEST(MatrixNames, StacksAreWhatStandsBeforeTheNumber) {
   EXPECT_EQ(stack_name("model.layers.0.self_attn.q_proj.weight"), "model.layers");
   EXPECT_EQ(stack_name("model.language_model.layers.12.mlp.up_proj"), "model.language_model.layers");

@@ -160,7 +160,7 @@ void ModelSource::add(std::string name, DType dtype, std::string stored_as, std:
   if (plannable && tensor.elements() > 0 && dtype_is_weight(dtype)) tensor.matrix = parse_matrix_name(tensor.name);
   if (config_ && find_architecture(config_->architecture) != nullptr) {
     const auto layer = layer_of(tensor.name);
-    if (layer && *layer >= config_->num_hidden_layers) tensor.matrix.reset();
+    if ((layer && *layer >= config_->num_hidden_layers) || is_multi_token(tensor.name)) tensor.matrix.reset();
   }
   index_.emplace(tensor.name, tensor.index);
   index_.emplace(tensor.stored_name, tensor.index);

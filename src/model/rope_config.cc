@@ -18,7 +18,8 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr const char* kOriginal = "original_max_position_embeddings";
+constexpr const char *kOriginal = "original_max_position_embeddings", *kPart = "partial_rotary_factor",
+                     *kParameters = "rope_parameters";
 
 /// What each type cannot do without.
 const std::map<std::string, std::vector<std::string>>& types() {
@@ -37,14 +38,14 @@ class RopeReader {
       : fields_(fields),
         architecture_(architecture),
         config_(config),
-        name_(fields.find("rope_scaling") ? "rope_scaling" : "rope_parameters") {}
+        name_(fields.find("rope_scaling") ? "rope_scaling" : kParameters) {}
 
   void read() {
     const auto outer_theta = fields_.find_positive("rope_theta");
     config_.rope.theta = outer_theta.value_or(architecture_.default_rope_theta);
     const auto scaling = fields_.find_object(name_);
     if (!scaling) return;
-    const Json *scalings = fields_.find("rope_scaling"), *parameters = fields_.find("rope_parameters");
+    const Json *scalings = fields_.find("rope_scaling"), *parameters = fields_.find(kParameters);
     if (scalings != nullptr && parameters != nullptr && *scalings != *parameters) {
       refuse("'rope_scaling' and 'rope_parameters' that differ", "one of the two");
     }
@@ -63,18 +64,32 @@ class RopeReader {
   }
 
   void check_keys(const ConfigFields& scaling) {
-    static constexpr std::array<std::string_view, 15> known{
-        "rope_type",     "type",         "rope_theta", "factor", "low_freq_factor", "high_freq_factor",
-        "mrope_section", "beta_fast",    "beta_slow",  "mscale", "mscale_all_dim",  "attention_factor",
-        "truncate",      "short_factor", "long_factor"};
+    static constexpr std::array<std::string_view, 16> known{
+        "rope_type",        "type",           "rope_theta",        "factor",    "low_freq_factor",
+        "high_freq_factor", "mrope_section",  "mrope_interleaved", "beta_fast", "beta_slow",
+        "mscale",           "mscale_all_dim", "attention_factor",  "truncate",  "short_factor",
+        "long_factor"};
     for (const auto& [key, value] : scaling.object().items()) {
       if (value.is_object()) {
         refuse(fmt::format("'{}' has parameters by the kind of layer ('{}')", name_, key), "one set for all layers");
-      } else if (key == "partial_rotary_factor") {
-        if (value != 1) refuse(fmt::format("'{}.{}' is {}", name_, key, shown(value)), "1");
+      } else if (key == kPart) {
+        read_part(scaling);
       } else if (key != kOriginal && std::find(known.begin(), known.end(), key) == known.end()) {
         config_.unknown_fields.push_back(name_ + "." + key);
       }
+    }
+  }
+
+  /// Where transformers 5 has it.
+  void read_part(const ConfigFields& scaling) {
+    const auto outer = fields_.find_positive(kPart), inner = scaling.find_positive(kPart);
+    if (!inner || *inner == config_.rotary_part) return;
+    // Beside it transformers 5 writes the default.
+    const bool alone = !outer || *outer == architecture_.default_rotary_part;
+    if (architecture_.find_field(kPart)->use == ConfigField::read && alone && name_ == kParameters) {
+      config_.rotary_part = *inner;
+    } else {
+      refuse(fmt::format("'{}.{}' is {}", name_, kPart, *inner), fmt::format("{}", config_.rotary_part));
     }
   }
 

@@ -15,8 +15,9 @@ namespace mxq {
 
 namespace {
 
-/// Multi-token heads and the like stand behind the layers that the configuration counts.
+/// Multi-token heads and the like stand behind the layers that the configuration counts, or beside them.
 bool is_beyond(const ModelSource& model, const SourceTensor& tensor) {
+  if (is_multi_token(tensor.name)) return true;
   const std::string_view stack = stack_name(tensor.name);
   if (!model.config() || model.config()->num_hidden_layers == 0 || !stack.ends_with("model.layers")) return false;
   const auto name = parse_matrix_name(tensor.name);  // tensor.matrix is not set where the model is run

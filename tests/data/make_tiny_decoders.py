@@ -1,6 +1,10 @@
 """Runs a small model of every architecture in transformers: the reference for src/model/runner/cpu/tiny_decoders_test.cc.
 
-    python make_tiny_decoders.py > tiny_decoders.json
+    python make_tiny_decoders.py
+
+rewrites tiny_decoders.json beside it. With transformers 4.57 it makes all models but those of OF_TRANSFORMERS_5, which
+stay as the file has them; with transformers 5.3, in a virtual environment of its own (pip install transformers==5.3.0
+torch==2.13.0), it makes those alone.
 
 Weights come from a formula of a tensor's name and an element's index (value() below; the test computes the same), so
 that none are stored. The JSON holds of each model its config.json as transformers writes it, the names and shapes of
@@ -9,7 +13,7 @@ file, byte for byte (checked with transformers 4.57.6 and torch 2.13.0 on a CPU)
 """
 
 import json
-import sys
+import pathlib
 
 import numpy
 import torch
@@ -22,6 +26,11 @@ POSITIONS = [0, 11, 26, 39]
 COMMON = dict(vocab_size=VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
               num_key_value_heads=2, max_position_embeddings=128, rms_norm_eps=1e-5, rope_theta=10000.0,
               tie_word_embeddings=False, bos_token_id=1, eos_token_id=2)
+
+# Two value heads for each key head. A large epsilon: what the first token puts out is v times some number, which a norm
+# would make v or -v. Keys of 16 numbers hardly ever are all small, which their norm would make large.
+LINEAR = dict(rms_norm_eps=0.02, linear_conv_kernel_dim=4, linear_key_head_dim=16, linear_value_head_dim=12,
+              linear_num_key_heads=2, linear_num_value_heads=4)
 
 MODELS = {
     "llama2": ("Llama", dict(num_key_value_heads=4)),
@@ -96,6 +105,18 @@ MODELS = {
     # So wide that one activation in a hundred is clamped.
     "gpt_oss_clamped": ("GptOss", dict(hidden_size=96, head_dim=16, num_local_experts=3, num_experts_per_tok=2,
                                        sliding_window=7, rope_scaling=None)),
+    # Linear attention, with gated attention in the last layer; a dense layer among mixtures.
+    "qwen3_next": ("Qwen3Next", dict(**LINEAR, head_dim=16, num_hidden_layers=3, full_attention_interval=3,
+                                     partial_rotary_factor=0.5, num_experts=4, num_experts_per_tok=2,
+                                     moe_intermediate_size=24, shared_expert_intermediate_size=40, mlp_only_layers=[1])),
+    "qwen3_next_all": ("Qwen3Next", dict(**LINEAR, head_dim=16, attention_bias=True, num_experts=3,
+                                         num_experts_per_tok=3, norm_topk_prob=False, moe_intermediate_size=24,
+                                         shared_expert_intermediate_size=40,
+                                         layer_types=["full_attention", "linear_attention"])),
+    "qwen3_5": ("Qwen3_5Text", dict(**LINEAR, head_dim=16, num_hidden_layers=4,
+                                    rope_parameters={"rope_type": "default", "rope_theta": 10000.0,
+                                                     "partial_rotary_factor": 0.5, "mrope_section": [2, 1, 1],
+                                                     "mrope_interleaved": True})),
     # Where GGUF leaves something to the architecture, as all published models have it.
     "gemma2_usual": ("Gemma2", dict(head_dim=16, query_pre_attn_scalar=16, num_hidden_layers=3, sliding_window=7,
                                     tie_word_embeddings=True)),
@@ -106,6 +127,9 @@ MODELS = {
     "cohere2_usual": ("Cohere2", dict(num_hidden_layers=5, sliding_window=7, logit_scale=0.5, layer_norm_eps=1e-5,
                                       tie_word_embeddings=True)),
 }
+
+# Architectures that transformers 4 does not have.
+OF_TRANSFORMERS_5 = {"qwen3_5"}
 
 MASK = (1 << 64) - 1
 
@@ -157,13 +181,15 @@ def lines(items, indent: int) -> str:
 
 def main() -> None:
     torch.set_num_threads(1)
+    path = pathlib.Path(__file__).with_name("tiny_decoders.json")
+    kept, newer = json.loads(path.read_text())["models"], int(transformers.__version__.split(".")[0]) >= 5
     models = []
     for name, model in MODELS.items():
-        result = run(*model)
+        result = run(*model) if (name in OF_TRANSFORMERS_5) == newer else kept[name]
         logits = lines([json.dumps(row) for row in result["logits"]], 4)
         models.append(f'"{name}": {{\n   "config": {json.dumps(result["config"])},\n'
                       f'   "tensors": {json.dumps(result["tensors"])},\n   "logits": [\n{logits}]}}')
-    sys.stdout.write(f'{{"ids": {IDS},\n "positions": {POSITIONS},\n "models": {{\n{lines(models, 2)}}}}}\n')
+    path.write_text(f'{{"ids": {IDS},\n "positions": {POSITIONS},\n "models": {{\n{lines(models, 2)}}}}}\n')
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import numpy
 import torch
 import transformers
 
-from config_fields_peer import BASE, KINDS, TEXT, ours, reference, write_tokenizer
+from config_fields_peer import BASE, KINDS, TEXT, base_of, ours, reference, write_tokenizer
 
 LARGER = {"hidden_size": 64, "intermediate_size": 96, "head_dim": 16}
 METHODS = {"default": ["--bits", "4.5"], "awq": ["--bits", "5", "--fit", "awq"],
@@ -58,7 +58,7 @@ def main():
             model.mkdir()
             ids = write_tokenizer(model)
             (model / "text.txt").write_text(TEXT)
-            config = {"model_type": kind, "sliding_window": None, **BASE, **KINDS[kind], **LARGER}
+            config = {"model_type": kind, "sliding_window": None, **BASE, **base_of(kind), **LARGER}
             (model / "config.json").write_text(json.dumps(config))
             reference(model, ids)
             for name, method in METHODS.items():

@@ -32,7 +32,7 @@ VOCAB = 256
 BASE = dict(vocab_size=VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
             num_key_value_heads=2, max_position_embeddings=512, initializer_range=0.15, bos_token_id=0,
             eos_token_id=1, pad_token_id=None, head_dim=8, tie_word_embeddings=False)
-SLIDING, FULL = "sliding_attention", "full_attention"
+SLIDING, FULL, LINEAR = "sliding_attention", "full_attention", "linear_attention"
 LLAMA3 = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 64}
 
@@ -77,7 +77,13 @@ VALUES = {
     "sliding_window": [5, None],
     "use_sliding_window": [True],
     "max_window_layers": [0, 1],
-    "layer_types": [[SLIDING, FULL, SLIDING], [FULL] * 3, ["chunked_attention"] * 3, [FULL]],
+    "layer_types": [[SLIDING, FULL, SLIDING], [FULL] * 3, ["chunked_attention"] * 3, [FULL], [LINEAR, LINEAR, FULL]],
+    "full_attention_interval": [2, 3],
+    "linear_conv_kernel_dim": [1, 3],
+    "linear_key_head_dim": [16],
+    "linear_value_head_dim": [20],
+    "linear_num_key_heads": [1, 4, 3],
+    "linear_num_value_heads": [2, 8, 5],
     "tie_word_embeddings": [True],
     "attention_bias": [True],
     "mlp_bias": [True],
@@ -102,6 +108,9 @@ BESIDE = {
     "original_max_position_embeddings": {"rope_scaling": LONGROPE},
 }
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+# rms_norm_eps: what the first token puts out is v times some number, which a norm would make v or -v.
+DELTA = {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 12,
+         "partial_rotary_factor": 0.5, "layer_types": [LINEAR, FULL, LINEAR], "rms_norm_eps": 0.02}
 # What the base of a kind says beside BASE.
 KINDS = {"llama": {}, "mistral": {}, "ministral": {"sliding_window": 7}, "qwen2": {}, "qwen3": {},
          "gemma2": {"query_pre_attn_scalar": 12, "sliding_window": 7, "hidden_activation": "gelu_pytorch_tanh"},
@@ -112,8 +121,16 @@ KINDS = {"llama": {}, "mistral": {}, "ministral": {"sliding_window": 7}, "qwen2"
          "glm4": {"pad_token_id": 2}, "cohere2": {"sliding_window": 7, "sliding_window_pattern": 2, "logit_scale": 0.5},
          "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2}, "qwen2_moe": {**EXPERTS,
          "shared_expert_intermediate_size": 40}, "qwen3_moe": {**EXPERTS, "norm_topk_prob": True},
-         "gpt_oss": {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 7}}
+         "gpt_oss": {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 7},
+         "qwen3_next": {**EXPERTS, **DELTA, "norm_topk_prob": True, "shared_expert_intermediate_size": 40}}
+# Of transformers 5 alone, in an environment of its own; named on the command line.
+NEWER_KINDS = {"qwen3_5_text": {**DELTA, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0,
+                                                             "partial_rotary_factor": 0.5, "mrope_section": [1, 1, 0]}}}
 EXTRA = ["partial_rotary_factor", "original_max_position_embeddings", "is_causal", "mlp_bias", "attention_bias", "sliding_window", "layer_types", "rope_scaling"]
+
+
+def base_of(kind):
+    return {**KINDS, **NEWER_KINDS}[kind]
 
 
 def values_of(name, default):
@@ -198,7 +215,7 @@ def main():
             folder.mkdir()
             ids = write_tokenizer(folder)
             (folder / "text.txt").write_text(TEXT)
-            base = {"model_type": kind, "sliding_window": None, **BASE, **KINDS[kind]}
+            base = {"model_type": kind, "sliding_window": None, **BASE, **base_of(kind)}
             cases = [("nothing", None, base)]
             for name in sorted(set(defaults) | set(EXTRA)):
                 for value in values_of(name, defaults.get(name)):

@@ -219,6 +219,29 @@ std::vector<LayerTensor> expert_tensors(std::string_view router, std::string_vie
           {LayerPart::expert_down, down, "ffn_down_exps", hidden, expert_intermediate, LayerInput::routed_gated}};
 }
 
+std::vector<LayerTensor> with_linear_attention(const std::vector<LayerTensor>& tensors,
+                                               const std::vector<LayerTensor>& linear) {
+  using enum LayerPart;
+  auto result = replaced(tensors, q, linear);
+  for (const LayerPart part : {k, v, qkv, o, q_norm, k_norm}) result = replaced(result, part, {});
+  return result;
+}
+
+bool is_common_norm(LayerPart part) {
+  using enum LayerPart;
+  switch (part) {
+    case input_norm:
+    case attention_norm:
+    case feed_forward_norm:
+    case output_norm:
+    case q_norm:
+    case k_norm:
+      return true;
+    default:
+      return false;
+  }
+}
+
 std::vector<LayerTensor> without_feed_forward(const std::vector<LayerTensor>& tensors) {
   auto left = tensors;
   for (const LayerPart part : {LayerPart::gate, LayerPart::up, LayerPart::gate_up, LayerPart::down}) {
@@ -230,6 +253,11 @@ std::vector<LayerTensor> without_feed_forward(const std::vector<LayerTensor>& te
 std::vector<LayerTensor> operator+(std::vector<LayerTensor> tensors, const std::vector<LayerTensor>& more) {
   tensors.insert(tensors.end(), more.begin(), more.end());
   return tensors;
+}
+
+std::vector<ConfigField> operator+(std::vector<ConfigField> fields, const std::vector<ConfigField>& more) {
+  fields.insert(fields.end(), more.begin(), more.end());
+  return fields;
 }
 
 std::vector<LayerTensor> replaced(const std::vector<LayerTensor>& tensors, LayerPart part,
@@ -246,12 +274,12 @@ std::vector<LayerTensor> replaced(const std::vector<LayerTensor>& tensors, Layer
 }
 
 std::span<const Architecture* const> architectures() {
-  static const std::array all{&llama_architecture(),     &mistral_architecture(), &ministral_architecture(),
-                              &qwen2_architecture(),     &qwen3_architecture(),   &gemma2_architecture(),
-                              &gemma3_architecture(),    &phi3_architecture(),    &smollm3_architecture(),
-                              &olmo2_architecture(),     &granite_architecture(), &glm4_architecture(),
-                              &cohere2_architecture(),   &mixtral_architecture(), &qwen2_moe_architecture(),
-                              &qwen3_moe_architecture(), &gpt_oss_architecture()};
+  static const std::array all{
+      &llama_architecture(),   &mistral_architecture(),    &ministral_architecture(), &qwen2_architecture(),
+      &qwen3_architecture(),   &gemma2_architecture(),     &gemma3_architecture(),    &phi3_architecture(),
+      &smollm3_architecture(), &olmo2_architecture(),      &granite_architecture(),   &glm4_architecture(),
+      &cohere2_architecture(), &mixtral_architecture(),    &qwen2_moe_architecture(), &qwen3_moe_architecture(),
+      &gpt_oss_architecture(), &qwen3_next_architecture(), &qwen3_5_architecture()};
   return all;
 }
 

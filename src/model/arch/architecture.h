@@ -16,10 +16,10 @@ class ConfigFields;
 class GgufFields;
 struct ModelConfig;
 
-/// What the matrices of a layer multiply, in the order in which it comes about: the normed residual stream (q, k, v),
-/// the heads' outputs (o), the normed residual stream again (gate, up, router), the gated activations (down); of an
-/// expert, those rows of the normed residual stream that the router gives it, and what its gate makes of them. Where a
-/// layer's two halves read one input, gate and up multiply the first.
+/// What the matrices of a layer multiply, in the order in which it comes about: the normed residual stream (q, k, v, or
+/// what linear attention is made of), the heads' outputs (o), the normed residual stream again (gate, up, router), the
+/// gated activations (down); of an expert, those rows of the normed residual stream that the router gives it, and what
+/// its gate makes of them. Where a layer's two halves read one input, gate and up multiply the first.
 enum class LayerInput { attention, heads, feed_forward, gated, routed, routed_gated };
 
 /// An extent of a tensor, by the configuration's numbers. qkv and gate_up: of matrices that runtimes keep apart
@@ -38,6 +38,14 @@ enum class Extent {
   experts,
   expert_intermediate,
   shared_intermediate,
+  gated_queries,    // of each head a query, and a gate of what it puts out
+  linear_qkvz,      // of linear attention: queries, keys, values, and a gate of what the heads put out
+  linear_channels,  // queries, keys and values
+  linear_values,
+  linear_rates,  // two numbers of each of its value heads
+  linear_heads,
+  linear_head_dim,
+  linear_kernel,
 };
 
 /// What a tensor is to the layer that reads it.
@@ -63,8 +71,23 @@ enum class LayerPart {
   expert_up,
   expert_down,
   shared_gate,  // of a network beside the experts: how much of it a token gets
+  // Of linear attention by the gated delta rule.
+  linear_qkvz,  // q, k, v and the gate of what the heads put out, by turns for each key head
+  linear_ba,    // what is put right of the state, and what of it is forgotten, by turns for each key head
+  linear_qkv,   // q, k and v, one below the other
+  linear_z,     // these three by themselves
+  linear_b,
+  linear_a,
+  linear_conv,     // of q, k and v along the text, a channel each
+  linear_a_log,    // of each value head: the logarithm of how fast it forgets
+  linear_dt_bias,  // added to a
+  linear_norm,     // of what a head puts out
+  linear_o,
 };
-inline constexpr int kLayerParts = 21;
+inline constexpr int kLayerParts = 32;
+
+/// Whether a norm of a layer is of the architecture's kind (Norm).
+bool is_common_norm(LayerPart part);
 
 /// A tensor of a layer.
 struct LayerTensor {
@@ -129,25 +152,32 @@ std::vector<LayerTensor> head_norms();
 /// Of a mixture: a router, and gate, up and down of every expert, by HF's names.
 std::vector<LayerTensor> expert_tensors(std::string_view router, std::string_view gate, std::string_view up,
                                         std::string_view down);
+/// The list with those of linear attention in the place of q, k, v and o, and without their norms.
+std::vector<LayerTensor> with_linear_attention(const std::vector<LayerTensor>& tensors,
+                                               const std::vector<LayerTensor>& linear);
 /// The list without gate, up and down.
 std::vector<LayerTensor> without_feed_forward(const std::vector<LayerTensor>& tensors);
 /// The one list and then the other.
 std::vector<LayerTensor> operator+(std::vector<LayerTensor> tensors, const std::vector<LayerTensor>& more);
+std::vector<ConfigField> operator+(std::vector<ConfigField> fields, const std::vector<ConfigField>& more);
 /// The list with others, or none, in the place of a part that it has.
 std::vector<LayerTensor> replaced(const std::vector<LayerTensor>& tensors, LayerPart part,
                                   const std::vector<LayerTensor>& by);
 
 struct Architecture {
-  std::string_view name;                               // HF's model_type
-  std::string_view gguf_name = {};                     // llama.cpp's; empty: not read from GGUF
-  std::string_view gguf_mixture = {};                  // HF's name of what that is in GGUF where it has experts
-  std::vector<std::string_view> also = {};             // other model_types whose text decoder computes the same
-  std::string_view class_name;                         // "Llama" of "LlamaForCausalLM"
-  std::vector<LayerTensor> tensors = llama_tensors();  // of a layer, in the order in which runtimes list them
-  std::vector<LayerTensor> mixture_tensors = {};       // likewise of a layer with experts; empty: there are none
-  std::vector<ExpertStack> stacks = {};                // of mixture_tensors in safetensors
-  bool gguf_permutes_rows = false;                     // of q and k: llama.cpp's converter pairs neighbouring rows
+  std::string_view name;                                 // HF's model_type
+  std::string_view gguf_name = {};                       // llama.cpp's; empty: not read from GGUF
+  std::string_view gguf_mixture = {};                    // HF's name of what that is in GGUF where it has experts
+  std::vector<std::string_view> also = {};               // other model_types whose text decoder computes the same
+  std::string_view class_name;                           // "Llama" of "LlamaForCausalLM"
+  std::vector<LayerTensor> tensors = llama_tensors();    // of a layer, in the order in which runtimes list them
+  std::vector<LayerTensor> mixture_tensors = {};         // likewise of a layer with experts; empty: there are none
+  std::vector<ExpertStack> stacks = {};                  // of mixture_tensors in safetensors
+  std::vector<LayerTensor> linear_tensors = {};          // of a layer with linear attention
+  std::vector<LayerTensor> linear_mixture_tensors = {};  // likewise with experts
+  bool gguf_permutes_rows = false;                       // of q and k: llama.cpp's converter pairs neighbouring rows
   Norm norm = Norm::rms;
+  bool gated_queries = false;            // q makes a query of each head, and a gate of what it puts out
   bool parallel = false;                 // attention and feed-forward network read the same input
   bool rotates_in_windows_only = false;  // other layers have no rotary embedding
   bool rotates_neighbours = false;       // rotary embedding pairs elements 2i and 2i + 1, not i and i + half
@@ -179,6 +209,11 @@ struct Architecture {
   void (*read_gguf)(const GgufFields& fields, ModelConfig& config) = nullptr;
   std::vector<ConfigField> own_gguf_fields = {};  // keys behind "<architecture>.", likewise
 
+  /// The tensors of a layer of that kind.
+  const std::vector<LayerTensor>& tensors_of(bool linear, bool mixture) const {
+    if (linear) return mixture ? linear_mixture_tensors : linear_tensors;
+    return mixture ? mixture_tensors : tensors;
+  }
   /// The table's entry of a field of config.json; null where nobody knows it.
   const ConfigField* find_field(std::string_view field) const;
   /// The same of a GGUF key behind "<architecture>.".
@@ -220,5 +255,7 @@ const Architecture& mixtral_architecture();
 const Architecture& qwen2_moe_architecture();
 const Architecture& qwen3_moe_architecture();
 const Architecture& gpt_oss_architecture();
+const Architecture& qwen3_next_architecture();
+const Architecture& qwen3_5_architecture();
 
 }  // namespace mxq

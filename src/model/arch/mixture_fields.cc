@@ -11,7 +11,8 @@ namespace mxq {
 namespace {
 
 constexpr const char *kPerToken = "num_experts_per_tok", *kExperts = "num_experts", *kSize = "moe_intermediate_size",
-                     *kNormalised = "norm_topk_prob", *kStep = "decoder_sparse_step", *kDense = "mlp_only_layers";
+                     *kShared = "shared_expert_intermediate_size", *kNormalised = "norm_topk_prob",
+                     *kStep = "decoder_sparse_step", *kDense = "mlp_only_layers";
 
 }  // namespace
 
@@ -44,6 +45,9 @@ void read_qwen_mixture(const ConfigFields& fields, const Mixture& usual, ModelCo
   Mixture& mixture = config.mixture;
   if (mixture.experts == 0) return;
   mixture.intermediate_size = fields.find_int(kSize, 1, kMaxExtent).value_or(usual.intermediate_size);
+  if (usual.shared_intermediate_size > 0) {
+    mixture.shared_intermediate_size = fields.find_int(kShared, 1, kMaxExtent).value_or(usual.shared_intermediate_size);
+  }
   mixture.normalised = fields.get_bool(kNormalised, usual.normalised);
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
     const bool named = dense != nullptr && std::find(dense->begin(), dense->end(), i) != dense->end();
@@ -57,6 +61,7 @@ void write_qwen_mixture(const ModelConfig& config, nlohmann::ordered_json& json)
   write_experts(config, kExperts, json);
   if (mixture.experts == 0) return;
   json[kSize] = mixture.intermediate_size;
+  if (mixture.shared_intermediate_size > 0) json[kShared] = mixture.shared_intermediate_size;
   json[kNormalised] = mixture.normalised;
   json[kStep] = 1;
   auto& dense = json[kDense] = nlohmann::ordered_json::array();
@@ -65,12 +70,28 @@ void write_qwen_mixture(const ModelConfig& config, nlohmann::ordered_json& json)
   }
 }
 
-std::vector<ConfigField> qwen_mixture_fields() {
+std::vector<ConfigField> qwen_mixture_fields(bool shared) {
   std::vector<ConfigField> fields = training_fields();
   for (const char* name : {kExperts, kPerToken, kSize, kNormalised, kStep, kDense}) {
     fields.push_back({name, ConfigField::read});
   }
+  if (shared) fields.push_back({kShared, ConfigField::read});
   return fields;
+}
+
+std::vector<LayerTensor> qwen_mixture_tensors(bool shared) {
+  using enum Extent;
+  const auto routed =
+      expert_tensors("mlp.gate", "mlp.experts.{}.gate_proj", "mlp.experts.{}.up_proj", "mlp.experts.{}.down_proj");
+  if (!shared) return routed;
+  return routed + std::vector<LayerTensor>{{LayerPart::gate, "mlp.shared_expert.gate_proj", "ffn_gate_shexp",
+                                            shared_intermediate, hidden, LayerInput::feed_forward},
+                                           {LayerPart::up, "mlp.shared_expert.up_proj", "ffn_up_shexp",
+                                            shared_intermediate, hidden, LayerInput::feed_forward},
+                                           {LayerPart::down, "mlp.shared_expert.down_proj", "ffn_down_shexp", hidden,
+                                            shared_intermediate, LayerInput::gated},
+                                           {LayerPart::shared_gate, "mlp.shared_expert_gate", "ffn_gate_inp_shexp", one,
+                                            hidden, LayerInput::feed_forward}};
 }
 
 void read_gguf_experts(const GgufFields& fields, bool normalised, std::optional<int64_t> usual_size,
@@ -104,11 +125,6 @@ std::vector<ConfigField> training_fields() {
   for (const char* name : {"output_router_logits", "router_aux_loss_coef", "router_jitter_noise"}) {
     fields.push_back({name, ConfigField::ignored});
   }
-  return fields;
-}
-
-std::vector<ConfigField> operator+(std::vector<ConfigField> fields, const std::vector<ConfigField>& more) {
-  fields.insert(fields.end(), more.begin(), more.end());
   return fields;
 }
 

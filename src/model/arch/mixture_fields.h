@@ -17,12 +17,14 @@ namespace mxq {
 void read_experts(const ConfigFields& fields, const char* field, const Mixture& usual, ModelConfig& config);
 void write_experts(const ModelConfig& config, const char* field, nlohmann::ordered_json& json);
 
-/// As Qwen's mixtures have them, whose other layers are dense: read_experts() of num_experts, the size of an expert,
-/// what counts of it, and which layers have experts.
+/// As Qwen's mixtures have them, whose other layers are dense: read_experts() of num_experts, the size of an expert
+/// and, where `usual` has one, of the network beside them, what counts of an expert, and which layers have experts.
 void read_qwen_mixture(const ConfigFields& fields, const Mixture& usual, ModelConfig& config);
 void write_qwen_mixture(const ModelConfig& config, nlohmann::ordered_json& json);
-/// The fields of read_qwen_mixture(), and those of training.
-std::vector<ConfigField> qwen_mixture_fields();
+/// The fields of read_qwen_mixture(), and those of training. `shared`: with a network beside the experts.
+std::vector<ConfigField> qwen_mixture_fields(bool shared);
+/// A router and experts; `shared`: a network beside them with a gate of its own, which sees every token.
+std::vector<LayerTensor> qwen_mixture_tensors(bool shared);
 
 /// The numbers and the size of experts. GGUF does not say whether what counts of a token's experts adds up to 1, and
 /// may leave out the size of one: then it is `usual_size`, or a token's experts together are as large as a dense
@@ -34,7 +36,5 @@ std::vector<ConfigField> gguf_mixture_fields();
 
 /// Fields of mixtures that are for training.
 std::vector<ConfigField> training_fields();
-
-std::vector<ConfigField> operator+(std::vector<ConfigField> fields, const std::vector<ConfigField>& more);
 
 }  // namespace mxq

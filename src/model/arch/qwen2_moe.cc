@@ -6,19 +6,18 @@ namespace mxq {
 
 namespace {
 
-constexpr const char *kShared = "shared_expert_intermediate_size", *kBias = "qkv_bias";
+constexpr const char* kBias = "qkv_bias";
 
 void read_fields(const ConfigFields& fields, ModelConfig& config) {
-  read_qwen_mixture(fields, {.experts = 60, .per_token = 4, .intermediate_size = 1408, .normalised = false}, config);
-  if (config.mixture.experts > 0) {
-    config.mixture.shared_intermediate_size = fields.find_int(kShared, 1, kMaxExtent).value_or(5632);
-  }
+  read_qwen_mixture(
+      fields,
+      {.experts = 60, .per_token = 4, .intermediate_size = 1408, .shared_intermediate_size = 5632, .normalised = false},
+      config);
   config.attention_bias = fields.get_bool(kBias, true);
 }
 
 void write_fields(const ModelConfig& config, nlohmann::ordered_json& json) {
   write_qwen_mixture(config, json);
-  if (config.mixture.experts > 0) json[kShared] = config.mixture.shared_intermediate_size;
   json[kBias] = config.attention_bias;
 }
 
@@ -29,20 +28,6 @@ void read_keys(const GgufFields& fields, ModelConfig& config) {
       fields.find_int("expert_shared_feed_forward_length", 1, kMaxExtent).value_or(config.intermediate_size);
 }
 
-std::vector<LayerTensor> tensors() {
-  using enum Extent;
-  return without_feed_forward(llama_tensors()) +
-         expert_tensors("mlp.gate", "mlp.experts.{}.gate_proj", "mlp.experts.{}.up_proj", "mlp.experts.{}.down_proj") +
-         std::vector<LayerTensor>{{LayerPart::gate, "mlp.shared_expert.gate_proj", "ffn_gate_shexp",
-                                   shared_intermediate, hidden, LayerInput::feed_forward},
-                                  {LayerPart::up, "mlp.shared_expert.up_proj", "ffn_up_shexp", shared_intermediate,
-                                   hidden, LayerInput::feed_forward},
-                                  {LayerPart::down, "mlp.shared_expert.down_proj", "ffn_down_shexp", hidden,
-                                   shared_intermediate, LayerInput::gated},
-                                  {LayerPart::shared_gate, "mlp.shared_expert_gate", "ffn_gate_inp_shexp", one, hidden,
-                                   LayerInput::feed_forward}};
-}
-
 }  // namespace
 
 const Architecture& qwen2_moe_architecture() {
@@ -51,7 +36,7 @@ const Architecture& qwen2_moe_architecture() {
       .name = "qwen2_moe",
       .gguf_name = "qwen2moe",
       .class_name = "Qwen2Moe",
-      .mixture_tensors = tensors(),
+      .mixture_tensors = without_feed_forward(llama_tensors()) + qwen_mixture_tensors(/*shared=*/true),
       .attention_bias = Bias::by_config,
       .window = WindowRule::all_if_used,
       .default_window = 4096,
@@ -59,15 +44,15 @@ const Architecture& qwen2_moe_architecture() {
       .default_kv_heads = 16,
       .read_config = read_fields,
       .write_config = write_fields,
-      .own_fields = qwen_mixture_fields() + std::vector<ConfigField>{{kShared, read},
-                                                                     {kBias, read},
-                                                                     {"sliding_window", read},
-                                                                     {"use_sliding_window", read},
-                                                                     // Of flash attention only in transformers 4.57.
-                                                                     {"max_window_layers", ignored},
-                                                                     {"attention_bias", ignored},
-                                                                     {"mlp_bias", ignored},
-                                                                     {"layer_types", only, {"null"}}},
+      .own_fields = qwen_mixture_fields(/*shared=*/true) +
+                    std::vector<ConfigField>{{kBias, read},
+                                             {"sliding_window", read},
+                                             {"use_sliding_window", read},
+                                             // Of flash attention only in transformers 4.57.
+                                             {"max_window_layers", ignored},
+                                             {"attention_bias", ignored},
+                                             {"mlp_bias", ignored},
+                                             {"layer_types", only, {"null"}}},
       .read_gguf = read_keys,
       .own_gguf_fields = gguf_mixture_fields(),
   };

@@ -22,9 +22,7 @@ const Architecture& qwen3_moe_architecture() {
       .gguf_name = "qwen3moe",
       .class_name = "Qwen3Moe",
       .tensors = llama_tensors() + head_norms(),
-      .mixture_tensors =
-          without_feed_forward(llama_tensors()) + head_norms() +
-          expert_tensors("mlp.gate", "mlp.experts.{}.gate_proj", "mlp.experts.{}.up_proj", "mlp.experts.{}.down_proj"),
+      .mixture_tensors = without_feed_forward(llama_tensors()) + head_norms() + qwen_mixture_tensors(/*shared=*/false),
       .attention_bias = Bias::by_config,
       .output_bias = Bias::by_config,
       .window = WindowRule::all_if_used,
@@ -33,13 +31,14 @@ const Architecture& qwen3_moe_architecture() {
       .default_kv_heads = 4,
       .read_config = read_fields,
       .write_config = write_qwen_mixture,
-      .own_fields = qwen_mixture_fields() + std::vector<ConfigField>{{"attention_bias", read},
-                                                                     {"sliding_window", read},
-                                                                     {"use_sliding_window", read},
-                                                                     // transformers 4.57's Qwen3-MoE reads neither.
-                                                                     {"max_window_layers", ignored},
-                                                                     {"mlp_bias", ignored},
-                                                                     {"layer_types", only, {"null"}}},
+      .own_fields = qwen_mixture_fields(/*shared=*/false) +
+                    std::vector<ConfigField>{{"attention_bias", read},
+                                             {"sliding_window", read},
+                                             {"use_sliding_window", read},
+                                             // transformers 4.57's Qwen3-MoE reads neither.
+                                             {"max_window_layers", ignored},
+                                             {"mlp_bias", ignored},
+                                             {"layer_types", only, {"null"}}},
       .read_gguf = read_keys,
       .own_gguf_fields = gguf_mixture_fields(),
   };

@@ -97,8 +97,8 @@ struct LogitShape {
 /// What every runner says of its model.
 struct RunnerFacts {
   ModelConfig config;  // of one of architectures()
-  /// What a KvCache takes for a token.
-  int64_t cache_bytes_per_token = 0;
+  /// What a KvCache takes for a token, and for a text whatever its length.
+  int64_t cache_bytes_per_token = 0, cache_bytes_per_text = 0;
   Compute compute = Compute::f32;
 };
 
@@ -118,7 +118,10 @@ class Runner {
   int64_t layers() const { return config().num_hidden_layers; }
   /// The longest sequence that the model was made for; 0: unknown.
   int64_t max_positions() const { return config().max_position_embeddings; }
-  int64_t cache_bytes_per_token() const { return facts_.cache_bytes_per_token; }
+  /// Of a text of so many tokens.
+  int64_t cache_bytes(int64_t tokens) const {
+    return tokens * facts_.cache_bytes_per_token + facts_.cache_bytes_per_text;
+  }
   Compute compute() const { return facts_.compute; }
   /// The name of the matrix that the logits are made with: kHead, or kEmbedding where the two are one.
   std::string_view head() const { return config().tie_word_embeddings ? kEmbedding : kHead; }

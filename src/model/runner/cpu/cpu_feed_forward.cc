@@ -72,7 +72,7 @@ void CpuRunner::gated_network(int64_t index, const MomentsObserver& observe, Lay
   gate_.resize(static_cast<size_t>(n_ * width));
   up_.resize(static_cast<size_t>(n_ * width));
   if (layer.has(LayerPart::gate_up)) {
-    apply_split(layer.matrix(LayerPart::gate_up), {&gate_, &up_});
+    apply_split(layer.matrix(LayerPart::gate_up), 1, std::array{all_of(gate_), all_of(up_)});
   } else {
     layer.matrix(LayerPart::gate).apply(operand_, gate_.data());
     layer.matrix(LayerPart::up).apply(operand_, up_.data());

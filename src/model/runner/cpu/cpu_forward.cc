@@ -78,37 +78,46 @@ AttentionShape CpuRunner::attention_shape(int64_t layer) const {
 }
 
 // What one matrix that stands for several makes of operand_, to each its own.
-void CpuRunner::apply_split(const Linear& matrix, std::initializer_list<std::vector<float>*> parts) {
-  const int64_t whole = matrix.out_features();
-  fused_.resize(static_cast<size_t>(n_ * whole));
+void CpuRunner::apply_split(const Linear& matrix, int64_t groups, std::span<const FusedPart<float>> parts) {
+  fused_.resize(static_cast<size_t>(n_ * matrix.out_features()));
   matrix.apply(operand_, fused_.data());
-  parallel_for(n_, [&](int64_t i) {
-    const float* from = fused_.data() + i * whole;
-    for (auto* part : parts) {
-      const int64_t width = std::ssize(*part) / n_;
-      std::copy_n(from, width, part->data() + i * width);
-      from += width;
-    }
-  });
+  split_rows(fused_.data(), n_, groups, parts);
 }
 
 // Leaves pending what attention adds to x_.
 void CpuRunner::attend(int64_t index, std::span<const Sequence> sequences, const MomentsObserver& observe,
                        LayerTape* tape) {
   const Layer& layer = layers_[static_cast<size_t>(index)];
-  const AttentionShape shape = attention_shape(index);
-  const int64_t q_row = shape.heads * shape.head_dim, kv_row = shape.kv_heads * shape.head_dim;
-  const auto &q_norm = layer.norm(LayerPart::q_norm), &k_norm = layer.norm(LayerPart::k_norm);
   add_and_norm(layer.norm(LayerPart::input_norm));
   if (tape != nullptr) {
     tape->residual = x_;
     tape->attention_input = delta_;
   }
   if (observe) observe(index, {LayerInput::attention}, second_moments(operand_), nullptr);
+  const auto& heads = layer.linear ? linear_attention(index, sequences, tape) : attention(index, sequences, tape);
+  if (tape != nullptr) tape->heads = heads;
+  operand_.set(heads.data(), n_, std::ssize(heads) / n_);
+  if (observe) observe(index, {LayerInput::heads}, second_moments(operand_), nullptr);
+  layer.matrix(layer.linear ? LayerPart::linear_o : LayerPart::o).apply(operand_, delta_.data());
+  last_layer_ = index;
+  finish(layer.norm(LayerPart::attention_norm), tape == nullptr ? nullptr : &tape->plain_attention);
+}
+
+const std::vector<float>& CpuRunner::attention(int64_t index, std::span<const Sequence> sequences, LayerTape* tape) {
+  const Layer& layer = layers_[static_cast<size_t>(index)];
+  const AttentionShape shape = attention_shape(index);
+  const int64_t q_row = shape.heads * shape.head_dim, kv_row = shape.kv_heads * shape.head_dim;
+  const auto &q_norm = layer.norm(LayerPart::q_norm), &k_norm = layer.norm(LayerPart::k_norm);
+  const bool gated = architecture().gated_queries;
   if (layer.has(LayerPart::qkv)) {
-    apply_split(layer.matrix(LayerPart::qkv), {&q_, &k_, &v_});
+    apply_split(layer.matrix(LayerPart::qkv), 1, std::array{all_of(q_), all_of(k_), all_of(v_)});
   } else {
-    layer.matrix(LayerPart::q).apply(operand_, q_.data());
+    if (gated) {
+      head_gates_.resize(q_.size());
+      apply_split(layer.matrix(LayerPart::q), shape.heads, std::array{all_of(q_), all_of(head_gates_)});
+    } else {
+      layer.matrix(LayerPart::q).apply(operand_, q_.data());
+    }
     layer.matrix(LayerPart::k).apply(operand_, k_.data());
     layer.matrix(LayerPart::v).apply(operand_, v_.data());
   }
@@ -160,13 +169,45 @@ void CpuRunner::attend(int64_t index, std::span<const Sequence> sequences, const
     tape->q = q_;
     tape->k = k_;
     tape->v = v_;
-    tape->heads = attended_;
   }
-  operand_.set(attended_.data(), n_, q_row);
-  if (observe) observe(index, {LayerInput::heads}, second_moments(operand_), nullptr);
-  layer.matrix(LayerPart::o).apply(operand_, delta_.data());
-  last_layer_ = index;
-  finish(layer.norm(LayerPart::attention_norm), tape == nullptr ? nullptr : &tape->plain_attention);
+  if (!gated) return attended_;
+  if (tape != nullptr) {
+    tape->attended = attended_;
+    tape->head_gates = head_gates_;
+  }
+  parallel_for(n_, [&](int64_t i) {
+    for (int64_t at = i * q_row; at < (i + 1) * q_row; ++at) attended_[at] /= 1 + std::exp(-head_gates_[at]);
+  });
+  return attended_;
+}
+
+const std::vector<float>& CpuRunner::linear_attention(int64_t index, std::span<const Sequence> sequences,
+                                                      LayerTape* tape) {
+  const Layer& layer = layers_[static_cast<size_t>(index)];
+  const LinearAttention& shape = config().linear;
+  linear_.resize(shape, n_);
+  if (layer.has(LayerPart::linear_qkvz)) {
+    apply_split(layer.matrix(LayerPart::linear_qkvz), shape.key_heads, qkvz_parts<float>(shape, linear_));
+    apply_split(layer.matrix(LayerPart::linear_ba), shape.key_heads, ba_parts<float>(shape, linear_));
+  } else {
+    layer.matrix(LayerPart::linear_qkv).apply(operand_, linear_.mixed.data());
+    layer.matrix(LayerPart::linear_z).apply(operand_, linear_.z.data());
+    layer.matrix(LayerPart::linear_b).apply(operand_, linear_.b.data());
+    layer.matrix(LayerPart::linear_a).apply(operand_, linear_.a.data());
+  }
+  std::vector<LinearPiece> pieces;
+  for (const auto& [ids, cache] : sequences) {
+    LinearState* state = nullptr;
+    if (cache != nullptr) {
+      auto& kept = static_cast<CpuKvCache&>(*cache).layers[static_cast<size_t>(index)].linear;
+      if (!kept) kept.emplace(shape);
+      state = &*kept;
+    }
+    pieces.push_back({std::ssize(ids), state});
+  }
+  if (!layer.linear->run(pieces, linear_)) refuse_not_finite(fmt::format("linear attention of layer {}", index));
+  if (tape != nullptr) tape->linear = linear_;
+  return linear_.heads;
 }
 
 // Checks the ids and makes room for all activations.

@@ -38,15 +38,19 @@ ModelConfig runnable_config(const ModelSource& model) {
                 "an even number of them");
   }
   // Before the head size is believed and tables are made for it.
-  const std::string alone = module_of(config, 0, LayerPart::q);
-  const std::string module = alone.empty() ? module_of(config, 0, LayerPart::qkv) : alone;
-  const SourceTensor* q = model.find(fmt::format("model.layers.0.{}.weight", module));
-  const int64_t rows = config.extent(alone.empty() ? Extent::qkv : Extent::queries);
-  if (q != nullptr && q->rows() != rows) {
-    throw Error(
-        ErrorCode::invalid_file, "run " + model.path().string(),
-        fmt::format("tensor '{}' has {} rows", q->name, q->rows()),
-        fmt::format("{}, for the config says {} heads of {}", rows, config.num_attention_heads, config.head_dim));
+  for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+    if (config.is_linear(layer)) continue;
+    for (const NamedTensor& named : layer_tensors(config, layer)) {
+      if (named.tensor->part != LayerPart::q && named.tensor->part != LayerPart::qkv) continue;
+      const SourceTensor* q = model.find(fmt::format("model.layers.{}.{}.weight", layer, named.hf));
+      const int64_t rows = config.extent(named.tensor->rows);
+      if (q == nullptr || q->rows() == rows) continue;
+      throw Error(
+          ErrorCode::invalid_file, "run " + model.path().string(),
+          fmt::format("tensor '{}' has {} rows", q->name, q->rows()),
+          fmt::format("{}, for the config says {} heads of {}", rows, config.num_attention_heads, config.head_dim));
+    }
+    break;
   }
   return config;
 }
@@ -54,7 +58,8 @@ ModelConfig runnable_config(const ModelSource& model) {
 RunnerFacts facts_of(const ModelConfig& config, const RunOptions& options) {
   const int64_t keys = config.num_key_value_heads * config.head_dim;
   return {.config = config,
-          .cache_bytes_per_token = config.num_hidden_layers * 2 * keys * static_cast<int64_t>(sizeof(float)),
+          .cache_bytes_per_token = config.attention_layers() * 2 * keys * static_cast<int64_t>(sizeof(float)),
+          .cache_bytes_per_text = linear_state_bytes(config),
           .compute = options.compute};
 }
 
@@ -98,14 +103,14 @@ CpuRunner::CpuRunner(const ModelSource& model, const ModelConfig& c, const RunOp
   };
   embedding_ = linear(kEmbedding, c.vocab_size, c.hidden_size);
   if (!c.tie_word_embeddings) head_ = linear(kHead, c.vocab_size, c.hidden_size);
-  const auto norm = [&](const std::string& name, int64_t length) {
-    auto weight = read_vector(model, name + ".weight", length);
+  const auto norm = [&](const std::string& name, const std::vector<int64_t>& shape) {
+    auto weight = read_tensor(model, name, shape);
     if (architecture().norm == Norm::rms_plus_one) {
       for (float& w : weight) w += 1;
     }
     return weight;
   };
-  norm_ = norm("model.norm", c.hidden_size);
+  norm_ = norm("model.norm.weight", {c.hidden_size});
   for (int64_t i = 0; i < c.num_hidden_layers; ++i) {
     Layer layer;
     if (c.has_experts(i)) layer.experts.resize(static_cast<size_t>(c.mixture.experts));
@@ -115,10 +120,16 @@ CpuRunner::CpuRunner(const ModelSource& model, const ModelConfig& c, const RunOp
       if (named.is_matrix()) {
         layer.at(named) = linear(name, c.extent(tensor.rows), c.extent(tensor.cols), c.has_bias(tensor.part));
       } else {
-        const int64_t length = c.extent(tensor.rows);
+        const auto shape = tensor_shape(c, tensor);
+        const std::string whole = name + std::string(tensor.hf_ending);
         layer.norms[static_cast<size_t>(tensor.part)] =
-            tensor.part == LayerPart::sinks ? read_vector(model, name, length) : norm(name, length);
+            is_common_norm(tensor.part) ? norm(whole, shape) : read_tensor(model, whole, shape);
       }
+    }
+    if (c.is_linear(i)) {
+      using enum LayerPart;
+      layer.linear.emplace(c.linear, static_cast<float>(c.norm_eps), layer.norm(linear_conv), layer.norm(linear_a_log),
+                           layer.norm(linear_dt_bias), layer.norm(linear_norm));
     }
     layers_.push_back(std::move(layer));
   }

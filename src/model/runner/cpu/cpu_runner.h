@@ -13,7 +13,9 @@
 #include "kernels/rows.h"
 #include "model/config.h"
 #include "model/runner/cpu/attention.h"
+#include "model/runner/cpu/fused_rows.h"
 #include "model/runner/cpu/linear.h"
+#include "model/runner/cpu/linear_attention.h"
 #include "model/runner/cpu/operand.h"
 #include "model/runner/cpu/rope_tables.h"
 #include "model/runner/cpu/routing.h"
@@ -35,6 +37,9 @@ struct LayerTape {
   std::vector<float> attention_input;     // normed: what q, k and v multiply
   std::vector<float> plain_q, plain_k;    // before the norms of heads; empty where the layer has none
   std::vector<float> q, k, v;             // q and k rotated
+  std::vector<float> head_gates;          // of what heads put out; empty where the layer has none
+  std::vector<float> attended;            // what the heads put out before their gates; empty likewise
+  LinearRows linear;                      // of linear attention, in the place of these from q on
   std::vector<float> heads;               // what o multiplies
   std::vector<float> plain_attention;     // what o put out, before its norm; empty where the layer has none
   std::vector<float> middle;              // the residual stream between attention and feed-forward network
@@ -93,9 +98,10 @@ class CpuRunner final : public Runner {
   };
 
   struct Layer {
-    std::array<std::vector<float>, kLayerParts> norms;  // and sinks; empty where the layer has none
+    std::array<std::vector<float>, kLayerParts> norms;  // and what else is no matrix; empty where the layer has none
     std::array<Linear, kLayerParts> matrices;
     std::vector<Expert> experts;
+    std::optional<LinearLayer> linear;
 
     Linear& at(const NamedTensor& of) {
       const auto part = of.tensor->part;
@@ -126,6 +132,9 @@ class CpuRunner final : public Runner {
   std::vector<float> continued(std::span<const Sequence> sequences);
   // tape: where a layer leaves what it computes; null: nowhere.
   void attend(int64_t index, std::span<const Sequence> sequences, const MomentsObserver& observe, LayerTape* tape);
+  /// What the heads of a layer make of operand_.
+  const std::vector<float>& attention(int64_t index, std::span<const Sequence> sequences, LayerTape* tape);
+  const std::vector<float>& linear_attention(int64_t index, std::span<const Sequence> sequences, LayerTape* tape);
   void feed_forward(int64_t index, const MomentsObserver& observe, LayerTape* tape);
   void gated_network(int64_t index, const MomentsObserver& observe, LayerTape* tape);
   void mix(int64_t index, const MomentsObserver& observe, const SecondMoments* pooled, LayerTape* tape);
@@ -138,7 +147,11 @@ class CpuRunner final : public Runner {
   void add_and_norm(const std::vector<float>& weight);
   /// `plain`: where delta_ is left as it was before its norm; null: nowhere.
   void finish(const std::vector<float>& norm, std::vector<float>* plain);
-  void apply_split(const Linear& matrix, std::initializer_list<std::vector<float>*> parts);
+  void apply_split(const Linear& matrix, int64_t groups, std::span<const FusedPart<float>> parts);
+  FusedPart<float> all_of(std::vector<float>& rows) const {
+    const int64_t width = std::ssize(rows) / n_;
+    return {rows.data(), width, width};
+  }
   /// Null where the layer has no rotary embedding.
   const RopeTable* rope_of(int64_t layer, const Place& place) const;
   AttentionShape attention_shape(int64_t layer) const;
@@ -162,6 +175,8 @@ class CpuRunner final : public Runner {
   bool pending_ = false;     // delta_ is still to be added to x_
   int64_t last_layer_ = -1;  // the last one that x_ and delta_ come from; -1: the embedding
   std::vector<float> x_, delta_, q_, k_, v_, attended_, gate_, up_;
+  std::vector<float> head_gates_;
+  LinearRows linear_;
   std::vector<float> fused_;   // of a matrix that stands for several
   std::vector<float> beside_;  // what attention adds, where the feed-forward network stands beside it
   std::vector<float> mixed_;   // what the experts add

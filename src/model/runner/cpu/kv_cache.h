@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
 
+#include "model/runner/cpu/linear_attention.h"
 #include "model/runner/runner.h"
 
 namespace mxq {
@@ -13,7 +15,8 @@ namespace mxq {
 class CpuKvCache final : public KvCache {
  public:
   struct Layer {
-    std::vector<float> keys, values;  // [length, kv_heads * head_dim]; keys are rotated
+    std::vector<float> keys, values;    // [length, kv_heads * head_dim]; keys are rotated
+    std::optional<LinearState> linear;  // of linear attention, once a token has come
   };
   std::vector<Layer> layers;
 

@@ -1,6 +1,7 @@
 #include "model/runner/cpu/layer_backward.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "base/parallel.h"
@@ -14,18 +15,6 @@ namespace {
 
 std::vector<float> floats(int64_t n) {
   return std::vector<float>(static_cast<size_t>(n));
-}
-
-/// Rows of several matrices, [tokens, width] each, side by side.
-std::vector<float> joined(int64_t tokens, std::initializer_list<const std::vector<float>*> parts) {
-  std::vector<float> rows;
-  for (int64_t t = 0; t < tokens; ++t) {
-    for (const auto* part : parts) {
-      const int64_t width = std::ssize(*part) / tokens;
-      rows.insert(rows.end(), part->begin() + t * width, part->begin() + (t + 1) * width);
-    }
-  }
-  return rows;
 }
 
 void add_all(std::vector<float>& x, const std::vector<float>& y) {
@@ -56,6 +45,11 @@ LayerBackward::LayerBackward(const CpuRunner& runner, int64_t layer, std::span<c
   for (const ExpertTape& expert : tape.experts) {
     expert_slopes_.emplace_back(config.activation, expert.gate, expert.up, config.mixture.intermediate_size);
   }
+}
+
+FusedPart<const float> LayerBackward::all_of(const std::vector<float>& rows) const {
+  const int64_t width = std::ssize(rows) / tokens_;
+  return {rows.data(), width, width};
 }
 
 std::vector<float> LayerBackward::through(LayerPart part, const std::vector<float>& gradient, int64_t expert) const {
@@ -93,6 +87,7 @@ void LayerBackward::attention(const std::vector<float>& outer, std::vector<float
                               std::vector<float>& d_v) const {
   const AttentionShape shape = runner_.attention_shape(index_);
   const int64_t dim = shape.head_dim, kv_heads = shape.kv_heads, group = shape.heads / kv_heads;
+  const auto& attended = tape_.attended.empty() ? tape_.heads : tape_.attended;
   d_q.resize(tape_.q.size());
   d_k.assign(tape_.k.size(), 0);
   d_v.assign(tape_.v.size(), 0);
@@ -119,7 +114,7 @@ void LayerBackward::attention(const std::vector<float>& outer, std::vector<float
               .q = tape_.q.data() + q_at,
               .keys = tape_.k.data() + kv_at,
               .values = tape_.v.data() + kv_at,
-              .out = tape_.heads.data() + q_at,
+              .out = attended.data() + q_at,
               .outer = outer.data() + q_at,
               .d_q = d_q.data() + q_at,
               .d_k = d_k.data() + kv_at,
@@ -171,19 +166,14 @@ std::vector<float> LayerBackward::gated_network(std::vector<float> outer, const 
       std::for_each_n(row, width, [share](float& g) { g *= share; });
     });
   }
-  show(observe, LayerPart::down, outer);
-  auto d_up = through(LayerPart::down, outer);
+  auto d_up = shown_through(LayerPart::down, outer, observe);
   const auto d_gate = slopes_.through(d_up);
   std::vector<float> d_input;
   if (layer_.has(LayerPart::gate_up)) {
-    const auto both = joined(tokens_, {&d_gate, &d_up});
-    show(observe, LayerPart::gate_up, both);
-    d_input = through(LayerPart::gate_up, both);
+    d_input = through_fused(LayerPart::gate_up, 1, std::array{all_of(d_gate), all_of(d_up)}, observe);
   } else {
-    show(observe, LayerPart::gate, d_gate);
-    show(observe, LayerPart::up, d_up);
-    d_input = through(LayerPart::gate, d_gate);
-    add_all(d_input, through(LayerPart::up, d_up));
+    d_input = shown_through(LayerPart::gate, d_gate, observe);
+    add_all(d_input, shown_through(LayerPart::up, d_up, observe));
   }
   if (!d_shares.empty()) add_all(d_input, through(LayerPart::shared_gate, d_shares));
   return d_input;
@@ -223,21 +213,66 @@ std::vector<float> LayerBackward::mixture(const std::vector<float>& outer, const
 
 std::vector<float> LayerBackward::attend(const std::vector<float>& gradient, const GradientObserver& observe) const {
   const auto outer = through_finish(tape_.plain_attention, layer_.norm(LayerPart::attention_norm), gradient);
-  show(observe, LayerPart::o, outer);
+  if (layer_.linear) return linear_heads(shown_through(LayerPart::linear_o, outer, observe), observe);
+  return attention_heads(shown_through(LayerPart::o, outer, observe), observe);
+}
+
+std::vector<float> LayerBackward::attention_heads(std::vector<float> outer, const GradientObserver& observe) const {
+  std::vector<float> d_gates(tape_.head_gates.size());
+  const int64_t width = std::ssize(outer) / tokens_;
+  parallel_for(d_gates.empty() ? 0 : tokens_, [&](int64_t t) {
+    for (auto i = static_cast<size_t>(t * width); i < static_cast<size_t>((t + 1) * width); ++i) {
+      const float share = 1 / (1 + std::exp(-tape_.head_gates[i]));
+      d_gates[i] = outer[i] * tape_.attended[i] * share * (1 - share);
+      outer[i] *= share;
+    }
+  });
   std::vector<float> d_q, d_k, d_v;
-  attention(through(LayerPart::o, outer), d_q, d_k, d_v);
+  attention(outer, d_q, d_k, d_v);
   if (layer_.has(LayerPart::qkv)) {
-    const auto all = joined(tokens_, {&d_q, &d_k, &d_v});
-    show(observe, LayerPart::qkv, all);
-    return through(LayerPart::qkv, all);
+    return through_fused(LayerPart::qkv, 1, std::array{all_of(d_q), all_of(d_k), all_of(d_v)}, observe);
   }
-  show(observe, LayerPart::q, d_q);
-  show(observe, LayerPart::k, d_k);
-  show(observe, LayerPart::v, d_v);
-  auto d_input = through(LayerPart::q, d_q);
-  add_all(d_input, through(LayerPart::k, d_k));
-  add_all(d_input, through(LayerPart::v, d_v));
+  auto d_input = d_gates.empty() ? shown_through(LayerPart::q, d_q, observe)
+                                 : through_fused(LayerPart::q, runner_.config().num_attention_heads,
+                                                 std::array{all_of(d_q), all_of(d_gates)}, observe);
+  add_all(d_input, shown_through(LayerPart::k, d_k, observe));
+  add_all(d_input, shown_through(LayerPart::v, d_v, observe));
   return d_input;
+}
+
+std::vector<float> LayerBackward::linear_heads(const std::vector<float>& outer, const GradientObserver& observe) const {
+  using enum LayerPart;
+  const LinearAttention& shape = runner_.config().linear;
+  std::vector<LinearPiece> pieces;
+  for (const int64_t n : lengths_) pieces.push_back({n});
+  LinearRows gradient;
+  layer_.linear->run_back(pieces, tape_.linear, outer, gradient);
+  if (layer_.has(linear_qkvz)) {
+    auto d_input =
+        through_fused(linear_qkvz, shape.key_heads, qkvz_parts<const float>(shape, std::as_const(gradient)), observe);
+    add_all(d_input,
+            through_fused(linear_ba, shape.key_heads, ba_parts<const float>(shape, std::as_const(gradient)), observe));
+    return d_input;
+  }
+  auto d_input = shown_through(linear_qkv, gradient.mixed, observe);
+  add_all(d_input, shown_through(linear_z, gradient.z, observe));
+  add_all(d_input, shown_through(linear_b, gradient.b, observe));
+  add_all(d_input, shown_through(linear_a, gradient.a, observe));
+  return d_input;
+}
+
+std::vector<float> LayerBackward::through_fused(LayerPart part, int64_t groups,
+                                                std::span<const FusedPart<const float>> parts,
+                                                const GradientObserver& observe) const {
+  auto outer = floats(tokens_ * layer_.matrix(part).out_features());
+  join_rows(tokens_, groups, parts, outer.data());
+  return shown_through(part, outer, observe);
+}
+
+std::vector<float> LayerBackward::shown_through(LayerPart part, const std::vector<float>& outer,
+                                                const GradientObserver& observe) const {
+  show(observe, part, outer);
+  return through(part, outer);
 }
 
 void LayerBackward::show(const GradientObserver& observe, LayerPart part, const std::vector<float>& outer,

@@ -24,7 +24,7 @@ class LayerBackward {
   void run(std::vector<float>& gradient, const GradientObserver& observe) const;
 
  private:
-  /// d_q, d_k, d_v of the gradient with respect to the heads' outputs; d_q and d_k before rotation and norm.
+  /// d_q, d_k, d_v of the gradient with respect to what attention put out; d_q and d_k before rotation and norm.
   void attention(const std::vector<float>& outer, std::vector<float>& d_q, std::vector<float>& d_k,
                  std::vector<float>& d_v) const;
   void unrotate(const std::vector<float>& plain, const std::vector<float>& norm, int64_t heads,
@@ -43,6 +43,15 @@ class LayerBackward {
   std::vector<float> gated_network(std::vector<float> outer, const GradientObserver& observe) const;
   std::vector<float> mixture(const std::vector<float>& outer, const GradientObserver& observe) const;
   std::vector<float> attend(const std::vector<float>& gradient, const GradientObserver& observe) const;
+  /// The same of the gradient with respect to what the heads' matrix multiplied.
+  std::vector<float> attention_heads(std::vector<float> outer, const GradientObserver& observe) const;
+  std::vector<float> linear_heads(const std::vector<float>& outer, const GradientObserver& observe) const;
+  FusedPart<const float> all_of(const std::vector<float>& rows) const;
+  /// Of a matrix that stands for several, by the gradients with respect to what each of them put out.
+  std::vector<float> through_fused(LayerPart part, int64_t groups, std::span<const FusedPart<const float>> parts,
+                                   const GradientObserver& observe) const;
+  std::vector<float> shown_through(LayerPart part, const std::vector<float>& outer,
+                                   const GradientObserver& observe) const;
   void show(const GradientObserver& observe, LayerPart part, const std::vector<float>& outer, int64_t expert = 0) const;
 
   const CpuRunner& runner_;

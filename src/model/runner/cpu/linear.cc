@@ -30,9 +30,9 @@ const SourceTensor& require(const ModelSource& model, const std::string& name, c
 
 }  // namespace
 
-std::vector<float> read_vector(const ModelSource& model, const std::string& name, int64_t length) {
-  const SourceTensor& tensor = require(model, name, {length});
-  std::vector<float> values(static_cast<size_t>(length));
+std::vector<float> read_tensor(const ModelSource& model, const std::string& name, const std::vector<int64_t>& shape) {
+  const SourceTensor& tensor = require(model, name, shape);
+  std::vector<float> values(static_cast<size_t>(tensor.elements()));
   model.read(tensor, values.data());
   return values;
 }
@@ -50,7 +50,7 @@ Linear::Linear(const ModelSource& model, const std::string& name, int64_t out, i
     model.done(*weight_);
     keep(std::move(weights));
   }
-  if (biased) bias_ = read_vector(model, name + ".bias", out);
+  if (biased) bias_ = read_tensor(model, name + ".bias", {out});
 }
 
 void Linear::keep(Operand&& weights) {

@@ -57,7 +57,7 @@ class Linear {
   std::shared_ptr<Operand> scratch_;
 };
 
-/// The vector NAME as floats. Throws as above.
-std::vector<float> read_vector(const ModelSource& model, const std::string& name, int64_t length);
+/// The tensor NAME as floats. Throws as above.
+std::vector<float> read_tensor(const ModelSource& model, const std::string& name, const std::vector<int64_t>& shape);
 
 }  // namespace mxq

@@ -234,6 +234,13 @@ TEST_F(TinyDecoders, EveryFeatureCounts) {
   config("gpt_oss", "/rope_scaling/truncate", true);
   config("gpt_oss", "/rope_scaling", nullptr);
 
+  config("qwen3_next", "/partial_rotary_factor", 1);
+  config("qwen3_next", "/num_experts_per_tok", 1);
+  config("qwen3_next", "/norm_topk_prob", false);
+  config("qwen3_5", "/rope_parameters/partial_rotary_factor", 1);
+  config("qwen3_5", "/rope_parameters/rope_theta", 100);
+  for (const char* name : {"qwen3_next", "qwen3_5"}) config(name, "/rms_norm_eps", 1e-6);
+
   // All tensors whose names end so, set to one value.
   const auto fill = [&](const std::string& name, const std::string& ending, float value) {
     expect_change(name, ending, [&](TinyModel& tiny) {
@@ -279,6 +286,19 @@ TEST_F(TinyDecoders, EveryFeatureCounts) {
     fill("gpt_oss", tensor, 0);
   }
   fill("gpt_oss", "self_attn.sinks", -100);
+  for (const char* name : {"qwen3_next", "qwen3_5"}) {
+    for (const char* tensor : {"conv1d.weight", "A_log", "linear_attn.dt_bias", "linear_attn.norm.weight"}) {
+      fill(name, tensor, 1);
+    }
+    for (const char* norm : {"q_norm", "k_norm", "input_layernorm", "model.norm"}) {
+      fill(name, std::string(norm) + ".weight", 0);
+    }
+  }
+  fill("qwen3_next", "in_proj_qkvz.weight", 0);
+  fill("qwen3_next", "in_proj_ba.weight", 0);
+  fill("qwen3_next", "mlp.shared_expert_gate.weight", 0);
+  for (const char* module : {"qkv", "z", "b", "a"}) fill("qwen3_5", std::string("in_proj_") + module + ".weight", 0);
+  fill("qwen3_next_all", "q_proj.bias", 0);
   for (const char* module : {"q_proj", "k_proj", "v_proj", "o_proj"}) fill("granite", std::string(module) + ".bias", 0);
 }
 
@@ -307,6 +327,24 @@ TEST_F(TinyDecoders, ATiedModelMayBeStoredUnderTheHeadsName) {
   embedding.key() = "lm_head.weight";
   tiny.tensors.insert(std::move(embedding));
   EXPECT_LE(largest_difference(run(tiny), expected_logits("qwen2")), kTolerance);
+}
+
+// The text of a model with a vision tower and with layers for more than one token, which stay as they are.
+TEST_F(TinyDecoders, LayersForMoreTokensStayAsTheyAre) {
+  TinyModel tiny("qwen3_5");
+  std::map<std::string, Tensor> renamed{{"mtp.layers.0.mlp.up_proj.weight", {{48, 32}, Values(48 * 32)}},
+                                        {"model.visual.blocks.0.attn.qkv.weight", {{2, 2}, Values(4)}}};
+  for (auto& [name, tensor] : tiny.tensors) {
+    renamed[name.starts_with("lm_head.") ? name : "model.language_model." + name.substr(6)] = tensor;
+  }
+  tiny.tensors = renamed;
+  tiny.config = {{"model_type", "qwen3_5"}, {"text_config", tiny.config}, {"vision_config", {{"depth", 1}}}};
+  EXPECT_LE(largest_difference(run(tiny), expected_logits("qwen3_5")), kTolerance);
+  const auto model = open_model(folder_.path());
+  ASSERT_EQ(model->notes().size(), 1);
+  EXPECT_THAT(model->notes()[0], testing::HasSubstr("under 'model.language_model.'; 2 tensors beside it"));
+  EXPECT_FALSE(model->find("mtp.layers.0.mlp.up_proj.weight")->matrix);
+  EXPECT_TRUE(model->find("model.layers.0.linear_attn.in_proj_qkv.weight")->matrix);
 }
 
 // Biases that the configuration denies, and layers behind the last, are not used; the notes say so.
@@ -421,6 +459,18 @@ TEST_F(TinyDecoders, RefusesWhatItCannotRun) {
     refused(invalid, std::string("tensor 'model.layers.1.mlp.experts.") + part + "' is missing", "gpt_oss",
             [&](TinyModel& tiny) { tiny.tensors.erase(std::string("model.layers.1.mlp.experts.") + tensor); });
   }
+  for (const char* tensor : {"conv1d.weight", "A_log", "dt_bias", "norm.weight"}) {
+    missing("qwen3_next", std::string("model.layers.1.linear_attn.") + tensor);
+  }
+  refused(ErrorCode::unsupported,
+          "'layer_types' has \"sliding_attention\"; expected full_attention or linear_attention", "qwen3_next",
+          [](TinyModel& tiny) { tiny.config["layer_types"][0] = "sliding_attention"; });
+  refused(ErrorCode::unsupported, "'attn_output_gate' is false; expected true or null", "qwen3_5",
+          [](TinyModel& tiny) { tiny.config["attn_output_gate"] = false; });
+  refused(invalid, "'linear_num_value_heads' is 5; expected a multiple of 'linear_num_key_heads' 2", "qwen3_next",
+          [](TinyModel& tiny) { tiny.config["linear_num_value_heads"] = 5; });
+  refused(invalid, "'model.layers.0.linear_attn.conv1d.weight' has shape [112, 1, 4]; expected [112, 1, 3]",
+          "qwen3_next", [](TinyModel& tiny) { tiny.config["linear_conv_kernel_dim"] = 3; });
   refused(ErrorCode::unsupported, "'swiglu_limit' is 6.0; expected 7.0 or 7", "gpt_oss",
           [](TinyModel& tiny) { tiny.config["swiglu_limit"] = 6.0; });
 

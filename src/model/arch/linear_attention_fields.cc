@@ -1,0 +1,102 @@
+#include "model/arch/linear_attention_fields.h"
+
+#include <fmt/format.h>
+
+#include <string>
+
+#include "model/config_checks.h"
+
+namespace mxq {
+
+namespace {
+
+constexpr const char *kKernel = "linear_conv_kernel_dim", *kKeyDim = "linear_key_head_dim",
+                     *kValueDim = "linear_value_head_dim", *kKeyHeads = "linear_num_key_heads",
+                     *kValueHeads = "linear_num_value_heads", *kTypes = "layer_types",
+                     *kInterval = "full_attention_interval";
+constexpr const char *kLinear = "linear_attention", *kFull = "full_attention";
+constexpr int64_t kMost = 16'384;  // of each extent: what all layers keep stays inside 63 bits
+
+std::vector<bool> read_layers(const ConfigFields& fields, ModelConfig& config) {
+  std::vector<bool> layers;
+  const nlohmann::json* const types = fields.find(kTypes);
+  if (types == nullptr) {
+    const int64_t every = fields.find_int(kInterval, 1, kMaxExtent).value_or(4);
+    for (int64_t i = 0; i < config.num_hidden_layers; ++i) layers.push_back((i + 1) % every != 0);
+    return layers;
+  }
+  if (!types->is_array() || std::ssize(*types) != config.num_hidden_layers) {
+    refuse_config(fields.source(), fmt::format("'{}' is {}", kTypes, shown(*types)),
+                  fmt::format("a list with one for each of num_hidden_layers {}", config.num_hidden_layers));
+  }
+  for (const nlohmann::json& type : *types) {
+    if (type != kLinear && type != kFull) {
+      config.unsupported.push_back(
+          {fmt::format("'{}' has {}", kTypes, shown(type)), fmt::format("{} or {}", kFull, kLinear)});
+    }
+    layers.push_back(type == kLinear);
+  }
+  return layers;
+}
+
+}  // namespace
+
+void read_linear_attention(const ConfigFields& fields, ModelConfig& config) {
+  LinearAttention& linear = config.linear;
+  linear.kernel = fields.find_int(kKernel, 1, kMost).value_or(4);
+  linear.key_dim = fields.find_int(kKeyDim, 1, kMost).value_or(128);
+  linear.value_dim = fields.find_int(kValueDim, 1, kMost).value_or(128);
+  linear.key_heads = fields.find_int(kKeyHeads, 1, kMost).value_or(16);
+  linear.value_heads = fields.find_int(kValueHeads, 1, kMost).value_or(32);
+  if (linear.value_heads % linear.key_heads != 0) {
+    refuse_config(fields.source(), fmt::format("'{}' is {}", kValueHeads, linear.value_heads),
+                  fmt::format("a multiple of '{}' {}", kKeyHeads, linear.key_heads));
+  }
+  linear.layers = read_layers(fields, config);
+}
+
+void write_linear_attention(const ModelConfig& config, nlohmann::ordered_json& json) {
+  const LinearAttention& linear = config.linear;
+  json[kKernel] = linear.kernel;
+  json[kKeyDim] = linear.key_dim;
+  json[kValueDim] = linear.value_dim;
+  json[kKeyHeads] = linear.key_heads;
+  json[kValueHeads] = linear.value_heads;
+  auto& types = json[kTypes] = nlohmann::ordered_json::array();
+  for (const bool layer : linear.layers) types.push_back(layer ? kLinear : kFull);
+}
+
+std::vector<ConfigField> linear_attention_fields() {
+  using enum ConfigField::Use;
+  std::vector<ConfigField> fields{{"attention_bias", read},
+                                  {"partial_rotary_factor", read},
+                                  {"attn_output_gate", only, {"true", "null"}},
+                                  // Of what is run, transformers reads none of these.
+                                  {"mlp_bias", ignored},
+                                  {"sliding_window", ignored},
+                                  {"use_sliding_window", ignored},
+                                  {"max_window_layers", ignored}};
+  for (const char* name : {kKernel, kKeyDim, kValueDim, kKeyHeads, kValueHeads, kTypes, kInterval}) {
+    fields.push_back({name, read});
+  }
+  return fields;
+}
+
+std::vector<LayerTensor> gated_attention_tensors() {
+  using enum Extent;
+  return replaced(llama_tensors(), LayerPart::q,
+                  {{LayerPart::q, "self_attn.q_proj", "attn_q", gated_queries, hidden, LayerInput::attention}}) +
+         head_norms();
+}
+
+std::vector<LayerTensor> delta_rule_tensors(const std::vector<LayerTensor>& projections) {
+  using enum Extent;
+  return projections + std::vector<LayerTensor>{
+                           {LayerPart::linear_conv, "linear_attn.conv1d", {}, linear_channels, linear_kernel, {}},
+                           {LayerPart::linear_a_log, "linear_attn.A_log", {}, linear_heads, none, {}, ""},
+                           {LayerPart::linear_dt_bias, "linear_attn.dt_bias", {}, linear_heads, none, {}, ""},
+                           {LayerPart::linear_norm, "linear_attn.norm", {}, linear_head_dim, none, {}},
+                           {LayerPart::linear_o, "linear_attn.out_proj", {}, hidden, linear_values, LayerInput::heads}};
+}
+
+}  // namespace mxq

@@ -1,0 +1,56 @@
+// Qwen3-Next: linear attention by the gated delta rule in three layers of four, gated attention in the others, and
+// Qwen2-MoE's experts.
+#include "model/arch/linear_attention_fields.h"
+#include "model/arch/mixture_fields.h"
+
+namespace mxq {
+
+namespace {
+
+void read_fields(const ConfigFields& fields, ModelConfig& config) {
+  read_linear_attention(fields, config);
+  read_qwen_mixture(
+      fields, {.experts = 512, .per_token = 10, .intermediate_size = 512, .shared_intermediate_size = 512}, config);
+}
+
+void write_fields(const ModelConfig& config, nlohmann::ordered_json& json) {
+  write_linear_attention(config, json);
+  write_qwen_mixture(config, json);
+}
+
+std::vector<LayerTensor> linear_tensors() {
+  using enum Extent;
+  return delta_rule_tensors(
+      {{LayerPart::linear_qkvz, "linear_attn.in_proj_qkvz", {}, linear_qkvz, hidden, LayerInput::attention},
+       {LayerPart::linear_ba, "linear_attn.in_proj_ba", {}, linear_rates, hidden, LayerInput::attention}});
+}
+
+}  // namespace
+
+const Architecture& qwen3_next_architecture() {
+  static const Architecture architecture = [] {
+    Architecture next{
+        .name = "qwen3_next",
+        .class_name = "Qwen3Next",
+        .tensors = gated_attention_tensors(),
+        .mixture_tensors = without_feed_forward(gated_attention_tensors()) + qwen_mixture_tensors(/*shared=*/true),
+        .norm = Norm::rms_plus_one,
+        .gated_queries = true,
+        .attention_bias = Bias::by_config,
+        .output_bias = Bias::by_config,
+        .default_max_positions = 32768,
+        .default_kv_heads = 2,
+        .default_head_dim = 256,
+        .default_rotary_part = 0.25,
+        .read_config = read_fields,
+        .write_config = write_fields,
+        .own_fields = qwen_mixture_fields(/*shared=*/true) + linear_attention_fields(),
+    };
+    next.linear_tensors = with_linear_attention(next.tensors, linear_tensors());
+    next.linear_mixture_tensors = with_linear_attention(next.mixture_tensors, linear_tensors());
+    return next;
+  }();
+  return architecture;
+}
+
+}  // namespace mxq
