@@ -51,10 +51,10 @@ MachineSpeed::Products time_products(T one, const Multiply& multiply) {
   return products;
 }
 
-/// A byte of 64 MiB: beyond what cores keep for themselves. Caches that all cores share are larger here and there, but
-/// other programs use them too.
+/// A byte of 16 MiB: beyond what cores keep for themselves. Caches that all cores share are larger here and there, but
+/// other programs use them too; and more would be the most memory that a small job takes.
 double time_reading() {
-  constexpr int64_t kPieces = 1024, kFloats = 16384;
+  constexpr int64_t kPieces = 256, kFloats = 16384;
   const std::vector<float> memory(static_cast<size_t>(kPieces * kFloats), 1.0f);
   std::vector<float> sums(static_cast<size_t>(kPieces));
   const double seconds = time([&] {
