@@ -43,8 +43,8 @@ struct MachineSpeed {
   double measured = 0;   // a weight: its errors in all schemes of a method
   const Products& of(Compute compute) const { return compute == Compute::bf16 ? bf16 : f32; }
 };
-/// Multiplies matrices of a few MB, reads 16 MiB and fits a small matrix, for some 100 ms. What has been measured
-/// before is remembered.
+/// Reads and multiplies matrices of a few MB and fits a small one, for some 50 ms. What has been measured before is
+/// remembered.
 MachineSpeed measure_speed();
 /// MachineSpeed::measured too.
 MachineSpeed measure_speed(const Method& method);

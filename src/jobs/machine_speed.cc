@@ -51,16 +51,16 @@ MachineSpeed::Products time_products(T one, const Multiply& multiply) {
   return products;
 }
 
-/// A byte of 16 MiB: beyond what cores keep for themselves. Caches that all cores share are larger here and there, but
-/// other programs use them too; and more would be the most memory that a small job takes.
-double time_reading() {
-  constexpr int64_t kPieces = 256, kFloats = 16384;
-  const std::vector<float> memory(static_cast<size_t>(kPieces * kFloats), 1.0f);
-  std::vector<float> sums(static_cast<size_t>(kPieces));
+/// A byte of them: 8 MB are beyond what a few cores keep for themselves. More would be the most memory that a small job
+/// takes.
+double time_reading(const std::vector<float>& memory) {
+  constexpr int64_t kPiece = 16384;
+  static_assert(kOut * kIn % kPiece == 0);
+  std::vector<float> sums(memory.size() / kPiece);
   const double seconds = time([&] {
-    parallel_for(kPieces, [&](int64_t i) {
-      const float* piece = memory.data() + i * kFloats;
-      sums[static_cast<size_t>(i)] = dot(piece, piece, kFloats);
+    parallel_for(std::ssize(sums), [&](int64_t i) {
+      const float* piece = memory.data() + i * kPiece;
+      sums[static_cast<size_t>(i)] = dot(piece, piece, kPiece);
     });
   });
   return seconds / static_cast<double>(memory.size() * sizeof(float));
@@ -68,8 +68,8 @@ double time_reading() {
 
 MachineSpeed time_machine() {
   MachineSpeed speed;
-  speed.read_byte = time_reading();
   const std::vector<float> weights(static_cast<size_t>(kOut * kIn), 1.0f);
+  speed.read_byte = time_reading(weights);
   speed.f32 = time_products(1.0f, [&](int64_t rows, int64_t out, const float* x, float* y) {
     matmul_transposed(rows, out, kIn, x, kIn, weights.data(), kIn, y, out);
   });
