@@ -7,14 +7,11 @@
 #include "kernels/rows.h"
 #include "kernels/transpose.h"
 #include "model/runner/cpu/attention_rows.h"
+#include "model/runner/cpu/numbers.h"
 
 namespace mxq {
 
 namespace {
-
-std::vector<float> floats(int64_t n) {
-  return std::vector<float>(static_cast<size_t>(n));
-}
 
 /// Of some queries at a time.
 struct Blocks : HeadGroup {

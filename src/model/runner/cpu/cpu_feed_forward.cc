@@ -9,6 +9,7 @@
 #include "kernels/rows.h"
 #include "model/runner/cpu/cpu_runner.h"
 #include "model/runner/cpu/moments.h"
+#include "model/runner/cpu/numbers.h"
 
 namespace mxq {
 
@@ -67,7 +68,7 @@ void CpuRunner::gated_network(int64_t index, const MomentsObserver& observe, Lay
   if (layer.has(LayerPart::shared_gate)) {
     shares.resize(static_cast<size_t>(n_));
     layer.matrix(LayerPart::shared_gate).apply(operand_, shares.data());
-    for (float& share : shares) share = 1 / (1 + std::exp(-share));
+    for (float& share : shares) share = sigmoid(share);
   }
   gate_.resize(static_cast<size_t>(n_ * width));
   up_.resize(static_cast<size_t>(n_ * width));

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/delta_state.h"
+#include "model/runner/cpu/numbers.h"
 
 namespace mxq {
 
@@ -10,10 +11,6 @@ namespace {
 
 // Tokens whose states are kept at a time on the way back; of the others every 32nd is.
 constexpr int64_t kBlock = 32;
-
-std::vector<float> floats(int64_t n) {
-  return std::vector<float>(static_cast<size_t>(n));
-}
 
 DeltaToken token_of(const DeltaHead& head, int64_t t) {
   return {head.k + t * head.row, head.q + t * head.row, head.v + t * head.row, head.decay[t * head.rate_row],

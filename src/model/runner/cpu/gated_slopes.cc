@@ -5,6 +5,7 @@
 
 #include "base/parallel.h"
 #include "kernels/rows.h"
+#include "model/runner/cpu/numbers.h"
 
 namespace mxq {
 
@@ -34,9 +35,9 @@ GatedSlopes::GatedSlopes(Activation activation, const std::vector<float>& gate, 
       const float g = clamped ? std::min(gate[i], kLimit) : gate[i];
       const float factor = clamped ? std::clamp(up[i], -kLimit, kLimit) + 1 : up[i];
       const auto [u, slope] = inner_of(activation, g);
-      const float sigmoid = 1 / (1 + std::exp(-u));
-      by_up_[i] = clamped && std::abs(up[i]) > kLimit ? 0 : g * sigmoid;
-      by_gate_[i] = clamped && gate[i] > kLimit ? 0 : factor * sigmoid * (1 + g * (1 - sigmoid) * slope);
+      const float part = sigmoid(u);
+      by_up_[i] = clamped && std::abs(up[i]) > kLimit ? 0 : g * part;
+      by_gate_[i] = clamped && gate[i] > kLimit ? 0 : factor * part * (1 + g * (1 - part) * slope);
     }
   });
 }

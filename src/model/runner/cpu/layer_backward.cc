@@ -8,14 +8,11 @@
 #include "kernels/matmul.h"
 #include "kernels/rows.h"
 #include "model/runner/cpu/attention_backward.h"
+#include "model/runner/cpu/numbers.h"
 
 namespace mxq {
 
 namespace {
-
-std::vector<float> floats(int64_t n) {
-  return std::vector<float>(static_cast<size_t>(n));
-}
 
 void add_all(std::vector<float>& x, const std::vector<float>& y) {
   add(x.data(), y.data(), static_cast<int64_t>(x.size()));
@@ -222,7 +219,7 @@ std::vector<float> LayerBackward::attention_heads(std::vector<float> outer, cons
   const int64_t width = std::ssize(outer) / tokens_;
   parallel_for(d_gates.empty() ? 0 : tokens_, [&](int64_t t) {
     for (auto i = static_cast<size_t>(t * width); i < static_cast<size_t>((t + 1) * width); ++i) {
-      const float share = 1 / (1 + std::exp(-tape_.head_gates[i]));
+      const float share = sigmoid(tape_.head_gates[i]);
       d_gates[i] = outer[i] * tape_.attended[i] * share * (1 - share);
       outer[i] *= share;
     }

@@ -10,14 +10,11 @@
 #include "kernels/transpose.h"
 #include "model/runner/cpu/delta_rule.h"
 #include "model/runner/cpu/linear_rows.h"
+#include "model/runner/cpu/numbers.h"
 
 namespace mxq {
 
 namespace {
-
-std::vector<float> floats(int64_t n) {
-  return std::vector<float>(static_cast<size_t>(n));
-}
 
 /// What the convolution reads i tokens before the piece's first, i >= 1; null: nothing.
 const float* before(const LinearPiece& piece, const LinearAttention& shape, int64_t i) {

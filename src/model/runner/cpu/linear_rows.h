@@ -2,21 +2,20 @@
 // through.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/parallel.h"
 #include "kernels/rows.h"
 #include "model/runner/cpu/delta_rule.h"
 #include "model/runner/cpu/linear_attention.h"
+#include "model/runner/cpu/numbers.h"
 
 namespace mxq {
-
-inline float sigmoid(float x) {
-  return 1 / (1 + std::exp(-x));
-}
 
 /// log(1 + exp(x)).
 inline float softplus(float x) {
