@@ -280,11 +280,11 @@ class Streams(SafetyTest):
 
     def test_a_reader_that_goes_away(self):
         process = subprocess.Popen([MXQ, "generate", self.model, "--prompt", "x", "--tokens", "100000"], env=self.environment,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # bytes: random weights write any
         process.stdout.read(1)
         process.stdout.close()
         self.assertEqual(process.wait(120), 1)
-        self.assertIn("write standard output: Broken pipe", process.stderr.read().splitlines()[-1])
+        self.assertIn(b"write standard output: Broken pipe", process.stderr.read().splitlines()[-1])
         process.stderr.close()
 
     def test_expressions_end(self):
