@@ -53,7 +53,7 @@ DecoderShape::DecoderShape(const ModelConfig& c)
              shared = static_cast<double>(mixture.shared_intermediate_size),
              dense = static_cast<double>(c.intermediate_size);
   const Kind attention = attention_of(c), linear = linear_of(c);
-  token_cache = static_cast<double>(c.attention_layers()) * 2 * static_cast<double>(c.extent(Extent::keys)) * kF32;
+  cached = static_cast<double>(c.attention_layers()) * 2 * static_cast<double>(c.extent(Extent::keys));
   buffers = attention.rows + (c.linear_layers() > 0 ? linear.rows : 0);
   widest_in = hidden;
   for (int64_t i = 0; i < c.num_hidden_layers; ++i) {

@@ -10,7 +10,8 @@ struct DecoderShape {
   explicit DecoderShape(const ModelConfig& config);
 
   double hidden, layers, words;
-  double token_cache, text_cache;  // bytes of a token, and of a text whatever its length
+  double cached;      // numbers that are kept of a token: its keys and values, of all layers
+  double text_cache;  // bytes that are kept of a text whatever its length
   bool tied;
   double layer = 0;      // weights that a token is multiplied with, per layer
   double all = 0;        // weights of all layers
@@ -35,8 +36,8 @@ struct DecoderShape {
   double elements() const { return 4 * hidden + heads + 3 * inner; }
   /// Products of a token that do not depend on weights, per layer: with all keys and values, or with a state.
   double attention(double length) const { return 2 * length * queries + 3 * state; }
-  /// Bytes of a text of so many tokens.
-  double cache(double tokens) const { return tokens * token_cache + text_cache; }
+  /// Bytes kept of a text of so many tokens, with numbers of so many bytes.
+  double cache(double tokens, double number) const { return tokens * cached * number + text_cache; }
 };
 
 }  // namespace mxq

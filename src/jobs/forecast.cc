@@ -33,6 +33,7 @@ constexpr double kHashByte = 30;       // read and hashed
 constexpr double kElement = 60;        // of activations: norms, rotations, SiLU, conversions
 constexpr double kLogit = 40;          // a logit's exponential, and its share of sums
 constexpr double kAttention = 2.5;     // an operation of attention, whose products are small
+constexpr double kCacheReads = 2;      // a byte of keys and values, which lie in many small pieces
 constexpr double kMoments = 1.3;       // an operation of second moments
 constexpr double kFactor = 2.5;        // an operation of a triangular factor
 constexpr double kCoding = 2.5;        // an operation of error feedback
@@ -90,13 +91,13 @@ class Decoding {
     const double weight = rows_seconds(together) + (run_.packed ? 0 : value() * read_byte_);
     return std::ceil(texts / together) * tokens * shape_.multiplied() * weight +
            texts * tokens * (token_extras(tokens) + operations(2 * kLogit * shape_.words)) +
-           texts * tokens * shape_.cache(tokens / 2) * read_byte_;
+           texts * tokens * shape_.cache(tokens / 2, value()) * kCacheReads * read_byte_;
   }
   double sampled_together(double texts, double tokens) const {
-    return std::clamp(std::floor(kCaches / std::max(1.0, shape_.cache(tokens))), 1.0, std::max(1.0, texts));
+    return std::clamp(std::floor(kCaches / std::max(1.0, shape_.cache(tokens, value()))), 1.0, std::max(1.0, texts));
   }
   double caches(double together, double tokens) const {
-    return 1.25 * together * shape_.cache(tokens) + together * shape_.words * kF32;
+    return 1.25 * together * shape_.cache(tokens, value()) + together * shape_.words * kF32;
   }
   /// What a decoder keeps for so many tokens at once, and the residual stream of who runs it.
   double activations(double tokens) const {

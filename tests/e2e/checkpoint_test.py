@@ -275,7 +275,7 @@ class Checkpoint(MxqTest):
             for name, matrix in result["matrices"].items():
                 lost = matrix["fnorm"] / first["matrices"][name]["fnorm"]
                 if rotated: self.assertGreater(lost, 1, name)
-                else: self.assertLess(lost, 0.3, name)
+                else: self.assertLess(lost, 0.4, name)
         tensors = read_folder(self.folder / "b4g32")
         for name in matrix_names(): self.assertEqual(set(floats(tensors[name + ".column_scales"])), {1.0})
 

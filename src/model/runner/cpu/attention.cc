@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/parallel.h"
+#include "kernels/few_rows.h"
 #include "kernels/rows.h"
 #include "model/runner/cpu/attention_rows.h"
 
@@ -13,31 +14,58 @@ namespace mxq {
 
 namespace {
 
-// oneDNN compiles a kernel for every shape of bf16 product; below this many rows the fp32 one, which it has, is faster.
+// oneDNN compiles a kernel for every shape of bf16 product; with fewer rows that takes longer than the products.
 constexpr int64_t kBf16Rows = 32;
+// As fast as oneDNN's with hot caches, and faster where keys come from memory.
+constexpr int64_t kFewRows = 4;
 
 template <typename T>
 std::unique_ptr<T[]> room(int64_t n) {
   return std::make_unique_for_overwrite<T[]>(static_cast<size_t>(n));
 }
 
-/// Keys and values of one sequence in bf16, [kv_heads, past + n, head_dim]; empty where fp32 is used.
-struct Bf16Keys {
-  std::unique_ptr<uint16_t[]> keys, values;
+/// A sequence's keys and values.
+struct KeysAndValues {
+  const AttentionInput* in;
+  HeadRows own_keys, own_values;  // in bf16, where the input's are not
+
+  KeysAndValues(const AttentionShape& shape, Compute compute, const AttentionInput& input)
+      : in(&input),
+        dim_(shape.head_dim),
+        row_(shape.kv_heads * dim_),
+        in_bf16_(compute == Compute::bf16 && input.n * shape.heads / shape.kv_heads >= kBf16Rows) {
+    if (!in_bf16_ || input.kept_keys != nullptr) return;
+    own_keys.add(input.keys, input.past + input.n, shape.kv_heads, dim_, compute);
+    own_values.add(input.values, input.past + input.n, shape.kv_heads, dim_, compute);
+  }
+
+  /// Products are to be of bf16 operands; keys and values are in bf16 then.
+  bool in_bf16() const { return in_bf16_; }
+  HeadView keys(int64_t head) const { return head_of(in->kept_keys, own_keys, in->keys, head); }
+  HeadView values(int64_t head) const { return head_of(in->kept_values, own_values, in->values, head); }
+
+ private:
+  HeadView head_of(const HeadRows* kept, const HeadRows& own, const float* rows, int64_t head) const {
+    if (kept != nullptr) return kept->head(head);
+    if (in_bf16_) return own.head(head);
+    return {rows + head * dim_, nullptr, row_};
+  }
+
+  int64_t dim_, row_;
+  bool in_bf16_;
 };
 
 /// Queries [first, first + tokens) of one KV head of one sequence. Row t * group + g is query head g of the KV head's,
 /// of token t.
 class Block {
  public:
-  Block(const AttentionShape& shape, const AttentionInput& input, const Bf16Keys& bf16, int64_t kv_head, int64_t first,
-        int64_t tokens)
+  Block(const AttentionShape& shape, const KeysAndValues& sequence, int64_t kv_head, int64_t first, int64_t tokens)
       : shape_(&shape),
-        in_(&input),
-        bf16_(&bf16),
+        sequence_(&sequence),
+        in_(sequence.in),
         kv_head_(kv_head),
         tokens_(tokens),
-        position_(input.past + first),
+        position_(in_->past + first),
         from_(shape.window > 0 ? std::max<int64_t>(0, position_ - shape.window + 1) : 0),
         keys_(position_ + tokens - from_),
         rows_(tokens * shape.heads / shape.kv_heads),
@@ -48,7 +76,7 @@ class Block {
 
   void run() const {
     const auto mixed = room<float>(rows_ * shape_->head_dim);
-    if (bf16_->keys) {
+    if (sequence_->in_bf16()) {
       mix_bf16(mixed.get());
     } else {
       mix_f32(mixed.get());
@@ -73,24 +101,40 @@ class Block {
             from_, shape_->window, shape_->sinks == nullptr ? nullptr : shape_->sinks + kv_head_ * group};
   }
 
+  HeadView keys() const { return sequence_->keys(kv_head_).from(from_); }
+  HeadView values() const { return sequence_->values(kv_head_).from(from_); }
+
   /// mixed [rows, head_dim] = softmax(q k^T) v.
   void mix_f32(float* mixed) const {
-    const int64_t dim = shape_->head_dim, kv_row = shape_->kv_heads * dim, kv_at = from_ * kv_row + kv_head_ * dim;
+    const int64_t dim = shape_->head_dim;
     const auto q = room<float>(rows_ * dim);
     for (int64_t t = 0; t < tokens_; ++t) std::copy_n(in_->q + q_at_ + t * q_row(), width_, q.get() + t * width_);
     const auto scores = room<float>(rows_ * keys_);
-    matmul_transposed(rows_, keys_, dim, q.get(), dim, in_->keys + kv_at, kv_row, scores.get(), keys_);
+    const HeadView k = keys(), v = values();
+    if (k.f32 == nullptr) {
+      few_rows_scores(rows_, keys_, dim, q.get(), k.bf16, k.stride, scores.get());
+    } else if (rows_ <= kFewRows) {
+      few_rows_scores(rows_, keys_, dim, q.get(), k.f32, k.stride, scores.get());
+    } else {
+      matmul_transposed(rows_, keys_, dim, q.get(), dim, k.f32, k.stride, scores.get(), keys_);
+    }
     const float scale = cap(scores.get());
     score_rows().softmax_visible(scale, keys_, scores.get());
-    matmul(rows_, dim, keys_, scores.get(), keys_, in_->values + kv_at, kv_row, mixed, dim);
+    if (v.f32 == nullptr) {
+      few_rows_mix(rows_, keys_, dim, scores.get(), v.bf16, v.stride, mixed);
+    } else if (rows_ <= kFewRows) {
+      few_rows_mix(rows_, keys_, dim, scores.get(), v.f32, v.stride, mixed);
+    } else {
+      matmul(rows_, dim, keys_, scores.get(), keys_, v.f32, v.stride, mixed, dim);
+    }
   }
 
   void mix_bf16(float* mixed) const {
-    const int64_t dim = shape_->head_dim, kv_at = (kv_head_ * (in_->past + in_->n) + from_) * dim;
+    const int64_t dim = shape_->head_dim;
     const auto q = room<uint16_t>(rows_ * dim);
     for (int64_t t = 0; t < tokens_; ++t) to_bf16(in_->q + q_at_ + t * q_row(), width_, q.get() + t * width_);
     const auto scores = room<float>(rows_ * keys_);
-    matmul_transposed(rows_, keys_, dim, q.get(), bf16_->keys.get() + kv_at, scores.get(), keys_);
+    matmul_transposed(rows_, keys_, dim, q.get(), keys().bf16, scores.get(), keys_);
     const auto weights = room<uint16_t>(rows_ * keys_);
     const auto sums = room<float>(rows_);
     const float scale = cap(scores.get());
@@ -103,7 +147,7 @@ class Block {
           softmax_bf16(visible, scale, end - begin, row + begin) + score_rows.of_sink(r, visible, end - begin, scale);
       std::fill(row + end, row + keys_, uint16_t{0});
     });
-    matmul(rows_, dim, keys_, weights.get(), bf16_->values.get() + kv_at, mixed);
+    matmul(rows_, dim, keys_, weights.get(), values().bf16, mixed);
     for (int64_t r = 0; r < rows_; ++r) {
       const float inverse = 1 / sums[static_cast<size_t>(r)];
       for (int64_t i = r * dim; i < (r + 1) * dim; ++i) mixed[i] *= inverse;
@@ -111,8 +155,8 @@ class Block {
   }
 
   const AttentionShape* shape_;
+  const KeysAndValues* sequence_;
   const AttentionInput* in_;
-  const Bf16Keys* bf16_;
   int64_t kv_head_, tokens_;
   int64_t position_;  // of the first query
   int64_t from_;      // the first key that any query sees
@@ -122,31 +166,18 @@ class Block {
   int64_t q_at_;   // where they begin
 };
 
-Bf16Keys bf16_keys(const AttentionShape& shape, const AttentionInput& in) {
-  const int64_t dim = shape.head_dim, keys = in.past + in.n;
-  Bf16Keys out{room<uint16_t>(shape.kv_heads * keys * dim), room<uint16_t>(shape.kv_heads * keys * dim)};
-  parallel_for(keys, [&](int64_t i) {
-    for (int64_t head = 0; head < shape.kv_heads; ++head) {
-      const int64_t from = (i * shape.kv_heads + head) * dim, to = (head * keys + i) * dim;
-      to_bf16(in.keys + from, dim, out.keys.get() + to);
-      to_bf16(in.values + from, dim, out.values.get() + to);
-    }
-  });
-  return out;
-}
-
 }  // namespace
 
 void causal_attention(const AttentionShape& shape, Compute compute, std::span<const AttentionInput> sequences) {
   const int64_t group = shape.heads / shape.kv_heads, block_tokens = std::max<int64_t>(1, kBlockRows / group);
-  std::vector<Bf16Keys> bf16(sequences.size());
+  std::vector<KeysAndValues> all;
+  all.reserve(sequences.size());  // blocks point there
   std::vector<Block> blocks;
-  for (size_t s = 0; s < sequences.size(); ++s) {
-    const AttentionInput& in = sequences[s];
-    if (compute == Compute::bf16 && in.n * group >= kBf16Rows) bf16[s] = bf16_keys(shape, in);
+  for (const AttentionInput& in : sequences) {
+    all.emplace_back(shape, compute, in);
     for (int64_t first = 0; first < in.n; first += block_tokens) {
       for (int64_t kv_head = 0; kv_head < shape.kv_heads; ++kv_head) {
-        blocks.emplace_back(shape, in, bf16[s], kv_head, first, std::min(block_tokens, in.n - first));
+        blocks.emplace_back(shape, all.back(), kv_head, first, std::min(block_tokens, in.n - first));
       }
     }
   }

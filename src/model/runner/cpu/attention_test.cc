@@ -63,20 +63,33 @@ TEST_P(Attention, EqualsTheFormula) {
   const auto k = random(keys * c.shape.kv_heads * dim), v = random(keys * c.shape.kv_heads * dim);
   for (const Compute compute : {Compute::f32, Compute::bf16}) {
     if (compute == Compute::bf16 && !bf16_matmul_supported()) continue;
-    // Twice the same sequence, so that the second one's place in the batch is tested too.
-    std::vector<float> first(q.size()), second(q.size());
-    const std::vector<AttentionInput> inputs{{c.n, c.past, q.data(), k.data(), v.data(), first.data()},
-                                             {c.n, c.past, q.data(), k.data(), v.data(), second.data()}};
+    // Rows as they lie in memory, and as a cache keeps them, those that are past token by token.
+    std::vector<float> rows(q.size()), kept(q.size());
+    HeadRows keys_kept, values_kept;
+    const int64_t row = c.shape.kv_heads * dim;
+    for (int64_t i = 0; i < keys; i += i < c.past ? 1 : c.n) {
+      const int64_t added = i < c.past ? 1 : c.n;
+      keys_kept.add(k.data() + i * row, added, c.shape.kv_heads, dim, compute);
+      values_kept.add(v.data() + i * row, added, c.shape.kv_heads, dim, compute);
+    }
+    ASSERT_EQ(keys_kept.length(), keys);
+    std::vector<AttentionInput> inputs(2, {.n = c.n, .past = c.past, .q = q.data()});
+    inputs[0].keys = k.data(), inputs[0].values = v.data(), inputs[0].out = rows.data();
+    inputs[1].kept_keys = &keys_kept, inputs[1].kept_values = &values_kept, inputs[1].out = kept.data();
     causal_attention(c.shape, compute, inputs);
-    EXPECT_EQ(first, second);
+    if (compute == Compute::f32) {
+      EXPECT_EQ(rows, kept);
+    }
     const double tolerance = compute == Compute::f32 ? 2e-6 : 4e-2;  // bf16 has 8 bits
     for (int64_t token = 0; token<c.n; token += c.n> 40 ? 13 : 1) {
       for (int64_t head = 0; head < c.shape.heads; ++head) {
         for (int64_t i = 0; i < dim; ++i) {
-          ASSERT_NEAR(first[static_cast<size_t>((token * c.shape.heads + head) * dim + i)],
-                      expected(c, q, k, v, token, head, i), tolerance)
-              << "token " << token << ", head " << head << ", element " << i << ", seed " << kSeed
-              << (compute == Compute::f32 ? ", f32" : ", bf16");
+          const double right = expected(c, q, k, v, token, head, i);
+          for (const auto* found : {&rows, &kept}) {
+            ASSERT_NEAR((*found)[static_cast<size_t>((token * c.shape.heads + head) * dim + i)], right, tolerance)
+                << "token " << token << ", head " << head << ", element " << i << ", seed " << kSeed
+                << (compute == Compute::f32 ? ", f32" : ", bf16");
+          }
         }
       }
     }

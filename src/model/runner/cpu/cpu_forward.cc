@@ -147,19 +147,18 @@ const std::vector<float>& CpuRunner::attention(int64_t index, std::span<const Se
   int64_t row = 0;
   for (const Sequence& sequence : sequences) {
     const auto n = static_cast<int64_t>(sequence.ids.size());
-    AttentionInput input{n,
-                         0,
-                         q_.data() + row * q_row,
-                         k_.data() + row * kv_row,
-                         v_.data() + row * kv_row,
-                         attended_.data() + row * q_row};
+    const float *keys = k_.data() + row * kv_row, *values = v_.data() + row * kv_row;
+    AttentionInput input{.n = n, .q = q_.data() + row * q_row, .out = attended_.data() + row * q_row};
     if (sequence.cache != nullptr) {
-      auto& cache = static_cast<CpuKvCache&>(*sequence.cache).layers[static_cast<size_t>(index)];
-      cache.keys.insert(cache.keys.end(), input.keys, input.keys + n * kv_row);
-      cache.values.insert(cache.values.end(), input.values, input.values + n * kv_row);
+      auto& kept = static_cast<CpuKvCache&>(*sequence.cache).layers[static_cast<size_t>(index)];
+      kept.keys.add(keys, n, shape.kv_heads, shape.head_dim, compute());
+      kept.values.add(values, n, shape.kv_heads, shape.head_dim, compute());
       input.past = sequence.cache->length();
-      input.keys = cache.keys.data();
-      input.values = cache.values.data();
+      input.kept_keys = &kept.keys;
+      input.kept_values = &kept.values;
+    } else {
+      input.keys = keys;
+      input.values = values;
     }
     inputs.push_back(input);
     row += n;

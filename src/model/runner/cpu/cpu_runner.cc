@@ -56,9 +56,9 @@ ModelConfig runnable_config(const ModelSource& model) {
 }
 
 RunnerFacts facts_of(const ModelConfig& config, const RunOptions& options) {
-  const int64_t keys = config.num_key_value_heads * config.head_dim;
+  const int64_t keys = config.num_key_value_heads * config.head_dim, number = options.compute == Compute::bf16 ? 2 : 4;
   return {.config = config,
-          .cache_bytes_per_token = config.attention_layers() * 2 * keys * static_cast<int64_t>(sizeof(float)),
+          .cache_bytes_per_token = config.attention_layers() * 2 * keys * number,
           .cache_bytes_per_text = linear_state_bytes(config),
           .compute = options.compute};
 }

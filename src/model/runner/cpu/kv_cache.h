@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "model/runner/cpu/head_rows.h"
 #include "model/runner/cpu/linear_attention.h"
 #include "model/runner/runner.h"
 
@@ -15,7 +16,7 @@ namespace mxq {
 class CpuKvCache final : public KvCache {
  public:
   struct Layer {
-    std::vector<float> keys, values;    // [length, kv_heads * head_dim]; keys are rotated
+    HeadRows keys, values;              // keys are rotated
     std::optional<LinearState> linear;  // of linear attention, once a token has come
   };
   std::vector<Layer> layers;
@@ -29,7 +30,7 @@ class CpuKvCache final : public KvCache {
   }
   /// Empties it; the tokens that were in it.
   std::vector<int32_t> take() {
-    for (Layer& layer : layers) layer = {};
+    for (Layer& layer : layers) layer = Layer();
     length_ = 0;
     return std::exchange(ids_, {});
   }
