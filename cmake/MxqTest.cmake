@@ -7,8 +7,5 @@ function(mxq_unit_tests layer)
   target_include_directories(test_${layer} PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/tests)
   target_compile_definitions(test_${layer} PRIVATE MXQ_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_link_libraries(test_${layer} PRIVATE mxq mxq_flags fmt::fmt nlohmann_json::nlohmann_json GTest::gmock GTest::gtest_main)
-  # As the program sets it for itself (docs/decisions/0004): beside another busy process threads that spin for a
-  # millisecond made a test of 0.6 s take 90 s.
-  gtest_discover_tests(test_${layer} TEST_PREFIX ${layer}. DISCOVERY_TIMEOUT 60
-    PROPERTIES LABELS unit TIMEOUT 600 ENVIRONMENT GOMP_SPINCOUNT=10000)
+  gtest_discover_tests(test_${layer} TEST_PREFIX ${layer}. DISCOVERY_TIMEOUT 60 PROPERTIES LABELS unit TIMEOUT 600)
 endfunction()

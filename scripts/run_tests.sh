@@ -7,12 +7,8 @@ cd "$(dirname "$0")/.."
 build=$1
 export MXQ_SHARED=${MXQ_SHARED:-$PWD/../shared}
 export MXQ_SMOLLM2_GGUF=${MXQ_SMOLLM2_GGUF:-$PWD/build/models/SmolLM2-135M-Instruct.Q4_1.gguf}
-# Several tests run at once: threads that wait for work in a loop would take the processors from the others.
-export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 if grep -qx 'MXQ_SANITIZE:.*=thread' "$build/CMakeCache.txt"; then
-  # libomp is not built with ThreadSanitizer: archer tells it where parallel regions begin and end.
-  export TSAN_OPTIONS=${TSAN_OPTIONS:-ignore_noninstrumented_modules=1}
-  export OMP_TOOL_LIBRARIES=${OMP_TOOL_LIBRARIES:-$(dirname "$(realpath "$(command -v clang++)")")/../lib/libarcher.so}
+  export TSAN_OPTIONS=${TSAN_OPTIONS:-ignore_noninstrumented_modules=1}  # oneDNN
 fi
 run=(ctest --test-dir "$build" --no-tests=error --output-on-failure -j "$(nproc)" "${@:2}")
 if (($# > 1)); then exec "${run[@]}"; fi

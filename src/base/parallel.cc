@@ -9,6 +9,7 @@
 #include <mutex>
 
 #include "base/control_group.h"
+#include "base/thread_pool.h"
 
 namespace mxq {
 
@@ -28,27 +29,33 @@ int threads() {
 }
 
 void parallel_for(int64_t n, const std::function<void(int64_t)>& body) {
+  if (n <= 0) return;
   if (n == 1) return body(0);
   std::exception_ptr error;
   int64_t error_index = std::numeric_limits<int64_t>::max();
   std::atomic<bool> failed{false};
+  std::atomic<int64_t> next{0};
   std::mutex mutex;
+  const int wanted = threads();
   // Neighbours go to one thread, as what they touch lies in its cache; enough pieces are left to even out the rest.
-  const int64_t piece = std::max<int64_t>(1, n / (kPieces * threads()));
-#pragma omp parallel for schedule(dynamic, piece) num_threads(threads())
-  for (int64_t i = 0; i < n; ++i) {
-    if (failed.load(std::memory_order_relaxed)) continue;
-    try {
-      body(i);
-    } catch (...) {
-      const std::lock_guard lock(mutex);
-      failed = true;
-      if (i < error_index) {
-        error_index = i;
-        error = std::current_exception();
+  const int64_t piece = std::max<int64_t>(1, n / (kPieces * wanted));
+  const std::function<void()> work = [&] {
+    for (int64_t begin; (begin = next.fetch_add(piece, std::memory_order_relaxed)) < n;) {
+      for (int64_t i = begin; i < std::min(begin + piece, n) && !failed.load(std::memory_order_relaxed); ++i) {
+        try {
+          body(i);
+        } catch (...) {
+          const std::lock_guard lock(mutex);
+          failed = true;
+          if (i < error_index) {
+            error_index = i;
+            error = std::current_exception();
+          }
+        }
       }
     }
-  }
+  };
+  ThreadPool::instance().run(static_cast<int>(std::min<int64_t>(wanted, n)) - 1, work);
   if (error) std::rethrow_exception(error);
 }
 

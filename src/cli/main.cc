@@ -19,7 +19,6 @@
 #include "cli/option_modes.h"
 #include "cli/standard_streams.h"
 #include "cli/suggest.h"
-#include "cli/wait_policy.h"
 #include "mxq/error.h"
 #include "mxq/method.h"
 #include "mxq/runtime.h"
@@ -94,7 +93,6 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  mxq::cli::settle_threads(argv);
   mxq::cli::guard_streams();
   try {
     return run(argc, argv);

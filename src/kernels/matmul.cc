@@ -42,30 +42,18 @@ const dnnl::engine& engine() {
   return cpu;
 }
 
-/// While it lives, what the calling thread asks oneDNN for runs on so many threads. oneDNN divides a product by the
-/// number of threads that it will ask OpenMP for, and leaves parts of the result unwritten where it gets fewer
-/// (OMP_THREAD_LIMIT, OMP_DYNAMIC, ...). One thread is always got. More are got where OpenMP may not adjust the number
-/// and none of its limits is below it, which is seen to here.
-class OpenMpThreads {
+/// While it lives, what the calling thread asks oneDNN for runs on that thread. oneDNN would divide a product by the
+/// number of threads that it will ask OpenMP for, and leave parts of the result unwritten where it gets fewer
+/// (OMP_THREAD_LIMIT, OMP_DYNAMIC, ...). One is always got.
+class OneThread {
  public:
-  explicit OpenMpThreads(int wanted) : threads_(omp_get_max_threads()), dynamic_(omp_get_dynamic()) {
-    if (wanted > 1 && (omp_in_parallel() || omp_get_max_active_levels() < 1)) wanted = 1;
-    wanted = std::min(wanted, omp_get_thread_limit());
-    omp_set_dynamic(0);
-    omp_set_num_threads(wanted);
-    obtained_ = wanted;
-  }
-  ~OpenMpThreads() {
-    omp_set_num_threads(threads_);
-    omp_set_dynamic(dynamic_);
-  }
-  OpenMpThreads(const OpenMpThreads&) = delete;
-  OpenMpThreads& operator=(const OpenMpThreads&) = delete;
-
-  int obtained() const { return obtained_; }
+  OneThread() : threads_(omp_get_max_threads()) { omp_set_num_threads(1); }
+  ~OneThread() { omp_set_num_threads(threads_); }
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
 
  private:
-  int threads_, dynamic_, obtained_ = 1;
+  int threads_;
 };
 
 /// Products are cut into blocks of the result, by their shape alone, and each block is one thread's: no bit depends on
@@ -74,8 +62,8 @@ class OpenMpThreads {
 constexpr int64_t kBlockRows = 192, kBlockCols = 512, kLeastCols = 64, kEnoughBlocks = 32;
 /// Multiplications that are not worth a second thread.
 constexpr double kSmallProduct = 1 << 17;
-/// Rows of a bf16 product with weights that are too few to share out.
-constexpr int64_t kFewRows = 2 * kBlockRows;
+/// Columns of bf16 weights that lie together, and the most parts of them: what a product of few rows is shared out by.
+constexpr int64_t kPanelCols = 256, kMostPanels = 32;
 
 /// Calls product(row, rows, col, cols) for all blocks of an m x n result, in parallel, each with one thread for oneDNN.
 template <typename BlockProduct>
@@ -88,7 +76,7 @@ void by_blocks(int64_t m, int64_t n, int64_t k, int64_t block_rows, int64_t bloc
   }
   const int64_t down = (m + block_rows - 1) / block_rows, across = (n + block_cols - 1) / block_cols;
   parallel_for(down * across, [&](int64_t i) {
-    const OpenMpThreads one(1);
+    const OneThread one;
     // Neighbours have the same rows.
     const int64_t row = i / across * block_rows, col = i % across * block_cols;
     product(row, std::min(block_rows, m - row), col, std::min(block_cols, n - col));
@@ -123,12 +111,11 @@ enum class Order { transposed, plain, blocked };
 
 /// The product of this shape. A thread keeps those that it has made: oneDNN's own cache costs several microseconds a
 /// look, which small products feel.
-const Product& bf16_product(int64_t m, int64_t n, int64_t k, Order order, const memory::desc& b, int threads) {
+const Product& bf16_product(int64_t m, int64_t n, int64_t k, Order order, const memory::desc& b) {
   constexpr size_t most = 512;
-  using Shape = std::array<int64_t, 5>;
+  using Shape = std::array<int64_t, 4>;
   static thread_local std::map<Shape, Product> made;
-  // oneDNN divides the work when it makes a product.
-  const Shape shape{m, n, k, static_cast<int64_t>(order), threads};
+  const Shape shape{m, n, k, static_cast<int64_t>(order)};
   if (const auto found = made.find(shape); found != made.end()) return found->second;
   if (made.size() >= most) made.clear();
   const auto description = describe_bf16(m, n, k, b);
@@ -151,7 +138,7 @@ void multiply_bf16(int64_t m, int64_t n, int64_t k, Order order, const uint16_t*
     const auto tag = order == Order::transposed ? memory::format_tag::ba : memory::format_tag::ab;
     // Whole rows: oneDNN's AMX kernel writes dense results only.
     by_blocks(m, n, k, kBlockRows, n, [&](int64_t row, int64_t rows, int64_t, int64_t) {
-      const Product& product = bf16_product(rows, n, k, order, bf16_weights(n, k, tag), 1);
+      const Product& product = bf16_product(rows, n, k, order, bf16_weights(n, k, tag));
       execute(product, a + row * k, memory(product.b, engine(), const_cast<uint16_t*>(b)), c + row * n);
     });
   } catch (const dnnl::error& e) {
@@ -192,20 +179,29 @@ void matmul(int64_t m, int64_t n, int64_t k, const uint16_t* a, const uint16_t* 
 }
 
 struct Bf16Weights::State {
-  int64_t n = 0, k = 0;
-  memory weights;
+  int64_t n = 0, k = 0, cols = 0;  // columns of a panel; the last one may have fewer
+  std::vector<memory> panels;
+
+  int64_t cols_of(size_t panel) const { return std::min(cols, n - static_cast<int64_t>(panel) * cols); }
 };
 
 Bf16Weights::Bf16Weights(int64_t n, int64_t k, const uint16_t* b) : state_(std::make_unique<State>()) {
   constexpr int64_t rows = 1024;  // the order does not depend on the rows of a
+  const int64_t panels = std::clamp<int64_t>(n / kPanelCols, 1, kMostPanels);
+  state_->n = n;
+  state_->k = k;
+  state_->cols = ((n + panels - 1) / panels + kLeastCols - 1) / kLeastCols * kLeastCols;
   try {
-    const OpenMpThreads one(1);
-    const memory plain(bf16_weights(n, k, memory::format_tag::ba), engine(), const_cast<uint16_t*>(b));
-    const auto best = describe_bf16(rows, n, k, bf16_weights(n, k, memory::format_tag::any)).weights_desc();
-    *state_ = {n, k, memory(best, engine())};
-    dnnl::stream stream(engine());
-    dnnl::reorder(plain, state_->weights).execute(stream, const_cast<memory&>(plain), state_->weights);
-    stream.wait();
+    const OneThread one;
+    for (int64_t col = 0; col < n; col += state_->cols) {
+      const int64_t cols = std::min(state_->cols, n - col);
+      const memory plain(bf16_weights(cols, k, memory::format_tag::ba), engine(), const_cast<uint16_t*>(b + col * k));
+      const auto best = describe_bf16(rows, cols, k, bf16_weights(cols, k, memory::format_tag::any)).weights_desc();
+      memory& panel = state_->panels.emplace_back(best, engine());
+      dnnl::stream stream(engine());
+      dnnl::reorder(plain, panel).execute(stream, const_cast<memory&>(plain), panel);
+      stream.wait();
+    }
   } catch (const dnnl::error& e) {
     fail(rows, n, k, e.status);
   }
@@ -216,26 +212,31 @@ Bf16Weights::Bf16Weights(Bf16Weights&&) noexcept = default;
 Bf16Weights& Bf16Weights::operator=(Bf16Weights&&) noexcept = default;
 
 void Bf16Weights::multiply(int64_t m, const uint16_t* a, float* c) const {
-  const int64_t n = state_->n, k = state_->k;
-  const auto part = [&](int64_t row, int64_t rows, int threads) {
-    execute(bf16_product(rows, n, k, Order::blocked, state_->weights.get_desc(), threads), a + row * k, state_->weights,
-            c + row * n);
-  };
+  const int64_t n = state_->n, k = state_->k, across = std::ssize(state_->panels);
   try {
-    if (m < kFewRows) {
-      // The blocks of the weights are oneDNN's own, so that oneDNN must share them out.
-      const OpenMpThreads team(threads());
-      if (m > 0) part(0, m, team.obtained());
-    } else {
-      by_blocks(m, n, k, kBlockRows, n, [&](int64_t row, int64_t rows, int64_t, int64_t) { part(row, rows, 1); });
-    }
+    parallel_for((m + kBlockRows - 1) / kBlockRows * across, [&](int64_t i) {
+      const OneThread one;
+      const auto at = static_cast<size_t>(i % across);
+      const memory& panel = state_->panels[at];
+      const int64_t row = i / across * kBlockRows, rows = std::min(kBlockRows, m - row), cols = state_->cols_of(at);
+      float* const to = c + row * n + static_cast<int64_t>(at) * state_->cols;
+      const Product& product = bf16_product(rows, cols, k, Order::blocked, panel.get_desc());
+      if (cols == n || rows == 1) return execute(product, a + row * k, panel, to);
+      // oneDNN's AMX kernel writes dense results only.
+      static thread_local std::vector<float> dense;
+      dense.resize(static_cast<size_t>(rows * cols));
+      execute(product, a + row * k, panel, dense.data());
+      for (int64_t r = 0; r < rows; ++r) std::copy_n(dense.data() + r * cols, cols, to + r * n);
+    });
   } catch (const dnnl::error& e) {
     fail(m, state_->n, state_->k, e.status);
   }
 }
 
 int64_t Bf16Weights::bytes() const {
-  return static_cast<int64_t>(state_->weights.get_desc().get_size());
+  size_t bytes = 0;
+  for (const memory& panel : state_->panels) bytes += panel.get_desc().get_size();
+  return static_cast<int64_t>(bytes);
 }
 
 Compute best_compute() {
@@ -254,7 +255,7 @@ Compute parse_compute(std::string_view name) {
 bool bf16_matmul_supported() {
   static const bool supported = [] {
     try {
-      const OpenMpThreads one(1);
+      const OneThread one;
       const auto product = describe_bf16(16, 16, 16, bf16_weights(16, 16, memory::format_tag::ba));
       return product.impl_info_str() != std::string("ref:any");
     } catch (const dnnl::error&) {
