@@ -45,10 +45,10 @@ HWY_INLINE hn::Vec<D> LoadFloats(D tag, const uint16_t* bf16) {
 #if HWY_TARGET != HWY_SCALAR
 /// Of each block of kKeys lanes, their sums.
 template <class D>
-HWY_INLINE hn::Vec<hn::CappedTag<float, kKeys>> SumOfBlocks(D tag, hn::Vec<D> v) {
+HWY_INLINE hn::Vec<hn::CappedTag<float, kKeys>> SumOfBlocks(hn::Vec<D> v) {
   if constexpr (hn::MaxLanes(D()) > kKeys) {
     const hn::Half<D> half;
-    return SumOfBlocks(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+    return SumOfBlocks<hn::Half<D>>(hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
   } else {
     return v;
   }
@@ -67,7 +67,7 @@ HWY_INLINE void StoreSums(const V (&of)[kKeys], float* sums) {
   const auto left = halves(of[0], of[1]), right = halves(of[2], of[3]);
   const V blocks = hn::Add(hn::BitCast(d, hn::InterleaveLower(pairs, left, right)),
                            hn::BitCast(d, hn::InterleaveUpper(pairs, left, right)));
-  hn::StoreU(SumOfBlocks(d, blocks), hn::CappedTag<float, kKeys>(), sums);
+  hn::StoreU(SumOfBlocks<Wide>(blocks), hn::CappedTag<float, kKeys>(), sums);
 #endif
 }
 
