@@ -21,8 +21,6 @@ struct Kind {
   double queries, state;   // as in DecoderShape
 };
 
-constexpr auto kF32 = static_cast<double>(sizeof(float));
-
 Kind attention_of(const ModelConfig& c) {
   const auto queries = static_cast<double>(c.extent(Extent::queries)),
              keys = static_cast<double>(c.extent(Extent::keys));
