@@ -345,13 +345,15 @@ TEST(ModelSource, RefusesWhatIsNoModel) {
   write_file(folder / "config.json", quantized);
   // The tensors say whether that is so: a configuration may be left over from a quantization in memory.
   EXPECT_THAT(open_model(folder.path())->notes(), testing::Contains(testing::HasSubstr("are quantized (awq)")));
-  const std::string header =
-      R"({"model.layers.0.mlp.up_proj.qweight":{"dtype":"I32","shape":[1],"data_offsets":[0,4]}})";
-  write_file(folder / "model.safetensors",
-             std::string(1, static_cast<char>(header.size())) + std::string(7, '\0') + header + "abcd");
-  expect_error(ErrorCode::unsupported,
-               "quantized already: 'model.layers.0.mlp.up_proj.qweight' is I32 (quantization_config: awq)",
-               [&] { open_model(folder.path()); });
+  for (const char* module : {"mlp.up_proj", "linear_attn.in_proj_qkvz", "linear_attn.in_proj_ba"}) {
+    const std::string name = fmt::format("model.layers.0.{}.qweight", module);
+    const std::string header = fmt::format(R"({{"{}":{{"dtype":"I32","shape":[1],"data_offsets":[0,4]}}}})", name);
+    write_file(folder / "model.safetensors",
+               std::string(1, static_cast<char>(header.size())) + std::string(7, '\0') + header + "abcd");
+    expect_error(ErrorCode::unsupported,
+                 fmt::format("quantized already: '{}' is I32 (quantization_config: awq)", name),
+                 [&] { open_model(folder.path()); });
+  }
 }
 
 TEST(ModelSource, RealModelHas210MatricesInLayers) {

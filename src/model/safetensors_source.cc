@@ -47,7 +47,7 @@ bool is_projection(std::string_view name) {
                                                            "embed_out",
                                                            "wte",
                                                            "experts"};
-  return name.ends_with("proj") || std::find(others.begin(), others.end(), name) != others.end();
+  return name.find("proj") != std::string_view::npos || std::find(others.begin(), others.end(), name) != others.end();
 }
 
 /// The name of the linear layer to which a tensor belongs ("model.layers.0.mlp.up_proj" of its "weight_scale"); empty
