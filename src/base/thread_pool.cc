@@ -40,17 +40,16 @@ void leave_bound_core() {
 #endif
 }
 
-/// Looks until ready() is true, for a while; what it was at last. Others that wait for a core get this one.
+/// Looks until ready() is true, for a while. Others that wait for a core get this one.
 template <typename Ready>
-bool spin(const Ready& ready) {
+void spin(const Ready& ready) {
   const auto end = Clock::now() + kSpin;
   do {
     for (int i = 0; i < 32; ++i) {
-      if (ready()) return true;
+      if (ready()) return;
     }
     std::this_thread::yield();
   } while (Clock::now() < end);
-  return ready();
 }
 
 }  // namespace
@@ -73,11 +72,8 @@ void ThreadPool::run(int helpers, const std::function<void()>& work) {
     job_ = nullptr;  // nobody comes any more
   }
   const auto ended = [&] { return job.running.load(std::memory_order_acquire) == 0; };
-  if (spin(ended)) {
-    const std::lock_guard lock(mutex_);  // the last helper has let go of the job
-    return;
-  }
-  std::unique_lock lock(mutex_);
+  spin(ended);
+  std::unique_lock lock(mutex_);  // the last helper lets go of the job under it
   done_.wait(lock, ended);
 }
 
@@ -108,13 +104,11 @@ void ThreadPool::help() {
   uint64_t seen = 0;
   for (;;) {
     const auto another = [&] { return jobs_.load(std::memory_order_acquire) != seen; };
-    const bool found = spin(another);
+    spin(another);
     std::unique_lock lock(mutex_);
-    if (!found) {
-      ++sleeping_;
-      wake_.wait(lock, another);
-      --sleeping_;
-    }
+    ++sleeping_;
+    wake_.wait(lock, another);
+    --sleeping_;
     seen = jobs_.load(std::memory_order_relaxed);
     Job* const job = job_;
     if (job == nullptr || job->wanted == 0) continue;

@@ -9,6 +9,7 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <type_traits>
 
 #include "base/half.h"
 
@@ -201,21 +202,22 @@ HWY_EXPORT(ScoresBf16);
 HWY_EXPORT(MixF32);
 HWY_EXPORT(MixBf16);
 
-void few_rows_scores(int64_t m, int64_t n, int64_t k, const float* q, const float* keys, int64_t stride,
-                     float* scores) {
-  HWY_DYNAMIC_DISPATCH(ScoresF32)(m, n, k, q, keys, stride, scores);
+template <typename T>
+void few_rows_scores(int64_t m, int64_t n, int64_t k, const float* q, const T* keys, int64_t stride, float* scores) {
+  if constexpr (std::is_same_v<T, float>) {
+    HWY_DYNAMIC_DISPATCH(ScoresF32)(m, n, k, q, keys, stride, scores);
+  } else {
+    HWY_DYNAMIC_DISPATCH(ScoresBf16)(m, n, k, q, keys, stride, scores);
+  }
 }
-void few_rows_scores(int64_t m, int64_t n, int64_t k, const float* q, const uint16_t* keys, int64_t stride,
-                     float* scores) {
-  HWY_DYNAMIC_DISPATCH(ScoresBf16)(m, n, k, q, keys, stride, scores);
-}
-void few_rows_mix(int64_t m, int64_t n, int64_t k, const float* weights, const float* values, int64_t stride,
-                  float* out) {
-  HWY_DYNAMIC_DISPATCH(MixF32)(m, n, k, weights, values, stride, out);
-}
-void few_rows_mix(int64_t m, int64_t n, int64_t k, const float* weights, const uint16_t* values, int64_t stride,
-                  float* out) {
-  HWY_DYNAMIC_DISPATCH(MixBf16)(m, n, k, weights, values, stride, out);
+
+template <typename T>
+void few_rows_mix(int64_t m, int64_t n, int64_t k, const float* weights, const T* values, int64_t stride, float* out) {
+  if constexpr (std::is_same_v<T, float>) {
+    HWY_DYNAMIC_DISPATCH(MixF32)(m, n, k, weights, values, stride, out);
+  } else {
+    HWY_DYNAMIC_DISPATCH(MixBf16)(m, n, k, weights, values, stride, out);
+  }
 }
 
 // Scalar twins, with sums in fp64.
@@ -230,8 +232,10 @@ double value(uint16_t bf16) {
   return f32_from_bf16(bf16);
 }
 
+}  // namespace
+
 template <typename T>
-void scores_of(int64_t m, int64_t n, int64_t k, const float* q, const T* keys, int64_t stride, float* scores) {
+void few_rows_scores(int64_t m, int64_t n, int64_t k, const float* q, const T* keys, int64_t stride, float* scores) {
   for (int64_t r = 0; r < m; ++r) {
     for (int64_t i = 0; i < n; ++i) {
       double sum = 0;
@@ -242,7 +246,7 @@ void scores_of(int64_t m, int64_t n, int64_t k, const float* q, const T* keys, i
 }
 
 template <typename T>
-void mix(int64_t m, int64_t n, int64_t k, const float* weights, const T* values, int64_t stride, float* out) {
+void few_rows_mix(int64_t m, int64_t n, int64_t k, const float* weights, const T* values, int64_t stride, float* out) {
   for (int64_t r = 0; r < m; ++r) {
     for (int64_t j = 0; j < k; ++j) {
       double sum = 0;
@@ -252,26 +256,16 @@ void mix(int64_t m, int64_t n, int64_t k, const float* weights, const T* values,
   }
 }
 
-}  // namespace
-
-void few_rows_scores(int64_t m, int64_t n, int64_t k, const float* q, const float* keys, int64_t stride,
-                     float* scores) {
-  scores_of(m, n, k, q, keys, stride, scores);
-}
-void few_rows_scores(int64_t m, int64_t n, int64_t k, const float* q, const uint16_t* keys, int64_t stride,
-                     float* scores) {
-  scores_of(m, n, k, q, keys, stride, scores);
-}
-void few_rows_mix(int64_t m, int64_t n, int64_t k, const float* weights, const float* values, int64_t stride,
-                  float* out) {
-  mix(m, n, k, weights, values, stride, out);
-}
-void few_rows_mix(int64_t m, int64_t n, int64_t k, const float* weights, const uint16_t* values, int64_t stride,
-                  float* out) {
-  mix(m, n, k, weights, values, stride, out);
-}
-
 }  // namespace ref
+
+#define MXQ_FOR_TYPE(T)                                                                                   \
+  template void few_rows_scores(int64_t, int64_t, int64_t, const float*, const T*, int64_t, float*);      \
+  template void few_rows_mix(int64_t, int64_t, int64_t, const float*, const T*, int64_t, float*);         \
+  template void ref::few_rows_scores(int64_t, int64_t, int64_t, const float*, const T*, int64_t, float*); \
+  template void ref::few_rows_mix(int64_t, int64_t, int64_t, const float*, const T*, int64_t, float*);
+
+MXQ_FOR_TYPE(float)
+MXQ_FOR_TYPE(uint16_t)
 
 }  // namespace mxq
 #endif  // HWY_ONCE

@@ -67,13 +67,9 @@ constexpr int64_t kPanelCols = 256, kMostPanels = 32;
 
 /// Calls product(row, rows, col, cols) for all blocks of an m x n result, in parallel, each with one thread for oneDNN.
 template <typename BlockProduct>
-void by_blocks(int64_t m, int64_t n, int64_t k, int64_t block_rows, int64_t block_cols, const BlockProduct& product) {
+void for_each_block(int64_t m, int64_t n, int64_t block_rows, int64_t block_cols, const BlockProduct& product) {
   if (m == 0 || n == 0) return;
   settle_library();
-  if (static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) <= kSmallProduct) {
-    block_rows = m;
-    block_cols = n;
-  }
   const int64_t down = (m + block_rows - 1) / block_rows, across = (n + block_cols - 1) / block_cols;
   parallel_for(down * across, [&](int64_t i) {
     const OneThread one;
@@ -81,6 +77,13 @@ void by_blocks(int64_t m, int64_t n, int64_t k, int64_t block_rows, int64_t bloc
     const int64_t row = i / across * block_rows, col = i % across * block_cols;
     product(row, std::min(block_rows, m - row), col, std::min(block_cols, n - col));
   });
+}
+
+/// The same, as one block where it is small.
+template <typename BlockProduct>
+void by_blocks(int64_t m, int64_t n, int64_t k, int64_t block_rows, int64_t block_cols, const BlockProduct& product) {
+  const bool small = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) <= kSmallProduct;
+  for_each_block(m, n, small ? m : block_rows, small ? n : block_cols, product);
 }
 
 /// Columns of blocks of an m x n result in fp32: fewer where there are few rows to share out.
@@ -181,8 +184,6 @@ void matmul(int64_t m, int64_t n, int64_t k, const uint16_t* a, const uint16_t* 
 struct Bf16Weights::State {
   int64_t n = 0, k = 0, cols = 0;  // columns of a panel; the last one may have fewer
   std::vector<memory> panels;
-
-  int64_t cols_of(size_t panel) const { return std::min(cols, n - static_cast<int64_t>(panel) * cols); }
 };
 
 Bf16Weights::Bf16Weights(int64_t n, int64_t k, const uint16_t* b) : state_(std::make_unique<State>()) {
@@ -212,14 +213,11 @@ Bf16Weights::Bf16Weights(Bf16Weights&&) noexcept = default;
 Bf16Weights& Bf16Weights::operator=(Bf16Weights&&) noexcept = default;
 
 void Bf16Weights::multiply(int64_t m, const uint16_t* a, float* c) const {
-  const int64_t n = state_->n, k = state_->k, across = std::ssize(state_->panels);
+  const int64_t n = state_->n, k = state_->k;
   try {
-    parallel_for((m + kBlockRows - 1) / kBlockRows * across, [&](int64_t i) {
-      const OneThread one;
-      const auto at = static_cast<size_t>(i % across);
-      const memory& panel = state_->panels[at];
-      const int64_t row = i / across * kBlockRows, rows = std::min(kBlockRows, m - row), cols = state_->cols_of(at);
-      float* const to = c + row * n + static_cast<int64_t>(at) * state_->cols;
+    for_each_block(m, n, kBlockRows, state_->cols, [&](int64_t row, int64_t rows, int64_t col, int64_t cols) {
+      const memory& panel = state_->panels[static_cast<size_t>(col / state_->cols)];
+      float* const to = c + row * n + col;
       const Product& product = bf16_product(rows, cols, k, Order::blocked, panel.get_desc());
       if (cols == n || rows == 1) return execute(product, a + row * k, panel, to);
       // oneDNN's AMX kernel writes dense results only.

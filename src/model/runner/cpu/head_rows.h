@@ -31,7 +31,7 @@ class HeadRows {
   /// Appends rows [n, heads * head_dim], of which all are alike in both. Parallel over rows.
   void add(const float* rows, int64_t n, int64_t heads, int64_t head_dim, Compute compute) {
     if (length_ + n > room_) grow(std::max(length_ + n, 2 * room_), heads, head_dim, compute);
-    const auto copy = [&](int64_t i) {
+    parallel_for(n, [&](int64_t i) {
       for (int64_t head = 0; head < heads; ++head) {
         const float* from = rows + (i * heads + head) * head_dim;
         const int64_t to = (head * room_ + length_ + i) * head_dim;
@@ -41,12 +41,7 @@ class HeadRows {
           std::copy_n(from, head_dim, f32_.get() + to);
         }
       }
-    };
-    if (n == 1) {
-      copy(0);
-    } else {
-      parallel_for(n, copy);
-    }
+    });
     length_ += n;
     head_dim_ = head_dim;
   }
