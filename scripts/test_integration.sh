@@ -50,6 +50,19 @@ check "patterns that split text: Oniguruma" "$python" tests/integration/onigurum
 check "the page of a report in Chromium" env MXQ_PYTHON="$python" "$python" tests/integration/report_page.py "$MXQ_BIN"
 check "every field of transformers' configurations" "$python" tests/integration/config_fields_peer.py "$MXQ_BIN"
 check "every architecture, quantized and brought back" "$python" tests/integration/architectures_peer.py "$MXQ_BIN"
+check "models as transformers saves them" "$python" tests/integration/saved_models_peer.py "$MXQ_BIN"
+newer=build/transformers5-venv/bin/python
+if [[ -x $newer ]]; then
+  only=(qwen3_5_text qwen3_5_moe_text)  # which transformers 4 does not have
+  check "models as transformers 5 saves them" "$newer" tests/integration/saved_models_peer.py "$MXQ_BIN"
+  check "fields of transformers 5's configurations" "$newer" tests/integration/config_fields_peer.py "$MXQ_BIN" "${only[@]}"
+  check "architectures of transformers 5, quantized and brought back" \
+    "$newer" tests/integration/architectures_peer.py "$MXQ_BIN" "${only[@]}"
+  check "GGUF of architectures of transformers 5" \
+    "$newer" tests/integration/gguf_architectures_peer.py "$MXQ_BIN" "${only[@]}"
+else
+  missing "transformers 5" "not installed (scripts/setup.sh --transformers5)"
+fi
 check "experts in MXFP4 in transformers" "$python" tests/integration/mxfp4_peer.py "$MXQ_BIN"
 check "dequantized checkpoints in transformers" "$python" tests/integration/transformers_peer.py
 if [[ -d $MXQ_SHARED/data ]]; then

@@ -118,7 +118,7 @@ std::vector<std::string> smooth_models() {
   auto names = model_names();
   std::erase_if(names, [](const std::string& name) {
     return name == "mixtral" || name.starts_with("qwen3_moe") || name == "gpt_oss" || name == "gpt_oss_clamped" ||
-           name == "qwen3_next";
+           name == "qwen3_next" || name == "qwen3_next_usual" || name == "qwen3_5_moe";
   });
   return names;
 }

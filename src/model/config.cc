@@ -122,7 +122,9 @@ ModelConfig parse_hf_config(std::string_view json, const std::string& source) {
     return int64_t{0};
   };
   config.hidden_size = extent({"hidden_size", "n_embd", "d_model"}, kMaxExtent);
-  config.intermediate_size = extent({"intermediate_size", "n_inner", "ffn_dim"}, kMaxExtent);
+  if (known.dense_networks) {
+    config.intermediate_size = extent({"intermediate_size", "n_inner", "ffn_dim"}, kMaxExtent);
+  }
   config.num_hidden_layers = extent({"num_hidden_layers", "n_layer", "n_layers"}, kMaxLayers);
   config.num_attention_heads = extent({"num_attention_heads", "n_head", "n_heads"}, kMaxExtent, known.default_heads);
   const auto kv_heads = fields.find_int("num_key_value_heads", 1, kMaxExtent);
@@ -182,7 +184,7 @@ std::string hf_config_json(const ModelConfig& config, DType dtype) {
   json["model_type"] = config.architecture;
   json["torch_dtype"] = dtype == DType::f32 ? "float32" : dtype == DType::bf16 ? "bfloat16" : "float16";
   json["hidden_size"] = config.hidden_size;
-  json["intermediate_size"] = config.intermediate_size;
+  if (architecture->dense_networks) json["intermediate_size"] = config.intermediate_size;
   json["num_hidden_layers"] = config.num_hidden_layers;
   json["num_attention_heads"] = config.num_attention_heads;
   json["num_key_value_heads"] = config.num_key_value_heads;

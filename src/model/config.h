@@ -80,6 +80,7 @@ struct ModelConfig {
   bool mlp_bias = false;
   Mixture mixture;
   LinearAttention linear;
+  int64_t mtp_layers = 0;  // that foretell a token more, beside the others; mxq does not run them
   std::optional<int64_t> bos_token_id, pad_token_id;
   std::vector<int64_t> eos_token_ids;     // none, one, or several (chat models)
   std::optional<int64_t> sliding_window;  // tokens that a query sees, itself included

@@ -71,6 +71,38 @@ TEST(ModelConfig, MixturesSayTheirExpertsAndLayers) {
   refused("decoder_sparse_step", 0, "'decoder_sparse_step' is 0");
 }
 
+// transformers 5 writes Qwen3-MoE's experts under another name, and the kinds of layers of Qwen2-MoE.
+TEST(ModelConfig, MixturesAsTransformers5WritesThem) {
+  Json json{{"model_type", "qwen3_moe"}, {"hidden_size", 64},           {"intermediate_size", 96},
+            {"num_hidden_layers", 2},    {"num_attention_heads", 16},   {"vocab_size", 100},
+            {"num_local_experts", 6},    {"use_sliding_window", false}, {"num_experts_per_tok", 2}};
+  EXPECT_EQ(parse(json).mixture.experts, 6);
+  EXPECT_TRUE(parse(json).unsupported.empty() && parse(json).unknown_fields.empty());
+  json["num_experts"] = 6;
+  EXPECT_TRUE(parse(json).unsupported.empty());
+  json["num_experts"] = 5;
+  EXPECT_THAT(parse(json).unsupported,
+              ElementsAre(Unsupported{"'num_experts' is 5 and 'num_local_experts' is 6", "the same in both"}));
+  json.erase("num_local_experts");
+
+  for (const char* type : {"qwen2_moe", "qwen3_moe"}) {
+    json["model_type"] = type;
+    json["use_sliding_window"] = false;
+    json["layer_types"] = {"full_attention", "full_attention"};
+    EXPECT_TRUE(parse(json).unsupported.empty());
+    json["layer_types"] = {"full_attention", "sliding_attention"};
+    EXPECT_THAT(parse(json).unsupported,
+                ElementsAre(Unsupported{"'layer_types' is [\"full_attention\",\"sliding_attention\"]",
+                                        "full_attention in all"}));
+    json["use_sliding_window"] = true;
+    json["sliding_window"] = 7;
+    EXPECT_FALSE(parse(json).unsupported.empty());
+    json["layer_types"] = {"sliding_attention", "sliding_attention"};
+    EXPECT_TRUE(parse(json).unsupported.empty());
+    EXPECT_EQ(parse(json).window_of(0), 7);
+  }
+}
+
 // As Qwen/Qwen3-Next-80B-A3B-Instruct has it, with fewer layers.
 TEST(ModelConfig, Qwen3NextSaysWhichLayersAreLinear) {
   Json json{{"model_type", "qwen3_next"},   {"hidden_size", 2048},
@@ -109,6 +141,37 @@ TEST(ModelConfig, Qwen3NextSaysWhichLayersAreLinear) {
   json["layer_types"] = {"full_attention"};
   expect_error(kInvalid, "'layer_types' is [\"full_attention\"]; expected a list with one for each",
                [&] { parse(json); });
+}
+
+// As Qwen/Qwen3.5-35B-A3B has its text, with fewer layers.
+TEST(ModelConfig, Qwen35WithExpertsHasNoDenseNetworks) {
+  const Json json{
+      {"model_type", "qwen3_5_moe_text"},
+      {"hidden_size", 2048},
+      {"num_hidden_layers", 4},
+      {"num_attention_heads", 16},
+      {"vocab_size", 248320},
+      {"num_experts", 256},
+      {"num_experts_per_tok", 8},
+      {"moe_intermediate_size", 512},
+      {"shared_expert_intermediate_size", 512},
+      {"mtp_num_hidden_layers", 1},
+      {"rope_parameters", {{"rope_type", "default"}, {"rope_theta", 1e7}, {"partial_rotary_factor", 0.25}}}};
+  const ModelConfig config = parse(json);
+  EXPECT_TRUE(config.unsupported.empty() && config.unknown_fields.empty());
+  EXPECT_EQ(config.mixture, (Mixture{.experts = 256,
+                                     .per_token = 8,
+                                     .intermediate_size = 512,
+                                     .shared_intermediate_size = 512,
+                                     .normalised = true}));
+  EXPECT_EQ(config.num_key_value_heads, 2);
+  EXPECT_EQ(config.rotary_dim(), 64);
+  EXPECT_EQ(config.mtp_layers, 1);
+  EXPECT_THAT(config.linear.layers, ElementsAre(true, true, true, false));
+  EXPECT_TRUE(find_layer_tensor(config, 0, "linear_attn.in_proj_qkv"));
+  EXPECT_TRUE(find_layer_tensor(config, 3, "mlp.experts.255.down_proj"));
+  EXPECT_FALSE(find_layer_tensor(config, 3, "mlp.gate_proj"));
+  EXPECT_EQ(parse_hf_config(hf_config_json(config, DType::bf16), "written"), config);
 }
 
 // As openai/gpt-oss-20b has it, but for what GptOssConfig takes for granted.

@@ -275,6 +275,7 @@ std::vector<RestoredStack> restored_stacks(const ModelSource& model) {
     if (!place) continue;
     const auto& [layer, number, part, expert, bias] = *place;
     const ExpertStack& stack = architecture->stacks[number];
+    if (!stack.restored) continue;
     const auto [experts, parts, rows, cols] = extents_of(config, stack);
     if (tensor.shape != (bias ? std::vector<int64_t>{rows} : std::vector<int64_t>{rows, cols})) {
       throw Error(ErrorCode::invalid_file, "read " + model.path().string(),

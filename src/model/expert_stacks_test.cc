@@ -299,5 +299,113 @@ TEST(ExpertStacks, AreRestoredUnderTheFilesPrefix) {
   EXPECT_TRUE(restored_stacks(*open_model(folder.path())).empty());
 }
 
+// transformers 5 keeps Qwen's experts so: [experts, gate above up, in] and [experts, out, in].
+TinyModel with_joined_stacks(const std::string& name) {
+  TinyModel tiny(name);
+  std::map<std::string, Tensor> joined;
+  for (auto& [tensor, contents] : tiny.tensors) {
+    const size_t at = tensor.find("experts.");
+    if (at == std::string::npos) {
+      joined[tensor] = contents;
+      continue;
+    }
+    const std::string before = tensor.substr(0, at + 8);
+    const int64_t experts = tiny.config["num_experts"];
+    for (const auto& [stack, modules] :
+         {std::pair("gate_up_proj", std::vector<std::string>{"gate_proj", "up_proj"}), {"down_proj", {"down_proj"}}}) {
+      Tensor& whole = joined[before + stack];
+      if (!whole.values.empty()) continue;
+      for (int64_t e = 0; e < experts; ++e) {
+        for (const auto& module : modules) {
+          const Tensor& one = tiny.tensors.at(before + std::to_string(e) + "." + module + ".weight");
+          whole.values.insert(whole.values.end(), one.values.begin(), one.values.end());
+          whole.shape = {experts, one.shape[0] * std::ssize(modules), one.shape[1]};
+        }
+      }
+    }
+  }
+  tiny.tensors = std::move(joined);
+  return tiny;
+}
+
+TEST(ExpertStacks, JoinedOnesOfQwenAreTheSameMatrices) {
+  for (const char* name : {"qwen2_moe", "qwen3_moe", "qwen3_next"}) {
+    const TemporaryFolder folder;
+    TinyModel(name).write(folder / "each");
+    TinyModel joined = with_joined_stacks(name);
+    joined.write(folder / "joined");
+    const auto each = open_model(folder / "each"), all = open_model(folder / "joined");
+    ASSERT_EQ(each->tensors().size(), all->tensors().size());
+    for (const SourceTensor& tensor : each->tensors()) {
+      const SourceTensor* found = all->find(tensor.name);
+      ASSERT_NE(found, nullptr) << tensor.name;
+      ASSERT_EQ(found->shape, tensor.shape);
+      EXPECT_EQ(found->matrix.has_value(), tensor.matrix.has_value()) << tensor.name;
+      Values values(static_cast<size_t>(tensor.elements())), expected(values.size());
+      all->read(*found, values.data());
+      each->read(tensor, expected.data());
+      EXPECT_EQ(values, expected) << tensor.name;
+    }
+    // Published files have a matrix an expert, which both versions of transformers load.
+    EXPECT_TRUE(restored_stacks(*all).empty());
+
+    const std::string own = "model.layers.0.mlp.experts.1.up_proj.weight";
+    joined.tensors[own] = TinyModel(name).tensors.at(own);
+    joined.write(folder / "twice");
+    expect_error(ErrorCode::invalid_file, "two tensors hold '" + own + "'", [&] { open_model(folder / "twice"); });
+  }
+}
+
+// transformers 5 calls block_sparse_moe mlp; what is written has the published names.
+TEST(ExpertStacks, OfMixtralUnderTransformers5sNames) {
+  const TemporaryFolder folder;
+  const TinyModel tiny("mixtral");
+  TinyModel renamed = tiny;
+  renamed.tensors.clear();
+  for (const auto& [name, tensor] : tiny.tensors) {
+    const size_t at = name.find(".block_sparse_moe.");
+    if (at == std::string::npos) {
+      renamed.tensors[name] = tensor;
+    } else if (name.find(".experts.") == std::string::npos) {
+      renamed.tensors[name.substr(0, at) + ".mlp.gate.weight"] = tensor;
+    }
+  }
+  for (const std::string layer : {"model.layers.0.", "model.layers.1."}) {
+    Tensor gate_up, down;
+    for (const std::string expert : {"0", "1", "2", "3"}) {
+      for (const auto& [matrix, stack] : {std::pair("w1", &gate_up), {"w3", &gate_up}, {"w2", &down}}) {
+        const Tensor& one = tiny.tensors.at(layer + "block_sparse_moe.experts." + expert + "." + matrix + ".weight");
+        stack->values.insert(stack->values.end(), one.values.begin(), one.values.end());
+        stack->shape = {4, one.shape[0] * (stack == &gate_up ? 2 : 1), one.shape[1]};
+      }
+    }
+    renamed.tensors[layer + "mlp.experts.gate_up_proj"] = gate_up;
+    renamed.tensors[layer + "mlp.experts.down_proj"] = down;
+  }
+  tiny.write(folder / "published");
+  renamed.write(folder / "renamed");
+  const auto published = open_model(folder / "published"), model = open_model(folder / "renamed");
+  EXPECT_EQ(model->tensors().size(), published->tensors().size());
+  for (const SourceTensor& tensor : published->tensors()) {
+    const SourceTensor* found = model->find(tensor.name);
+    ASSERT_NE(found, nullptr) << tensor.name;
+    EXPECT_EQ(found->stored_name, tensor.stored_name);
+    Values values(static_cast<size_t>(tensor.elements())), expected(values.size());
+    model->read(*found, values.data());
+    published->read(tensor, expected.data());
+    EXPECT_EQ(values, expected) << tensor.name;
+  }
+}
+
+TEST(ExpertStacks, OfQwen35AreRestored) {
+  const TemporaryFolder folder;
+  const TinyModel tiny("qwen3_5_moe");
+  tiny.write(folder.path());
+  const auto model = open_model(folder.path());
+  const auto stacks = restored_stacks(*model);
+  ASSERT_EQ(stacks.size(), 8u);
+  for (const RestoredStack& stack : stacks) EXPECT_EQ(stack.shape, tiny.tensors.at(stack.stored_name).shape);
+}
+
 }  // namespace
 }  // namespace mxq

@@ -9,6 +9,7 @@
 #include "model/config.h"
 #include "model/config_checks.h"
 #include "model/gguf_fields.h"
+#include "model/gguf_names.h"
 #include "model/gguf_rope.h"
 #include "model/window_config.h"
 #include "mxq/error.h"
@@ -18,11 +19,13 @@ namespace mxq {
 
 namespace {
 
-/// Whether a tensor of the first layer that is one of these parts comes with a bias.
+/// Whether a tensor that is one of these parts comes with a bias in some layer.
 bool has_bias(const GgufFields& fields, const Architecture& architecture, std::initializer_list<LayerPart> parts) {
-  return std::any_of(architecture.tensors.begin(), architecture.tensors.end(), [&](const LayerTensor& tensor) {
-    return std::find(parts.begin(), parts.end(), tensor.part) != parts.end() &&
-           fields.find_tensor(fmt::format("blk.0.{}.bias", tensor.gguf)) != nullptr;
+  const auto& tensors = fields.file().tensors;
+  return std::any_of(tensors.begin(), tensors.end(), [&](const TensorView& view) {
+    const auto known = hf_name_from_gguf(architecture, view.name);
+    return known && known->tensor != nullptr && known->name.ends_with(".bias") &&
+           std::find(parts.begin(), parts.end(), known->tensor->part) != parts.end();
   });
 }
 
@@ -69,6 +72,18 @@ void read_gguf_window(const GgufFields& fields, const Architecture& architecture
     config.architecture = "mistral";
   } else if (architecture.window == WindowRule::none || architecture.window == WindowRule::without_rope) {
     config.unsupported.push_back({fmt::format("'{}' is {}", fields.key(name), *config.sliding_window), "0"});
+  }
+}
+
+// Where such layers are honoured, block_count counts them too.
+void read_gguf_mtp(const GgufFields& fields, const Architecture& architecture, ModelConfig& config) {
+  constexpr const char* name = "nextn_predict_layers";
+  if (architecture.find_gguf_field(name)->use != ConfigField::read) return;
+  config.mtp_layers = fields.find_int(name, 0, 1).value_or(0);
+  config.num_hidden_layers -= config.mtp_layers;
+  if (config.num_hidden_layers == 0) {
+    refuse_config(fields.file().source, fmt::format("'{}' is 1", fields.key("block_count")),
+                  fmt::format("more than '{}' 1", fields.key(name)));
   }
 }
 
@@ -147,8 +162,9 @@ ModelConfig gguf_config(const GgufFile& file) {
   ModelConfig config;
   config.architecture = known->name;
   config.hidden_size = fields.get_int("embedding_length", 1, kMaxExtent);
-  config.intermediate_size = fields.get_int("feed_forward_length", 1, kMaxExtent);
+  if (known->dense_networks) config.intermediate_size = fields.get_int("feed_forward_length", 1, kMaxExtent);
   config.num_hidden_layers = fields.get_int("block_count", 1, kMaxLayers);
+  read_gguf_mtp(fields, *known, config);
   config.num_attention_heads = fields.get_int("attention.head_count", 1, kMaxExtent);
   config.num_key_value_heads =
       fields.find_int("attention.head_count_kv", 1, kMaxExtent).value_or(config.num_attention_heads);

@@ -5,6 +5,8 @@
 #include <cctype>
 #include <utility>
 
+#include "model/matrix_names.h"
+
 namespace mxq {
 
 namespace {
@@ -14,7 +16,11 @@ using Pair = std::pair<std::string_view, std::string_view>;  // GGUF, HF
 constexpr std::array kModel{Pair{"token_embd", "model.embed_tokens"}, Pair{"output_norm", "model.norm"},
                             Pair{"output", "lm_head"}};
 
-constexpr std::string_view kGgufLayer = "blk.", kHfLayer = "model.layers.";
+/// Of layers that foretell a token more, behind "blk.N." and "mtp.".
+constexpr std::array kMtp{Pair{"nextn.eh_proj", "fc"}, Pair{"nextn.enorm", "pre_fc_norm_embedding"},
+                          Pair{"nextn.hnorm", "pre_fc_norm_hidden"}, Pair{"nextn.shared_head_norm", "norm"}};
+
+constexpr std::string_view kGgufLayer = "blk.", kHfLayer = "model.layers.", kMtpLayer = "mtp.layers.";
 
 std::string_view member(const Pair& pair, bool gguf) {
   return gguf ? pair.first : pair.second;
@@ -37,33 +43,58 @@ std::string of_any_expert(std::string_view module) {
   return std::string(module.substr(0, number)).append("{}").append(module.substr(end));
 }
 
-/// The tensor of a layer by its module, without ending; null where there is none.
-const LayerTensor* find_tensor(const Architecture& architecture, std::string_view module, bool from_gguf) {
-  const std::string generic = from_gguf ? std::string(module) : of_any_expert(module);
+constexpr std::string_view kBias = ".bias";
+
+/// A tensor of a layer by its name there, with its ending.
+struct Found {
+  const LayerTensor* tensor;
+  bool bias = false;
+  int piece = 0, pieces = 1;
+};
+
+/// Calls `matches(tensor)` of every tensor that a layer may have, until it finds one.
+template <typename Matches>
+std::optional<Found> find_tensor(const Architecture& architecture, const Matches& matches) {
   for (const bool linear : {false, true}) {
     for (const bool mixture : {true, false}) {
       for (const LayerTensor& tensor : architecture.tensors_of(linear, mixture)) {
-        const bool same = from_gguf ? tensor.gguf == module : tensor.hf == module || tensor.hf == generic;
-        if (same) return &tensor;
+        if (auto found = matches(tensor)) return found;
       }
     }
   }
-  return nullptr;
+  return std::nullopt;
 }
 
-std::optional<std::string> translate(const Architecture& architecture, std::string_view name, bool from_gguf) {
-  constexpr std::string_view weight = ".weight", bias = ".bias";
-  std::string_view suffix;
-  for (const std::string_view known : {weight, bias}) {
-    if (name.ends_with(known)) suffix = known;
-  }
-  if (suffix.empty() && from_gguf) return std::nullopt;
-  name.remove_suffix(suffix.size());
-  if (const auto whole = look_up(kModel, name, from_gguf); whole && !suffix.empty()) {
-    return std::string(*whole).append(suffix);
-  }
+/// "a" + "b" is `whole`.
+bool joins(std::string_view whole, std::string_view a, std::string_view b) {
+  return !a.empty() && whole.size() == a.size() + b.size() && whole.starts_with(a) && whole.ends_with(b);
+}
 
-  const std::string_view prefix = from_gguf ? kGgufLayer : kHfLayer;
+std::optional<Found> find_gguf(const Architecture& architecture, std::string_view name) {
+  return find_tensor(architecture, [&](const LayerTensor& tensor) -> std::optional<Found> {
+    const int pieces = tensor.gguf_rest.empty() ? 1 : 2;
+    if (joins(name, tensor.gguf, tensor.gguf_ending)) return Found{&tensor, false, 0, pieces};
+    if (joins(name, tensor.gguf_rest, tensor.gguf_ending)) return Found{&tensor, false, 1, pieces};
+    if (joins(name, tensor.gguf_whole, tensor.gguf_ending)) return Found{&tensor};
+    if (joins(name, tensor.gguf, kBias)) return Found{&tensor, true};
+    return std::nullopt;
+  });
+}
+
+std::optional<Found> find_hf(const Architecture& architecture, std::string_view name) {
+  const std::string generic = of_any_expert(name);
+  return find_tensor(architecture, [&](const LayerTensor& tensor) -> std::optional<Found> {
+    if (tensor.gguf.empty()) return std::nullopt;
+    for (const std::string_view given : {name, std::string_view(generic)}) {
+      if (joins(given, tensor.hf, tensor.hf_ending)) return Found{&tensor};
+      if (joins(given, tensor.hf, kBias)) return Found{&tensor, true};
+    }
+    return std::nullopt;
+  });
+}
+
+/// Of "blk.0.rest" or "model.layers.0.rest": number and rest.
+std::optional<Pair> split_layer(std::string_view name, std::string_view prefix) {
   if (!name.starts_with(prefix)) return std::nullopt;
   name.remove_prefix(prefix.size());
   const size_t digits = std::min(name.find('.'), name.size());
@@ -71,33 +102,58 @@ std::optional<std::string> translate(const Architecture& architecture, std::stri
   const bool number =
       !layer.empty() && std::all_of(layer.begin(), layer.end(), [](char c) { return c >= '0' && c <= '9'; });
   if (!number || (layer.size() > 1 && layer[0] == '0') || digits == name.size()) return std::nullopt;
-  const LayerTensor* const found = find_tensor(architecture, name.substr(digits + 1), from_gguf);
-  if (found == nullptr) return std::nullopt;
-  if (suffix != bias) {
-    if (!from_gguf && suffix != found->hf_ending) return std::nullopt;
-    suffix = from_gguf ? found->hf_ending : weight;
+  return Pair{layer, name.substr(digits + 1)};
+}
+
+/// Of tensors that have a weight or a bias.
+template <typename Table>
+std::optional<std::string> translate(const Table& table, std::string_view name, bool from_gguf) {
+  for (const std::string_view ending : {std::string_view(".weight"), kBias}) {
+    if (!name.ends_with(ending)) continue;
+    const auto other = look_up(table, name.substr(0, name.size() - ending.size()), from_gguf);
+    if (other) return std::string(*other).append(ending);
   }
-  std::string result(from_gguf ? kHfLayer : kGgufLayer);
-  return result.append(layer).append(".").append(from_gguf ? found->hf : found->gguf).append(suffix);
+  return std::nullopt;
+}
+
+std::string of_layer(std::string_view prefix, std::string_view layer, std::string_view module,
+                     std::string_view ending) {
+  return std::string(prefix).append(layer).append(".").append(module).append(ending);
 }
 
 }  // namespace
 
-std::optional<std::string> hf_name_from_gguf(const Architecture& architecture, std::string_view gguf_name) {
-  return translate(architecture, gguf_name, true);
+std::optional<HfName> hf_name_from_gguf(const Architecture& architecture, std::string_view gguf_name,
+                                        std::optional<int64_t> mtp_from) {
+  if (auto whole = translate(kModel, gguf_name, true)) return HfName{*std::move(whole)};
+  const auto split = split_layer(gguf_name, kGgufLayer);
+  if (!split) return std::nullopt;
+  const auto layer = layer_number(split->first);
+  const bool mtp = mtp_from && layer && *layer >= *mtp_from;
+  if (mtp) {
+    if (const auto own = translate(kMtp, split->second, true)) return HfName{"mtp." + *own};
+  }
+  const auto found = find_gguf(architecture, split->second);
+  if (!found) return std::nullopt;
+  const LayerTensor& tensor = *found->tensor;
+  const std::string number = mtp ? std::to_string(*layer - *mtp_from) : std::string(split->first);
+  return HfName{of_layer(mtp ? kMtpLayer : kHfLayer, number, tensor.hf, found->bias ? kBias : tensor.hf_ending),
+                &tensor, found->piece, found->pieces};
 }
+
 std::optional<std::string> gguf_name_from_hf(const Architecture& architecture, std::string_view hf_name) {
-  return translate(architecture, hf_name, false);
+  if (auto whole = translate(kModel, hf_name, false)) return whole;
+  const auto split = split_layer(hf_name, kHfLayer);
+  if (!split) return std::nullopt;
+  const auto found = find_hf(architecture, split->second);
+  if (!found) return std::nullopt;
+  const LayerTensor& tensor = *found->tensor;
+  return of_layer(kGgufLayer, split->first, tensor.gguf, found->bias ? kBias : tensor.gguf_ending);
 }
 
 bool gguf_is_rope_table(std::string_view gguf_name) {
   return gguf_name == "rope_freqs.weight" || gguf_name == "rope_factors_long.weight" ||
          gguf_name == "rope_factors_short.weight";
-}
-
-int64_t gguf_row_of_hf_row(int64_t row, int64_t head_rows) {
-  const int64_t head = row / head_rows, within = row % head_rows, pairs = head_rows / 2;
-  return head * head_rows + within % pairs * 2 + within / pairs;
 }
 
 }  // namespace mxq

@@ -2,12 +2,21 @@
 
 #include <gtest/gtest.h>
 
-#include <numeric>
+#include <optional>
 #include <set>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 namespace mxq {
 namespace {
+
+std::optional<std::string> hf_name(const Architecture& architecture, std::string_view gguf_name) {
+  const auto known = hf_name_from_gguf(architecture, gguf_name);
+  return known ? std::optional(known->name) : std::nullopt;
+}
 
 TEST(GgufNames, TranslateBothWays) {
   const std::vector<std::pair<const char*, const char*>> pairs{
@@ -26,7 +35,7 @@ TEST(GgufNames, TranslateBothWays) {
       {"blk.1.ffn_up.weight", "model.layers.1.mlp.up_proj.weight"},
       {"blk.1.ffn_down.bias", "model.layers.1.mlp.down_proj.bias"}};
   for (const auto& [gguf, hf] : pairs) {
-    EXPECT_EQ(hf_name_from_gguf(qwen3_architecture(), gguf), hf);
+    EXPECT_EQ(hf_name(qwen3_architecture(), gguf), hf);
     EXPECT_EQ(gguf_name_from_hf(qwen3_architecture(), hf), gguf);
   }
 }
@@ -36,7 +45,7 @@ TEST(GgufNames, OthersHaveNone) {
        {"", ".weight", "blk", "blk.", "blk.0", "blk.0.", "blk.0.weight", "blk..attn_q.weight", "blk.x.attn_q.weight",
         "blk.-1.attn_q.weight", "blk.01.attn_q.weight", "blk.0.attn_q", "blk.0.attn_q.scale",
         "blk.0.ffn_gate_exps.weight", "token_embd", "rope_freqs.weight", "model.layers.0.self_attn.q_proj.weight"}) {
-    EXPECT_EQ(hf_name_from_gguf(qwen3_architecture(), name), std::nullopt) << name;
+    EXPECT_FALSE(hf_name(qwen3_architecture(), name)) << name;
   }
   EXPECT_EQ(gguf_name_from_hf(qwen3_architecture(), "model.layers.0.self_attn.rotary_emb.inv_freq"), std::nullopt);
   EXPECT_EQ(gguf_name_from_hf(qwen3_architecture(), "blk.0.attn_q.weight"), std::nullopt);
@@ -45,7 +54,7 @@ TEST(GgufNames, OthersHaveNone) {
 }
 
 TEST(GgufNames, AnArchitectureHasItsOwn) {
-  EXPECT_EQ(hf_name_from_gguf(llama_architecture(), "blk.1.attn_q_norm.weight"), std::nullopt);
+  EXPECT_FALSE(hf_name(llama_architecture(), "blk.1.attn_q_norm.weight"));
   EXPECT_EQ(gguf_name_from_hf(llama_architecture(), "model.layers.1.self_attn.k_norm.weight"), std::nullopt);
 }
 
@@ -57,7 +66,7 @@ TEST(GgufNames, OfEveryArchitecture) {
       const std::string long_hf = std::string("model.layers.3.") + hf + ".weight";
       const std::string long_gguf = std::string("blk.3.") + gguf + ".weight";
       EXPECT_EQ(gguf_name_from_hf(known, long_hf), long_gguf) << architecture;
-      EXPECT_EQ(hf_name_from_gguf(known, long_gguf), long_hf) << architecture;
+      EXPECT_EQ(hf_name(known, long_gguf), long_hf) << architecture;
     }
   };
   for (const char* gemma : {"gemma2", "gemma3"}) {
@@ -80,8 +89,8 @@ TEST(GgufNames, OfEveryArchitecture) {
                   {"post_mlp_layernorm", "post_ffw_norm"},
                   {"mlp.gate_up_proj", "ffn_up"}});
   expect("cohere2", {{"input_layernorm", "attn_norm"}, {"self_attn.o_proj", "attn_output"}, {"mlp.up_proj", "ffn_up"}});
-  EXPECT_EQ(hf_name_from_gguf(olmo2_architecture(), "blk.3.attn_norm.weight"), std::nullopt);
-  EXPECT_EQ(hf_name_from_gguf(cohere2_architecture(), "blk.3.ffn_norm.weight"), std::nullopt);
+  EXPECT_FALSE(hf_name(olmo2_architecture(), "blk.3.attn_norm.weight"));
+  EXPECT_FALSE(hf_name(cohere2_architecture(), "blk.3.ffn_norm.weight"));
 }
 
 TEST(GgufNames, WhatIsPermuted) {
@@ -91,47 +100,81 @@ TEST(GgufNames, WhatIsPermuted) {
   }
 }
 
-// llama.cpp converts by reshape(heads, 2, head/2, ...).swapaxes(1, 2): replayed here with explicit indices.
-TEST(GgufNames, PermutationUndoesTheConversion) {
-  for (int64_t heads : {1, 3}) {
-    for (int64_t head : {2, 8, 64}) {
-      std::vector<int64_t> gguf(static_cast<size_t>(heads * head));
-      size_t out = 0;
-      for (int64_t h = 0; h < heads; ++h) {
-        for (int64_t pair = 0; pair < head / 2; ++pair) {
-          for (int64_t half = 0; half < 2; ++half) gguf[out++] = (h * 2 + half) * (head / 2) + pair;
-        }
-      }
-      // gguf[i] is the HF row that the file holds at i.
-      for (int64_t row = 0; row < heads * head; ++row) {
-        EXPECT_EQ(gguf[static_cast<size_t>(gguf_row_of_hf_row(row, head))], row);
-      }
-    }
-  }
-}
-
 TEST(GgufNames, OfExpertsAreOneForAll) {
   const Architecture &mixtral = mixtral_architecture(), &qwen = qwen2_moe_architecture();
-  EXPECT_EQ(hf_name_from_gguf(mixtral, "blk.2.ffn_up_exps.weight"),
-            "model.layers.2.block_sparse_moe.experts.{}.w3.weight");
+  EXPECT_EQ(hf_name(mixtral, "blk.2.ffn_up_exps.weight"), "model.layers.2.block_sparse_moe.experts.{}.w3.weight");
   EXPECT_EQ(gguf_name_from_hf(mixtral, "model.layers.2.block_sparse_moe.experts.7.w3.weight"),
             "blk.2.ffn_up_exps.weight");
-  EXPECT_EQ(hf_name_from_gguf(qwen, "blk.0.ffn_gate_inp_shexp.weight"), "model.layers.0.mlp.shared_expert_gate.weight");
-  EXPECT_EQ(hf_name_from_gguf(llama_architecture(), "blk.0.ffn_up_exps.weight"), std::nullopt);
+  EXPECT_EQ(hf_name(qwen, "blk.0.ffn_gate_inp_shexp.weight"), "model.layers.0.mlp.shared_expert_gate.weight");
+  EXPECT_FALSE(hf_name(llama_architecture(), "blk.0.ffn_up_exps.weight"));
   const Architecture& gpt_oss = gpt_oss_architecture();
-  EXPECT_EQ(hf_name_from_gguf(gpt_oss, "blk.5.ffn_gate_exps.bias"), "model.layers.5.mlp.experts.{}.gate_proj.bias");
+  EXPECT_EQ(hf_name(gpt_oss, "blk.5.ffn_gate_exps.bias"), "model.layers.5.mlp.experts.{}.gate_proj.bias");
   EXPECT_EQ(gguf_name_from_hf(gpt_oss, "model.layers.5.mlp.experts.31.down_proj.bias"), "blk.5.ffn_down_exps.bias");
-  EXPECT_EQ(hf_name_from_gguf(gpt_oss, "blk.5.ffn_gate_inp.bias"), "model.layers.5.mlp.router.bias");
+  EXPECT_EQ(hf_name(gpt_oss, "blk.5.ffn_gate_inp.bias"), "model.layers.5.mlp.router.bias");
 }
 
 // llama.cpp's converter adds ".weight" to what has no ending in HF.
 TEST(GgufNames, SinksHaveAnEndingInGgufAlone) {
   const Architecture& gpt_oss = gpt_oss_architecture();
-  EXPECT_EQ(hf_name_from_gguf(gpt_oss, "blk.5.attn_sinks.weight"), "model.layers.5.self_attn.sinks");
+  EXPECT_EQ(hf_name(gpt_oss, "blk.5.attn_sinks.weight"), "model.layers.5.self_attn.sinks");
   EXPECT_EQ(gguf_name_from_hf(gpt_oss, "model.layers.5.self_attn.sinks"), "blk.5.attn_sinks.weight");
   EXPECT_EQ(gguf_name_from_hf(gpt_oss, "model.layers.5.self_attn.sinks.weight"), std::nullopt);
   EXPECT_EQ(gguf_name_from_hf(gpt_oss, "model.layers.5.self_attn.q_proj"), std::nullopt);
-  EXPECT_EQ(hf_name_from_gguf(gpt_oss, "blk.5.attn_sinks"), std::nullopt);
+  EXPECT_FALSE(hf_name(gpt_oss, "blk.5.attn_sinks"));
+}
+
+// The names of gguf-py's constants.py, which has endings of its own here.
+TEST(GgufNames, OfLinearAttention) {
+  const Architecture &next = qwen3_next_architecture(), &qwen = qwen3_5_architecture();
+  for (const auto& [gguf, hf] : {std::pair("blk.2.ssm_a", "A_log"),
+                                 {"blk.2.ssm_dt.bias", "dt_bias"},
+                                 {"blk.2.ssm_conv1d.weight", "conv1d.weight"},
+                                 {"blk.2.ssm_norm.weight", "norm.weight"},
+                                 {"blk.2.ssm_out.weight", "out_proj.weight"}}) {
+    for (const Architecture* architecture : {&next, &qwen}) {
+      const std::string name = std::string("model.layers.2.linear_attn.") + hf;
+      EXPECT_EQ(hf_name(*architecture, gguf), name);
+      EXPECT_EQ(gguf_name_from_hf(*architecture, name), gguf);
+    }
+  }
+  EXPECT_EQ(hf_name(next, "blk.0.post_attention_norm.weight"), "model.layers.0.post_attention_layernorm.weight");
+  EXPECT_EQ(hf_name(qwen, "blk.0.ssm_beta.weight"), "model.layers.0.linear_attn.in_proj_b.weight");
+  EXPECT_EQ(hf_name(qwen, "blk.0.ssm_alpha.weight"), "model.layers.0.linear_attn.in_proj_a.weight");
+  EXPECT_EQ(hf_name(qwen, "blk.0.attn_gate.weight"), "model.layers.0.linear_attn.in_proj_z.weight");
+  EXPECT_EQ(hf_name(next, "blk.0.ssm_ba.weight"), "model.layers.0.linear_attn.in_proj_ba.weight");
+  for (const char* wrong : {"blk.2.ssm_a.weight", "blk.2.ssm_dt", "blk.2.ssm_dt.weight", "blk.2..weight", "blk.2."}) {
+    EXPECT_FALSE(hf_name(next, wrong)) << wrong;
+  }
+}
+
+TEST(GgufNames, ATensorMayLieInTwo) {
+  const Architecture& next = qwen3_next_architecture();
+  const std::string name = "model.layers.4.linear_attn.in_proj_qkvz.weight";
+  for (const auto& [gguf, piece, pieces] :
+       {std::tuple("blk.4.attn_qkv.weight", 0, 2), {"blk.4.attn_gate.weight", 1, 2}, {"blk.4.ssm_in.weight", 0, 1}}) {
+    const auto known = hf_name_from_gguf(next, gguf);
+    ASSERT_TRUE(known) << gguf;
+    EXPECT_EQ(known->name, name);
+    EXPECT_EQ(known->piece, piece);
+    EXPECT_EQ(known->pieces, pieces);
+  }
+  EXPECT_EQ(gguf_name_from_hf(next, name), "blk.4.attn_qkv.weight");
+}
+
+TEST(GgufNames, LayersThatForetellMore) {
+  const Architecture& qwen = qwen3_5_architecture();
+  const auto mtp = [&](const char* name) {
+    const auto known = hf_name_from_gguf(qwen, name, 3);
+    return known ? known->name : "";
+  };
+  EXPECT_EQ(mtp("blk.2.attn_q.weight"), "model.layers.2.self_attn.q_proj.weight");
+  EXPECT_EQ(mtp("blk.3.attn_q.weight"), "mtp.layers.0.self_attn.q_proj.weight");
+  EXPECT_EQ(mtp("blk.3.nextn.eh_proj.weight"), "mtp.fc.weight");
+  EXPECT_EQ(mtp("blk.3.nextn.enorm.weight"), "mtp.pre_fc_norm_embedding.weight");
+  EXPECT_EQ(mtp("blk.3.nextn.hnorm.weight"), "mtp.pre_fc_norm_hidden.weight");
+  EXPECT_EQ(mtp("blk.3.nextn.shared_head_norm.weight"), "mtp.norm.weight");
+  EXPECT_EQ(mtp("blk.2.nextn.eh_proj.weight"), "");
+  EXPECT_FALSE(hf_name_from_gguf(qwen, "blk.3.nextn.eh_proj.weight"));
 }
 
 }  // namespace

@@ -10,7 +10,6 @@
 #include "format/weights.h"
 #include "model/arch/architecture.h"
 #include "model/gguf_groups.h"
-#include "model/gguf_names.h"
 #include "model/layer_tensors.h"
 #include "model/tokenizer/spec_tokenizer.h"
 #include "model/tokenizer/tokenizer_gguf.h"
@@ -25,7 +24,22 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr float kLargestF16 = 65504;
-constexpr std::string_view kAnyExpert = "{}";
+constexpr std::string_view kAnyExpert = "{}", kGateUpExperts = ".ffn_gate_up_exps.weight";
+
+bool has_values_beyond_f16(const TensorView& view) {
+  constexpr int64_t chunk = 1 << 20;  // a multiple of every block
+  std::vector<float> values(static_cast<size_t>(std::min(chunk, view.elements())));
+  for (int64_t begin = 0; begin < view.elements(); begin += chunk) {
+    const int64_t count = std::min(chunk, view.elements() - begin);
+    read_f32(view, begin, count, values.data());
+    // Infinities and NaN are the same in any dtype.
+    if (std::any_of(values.begin(), values.begin() + count,
+                    [](float v) { return std::isfinite(v) && std::abs(v) > kLargestF16; })) {
+      return true;
+    }
+  }
+  return false;
+}
 
 }  // namespace
 
@@ -35,44 +49,88 @@ GgufSource::GgufSource(MappedGguf opened)
       gguf_(std::move(opened.model)) {
   config_ = gguf_config(gguf_);
   const Architecture& architecture = *find_architecture(config_->architecture);
+  const auto mtp_from = config_->mtp_layers > 0 ? std::optional(config_->num_hidden_layers) : std::nullopt;
+  std::map<std::string, std::pair<HfName, std::vector<TensorView>>> in_pieces;
+  const auto name_of = [&](std::string_view name) { return hf_name_from_gguf(architecture, name, mtp_from); };
   for (const TensorView& view : gguf_.tensors) {
     if (gguf_is_rope_table(view.name)) continue;
-    auto name = hf_name_from_gguf(architecture, view.name);
-    if (!name) {
+    // Some files have gate and up of all experts in one tensor.
+    if (const size_t at = view.name.find(kGateUpExperts); at != std::string::npos) {
+      const std::string layer = view.name.substr(0, at);
+      const auto gate = name_of(layer + ".ffn_gate_exps.weight"), up = name_of(layer + ".ffn_up_exps.weight");
+      if (gate && up && at + kGateUpExperts.size() == view.name.size()) {
+        add_experts(*gate, view, 0, 2);
+        add_experts(*up, view, 1, 2);
+        continue;
+      }
+    }
+    const auto known = name_of(view.name);
+    if (!known) {
       throw Error(ErrorCode::unsupported, "read " + gguf_.source, fmt::format("tensor {}", in_quotes(view.name)),
                   "those of " + config_->architecture);
     }
-    if (name->find(kAnyExpert) != std::string::npos) {
-      add_experts(*name, view);
-      continue;
+    if (known->is_of_all_experts()) {
+      add_experts(*known, view);
+    } else if (known->pieces == 1) {
+      add_tensor(*known, {view});
+    } else {
+      auto& [name, views] =
+          in_pieces.try_emplace(known->name, *known, static_cast<size_t>(known->pieces)).first->second;
+      views[static_cast<size_t>(known->piece)] = view;
     }
-    std::vector<int64_t> shape = view.shape;
-    // A matrix of one row, which the converter writes as a vector.
-    if (shape.size() == 1 && view.name.ends_with(".ffn_gate_inp_shexp.weight")) shape.insert(shape.begin(), 1);
-    add(*std::move(name), view.dtype, std::string(dtype_name(view.dtype)), std::move(shape));
-    origins_.push_back({view, permuted_head_rows(view), holds_plus_one(view)});
+  }
+  for (auto& [name, tensor] : in_pieces) {
+    const auto& [known, views] = tensor;
+    for (const auto& [piece, gguf] : {std::pair(0, known.tensor->gguf), {1, known.tensor->gguf_rest}}) {
+      if (!views[static_cast<size_t>(piece)].name.empty()) continue;
+      throw Error(ErrorCode::invalid_file, "read " + gguf_.source,
+                  fmt::format("'{}' is there without '{}'", views[static_cast<size_t>(1 - piece)].name, gguf));
+    }
+    add_tensor(known, views);
   }
   check_complete();
 }
 
+void GgufSource::add_tensor(const HfName& known, std::vector<TensorView> views) {
+  std::vector<int64_t> shape = views.front().shape;
+  std::string stored_as(dtype_name(views.front().dtype));
+  for (size_t i = 1; i < views.size(); ++i) {
+    const TensorView& view = views[i];
+    if (view.shape.size() != shape.size() || !std::equal(shape.begin() + 1, shape.end(), view.shape.begin() + 1)) {
+      throw Error(ErrorCode::invalid_file, "read " + gguf_.source,
+                  fmt::format("tensor '{}' has shape [{}]", view.name, fmt::join(view.shape, ", ")),
+                  fmt::format("rows as '{}' has them", views.front().name));
+    }
+    shape.front() += view.shape.front();
+    if (view.dtype != views.front().dtype) stored_as += fmt::format(", {}", dtype_name(view.dtype));
+  }
+  // A matrix of one row, and the filters of channels, which the converter writes in fewer dimensions.
+  const auto part = known.tensor != nullptr ? std::optional(known.tensor->part) : std::nullopt;
+  if (part == LayerPart::shared_gate && shape.size() == 1) shape.insert(shape.begin(), 1);
+  if (part == LayerPart::linear_conv && shape.size() == 2) shape.insert(shape.begin() + 1, 1);
+  auto placed = gguf_placement(*config_, known.tensor, shape, std::move(views), gguf_.source);
+  add(known.name, placed.views.front().dtype, std::move(stored_as), std::move(shape));
+  places_.push_back(std::move(placed));
+}
+
 // The matrices or biases of all experts of a layer, one behind the other.
-void GgufSource::add_experts(const std::string& name, const TensorView& view) {
+void GgufSource::add_experts(const HfName& known, const TensorView& view, int64_t part, int64_t parts) {
   const int64_t experts = config_->mixture.experts;
-  const bool biases = name.ends_with(".bias");
-  if (view.shape.size() != (biases ? 2 : 3) || view.shape[0] != experts) {
+  const bool biases = known.name.ends_with(".bias");
+  if (view.shape.size() != (biases ? 2 : 3) || view.shape[0] != experts || view.shape[1] % parts != 0) {
     throw Error(ErrorCode::invalid_file, "read " + gguf_.source,
                 fmt::format("tensor '{}' has shape [{}]", view.name, fmt::join(view.shape, ", ")),
                 fmt::format("a {} for each of {} experts", biases ? "bias" : "matrix", experts));
   }
-  const size_t bytes = view.bytes.size() / static_cast<size_t>(experts);
+  const size_t bytes = view.bytes.size() / static_cast<size_t>(experts * parts);
   for (int64_t expert = 0; expert < experts; ++expert) {
-    TensorView part = view;
-    part.shape.erase(part.shape.begin());
-    part.bytes = view.bytes.subspan(static_cast<size_t>(expert) * bytes, bytes);
-    std::string one = name;
-    one.replace(one.find(kAnyExpert), kAnyExpert.size(), std::to_string(expert));
-    add(std::move(one), part.dtype, std::string(dtype_name(part.dtype)), part.shape);
-    origins_.push_back({std::move(part), 0, false});
+    TensorView one = view;
+    one.shape.erase(one.shape.begin());
+    one.shape.front() /= parts;
+    one.bytes = view.bytes.subspan(static_cast<size_t>(expert * parts + part) * bytes, bytes);
+    std::string name = known.name;
+    name.replace(name.find(kAnyExpert), kAnyExpert.size(), std::to_string(expert));
+    add_tensor({std::move(name), known.tensor}, {std::move(one)});
   }
 }
 
@@ -80,28 +138,6 @@ std::vector<fs::path> GgufSource::weight_files() const {
   std::vector<fs::path> paths;
   for (const MappedFile& file : files_) paths.push_back(file.path());
   return paths;
-}
-
-// Rows of a head of q and k where they are permuted, 0 for everything else.
-int64_t GgufSource::permuted_head_rows(const TensorView& view) const {
-  if (!find_architecture(config_->architecture)->gguf_permutes_rows) return 0;
-  const bool q = view.name.ends_with(".attn_q.weight") || view.name.ends_with(".attn_q.bias");
-  const bool k = view.name.ends_with(".attn_k.weight") || view.name.ends_with(".attn_k.bias");
-  if (!q && !k) return 0;
-  const int64_t heads = q ? config_->num_attention_heads : config_->num_key_value_heads;
-  const int64_t rows = view.shape.empty() ? 0 : view.shape.front();
-  int64_t expected = 0;
-  if (__builtin_mul_overflow(heads, config_->head_dim, &expected) || rows != expected || config_->head_dim % 2 != 0) {
-    throw Error(ErrorCode::invalid_file, "read " + gguf_.source,
-                fmt::format("tensor '{}' has {} rows", view.name, rows),
-                fmt::format("{} heads of {} rows, an even number", heads, config_->head_dim));
-  }
-  return config_->head_dim;
-}
-
-// llama.cpp's converter adds the 1 of norms that multiply by 1 + w to every tensor of such a name.
-bool GgufSource::holds_plus_one(const TensorView& view) const {
-  return find_architecture(config_->architecture)->norm == Norm::rms_plus_one && view.name.ends_with("norm.weight");
 }
 
 // Every tensor that the architecture cannot do without, in the shape that the configuration says.
@@ -162,51 +198,28 @@ std::vector<std::pair<std::string, std::string>> GgufSource::side_files(std::vec
 }
 
 void GgufSource::read_range(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const {
-  const auto& [view, head_rows, plus_one] = origin(tensor);
-  const int64_t columns = tensor.cols();
-  if (head_rows == 0) {
-    read_f32(view, first * columns, count * columns, out);
-    // Exact for 1 + w from 0.5 on.
-    for (int64_t i = 0; plus_one && i < count * columns; ++i) out[i] -= 1;
-    return;
-  }
-
-  // A head at a time, as the file has it; then its rows in HF's order.
-  std::vector<float> head(static_cast<size_t>(head_rows * columns));
-  for (int64_t row = first; row < first + count;) {
-    const int64_t begin = row / head_rows * head_rows;
-    read_f32(view, begin * columns, head_rows * columns, head.data());
-    for (; row < std::min(begin + head_rows, first + count); ++row) {
-      const int64_t from = gguf_row_of_hf_row(row, head_rows) - begin;
-      std::copy_n(head.data() + from * columns, columns, out + (row - first) * columns);
-    }
-  }
+  place(tensor).read(first, count, tensor.cols(), out);
 }
 
 std::optional<std::span<const std::byte>> GgufSource::plain_bytes(const SourceTensor& tensor) const {
-  const auto& [view, head_rows, plus_one] = origin(tensor);
-  if (head_rows != 0 || plus_one || is_ggml_block(view.dtype)) return std::nullopt;
-  return view.bytes;
+  const GgufPlacement& placed = place(tensor);
+  if (!placed.is_plain() || is_ggml_block(placed.views.front().dtype)) return std::nullopt;
+  return placed.views.front().bytes;
 }
 
 DType GgufSource::output_dtype(const SourceTensor& tensor) const {
-  if (origin(tensor).plus_one) return DType::f32;  // as it is computed
-  const TensorView& view = origin(tensor).view;
-  if (!is_ggml_block(view.dtype)) return view.dtype;
+  const GgufPlacement& placed = place(tensor);
+  if (placed.values != GgufPlacement::same) return DType::f32;  // as it is computed
+  const DType first = placed.views.front().dtype;
+  const auto has = [&](auto&& is) { return std::any_of(placed.views.begin(), placed.views.end(), is); };
+  if (has([](const TensorView& view) { return !is_ggml_block(view.dtype); })) {
+    return has([&](const TensorView& view) { return view.dtype != first; }) ? DType::f32 : first;
+  }
   {
     const std::lock_guard lock(mutex_);
     if (const auto known = output_dtypes_.find(tensor.index); known != output_dtypes_.end()) return known->second;
   }
-  constexpr int64_t chunk = 1 << 20;  // a multiple of every block
-  std::vector<float> values(static_cast<size_t>(std::min(chunk, view.elements())));
-  bool fits = true;
-  for (int64_t begin = 0; fits && begin < view.elements(); begin += chunk) {
-    const int64_t count = std::min(chunk, view.elements() - begin);
-    read_f32(view, begin, count, values.data());
-    // Infinities and NaN are the same in any dtype.
-    fits = std::none_of(values.begin(), values.begin() + count,
-                        [](float v) { return std::isfinite(v) && std::abs(v) > kLargestF16; });
-  }
+  const bool fits = !has([](const TensorView& view) { return has_values_beyond_f16(view); });
   done(tensor);
   const DType dtype = fits ? DType::f16 : DType::f32;
   const std::lock_guard lock(mutex_);
@@ -215,29 +228,28 @@ DType GgufSource::output_dtype(const SourceTensor& tensor) const {
 }
 
 std::optional<QuantizedLayout> GgufSource::exact_layout(const SourceTensor& tensor) const {
-  const auto& [view, head_rows, plus_one] = origin(tensor);
-  if (head_rows != 0 || plus_one || tensor.shape.size() != 2) return std::nullopt;
-  return exact_ggml_layout(view.dtype, tensor.rows(), tensor.cols());
+  if (!place(tensor).is_plain() || tensor.shape.size() != 2) return std::nullopt;
+  return exact_ggml_layout(place(tensor).views.front().dtype, tensor.rows(), tensor.cols());
 }
 
 QuantizedMatrix GgufSource::exact_groups(const SourceTensor& tensor) const {
-  const TensorView& view = origin(tensor).view;
+  const TensorView& view = place(tensor).views.front();
   return exact_ggml_groups(view.dtype, *exact_layout(tensor), view.bytes);
 }
 
 void GgufSource::hash(const SourceTensor& tensor, ContentHash& hash) const {
-  const auto& [view, head_rows, plus_one] = origin(tensor);
-  hash.add(fmt::format("{} {}", tensor.stored_as, head_rows));
-  if (plus_one) hash.add("1 + w");
-  hash.add(view.bytes);
+  const GgufPlacement& placed = place(tensor);
+  hash.add(fmt::format("{} {} [{}] [{}]", tensor.stored_as, static_cast<int>(placed.values),
+                       fmt::join(placed.rows, " "), fmt::join(placed.columns, " ")));
+  for (const TensorView& view : placed.views) hash.add(view.bytes);
 }
 
 int64_t GgufSource::stored_bytes(const SourceTensor& tensor) const {
-  return static_cast<int64_t>(origin(tensor).view.bytes.size());
+  return place(tensor).bytes();
 }
 
 void GgufSource::done(const SourceTensor& tensor) const {
-  advise_done(origin(tensor).view.bytes);
+  for (const TensorView& view : place(tensor).views) advise_done(view.bytes);
 }
 
 }  // namespace mxq

@@ -9,6 +9,8 @@
 #include "base/mapped_file.h"
 #include "format/gguf.h"
 #include "format/gguf_parts.h"
+#include "model/gguf_names.h"
+#include "model/gguf_placement.h"
 #include "model/model_source.h"
 
 namespace mxq {
@@ -35,23 +37,16 @@ class GgufSource : public ModelSource {
   void read_range(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const override;
 
  private:
-  // Where a tensor comes from: its view, or that of an expert's part, the rows of a head if those are permuted (else
-  // 0), and whether the file holds 1 + w of a norm's weights w.
-  struct Origin {
-    TensorView view;
-    int64_t head_rows = 0;
-    bool plus_one = false;
-  };
   explicit GgufSource(MappedGguf opened);
-  const Origin& origin(const SourceTensor& tensor) const { return origins_[tensor.index]; }
-  void add_experts(const std::string& name, const TensorView& view);
-  int64_t permuted_head_rows(const TensorView& view) const;
-  bool holds_plus_one(const TensorView& view) const;
+  const GgufPlacement& place(const SourceTensor& tensor) const { return places_[tensor.index]; }
+  void add_tensor(const HfName& known, std::vector<TensorView> views);
+  /// `part` of `parts` matrices of each expert, one below the other.
+  void add_experts(const HfName& known, const TensorView& view, int64_t part = 0, int64_t parts = 1);
   void check_complete() const;
 
   std::vector<MappedFile> files_;
   GgufFile gguf_;
-  std::vector<Origin> origins_;
+  std::vector<GgufPlacement> places_;  // of tensors()
   mutable std::mutex mutex_;
   mutable std::map<size_t, DType> output_dtypes_;  // found so far, under mutex_
 };

@@ -162,7 +162,10 @@ void ModelSource::add(std::string name, DType dtype, std::string stored_as, std:
     const auto layer = layer_of(tensor.name);
     if ((layer && *layer >= config_->num_hidden_layers) || is_multi_token(tensor.name)) tensor.matrix.reset();
   }
-  index_.emplace(tensor.name, tensor.index);
+  if (!index_.emplace(tensor.name, tensor.index).second) {
+    throw Error(ErrorCode::invalid_file, "read " + path().string(), fmt::format("two tensors hold '{}'", tensor.name),
+                "one");
+  }
   index_.emplace(tensor.stored_name, tensor.index);
   tensors_.push_back(std::move(tensor));
 }

@@ -19,7 +19,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr const char *kOriginal = "original_max_position_embeddings", *kPart = "partial_rotary_factor",
-                     *kParameters = "rope_parameters";
+                     *kParameters = "rope_parameters", *kFull = "full_attention", *kSliding = "sliding_attention";
 
 /// What each type cannot do without.
 const std::map<std::string, std::vector<std::string>>& types() {
@@ -43,11 +43,20 @@ class RopeReader {
   void read() {
     const auto outer_theta = fields_.find_positive("rope_theta");
     config_.rope.theta = outer_theta.value_or(architecture_.default_rope_theta);
-    const auto scaling = fields_.find_object(name_);
+    auto scaling = fields_.find_object(name_);
     if (!scaling) return;
     const Json *scalings = fields_.find("rope_scaling"), *parameters = fields_.find(kParameters);
     if (scalings != nullptr && parameters != nullptr && *scalings != *parameters) {
       refuse("'rope_scaling' and 'rope_parameters' that differ", "one of the two");
+    }
+    // transformers 5 has them by the kind of layer where the kinds differ.
+    if (!architecture_.window_rope_field.empty() && scaling->contains(kFull)) {
+      for (const auto& [key, value] : scaling->object().items()) {
+        if (key != kFull && key != kSliding) config_.unknown_fields.push_back(name_ + "." + key);
+      }
+      scaling = scaling->find_object(kFull);
+      name_ += std::string(".") + kFull;
+      if (!scaling) return;
     }
     const auto inner_theta = scaling->find_positive("rope_theta");
     if (outer_theta && inner_theta && *outer_theta != *inner_theta) {
@@ -180,6 +189,32 @@ class RopeReader {
 
 void read_rope(const ConfigFields& fields, const Architecture& architecture, ModelConfig& config) {
   RopeReader(fields, architecture, config).read();
+}
+
+RopeSettings read_window_rope(const ConfigFields& fields, const Architecture& architecture, double usual,
+                              ModelConfig& config) {
+  const std::string field(architecture.window_rope_field), name = fmt::format("{}.{}", kParameters, kSliding);
+  const auto outer = fields.find_positive(field);
+  RopeSettings rope{.theta = outer.value_or(usual), .scaling = {}};
+  const auto parameters = fields.find_object(kParameters);
+  const auto inside = parameters ? parameters->find_object(kSliding) : std::nullopt;
+  if (!inside) return rope;
+  for (const auto& [key, value] : inside->object().items()) {
+    if (key == "rope_type") {
+      if (value != "default") {
+        config.unsupported.push_back({fmt::format("'{}' of type {}", name, shown(value)), "default"});
+      }
+    } else if (key != "rope_theta") {
+      config.unknown_fields.push_back(name + "." + key);
+    }
+  }
+  const auto inner = inside->find_positive("rope_theta");
+  if (outer && inner && *outer != *inner) {
+    config.unsupported.push_back(
+        {fmt::format("'{}' is {}, and {} in '{}'", field, *outer, *inner, name), "the same in both"});
+  }
+  rope.theta = inner.value_or(rope.theta);
+  return rope;
 }
 
 void write_rope(const ModelConfig& config, const Architecture& architecture, nlohmann::ordered_json& json) {

@@ -13,6 +13,11 @@ namespace mxq {
 /// does.
 void read_rope(const ConfigFields& fields, const Architecture& architecture, ModelConfig& config);
 
+/// Of layers with a window, under Architecture::window_rope_field or, in transformers 5, in rope_parameters; `usual`
+/// where neither says it.
+RopeSettings read_window_rope(const ConfigFields& fields, const Architecture& architecture, double usual,
+                              ModelConfig& config);
+
 /// The fields that transformers 4 reads.
 void write_rope(const ModelConfig& config, const Architecture& architecture, nlohmann::ordered_json& json);
 

@@ -114,5 +114,39 @@ TEST(ModelConfig, RopeScalingsThatCannotBeRun) {
   expect_error(kInvalid, "'long_factor' is [1,0]; expected a list of numbers above 0", [&] { parse(json); });
 }
 
+// Of Gemma 3 transformers 5 writes them by the kind of layer.
+TEST(ModelConfig, RopeParametersByTheKindOfLayer) {
+  Json json = llama();
+  for (const char* field : {"rope_scaling", "rope_theta", "mlp_bias"}) json.erase(field);
+  json["model_type"] = "gemma3_text";
+  json["rope_parameters"] = {{"full_attention", {{"rope_type", "linear"}, {"factor", 8.0}, {"rope_theta", 5e5}}},
+                             {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", 2e4}}}};
+  const ModelConfig config = parse(json);
+  EXPECT_THAT(config.unsupported, ElementsAre());
+  EXPECT_THAT(config.unknown_fields, ElementsAre());
+  EXPECT_EQ(config.rope.theta, 5e5);
+  ASSERT_TRUE(config.rope.scaling);
+  EXPECT_EQ(config.rope.scaling->factor, 8);
+  ASSERT_TRUE(config.window_rope);
+  EXPECT_EQ(config.window_rope->theta, 2e4);
+  EXPECT_FALSE(config.window_rope->scaling);
+
+  const auto refused = [&](const char* pointer, const Json& value, const Unsupported& wanted) {
+    Json other = json;
+    other[Json::json_pointer(pointer)] = value;
+    EXPECT_THAT(parse(other).unsupported, ElementsAre(wanted)) << pointer;
+  };
+  refused("/rope_local_base_freq", 1e4,
+          {"'rope_local_base_freq' is 10000, and 20000 in 'rope_parameters.sliding_attention'", "the same in both"});
+  refused("/rope_parameters/sliding_attention/rope_type", "linear",
+          {"'rope_parameters.sliding_attention' of type \"linear\"", "default"});
+  refused("/rope_theta", 1e6,
+          {"'rope_theta' is 1000000, and 500000 in 'rope_parameters.full_attention'", "the same in both"});
+  json["rope_parameters"]["chunked_attention"] = Json::object();
+  EXPECT_THAT(parse(json).unknown_fields, ElementsAre("rope_parameters.chunked_attention"));
+  json["model_type"] = "qwen3";
+  EXPECT_FALSE(parse(json).unsupported.empty());
+}
+
 }  // namespace
 }  // namespace mxq

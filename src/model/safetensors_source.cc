@@ -9,7 +9,9 @@
 #include "format/hf_config.h"
 #include "format/safetensors.h"
 #include "format/weights.h"
+#include "model/arch/architecture.h"
 #include "model/gguf_groups.h"
+#include "model/matrix_names.h"
 #include "model/model_files.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
@@ -134,6 +136,18 @@ SafetensorsModel open_weights(const fs::path& folder) {
   return model;
 }
 
+/// Under the name that published files have, of a model that was saved under transformers 5's own.
+std::string published_name(const std::string& name, const std::optional<ModelConfig>& config) {
+  const Architecture* const known = config ? find_architecture(config->architecture) : nullptr;
+  if (known == nullptr || known->module_5.empty()) return name;
+  const std::string module = fmt::format(".{}", known->module_5);
+  const size_t at = name.find(module);
+  if (at == std::string::npos) return name;
+  const std::string before = name.substr(0, at);
+  if (!layer_number(std::string_view(before).substr(before.rfind('.') + 1))) return name;
+  return fmt::format("{}.{}{}", before, known->module_4, name.substr(at + module.size()));
+}
+
 }  // namespace
 
 SafetensorsSource::SafetensorsSource(const fs::path& folder) : SafetensorsSource(folder, open_weights(folder)) {}
@@ -162,7 +176,7 @@ SafetensorsSource::SafetensorsSource(const fs::path& path, SafetensorsModel file
       continue;
     }
     views_.push_back(&view);
-    add(view.name, view.dtype, std::string(dtype_name(view.dtype)), view.shape);
+    add(published_name(view.name, config_), view.dtype, std::string(dtype_name(view.dtype)), view.shape);
     if (holds_codes(tensors().back())) {
       throw Error(ErrorCode::unsupported, "open " + path.string(),
                   fmt::format("the weights are quantized already: '{}' is {}{}", view.name, dtype_name(view.dtype),

@@ -70,8 +70,16 @@ void read_window(const ConfigFields& fields, const Architecture& architecture, M
     config.sliding_window = fields.find_int(kWindow, 1, kMaxContext);
     if (!config.sliding_window && !fields.contains(kWindow)) config.sliding_window = architecture.default_window;
   }
-  if (rule == WindowRule::all_layers || rule == WindowRule::all_if_used) return;
   const Json* types = fields.find(kTypes);
+  if (rule == WindowRule::all_layers || rule == WindowRule::all_if_used) {
+    // transformers 5 reads them, transformers 4 does not: both mean the same where all layers are alike.
+    const char* const all = config.sliding_window ? kSliding : kFull;
+    if (types != nullptr && !(types->is_array() && std::all_of(types->begin(), types->end(),
+                                                               [&](const Json& type) { return type == all; }))) {
+      config.unsupported.push_back({fmt::format("'{}' is {}", kTypes, shown(*types)), fmt::format("{} in all", all)});
+    }
+    return;
+  }
   if (types == nullptr) {
     if (config.sliding_window) {
       config.window_layers = usual_layers(fields, architecture, config);

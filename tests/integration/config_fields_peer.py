@@ -124,8 +124,10 @@ KINDS = {"llama": {}, "mistral": {}, "ministral": {"sliding_window": 7}, "qwen2"
          "gpt_oss": {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 7},
          "qwen3_next": {**EXPERTS, **DELTA, "norm_topk_prob": True, "shared_expert_intermediate_size": 40}}
 # Of transformers 5 alone, in an environment of its own; named on the command line.
-NEWER_KINDS = {"qwen3_5_text": {**DELTA, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0,
-                                                             "partial_rotary_factor": 0.5, "mrope_section": [1, 1, 0]}}}
+ROTARY = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5, "mrope_section": [1, 1, 0]}
+NEWER_KINDS = {"qwen3_5_text": {**DELTA, "rope_parameters": ROTARY},
+               "qwen3_5_moe_text": {**EXPERTS, **DELTA, "shared_expert_intermediate_size": 40,
+                                    "rope_parameters": ROTARY}}
 EXTRA = ["partial_rotary_factor", "original_max_position_embeddings", "is_causal", "mlp_bias", "attention_bias", "sliding_window", "layer_types", "rope_scaling"]
 
 

@@ -3,8 +3,9 @@ package, and what mxq makes of it against the model itself in transformers.
 
     python gguf_architectures_peer.py MXQ [MODEL...]
 
-Small random models with a seed. Of each:
-- `mxq dequantize` gives a folder whose weights equal the model's to the bit, and whose logits in transformers are the
+Small random models with a seed; Qwen3.5's with transformers 5.3 alone, where the command names them. Of each:
+- `mxq dequantize` gives a folder whose weights equal the model's to the bit (A_log, of which GGUF has -exp(A_log),
+  within 1e-6), and whose logits in transformers are the
   model's own;
 - `mxq eval` of the GGUF gives the same logits, within 1e-4 of the largest;
 - where transformers reads GGUF of the architecture, it finds the same weights, and the same logits unless its own
@@ -71,6 +72,14 @@ MODELS = {
                                 rope_scaling={"rope_type": "yarn", "factor": 4.0, "beta_fast": 32.0, "beta_slow": 1.0,
                                               "truncate": False, "original_max_position_embeddings": 64})),
 }
+# Linear attention: two value heads a key head, in three layers of four.
+DELTA = dict(head_dim=16, num_hidden_layers=5, rms_norm_eps=0.02, linear_conv_kernel_dim=4, linear_key_head_dim=16,
+             linear_value_head_dim=12, linear_num_key_heads=2, linear_num_value_heads=4)
+ROTARY = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}
+EXPERTS = dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32, shared_expert_intermediate_size=40)
+MODELS["qwen3_next"] = ("qwen3_next", dict(**DELTA, **EXPERTS, partial_rotary_factor=0.5, norm_topk_prob=True))
+NEWER_MODELS = {"qwen3_5_text": ("qwen3_5_text", dict(**DELTA, rope_parameters=ROTARY)),
+                "qwen3_5_moe_text": ("qwen3_5_moe_text", dict(**DELTA, **EXPERTS, rope_parameters=ROTARY))}
 # transformers 4.57 reads GGUF of these.
 LOADED = {"llama", "llama3", "qwen2", "gemma2", "gemma3_270m", "gemma3", "gemma3_full", "phi3"}
 # What it makes of keys that it does not read, where that is not what the model has.
@@ -79,9 +88,12 @@ LEFT_OUT = {"qwen2": {"rope_scaling"}, "llama": {"attention_bias", "mlp_bias"}, 
             "gemma3_full": {"layer_types", "query_pre_attn_scalar"},
             "phi3": {"partial_rotary_factor", "sliding_window"}}
 ARCHITECTURES = {"mistral": "llama", "gemma3_text": "gemma3", "mixtral": "llama", "qwen2_moe": "qwen2moe",
-                 "qwen3_moe": "qwen3moe", "gpt_oss": "gpt-oss"}  # where GGUF calls it otherwise
+                 "qwen3_moe": "qwen3moe", "gpt_oss": "gpt-oss", "qwen3_next": "qwen3next", "qwen3_5_text": "qwen35",
+                 "qwen3_5_moe_text": "qwen35moe"}  # where GGUF calls it otherwise
 ROWS_IN_PAIRS = {"llama", "mistral", "mixtral", "granite", "smollm3"}
-MIXTURES = {"mixtral", "qwen2_moe", "qwen3_moe", "gpt_oss"}
+MIXTURES = {"mixtral", "qwen2_moe", "qwen3_moe", "gpt_oss", "qwen3_next", "qwen3_5_moe_text"}
+LINEAR = {"qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"}
+VALUE_HEADS_BY_TURNS = LINEAR - {"qwen3_next"}
 
 MERGED = "th"
 
@@ -143,17 +155,20 @@ def write_keys(writer, kind, config):
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
-    writer.add_feed_forward_length(config.intermediate_size)
+    if kind != "qwen3_5_moe_text":
+        writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
     if kind == "cohere2":
         writer.add_layer_norm_eps(config.layer_norm_eps)
     else:
         writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    if kind in {"llama", "mistral", "qwen3", "qwen3_moe", "gemma2", "gemma3_text", "glm4", "gpt_oss"}:
+    if kind in {"llama", "mistral", "qwen3", "qwen3_moe", "gemma2", "gemma3_text", "glm4", "gpt_oss"} | LINEAR:
         writer.add_key_length(head)
         writer.add_value_length(head)
-    if kind != "gemma2":
+    if kind in LINEAR:
+        write_linear(writer, config, head)
+    elif kind != "gemma2":
         writer.add_rope_freq_base(config.rope_theta)
     if kind in ROWS_IN_PAIRS:
         writer.add_rope_dimension_count(head)
@@ -180,12 +195,12 @@ def write_keys(writer, kind, config):
     if kind in MIXTURES:
         writer.add_expert_count(getattr(config, "num_local_experts", None) or config.num_experts)
         writer.add_expert_used_count(config.num_experts_per_tok)
-    if kind.endswith("_moe"):
+    if kind in MIXTURES - {"mixtral", "gpt_oss"}:
         writer.add_expert_feed_forward_length(config.moe_intermediate_size)
     if kind == "gpt_oss":
         writer.add_expert_feed_forward_length(config.intermediate_size)
         writer.add_sliding_window(config.sliding_window)
-    if kind == "qwen2_moe":
+    if kind in {"qwen2_moe", "qwen3_next", "qwen3_5_moe_text"}:
         writer.add_expert_shared_feed_forward_length(config.shared_expert_intermediate_size)
     if kind == "granite":
         writer.add_attention_scale(config.attention_multiplier)
@@ -200,6 +215,52 @@ def write_keys(writer, kind, config):
         writer.add_vocab_size(config.vocab_size)
         writer.add_rope_dimension_count(head)
         writer.add_rope_scaling_type(gguf.RopeScalingType.NONE)
+
+
+def write_linear(writer, config, head):
+    settings = getattr(config, "rope_parameters", None) or config.to_dict()
+    writer.add_rope_freq_base(settings["rope_theta"])
+    writer.add_rope_dimension_count(int(head * settings["partial_rotary_factor"]))
+    writer.add_ssm_conv_kernel(config.linear_conv_kernel_dim)
+    writer.add_ssm_state_size(config.linear_key_head_dim)
+    writer.add_ssm_group_count(config.linear_num_key_heads)
+    writer.add_ssm_time_step_rank(config.linear_num_value_heads)
+    writer.add_ssm_inner_size(config.linear_value_head_dim * config.linear_num_value_heads)
+    writer.add_full_attention_interval(4)
+
+
+def by_turns(values, dim, config, size):
+    """_LinearAttentionVReorderBase._reorder_v_heads()."""
+    keys = config.linear_num_key_heads
+    shape = values.shape[:dim] + (keys, config.linear_num_value_heads // keys, size) + values.shape[dim + 1:]
+    return values.reshape(shape).swapaxes(dim, dim + 1).reshape(values.shape)
+
+
+def linear_tensors(kind, config, tensor, values):
+    """Qwen3NextModel.modify_tensors(): HF's names as the tensor map knows them, and what the file holds."""
+    keys, size = config.linear_num_key_heads, config.linear_value_head_dim
+    queries_and_keys = 2 * keys * config.linear_key_head_dim
+    if tensor.endswith("in_proj_qkvz.weight"):
+        each = [config.linear_key_head_dim] * 2 + [config.linear_num_value_heads // keys * size] * 2
+        parts = numpy.split(values.reshape(keys, -1, values.shape[1]), numpy.cumsum(each)[:3], axis=1)
+        q, k, v, z = (part.reshape(-1, values.shape[1]) for part in parts)
+        block = f"blk.{tensor.split('.')[2]}"
+        return [(f"{block}.attn_qkv.weight", numpy.concatenate([q, k, v])), (f"{block}.attn_gate.weight", z)]
+    if tensor.endswith("conv1d.weight"):
+        values = values.squeeze(1)
+    if kind in VALUE_HEADS_BY_TURNS:
+        if ".in_proj_qkv." in tensor or ".conv1d." in tensor:
+            behind = by_turns(values[queries_and_keys:], 0, config, size)
+            values = numpy.concatenate([values[:queries_and_keys], behind])
+        elif ".in_proj_z." in tensor:
+            values = by_turns(values, 0, config, size)
+        elif ".out_proj." in tensor:
+            values = by_turns(values, 1, config, size)
+        elif not tensor.endswith("linear_attn.norm.weight"):
+            values = by_turns(values, 0, config, 1)
+    if tensor.endswith(".A_log"):
+        values = -numpy.exp(values)
+    return [(tensor.replace(".dt_bias", ".dt_proj.bias"), values)]
 
 
 def write_phi3(writer, config, head):
@@ -223,18 +284,23 @@ def write_tokenizer(writer):
     writer.add_token_merges([" ".join(MERGED)])
 
 
-def with_stacks(state):
+def with_stacks(kind, state):
     """The matrices of all experts of a layer as one tensor, under the name that the tensor map knows."""
     stacks = {}
     for name, values in state.items():
         if name.endswith(".sinks"):
             yield name + ".weight", values
-        elif match := re.fullmatch(r"(.*\.experts\.)(gate_up|down)_proj(_bias)?", name):  # gpt-oss's
+        elif kind == "gpt_oss" and (match := re.fullmatch(r"(.*\.experts\.)(gate_up|down)_proj(_bias)?", name)):
             before, module, bias = match.groups()
             rows = values if bias else values.transpose(1, 2)
             for part, number in {"gate_up": [("gate", 0), ("up", 1)], "down": [("down", 0)]}[module]:
                 step = 2 if module == "gate_up" else 1
                 yield f"{before}{part}_proj.{'bias' if bias else 'weight'}", rows[:, number::step]
+        elif match := re.fullmatch(r"(.*\.experts\.)gate_up_proj", name):  # of transformers 5
+            for part, rows in zip(("gate", "up"), values.chunk(2, dim=1)):
+                yield f"{match[1]}{part}_proj.weight", rows
+        elif name.endswith(".experts.down_proj"):
+            yield f"{name}.weight", values
         elif match := re.fullmatch(r"(.*\.experts)\.\d+(\..*)", name):
             stacks.setdefault("".join(match.groups()), []).append(values)
         else:
@@ -253,7 +319,7 @@ def write_gguf(path, kind, model):
             getattr(writer, f"add_{token}_token_id")(known)
     architecture = next(a for a, its_name in gguf.MODEL_ARCH_NAMES.items() if its_name == name)
     names = gguf.get_tensor_name_map(architecture, config.num_hidden_layers)
-    for tensor, values in with_stacks(model.state_dict()):
+    for tensor, values in with_stacks(kind, model.state_dict()):
         if config.tie_word_embeddings and tensor == "lm_head.weight":
             continue
         data = values.numpy()
@@ -261,9 +327,13 @@ def write_gguf(path, kind, model):
             data = in_pairs(data, config.num_attention_heads)
         if kind in ROWS_IN_PAIRS and ".k_proj." in tensor:
             data = in_pairs(data, config.num_key_value_heads)
-        if kind.startswith("gemma") and tensor.endswith("norm.weight"):
+        plus_one = kind.startswith("gemma") or kind in LINEAR and not tensor.endswith("linear_attn.norm.weight")
+        if plus_one and tensor.endswith("norm.weight"):
             data = data + 1
-        writer.add_tensor(names.get_name(tensor, try_suffixes=(".weight", ".bias")), numpy.ascontiguousarray(data))
+        written = linear_tensors(kind, config, tensor, data) if ".linear_attn." in tensor else [(tensor, data)]
+        for name, values in written:
+            gguf_name = name if name.startswith("blk.") else names.get_name(name, try_suffixes=(".weight", ".bias"))
+            writer.add_tensor(gguf_name, numpy.ascontiguousarray(values))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -273,11 +343,12 @@ def write_gguf(path, kind, model):
 def same_weights(what, found, wanted):
     assert found.keys() == wanted.keys(), f"{what}: {found.keys() ^ wanted.keys()}"
     for name, tensor in wanted.items():
-        assert torch.equal(tensor, found[name]), f"{what}: {name} differs by {(tensor - found[name]).abs().max()}"
+        off = (tensor - found[name]).abs().max()
+        assert off <= (1e-6 if name.endswith(".A_log") else 0), f"{what}: {name} differs by {off}"
 
 
 def check(mxq, name, folder):
-    kind, changes = MODELS[name]
+    kind, changes = {**MODELS, **NEWER_MODELS}[name]
     ids = ids_of(TEXT)
     model = make_model(kind, changes)
     wanted = logits_of(model, ids)

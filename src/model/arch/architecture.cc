@@ -279,7 +279,7 @@ std::span<const Architecture* const> architectures() {
       &qwen3_architecture(),   &gemma2_architecture(),     &gemma3_architecture(),    &phi3_architecture(),
       &smollm3_architecture(), &olmo2_architecture(),      &granite_architecture(),   &glm4_architecture(),
       &cohere2_architecture(), &mixtral_architecture(),    &qwen2_moe_architecture(), &qwen3_moe_architecture(),
-      &gpt_oss_architecture(), &qwen3_next_architecture(), &qwen3_5_architecture()};
+      &gpt_oss_architecture(), &qwen3_next_architecture(), &qwen3_5_architecture(),   &qwen3_5_moe_architecture()};
   return all;
 }
 

@@ -92,12 +92,14 @@ bool is_common_norm(LayerPart part);
 /// A tensor of a layer.
 struct LayerTensor {
   LayerPart part;
-  /// Behind "model.layers.N." and "blk.N.", without ".weight". The "{}" of an expert's stands for its number; in GGUF
+  /// Behind "model.layers.N." and "blk.N.", without the ending. The "{}" of an expert's stands for its number; in GGUF
   /// all experts' are one.
   std::string_view hf, gguf;
   Extent rows = Extent::none, cols = Extent::none;
-  std::optional<LayerInput> input;         // of matrices: what it multiplies
-  std::string_view hf_ending = ".weight";  // of HF's name; GGUF's has ".weight"
+  std::optional<LayerInput> input;  // of matrices: what it multiplies
+  std::string_view hf_ending = ".weight", gguf_ending = ".weight";
+  std::string_view gguf_rest = {};   // where `gguf` has only the first rows: what has the others
+  std::string_view gguf_whole = {};  // what older files have in the place of these two, in HF's order
 
   bool of_expert() const { return input == LayerInput::routed || input == LayerInput::routed_gated; }
 };
@@ -108,6 +110,7 @@ struct ExpertStack {
   std::string_view hf;                           // NAME behind "model.layers.N."
   std::vector<LayerPart> parts;                  // whose rows an expert's part of it has
   bool transposed = false, alternating = false;  // [experts, in, out]; rows of the parts by turns, else part by part
+  bool restored = true;                          // dequantized models have it; else a matrix an expert
 };
 
 /// What a field of config.json or a key of GGUF metadata means for the forward pass.
@@ -173,9 +176,11 @@ struct Architecture {
   std::vector<LayerTensor> tensors = llama_tensors();    // of a layer, in the order in which runtimes list them
   std::vector<LayerTensor> mixture_tensors = {};         // likewise of a layer with experts; empty: there are none
   std::vector<ExpertStack> stacks = {};                  // of mixture_tensors in safetensors
+  std::string_view module_5 = {}, module_4 = {};         // what transformers 5 calls a module of a layer; as published
   std::vector<LayerTensor> linear_tensors = {};          // of a layer with linear attention
   std::vector<LayerTensor> linear_mixture_tensors = {};  // likewise with experts
   bool gguf_permutes_rows = false;                       // of q and k: llama.cpp's converter pairs neighbouring rows
+  bool gguf_tiles_value_heads = false;                   // it puts linear attention's into another order
   Norm norm = Norm::rms;
   bool gated_queries = false;            // q makes a query of each head, and a gate of what it puts out
   bool parallel = false;                 // attention and feed-forward network read the same input
@@ -195,6 +200,9 @@ struct Architecture {
   std::optional<int64_t> default_head_dim = {};  // where head_dim is missing; none: hidden_size / heads
   int64_t default_heads = 0, default_vocab = 0;  // where they may be missing
   double default_rope_theta = 10000, default_rotary_part = 1;
+  std::string_view window_rope_field =
+      {};                      // the base of layers with a window, where they have another; empty: they have not
+  bool dense_networks = true;  // of intermediate_size; false: no layer has one
   double default_eps = 1e-6;
   bool default_tie = false;
   std::string_view eps_field = "rms_norm_eps", activation_field = "hidden_act";
@@ -257,5 +265,6 @@ const Architecture& qwen3_moe_architecture();
 const Architecture& gpt_oss_architecture();
 const Architecture& qwen3_next_architecture();
 const Architecture& qwen3_5_architecture();
+const Architecture& qwen3_5_moe_architecture();
 
 }  // namespace mxq

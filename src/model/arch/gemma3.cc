@@ -3,22 +3,24 @@
 #include <utility>
 
 #include "model/arch/gemma.h"
+#include "model/rope_config.h"
 
 namespace mxq {
 
 namespace {
 
+constexpr const char* kWindowBase = "rope_local_base_freq";
+
 void read_fields(const ConfigFields& fields, ModelConfig& config) {
   read_gemma(fields, config);
   config.logit_cap = fields.find_positive("final_logit_softcapping").value_or(0);
-  config.window_rope =
-      RopeSettings{.theta = fields.find_positive("rope_local_base_freq").value_or(10000), .scaling = {}};
+  config.window_rope = read_window_rope(fields, gemma3_architecture(), 10000, config);
 }
 
 void write_fields(const ModelConfig& config, nlohmann::ordered_json& json) {
   write_gemma(config, json);
   json["final_logit_softcapping"] = config.logit_cap > 0 ? nlohmann::ordered_json(config.logit_cap) : nullptr;
-  if (config.window_rope) json["rope_local_base_freq"] = config.window_rope->theta;
+  if (config.window_rope) json[kWindowBase] = config.window_rope->theta;
 }
 
 void read_keys(const GgufFields& fields, ModelConfig& config) {
@@ -48,6 +50,7 @@ const Architecture& gemma3_architecture() {
     gemma.default_max_positions = 131072;
     gemma.default_vocab = 262208;
     gemma.default_rope_theta = 1e6;
+    gemma.window_rope_field = kWindowBase;
     gemma.read_config = read_fields;
     gemma.write_config = write_fields;
     gemma.read_gguf = read_keys;
@@ -61,7 +64,7 @@ const Architecture& gemma3_architecture() {
     for (const ConfigField& field :
          {ConfigField{"sliding_window_pattern", read},
           ConfigField{"_sliding_window_pattern", ignored},  // what transformers keeps of it beside layer_types
-          ConfigField{"rope_local_base_freq", read},
+          ConfigField{kWindowBase, read},
           ConfigField{"attn_logit_softcapping", ignored},  // by transformers 4.57's Gemma 3
           // What surrounds the text: the vision tower stays as it is.
           ConfigField{"vision_config", ignored}, ConfigField{"mm_tokens_per_image", ignored},

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <optional>
 #include <string>
 
 #include "model/config_checks.h"
@@ -15,16 +16,24 @@ constexpr const char *kKernel = "linear_conv_kernel_dim", *kKeyDim = "linear_key
                      *kValueHeads = "linear_num_value_heads", *kTypes = "layer_types",
                      *kInterval = "full_attention_interval";
 constexpr const char *kLinear = "linear_attention", *kFull = "full_attention";
+// In GGUF, whose names are those of state-space models.
+constexpr const char *kGgufKernel = "ssm.conv_kernel", *kGgufKeyDim = "ssm.state_size",
+                     *kGgufKeyHeads = "ssm.group_count", *kGgufValueHeads = "ssm.time_step_rank",
+                     *kGgufValues = "ssm.inner_size", *kGgufLayers = "attention.recurrent_layers";
+constexpr int64_t kUsualInterval = 4;
 constexpr int64_t kMost = 16'384;  // of each extent: what all layers keep stays inside 63 bits
+
+std::vector<bool> all_but_every(const ModelConfig& config, std::optional<int64_t> interval) {
+  std::vector<bool> layers;
+  for (int64_t i = 0; i < config.num_hidden_layers; ++i)
+    layers.push_back((i + 1) % interval.value_or(kUsualInterval) != 0);
+  return layers;
+}
 
 std::vector<bool> read_layers(const ConfigFields& fields, ModelConfig& config) {
   std::vector<bool> layers;
   const nlohmann::json* const types = fields.find(kTypes);
-  if (types == nullptr) {
-    const int64_t every = fields.find_int(kInterval, 1, kMaxExtent).value_or(4);
-    for (int64_t i = 0; i < config.num_hidden_layers; ++i) layers.push_back((i + 1) % every != 0);
-    return layers;
-  }
+  if (types == nullptr) return all_but_every(config, fields.find_int(kInterval, 1, kMaxExtent));
   if (!types->is_array() || std::ssize(*types) != config.num_hidden_layers) {
     refuse_config(fields.source(), fmt::format("'{}' is {}", kTypes, shown(*types)),
                   fmt::format("a list with one for each of num_hidden_layers {}", config.num_hidden_layers));
@@ -82,21 +91,64 @@ std::vector<ConfigField> linear_attention_fields() {
   return fields;
 }
 
+void read_gguf_linear_attention(const GgufFields& fields, ModelConfig& config) {
+  LinearAttention& linear = config.linear;
+  linear.kernel = fields.get_int(kGgufKernel, 1, kMost);
+  linear.key_dim = fields.get_int(kGgufKeyDim, 1, kMost);
+  linear.key_heads = fields.get_int(kGgufKeyHeads, 1, kMost);
+  linear.value_heads = fields.get_int(kGgufValueHeads, 1, kMost);
+  const int64_t values = fields.get_int(kGgufValues, 1, kMost * kMost);
+  const auto require_multiple = [&](const char* key, int64_t value, const char* of, int64_t divisor) {
+    if (value % divisor == 0) return;
+    refuse_config(fields.file().source, fmt::format("'{}' is {}", fields.key(key), value),
+                  fmt::format("a multiple of '{}' {}", fields.key(of), divisor));
+  };
+  require_multiple(kGgufValueHeads, linear.value_heads, kGgufKeyHeads, linear.key_heads);
+  require_multiple(kGgufValues, values, kGgufValueHeads, linear.value_heads);
+  linear.value_dim = values / linear.value_heads;
+  if (linear.value_dim > kMost) {
+    refuse_config(fields.file().source, fmt::format("'{}' is {}", fields.key(kGgufValues), values),
+                  fmt::format("at most {} for each of {} heads", kMost, linear.value_heads));
+  }
+  const auto layers = fields.find_flags(kGgufLayers);
+  const int64_t all = config.num_hidden_layers + config.mtp_layers;
+  if (layers && std::ssize(*layers) != all) {
+    refuse_config(fields.file().source, fmt::format("'{}' has {} entries", fields.key(kGgufLayers), layers->size()),
+                  fmt::format("one for each of {} layers", all));
+  }
+  linear.layers = layers ? *layers : all_but_every(config, fields.find_int(kInterval, 1, kMaxExtent));
+  linear.layers.resize(static_cast<size_t>(config.num_hidden_layers));
+}
+
+std::vector<ConfigField> gguf_linear_attention_fields() {
+  std::vector<ConfigField> fields;
+  for (const char* name :
+       {kGgufKernel, kGgufKeyDim, kGgufKeyHeads, kGgufValueHeads, kGgufValues, kGgufLayers, kInterval}) {
+    fields.push_back({name, ConfigField::read});
+  }
+  return fields;
+}
+
 std::vector<LayerTensor> gated_attention_tensors() {
   using enum Extent;
-  return replaced(llama_tensors(), LayerPart::q,
-                  {{LayerPart::q, "self_attn.q_proj", "attn_q", gated_queries, hidden, LayerInput::attention}}) +
+  const auto gated =
+      replaced(llama_tensors(), LayerPart::q,
+               {{LayerPart::q, "self_attn.q_proj", "attn_q", gated_queries, hidden, LayerInput::attention}});
+  return replaced(
+             gated, LayerPart::feed_forward_norm,
+             {{LayerPart::feed_forward_norm, "post_attention_layernorm", "post_attention_norm", hidden, none, {}}}) +
          head_norms();
 }
 
 std::vector<LayerTensor> delta_rule_tensors(const std::vector<LayerTensor>& projections) {
   using enum Extent;
-  return projections + std::vector<LayerTensor>{
-                           {LayerPart::linear_conv, "linear_attn.conv1d", {}, linear_channels, linear_kernel, {}},
-                           {LayerPart::linear_a_log, "linear_attn.A_log", {}, linear_heads, none, {}, ""},
-                           {LayerPart::linear_dt_bias, "linear_attn.dt_bias", {}, linear_heads, none, {}, ""},
-                           {LayerPart::linear_norm, "linear_attn.norm", {}, linear_head_dim, none, {}},
-                           {LayerPart::linear_o, "linear_attn.out_proj", {}, hidden, linear_values, LayerInput::heads}};
+  return projections +
+         std::vector<LayerTensor>{
+             {LayerPart::linear_conv, "linear_attn.conv1d", "ssm_conv1d", linear_channels, linear_kernel, {}},
+             {LayerPart::linear_a_log, "linear_attn.A_log", "ssm_a", linear_heads, none, {}, "", ""},
+             {LayerPart::linear_dt_bias, "linear_attn.dt_bias", "ssm_dt", linear_heads, none, {}, "", ".bias"},
+             {LayerPart::linear_norm, "linear_attn.norm", "ssm_norm", linear_head_dim, none, {}},
+             {LayerPart::linear_o, "linear_attn.out_proj", "ssm_out", hidden, linear_values, LayerInput::heads}};
 }
 
 }  // namespace mxq

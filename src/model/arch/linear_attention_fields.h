@@ -7,6 +7,7 @@
 #include "model/arch/architecture.h"
 #include "model/config.h"
 #include "model/config_fields.h"
+#include "model/gguf_fields.h"
 
 namespace mxq {
 
@@ -16,6 +17,10 @@ void read_linear_attention(const ConfigFields& fields, ModelConfig& config);
 void write_linear_attention(const ModelConfig& config, nlohmann::ordered_json& json);
 /// The fields of read_linear_attention(), and what their attention is like.
 std::vector<ConfigField> linear_attention_fields();
+
+/// The same of GGUF metadata, and its keys. Throws Error(invalid_file) naming the key.
+void read_gguf_linear_attention(const GgufFields& fields, ModelConfig& config);
+std::vector<ConfigField> gguf_linear_attention_fields();
 
 /// Attention whose queries have gates, with norms of heads.
 std::vector<LayerTensor> gated_attention_tensors();

@@ -30,6 +30,9 @@ const Architecture& mixtral_architecture() {
       .mixture_tensors = without_feed_forward(llama_tensors()) +
                          expert_tensors("block_sparse_moe.gate", "block_sparse_moe.experts.{}.w1",
                                         "block_sparse_moe.experts.{}.w3", "block_sparse_moe.experts.{}.w2"),
+      .stacks = joined_stacks(/*restored=*/false),
+      .module_5 = "mlp.",
+      .module_4 = "block_sparse_moe.",
       .gguf_permutes_rows = true,
       .window = WindowRule::all_layers,
       .default_max_positions = 131072,

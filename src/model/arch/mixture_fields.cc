@@ -10,7 +10,7 @@ namespace mxq {
 
 namespace {
 
-constexpr const char *kPerToken = "num_experts_per_tok", *kExperts = "num_experts", *kSize = "moe_intermediate_size",
+constexpr const char *kPerToken = "num_experts_per_tok", *kSize = "moe_intermediate_size",
                      *kShared = "shared_expert_intermediate_size", *kNormalised = "norm_topk_prob",
                      *kStep = "decoder_sparse_step", *kDense = "mlp_only_layers";
 
@@ -34,8 +34,26 @@ void write_experts(const ModelConfig& config, const char* field, nlohmann::order
   if (config.mixture.experts > 0) json[kPerToken] = config.mixture.per_token;
 }
 
-void read_qwen_mixture(const ConfigFields& fields, const Mixture& usual, ModelConfig& config) {
-  read_experts(fields, kExperts, usual, config);
+void read_shared_experts(const ConfigFields& fields, const char* field, const Mixture& usual, ModelConfig& config) {
+  read_experts(fields, field, usual, config);
+  Mixture& mixture = config.mixture;
+  if (mixture.experts == 0) return;
+  mixture.intermediate_size = fields.find_int(kSize, 1, kMaxExtent).value_or(usual.intermediate_size);
+  if (usual.shared_intermediate_size > 0) {
+    mixture.shared_intermediate_size = fields.find_int(kShared, 1, kMaxExtent).value_or(usual.shared_intermediate_size);
+  }
+}
+
+void write_shared_experts(const ModelConfig& config, const char* field, nlohmann::ordered_json& json) {
+  const Mixture& mixture = config.mixture;
+  write_experts(config, field, json);
+  if (mixture.experts == 0) return;
+  json[kSize] = mixture.intermediate_size;
+  if (mixture.shared_intermediate_size > 0) json[kShared] = mixture.shared_intermediate_size;
+}
+
+void read_qwen_mixture(const ConfigFields& fields, const char* field, const Mixture& usual, ModelConfig& config) {
+  read_shared_experts(fields, field, usual, config);
   const int64_t step = fields.find_int(kStep, 1, kMaxExtent).value_or(1);
   const nlohmann::json* const dense = fields.find(kDense);
   if (dense != nullptr && !(dense->is_array() && std::all_of(dense->begin(), dense->end(),
@@ -44,10 +62,6 @@ void read_qwen_mixture(const ConfigFields& fields, const Mixture& usual, ModelCo
   }
   Mixture& mixture = config.mixture;
   if (mixture.experts == 0) return;
-  mixture.intermediate_size = fields.find_int(kSize, 1, kMaxExtent).value_or(usual.intermediate_size);
-  if (usual.shared_intermediate_size > 0) {
-    mixture.shared_intermediate_size = fields.find_int(kShared, 1, kMaxExtent).value_or(usual.shared_intermediate_size);
-  }
   mixture.normalised = fields.get_bool(kNormalised, usual.normalised);
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
     const bool named = dense != nullptr && std::find(dense->begin(), dense->end(), i) != dense->end();
@@ -58,10 +72,8 @@ void read_qwen_mixture(const ConfigFields& fields, const Mixture& usual, ModelCo
 
 void write_qwen_mixture(const ModelConfig& config, nlohmann::ordered_json& json) {
   const Mixture& mixture = config.mixture;
-  write_experts(config, kExperts, json);
+  write_shared_experts(config, kQwenExperts, json);
   if (mixture.experts == 0) return;
-  json[kSize] = mixture.intermediate_size;
-  if (mixture.shared_intermediate_size > 0) json[kShared] = mixture.shared_intermediate_size;
   json[kNormalised] = mixture.normalised;
   json[kStep] = 1;
   auto& dense = json[kDense] = nlohmann::ordered_json::array();
@@ -72,7 +84,7 @@ void write_qwen_mixture(const ModelConfig& config, nlohmann::ordered_json& json)
 
 std::vector<ConfigField> qwen_mixture_fields(bool shared) {
   std::vector<ConfigField> fields = training_fields();
-  for (const char* name : {kExperts, kPerToken, kSize, kNormalised, kStep, kDense}) {
+  for (const char* name : {kQwenExperts, kPerToken, kSize, kNormalised, kStep, kDense}) {
     fields.push_back({name, ConfigField::read});
   }
   if (shared) fields.push_back({kShared, ConfigField::read});
@@ -94,6 +106,12 @@ std::vector<LayerTensor> qwen_mixture_tensors(bool shared) {
                                             hidden, LayerInput::feed_forward}};
 }
 
+std::vector<ExpertStack> joined_stacks(bool restored) {
+  return {
+      {.hf = "mlp.experts.gate_up_proj", .parts = {LayerPart::expert_gate, LayerPart::expert_up}, .restored = restored},
+      {.hf = "mlp.experts.down_proj", .parts = {LayerPart::expert_down}, .restored = restored}};
+}
+
 void read_gguf_experts(const GgufFields& fields, bool normalised, std::optional<int64_t> usual_size,
                        ModelConfig& config) {
   Mixture& mixture = config.mixture;
@@ -102,6 +120,12 @@ void read_gguf_experts(const GgufFields& fields, bool normalised, std::optional<
   mixture.normalised = normalised;
   mixture.intermediate_size = fields.find_int("expert_feed_forward_length", 1, kMaxExtent)
                                   .value_or(usual_size.value_or(config.intermediate_size / mixture.per_token));
+}
+
+void read_gguf_shared_experts(const GgufFields& fields, bool normalised, ModelConfig& config) {
+  read_gguf_experts(fields, normalised, std::nullopt, config);
+  config.mixture.shared_intermediate_size =
+      fields.find_int("expert_shared_feed_forward_length", 1, kMaxExtent).value_or(config.intermediate_size);
 }
 
 std::vector<ConfigField> gguf_mixture_fields() {

@@ -10,7 +10,7 @@ constexpr const char* kBias = "qkv_bias";
 
 void read_fields(const ConfigFields& fields, ModelConfig& config) {
   read_qwen_mixture(
-      fields,
+      fields, kQwenExperts,
       {.experts = 60, .per_token = 4, .intermediate_size = 1408, .shared_intermediate_size = 5632, .normalised = false},
       config);
   config.attention_bias = fields.get_bool(kBias, true);
@@ -22,10 +22,7 @@ void write_fields(const ModelConfig& config, nlohmann::ordered_json& json) {
 }
 
 void read_keys(const GgufFields& fields, ModelConfig& config) {
-  read_gguf_experts(fields, /*normalised=*/false, std::nullopt, config);
-  // Where it is missing llama.cpp takes the size of a dense network.
-  config.mixture.shared_intermediate_size =
-      fields.find_int("expert_shared_feed_forward_length", 1, kMaxExtent).value_or(config.intermediate_size);
+  read_gguf_shared_experts(fields, /*normalised=*/false, config);
 }
 
 }  // namespace
@@ -37,6 +34,7 @@ const Architecture& qwen2_moe_architecture() {
       .gguf_name = "qwen2moe",
       .class_name = "Qwen2Moe",
       .mixture_tensors = without_feed_forward(llama_tensors()) + qwen_mixture_tensors(/*shared=*/true),
+      .stacks = joined_stacks(/*restored=*/false),
       .attention_bias = Bias::by_config,
       .window = WindowRule::all_if_used,
       .default_window = 4096,
@@ -52,7 +50,7 @@ const Architecture& qwen2_moe_architecture() {
                                              {"max_window_layers", ignored},
                                              {"attention_bias", ignored},
                                              {"mlp_bias", ignored},
-                                             {"layer_types", only, {"null"}}},
+                                             {"layer_types", read}},
       .read_gguf = read_keys,
       .own_gguf_fields = gguf_mixture_fields(),
   };

@@ -1,29 +1,17 @@
 // Qwen3.5, of text: Qwen3-Next's layers with dense networks, the projections of linear attention apart.
-#include "model/arch/linear_attention_fields.h"
+#include "model/arch/qwen3_5_fields.h"
 
 namespace mxq {
 
-namespace {
-
-std::vector<LayerTensor> linear_tensors() {
-  using enum Extent;
-  constexpr LayerInput input = LayerInput::attention;
-  return delta_rule_tensors({{LayerPart::linear_qkv, "linear_attn.in_proj_qkv", {}, linear_channels, hidden, input},
-                             {LayerPart::linear_z, "linear_attn.in_proj_z", {}, linear_values, hidden, input},
-                             {LayerPart::linear_b, "linear_attn.in_proj_b", {}, linear_heads, hidden, input},
-                             {LayerPart::linear_a, "linear_attn.in_proj_a", {}, linear_heads, hidden, input}});
-}
-
-}  // namespace
-
 const Architecture& qwen3_5_architecture() {
-  using enum ConfigField::Use;
   static const Architecture architecture{
       .name = "qwen3_5_text",
+      .gguf_name = "qwen35",
       .also = {"qwen3_5"},
       .class_name = "Qwen3_5",
       .tensors = gated_attention_tensors(),
-      .linear_tensors = with_linear_attention(gated_attention_tensors(), linear_tensors()),
+      .linear_tensors = with_linear_attention(gated_attention_tensors(), qwen3_5_linear_tensors()),
+      .gguf_tiles_value_heads = true,
       .norm = Norm::rms_plus_one,
       .gated_queries = true,
       .attention_bias = Bias::by_config,
@@ -32,21 +20,11 @@ const Architecture& qwen3_5_architecture() {
       .default_kv_heads = 4,
       .default_head_dim = 256,
       .default_rotary_part = 0.25,
-      .read_config = read_linear_attention,
-      .write_config = write_linear_attention,
-      .own_fields = linear_attention_fields() +
-                    std::vector<ConfigField>{
-                        {"mtp_num_hidden_layers", ignored},
-                        {"mtp_use_dedicated_embeddings", ignored},
-                        // How a kernel keeps the state; mxq keeps it in fp32.
-                        {"mamba_ssm_dtype", ignored},
-                        // What surrounds the text: the vision tower stays as it is.
-                        {"vision_config", ignored},
-                        {"image_token_id", ignored},
-                        {"video_token_id", ignored},
-                        {"vision_start_token_id", ignored},
-                        {"vision_end_token_id", ignored},
-                    },
+      .read_config = read_qwen3_5,
+      .write_config = write_qwen3_5,
+      .own_fields = qwen3_5_fields(),
+      .read_gguf = read_gguf_linear_attention,
+      .own_gguf_fields = gguf_qwen3_5_fields(),
   };
   return architecture;
 }

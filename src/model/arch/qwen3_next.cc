@@ -9,8 +9,9 @@ namespace {
 
 void read_fields(const ConfigFields& fields, ModelConfig& config) {
   read_linear_attention(fields, config);
-  read_qwen_mixture(
-      fields, {.experts = 512, .per_token = 10, .intermediate_size = 512, .shared_intermediate_size = 512}, config);
+  read_qwen_mixture(fields, kQwenExperts,
+                    {.experts = 512, .per_token = 10, .intermediate_size = 512, .shared_intermediate_size = 512},
+                    config);
 }
 
 void write_fields(const ModelConfig& config, nlohmann::ordered_json& json) {
@@ -18,11 +19,23 @@ void write_fields(const ModelConfig& config, nlohmann::ordered_json& json) {
   write_qwen_mixture(config, json);
 }
 
+void read_keys(const GgufFields& fields, ModelConfig& config) {
+  read_gguf_linear_attention(fields, config);
+  read_gguf_shared_experts(fields, /*normalised=*/true, config);
+}
+
 std::vector<LayerTensor> linear_tensors() {
   using enum Extent;
   return delta_rule_tensors(
-      {{LayerPart::linear_qkvz, "linear_attn.in_proj_qkvz", {}, linear_qkvz, hidden, LayerInput::attention},
-       {LayerPart::linear_ba, "linear_attn.in_proj_ba", {}, linear_rates, hidden, LayerInput::attention}});
+      {{.part = LayerPart::linear_qkvz,
+        .hf = "linear_attn.in_proj_qkvz",
+        .gguf = "attn_qkv",
+        .rows = linear_qkvz,
+        .cols = hidden,
+        .input = LayerInput::attention,
+        .gguf_rest = "attn_gate",
+        .gguf_whole = "ssm_in"},
+       {LayerPart::linear_ba, "linear_attn.in_proj_ba", "ssm_ba", linear_rates, hidden, LayerInput::attention}});
 }
 
 }  // namespace
@@ -31,9 +44,11 @@ const Architecture& qwen3_next_architecture() {
   static const Architecture architecture = [] {
     Architecture next{
         .name = "qwen3_next",
+        .gguf_name = "qwen3next",
         .class_name = "Qwen3Next",
         .tensors = gated_attention_tensors(),
         .mixture_tensors = without_feed_forward(gated_attention_tensors()) + qwen_mixture_tensors(/*shared=*/true),
+        .stacks = joined_stacks(/*restored=*/false),
         .norm = Norm::rms_plus_one,
         .gated_queries = true,
         .attention_bias = Bias::by_config,
@@ -45,6 +60,8 @@ const Architecture& qwen3_next_architecture() {
         .read_config = read_fields,
         .write_config = write_fields,
         .own_fields = qwen_mixture_fields(/*shared=*/true) + linear_attention_fields(),
+        .read_gguf = read_keys,
+        .own_gguf_fields = gguf_mixture_fields() + gguf_linear_attention_fields(),
     };
     next.linear_tensors = with_linear_attention(next.tensors, linear_tensors());
     next.linear_mixture_tensors = with_linear_attention(next.mixture_tensors, linear_tensors());
