@@ -1,7 +1,7 @@
-"""Writes the seed corpora of gguf_fuzz and gguf_parts_fuzz: small valid files of many shapes, and each with one random
-change; a file of each type of blocks; models in parts.
+"""Writes the seed corpora of gguf_fuzz, gguf_model_fuzz and gguf_parts_fuzz: small valid files of many shapes, and each
+with one random change; a file of each type of blocks; whole models of one layer or two; models in parts.
 
-    python make_gguf_corpus.py FOLDER [SEED]      into FOLDER/gguf and FOLDER/gguf_parts
+    python make_gguf_corpus.py FOLDER [SEED]      into FOLDER/gguf, FOLDER/gguf_model and FOLDER/gguf_parts
 
 Needs nothing but Python. The same seed gives the same files.
 """
@@ -99,6 +99,68 @@ def in_parts(rng: random.Random, numbers: list[int], count: int, tensors: int, s
     return files
 
 
+# Extents of the models: hidden, intermediate, vocabulary, of an expert.
+HIDDEN, INNER, VOCAB, EXPERT = 8, 12, 6, 4
+NORM, DENSE = {"attn_norm": [HIDDEN], "ffn_norm": [HIDDEN]}, {
+    "ffn_gate": [INNER, HIDDEN], "ffn_up": [INNER, HIDDEN], "ffn_down": [HIDDEN, INNER]}
+HEADS = {"attn_q": [8, HIDDEN], "attn_k": [4, HIDDEN], "attn_v": [4, HIDDEN], "attn_output": [HIDDEN, 8]}
+EXPERTS = {"ffn_gate_inp": [3, HIDDEN], "ffn_gate_exps": [3, EXPERT, HIDDEN], "ffn_up_exps": [3, EXPERT, HIDDEN],
+           "ffn_down_exps": [3, HIDDEN, EXPERT]}
+SHARED = {"ffn_gate_shexp": [EXPERT, HIDDEN], "ffn_up_shexp": [EXPERT, HIDDEN], "ffn_down_shexp": [HIDDEN, EXPERT],
+          "ffn_gate_inp_shexp": [HIDDEN]}
+POSTED = {"attn_norm": [HIDDEN], "post_attention_norm": [HIDDEN]}
+GATED = {**HEADS, "attn_q": [16, HIDDEN], "attn_q_norm": [4], "attn_k_norm": [4]}
+# One key head of two dimensions, two value heads of three.
+DELTA = {"ssm_conv1d": [10, 2], "ssm_a": [2], "ssm_dt.bias": [2], "ssm_norm": [3], "ssm_out": [HIDDEN, 6]}
+APART = {**DELTA, "attn_qkv": [10, HIDDEN], "attn_gate": [6, HIDDEN], "ssm_beta": [2, HIDDEN], "ssm_alpha": [2, HIDDEN]}
+JOINED = {**DELTA, "attn_qkv": [10, HIDDEN], "attn_gate": [6, HIDDEN], "ssm_ba": [4, HIDDEN]}
+OLDER = {**DELTA, "ssm_in": [16, HIDDEN], "ssm_ba": [4, HIDDEN]}
+DELTA_KEYS = {"ssm.conv_kernel": 2, "ssm.state_size": 2, "ssm.group_count": 1, "ssm.time_step_rank": 2,
+              "ssm.inner_size": 6, "full_attention_interval": 2, "attention.key_length": 4, "attention.value_length": 4,
+              "rope.dimension_count": 2}
+EXPERT_KEYS = {"expert_count": 3, "expert_used_count": 2, "expert_feed_forward_length": EXPERT}
+SHARED_KEYS = {**EXPERT_KEYS, "expert_shared_feed_forward_length": EXPERT}
+# Of each: the architecture, keys of its own, the tensors of each layer.
+MODELS = {
+    "llama": ("llama", {}, [{**NORM, **HEADS, **DENSE}]),
+    "mixtral": ("llama", EXPERT_KEYS, [{**NORM, **HEADS, **EXPERTS}]),
+    "qwen3next": ("qwen3next", {**DELTA_KEYS, **SHARED_KEYS},
+                  [{**POSTED, **JOINED, **EXPERTS, **SHARED}, {**POSTED, **GATED, **EXPERTS, **SHARED}]),
+    "qwen3next-older": ("qwen3next", {**DELTA_KEYS, **SHARED_KEYS}, [{**POSTED, **OLDER, **EXPERTS, **SHARED}]),
+    "qwen35": ("qwen35", {**DELTA_KEYS, "nextn_predict_layers": 1},
+               [{**POSTED, **APART, **DENSE}, {**POSTED, **GATED, **DENSE},
+                {**POSTED, **GATED, **DENSE, "nextn.eh_proj": [HIDDEN, 2 * HIDDEN], "nextn.enorm": [HIDDEN]}]),
+    "qwen35moe": ("qwen35moe", {**DELTA_KEYS, **SHARED_KEYS},
+                  [{**POSTED, **APART, **EXPERTS, **SHARED}, {**POSTED, **GATED, "ffn_gate_inp": [3, HIDDEN],
+                   "ffn_gate_up_exps": [3, 2 * EXPERT, HIDDEN], "ffn_down_exps": [3, HIDDEN, EXPERT], **SHARED}]),
+}
+
+
+def whole_model(rng: random.Random, architecture: str, keys: dict, layers: list) -> bytes:
+    keys = {"block_count": len(layers), "context_length": 64, "embedding_length": HIDDEN, "feed_forward_length": INNER,
+            "attention.head_count": 2, "attention.head_count_kv": 1, "attention.key_length": 4,
+            "attention.value_length": 4, **keys}
+    entries = [string(b"general.architecture") + struct.pack("<I", 8) + string(architecture.encode()),
+               string(f"{architecture}.attention.layer_norm_rms_epsilon".encode()) + struct.pack("<If", 6, 1e-5)]
+    entries += [string(f"{architecture}.{key}".encode()) + struct.pack("<II", 4, value) for key, value in keys.items()]
+    tensors = {"token_embd.weight": [VOCAB, HIDDEN], "output_norm.weight": [HIDDEN]}
+    for i, layer in enumerate(layers):
+        for name, shape in layer.items():
+            ending = "" if name in ("ssm_a", "ssm_dt.bias") else ".weight"
+            tensors[f"blk.{i}.{name}{ending}"] = shape
+    infos, data = b"", b""
+    for name, shape in tensors.items():
+        data += bytes(-len(data) % 32)
+        infos += string(name.encode()) + struct.pack("<I", len(shape))
+        infos += b"".join(struct.pack("<Q", extent) for extent in reversed(shape)) + struct.pack("<IQ", 0, len(data))
+        count = 1
+        for extent in shape:
+            count *= extent
+        data += struct.pack(f"<{count}f", *(rng.uniform(-2, -0.5) for _ in range(count)))
+    header = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(entries)) + b"".join(entries) + infos
+    return header + bytes(-len(header) % 32) + data
+
+
 def main() -> None:
     folder = pathlib.Path(sys.argv[1]) / "gguf"
     rng = random.Random(int(sys.argv[2]) if len(sys.argv) > 2 else 1)
@@ -109,6 +171,14 @@ def main() -> None:
         (folder / f"damaged-{i:02}").write_bytes(damage(rng, file))
     for kind, block, size in BLOCK_TYPES:
         (folder / f"type-{kind:02}").write_bytes(one_tensor(rng, b"w", kind, block, size, b"", 0))
+    models = folder.parent / "gguf_model"
+    models.mkdir(parents=True, exist_ok=True)
+    own = random.Random(2)
+    for name, model in MODELS.items():
+        file = whole_model(own, *model)
+        (models / f"valid-{name}").write_bytes(file)
+        for i in range(4):
+            (models / f"damaged-{name}-{i}").write_bytes(damage(own, file))
     parts = folder.parent / "gguf_parts"
     parts.mkdir(parents=True, exist_ok=True)
     for name, file in {

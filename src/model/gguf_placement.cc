@@ -1,6 +1,7 @@
 #include "model/gguf_placement.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -124,9 +125,9 @@ GgufPlacement gguf_placement(const ModelConfig& config, const LayerTensor* tenso
   if (of_linear_attention && rows != wanted) {
     refuse(source, first, fmt::format("{} rows", rows), fmt::format("{} by the metadata", wanted));
   }
-  if (part == LayerPart::linear_o && shape.back() != config.extent(tensor->cols)) {
-    refuse(source, first, fmt::format("{} columns", shape.back()),
-           fmt::format("{} by the metadata", config.extent(tensor->cols)));
+  if (part == LayerPart::linear_o && (shape.size() != 2 || shape.back() != config.extent(tensor->cols))) {
+    refuse(source, first, fmt::format("rows of [{}]", fmt::join(shape.begin() + 1, shape.end(), ", ")),
+           fmt::format("[{}] by the metadata", config.extent(tensor->cols)));
   }
   Orders orders = orders_of(config, architecture, *part, placement.views.size() == 1);
   placement.rows = std::move(orders.rows);

@@ -163,7 +163,11 @@ TEST(GgufPlacement, RefusesOtherNumbersOfRows) {
   refused("qwen3_5_text", LayerPart::linear_z, Extent::linear_values, Extent::hidden, {7, 3},
           "tensor 'x' has 7 rows; expected 6 by the metadata");
   refused("qwen3_5_text", LayerPart::linear_o, Extent::hidden, Extent::linear_values, {3, 7},
-          "tensor 'x' has 7 columns; expected 6 by the metadata");
+          "tensor 'x' has rows of [7]; expected [6] by the metadata");
+  refused("qwen3_5_text", LayerPart::linear_o, Extent::hidden, Extent::linear_values, {3, 2, 6},
+          "tensor 'x' has rows of [2, 6]; expected [6] by the metadata");
+  refused("qwen3_5_text", LayerPart::linear_o, Extent::hidden, Extent::linear_values, {3},
+          "tensor 'x' has rows of []; expected [6] by the metadata");
 }
 
 }  // namespace

@@ -96,7 +96,8 @@ void GgufSource::add_tensor(const HfName& known, std::vector<TensorView> views) 
   std::string stored_as(dtype_name(views.front().dtype));
   for (size_t i = 1; i < views.size(); ++i) {
     const TensorView& view = views[i];
-    if (view.shape.size() != shape.size() || !std::equal(shape.begin() + 1, shape.end(), view.shape.begin() + 1)) {
+    if (shape.empty() || view.shape.size() != shape.size() ||
+        !std::equal(shape.begin() + 1, shape.end(), view.shape.begin() + 1)) {
       throw Error(ErrorCode::invalid_file, "read " + gguf_.source,
                   fmt::format("tensor '{}' has shape [{}]", view.name, fmt::join(view.shape, ", ")),
                   fmt::format("rows as '{}' has them", views.front().name));

@@ -139,13 +139,13 @@ SafetensorsModel open_weights(const fs::path& folder) {
 /// Under the name that published files have, of a model that was saved under transformers 5's own.
 std::string published_name(const std::string& name, const std::optional<ModelConfig>& config) {
   const Architecture* const known = config ? find_architecture(config->architecture) : nullptr;
-  if (known == nullptr || known->module_5.empty()) return name;
-  const std::string module = fmt::format(".{}", known->module_5);
+  if (known == nullptr || known->newer_module.empty()) return name;
+  const std::string module = fmt::format(".{}", known->newer_module);
   const size_t at = name.find(module);
   if (at == std::string::npos) return name;
   const std::string before = name.substr(0, at);
   if (!layer_number(std::string_view(before).substr(before.rfind('.') + 1))) return name;
-  return fmt::format("{}.{}{}", before, known->module_4, name.substr(at + module.size()));
+  return fmt::format("{}.{}{}", before, known->published_module, name.substr(at + module.size()));
 }
 
 }  // namespace

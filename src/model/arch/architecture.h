@@ -168,19 +168,19 @@ std::vector<LayerTensor> replaced(const std::vector<LayerTensor>& tensors, Layer
                                   const std::vector<LayerTensor>& by);
 
 struct Architecture {
-  std::string_view name;                                 // HF's model_type
-  std::string_view gguf_name = {};                       // llama.cpp's; empty: not read from GGUF
-  std::string_view gguf_mixture = {};                    // HF's name of what that is in GGUF where it has experts
-  std::vector<std::string_view> also = {};               // other model_types whose text decoder computes the same
-  std::string_view class_name;                           // "Llama" of "LlamaForCausalLM"
-  std::vector<LayerTensor> tensors = llama_tensors();    // of a layer, in the order in which runtimes list them
-  std::vector<LayerTensor> mixture_tensors = {};         // likewise of a layer with experts; empty: there are none
-  std::vector<ExpertStack> stacks = {};                  // of mixture_tensors in safetensors
-  std::string_view module_5 = {}, module_4 = {};         // what transformers 5 calls a module of a layer; as published
-  std::vector<LayerTensor> linear_tensors = {};          // of a layer with linear attention
-  std::vector<LayerTensor> linear_mixture_tensors = {};  // likewise with experts
-  bool gguf_permutes_rows = false;                       // of q and k: llama.cpp's converter pairs neighbouring rows
-  bool gguf_tiles_value_heads = false;                   // it puts linear attention's into another order
+  std::string_view name;                                      // HF's model_type
+  std::string_view gguf_name = {};                            // llama.cpp's; empty: not read from GGUF
+  std::string_view gguf_mixture = {};                         // HF's name of what that is in GGUF where it has experts
+  std::vector<std::string_view> also = {};                    // other model_types whose text decoder computes the same
+  std::string_view class_name;                                // "Llama" of "LlamaForCausalLM"
+  std::vector<LayerTensor> tensors = llama_tensors();         // of a layer, in the order in which runtimes list them
+  std::vector<LayerTensor> mixture_tensors = {};              // likewise of a layer with experts; empty: there are none
+  std::vector<ExpertStack> stacks = {};                       // of mixture_tensors in safetensors
+  std::string_view newer_module = {}, published_module = {};  // what transformers 5 calls "block_sparse_moe."; that
+  std::vector<LayerTensor> linear_tensors = {};               // of a layer with linear attention
+  std::vector<LayerTensor> linear_mixture_tensors = {};       // likewise with experts
+  bool gguf_permutes_rows = false;      // of q and k: llama.cpp's converter pairs neighbouring rows
+  bool gguf_tiles_value_heads = false;  // it puts linear attention's into another order
   Norm norm = Norm::rms;
   bool gated_queries = false;            // q makes a query of each head, and a gate of what it puts out
   bool parallel = false;                 // attention and feed-forward network read the same input
