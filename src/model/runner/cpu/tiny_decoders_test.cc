@@ -557,8 +557,9 @@ TEST_F(TinyDecoders, RefusesWhatItCannotRun) {
                                      {"gate_up_proj_bias", "0.gate_proj.bias"},
                                      {"down_proj", "0.down_proj.weight"},
                                      {"down_proj_bias", "0.down_proj.bias"}}) {
+    const std::string erased = std::string("model.layers.1.mlp.experts.") + tensor;
     refused(invalid, std::string("tensor 'model.layers.1.mlp.experts.") + part + "' is missing", "gpt_oss",
-            [&](TinyModel& tiny) { tiny.tensors.erase(std::string("model.layers.1.mlp.experts.") + tensor); });
+            [&](TinyModel& tiny) { tiny.tensors.erase(erased); });
   }
   for (const char* tensor : {"conv1d.weight", "A_log", "dt_bias", "norm.weight"}) {
     missing("qwen3_next", std::string("model.layers.1.linear_attn.") + tensor);
