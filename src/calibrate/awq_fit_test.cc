@@ -60,7 +60,7 @@ TEST_P(AwqFolds, LeaveLogitsAsTheyAre) {
   const bool grouped = model->config()->num_key_value_heads != model->config()->num_attention_heads;
   EXPECT_EQ(fit.folds.contains("model.layers.0.self_attn.o_proj.weight"), !grouped);
   const FoldedSource folded(*model, fit.folds);
-  EXPECT_LE(logit_difference(*model, folded, ids), 1e-4);
+  EXPECT_LE(logit_difference(*model, folded, ids), 2e-4) << "of logits up to 12";
   EXPECT_EQ(fit.matrices.size(), all_matrices(*model, {3, 32}).size());
 }
 

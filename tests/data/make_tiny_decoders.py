@@ -120,7 +120,7 @@ MODELS = {
                                     rope_parameters={"rope_type": "default", "rope_theta": 10000.0,
                                                      "partial_rotary_factor": 0.5, "mrope_section": [2, 1, 1],
                                                      "mrope_interleaved": True})),
-    "qwen3_5_moe": ("Qwen3_5MoeText", dict(**LINEAR, head_dim=16, num_hidden_layers=4, num_experts=4,
+    "qwen3_5_moe": ("Qwen3_5MoeText", dict(**{**LINEAR, "linear_key_head_dim": 32}, head_dim=16, num_hidden_layers=4, num_experts=4,
                                            num_experts_per_tok=2, moe_intermediate_size=24,
                                            shared_expert_intermediate_size=40,
                                            rope_parameters={"rope_type": "default", "rope_theta": 10000.0,
