@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <span>
 #include <utility>
 
+#include "base/parallel.h"
 #include "format/weights.h"
 #include "model/arch/architecture.h"
 #include "mxq/error.h"
@@ -142,21 +144,23 @@ int64_t GgufPlacement::bytes() const {
 }
 
 void GgufPlacement::read(int64_t first, int64_t count, int64_t width, float* out) const {
-  const auto place = [&](int64_t row) { return rows.empty() ? row : rows[static_cast<size_t>(row)]; };
-  for (int64_t row = first; row < first + count;) {
-    int64_t begin = place(row), run = 1;
-    // What lies behind it in the file too is read at once.
-    while (row + run < first + count && place(row + run) == begin + run) ++run;
+  // Rows that follow one another in the file.
+  const auto read_run = [&](int64_t begin, int64_t left, float* to) {
     for (const TensorView& view : views) {
-      const int64_t here = view.elements() / std::max<int64_t>(width, 1);
-      if (begin < here) {
-        run = std::min(run, here - begin);
-        read_f32(view, begin * width, run * width, out + (row - first) * width);
-        break;
+      const int64_t here = view.elements() / std::max<int64_t>(width, 1), taken = std::min(left, here - begin);
+      if (taken > 0) {
+        read_f32(view, begin * width, taken * width, to);
+        to += taken * width;
+        left -= taken;
+        begin = here;
       }
       begin -= here;
     }
-    row += run;
+  };
+  if (rows.empty()) {
+    read_run(first, count, out);
+  } else {
+    parallel_for(count, [&](int64_t r) { read_run(rows[static_cast<size_t>(first + r)], 1, out + r * width); });
   }
   const std::span<float> all(out, static_cast<size_t>(count * width));
   if (values == plus_one) {
@@ -165,12 +169,12 @@ void GgufPlacement::read(int64_t first, int64_t count, int64_t width, float* out
     for (float& value : all) value = static_cast<float>(std::log(-double{value}));
   }
   if (columns.empty()) return;
-  std::vector<float> given(columns.size());
-  for (int64_t r = 0; r < count; ++r) {
-    float* const here = out + r * width;
-    std::copy_n(here, width, given.begin());
-    for (int64_t k = 0; k < width; ++k) here[k] = given[static_cast<size_t>(columns[static_cast<size_t>(k)])];
-  }
+  parallel_for(count, [&](int64_t r) {
+    const std::vector<float> given(out + r * width, out + (r + 1) * width);
+    for (int64_t k = 0; k < width; ++k) {
+      out[r * width + k] = given[static_cast<size_t>(columns[static_cast<size_t>(k)])];
+    }
+  });
 }
 
 }  // namespace mxq
