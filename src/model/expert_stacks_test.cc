@@ -299,6 +299,12 @@ TEST(ExpertStacks, AreRestoredUnderTheFilesPrefix) {
   EXPECT_TRUE(restored_stacks(*open_model(folder.path())).empty());
 }
 
+Values values_of(const ModelSource& model, const SourceTensor& tensor) {
+  Values values(static_cast<size_t>(tensor.elements()));
+  model.read(tensor, values.data());
+  return values;
+}
+
 // transformers 5 keeps Qwen's experts so: [experts, gate above up, in] and [experts, out, in].
 TinyModel with_joined_stacks(const std::string& name) {
   TinyModel tiny(name);
@@ -341,10 +347,7 @@ TEST(ExpertStacks, JoinedOnesOfQwenAreTheSameMatrices) {
       ASSERT_NE(found, nullptr) << tensor.name;
       ASSERT_EQ(found->shape, tensor.shape);
       EXPECT_EQ(found->matrix.has_value(), tensor.matrix.has_value()) << tensor.name;
-      Values values(static_cast<size_t>(tensor.elements())), expected(values.size());
-      all->read(*found, values.data());
-      each->read(tensor, expected.data());
-      EXPECT_EQ(values, expected) << tensor.name;
+      EXPECT_EQ(values_of(*all, *found), values_of(*each, tensor)) << tensor.name;
     }
     // Published files have a matrix an expert, which both versions of transformers load.
     EXPECT_TRUE(restored_stacks(*all).empty());
@@ -390,10 +393,7 @@ TEST(ExpertStacks, OfMixtralUnderTransformers5sNames) {
     const SourceTensor* found = model->find(tensor.name);
     ASSERT_NE(found, nullptr) << tensor.name;
     EXPECT_EQ(found->stored_name, tensor.stored_name);
-    Values values(static_cast<size_t>(tensor.elements())), expected(values.size());
-    model->read(*found, values.data());
-    published->read(tensor, expected.data());
-    EXPECT_EQ(values, expected) << tensor.name;
+    EXPECT_EQ(values_of(*model, *found), values_of(*published, tensor)) << tensor.name;
   }
 }
 

@@ -160,15 +160,21 @@ def write_tokenizer(folder):
     return tokenizer.encode(TEXT).ids
 
 
-def reference(folder, ids):
-    """Writes weights for the folder's config.json; transformers' logits."""
-    config = transformers.AutoConfig.from_pretrained(folder)
+def random_model(config):
+    """With weights that a seed gives."""
     config._attn_implementation = "eager"
     torch.manual_seed(1)
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
     with torch.no_grad():
         for name, p in model.named_parameters():
             p.copy_(1 + 0.3 * torch.randn_like(p) if "norm" in name else 0.2 * torch.randn_like(p))
+    return model
+
+
+def reference(folder, ids):
+    """Writes weights for the folder's config.json; transformers' logits."""
+    model = random_model(transformers.AutoConfig.from_pretrained(folder))
+    with torch.no_grad():
         state = {k: v.contiguous().clone() for k, v in model.state_dict().items()}
         if model.config.tie_word_embeddings:
             state.pop("lm_head.weight", None)

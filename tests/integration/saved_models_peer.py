@@ -7,9 +7,7 @@ saved twice: under the names of published files, and under those that transforme
 (save_original_format=False). Fails where logits are apart by more than 2e-3 of the largest.
 """
 
-import json
 import pathlib
-import shutil
 import sys
 import tempfile
 
@@ -17,20 +15,14 @@ import numpy
 import torch
 import transformers
 
-from config_fields_peer import BASE, KINDS, NEWER_KINDS, TEXT, base_of, ours, write_tokenizer
+from config_fields_peer import BASE, KINDS, NEWER_KINDS, TEXT, base_of, ours, random_model, write_tokenizer
 
 BOUND = 2e-3
 NEWER = int(transformers.__version__.split(".")[0]) >= 5
 
 
 def made(kind):
-    config = transformers.AutoConfig.for_model(kind, **{"sliding_window": None, **BASE, **base_of(kind)})
-    torch.manual_seed(1)
-    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
-    with torch.no_grad():
-        for name, p in model.named_parameters():
-            p.copy_(1 + 0.3 * torch.randn_like(p) if "norm" in name else 0.2 * torch.randn_like(p))
-    return model
+    return random_model(transformers.AutoConfig.for_model(kind, **{"sliding_window": None, **BASE, **base_of(kind)}))
 
 
 def main():

@@ -129,6 +129,18 @@ std::vector<ConfigField> gguf_linear_attention_fields() {
   return fields;
 }
 
+Architecture linear_attention_family() {
+  Architecture family;
+  family.norm = Norm::rms_plus_one;
+  family.gated_queries = true;
+  family.attention_bias = Bias::by_config;
+  family.output_bias = Bias::by_config;
+  family.default_max_positions = 32768;
+  family.default_head_dim = 256;
+  family.default_rotary_part = 0.25;
+  return family;
+}
+
 std::vector<LayerTensor> gated_attention_tensors() {
   using enum Extent;
   const auto gated =

@@ -22,6 +22,9 @@ std::vector<ConfigField> linear_attention_fields();
 void read_gguf_linear_attention(const GgufFields& fields, ModelConfig& config);
 std::vector<ConfigField> gguf_linear_attention_fields();
 
+/// What they all have; the rest is for each to say.
+Architecture linear_attention_family();
+
 /// Attention whose queries have gates, with norms of heads.
 std::vector<LayerTensor> gated_attention_tensors();
 /// Linear attention behind its projections, `projections` of which come first.

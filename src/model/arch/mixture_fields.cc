@@ -44,9 +44,9 @@ void read_shared_experts(const ConfigFields& fields, const char* field, const Mi
   }
 }
 
-void write_shared_experts(const ModelConfig& config, const char* field, nlohmann::ordered_json& json) {
+void write_shared_experts(const ModelConfig& config, nlohmann::ordered_json& json) {
   const Mixture& mixture = config.mixture;
-  write_experts(config, field, json);
+  write_experts(config, kQwenExperts, json);
   if (mixture.experts == 0) return;
   json[kSize] = mixture.intermediate_size;
   if (mixture.shared_intermediate_size > 0) json[kShared] = mixture.shared_intermediate_size;
@@ -72,7 +72,7 @@ void read_qwen_mixture(const ConfigFields& fields, const char* field, const Mixt
 
 void write_qwen_mixture(const ModelConfig& config, nlohmann::ordered_json& json) {
   const Mixture& mixture = config.mixture;
-  write_shared_experts(config, kQwenExperts, json);
+  write_shared_experts(config, json);
   if (mixture.experts == 0) return;
   json[kNormalised] = mixture.normalised;
   json[kStep] = 1;

@@ -17,11 +17,14 @@ namespace mxq {
 void read_experts(const ConfigFields& fields, const char* field, const Mixture& usual, ModelConfig& config);
 void write_experts(const ModelConfig& config, const char* field, nlohmann::ordered_json& json);
 
-/// The same, and the sizes of an expert and, where `usual` has one, of the network beside them.
-void read_shared_experts(const ConfigFields& fields, const char* field, const Mixture& usual, ModelConfig& config);
-void write_shared_experts(const ModelConfig& config, const char* field, nlohmann::ordered_json& json);
-
+/// Where Qwen's mixtures have their number.
 inline constexpr const char* kQwenExperts = "num_experts";
+
+/// read_experts(), and the sizes of an expert and, where `usual` has one, of the network beside them.
+void read_shared_experts(const ConfigFields& fields, const char* field, const Mixture& usual, ModelConfig& config);
+/// The number under kQwenExperts.
+void write_shared_experts(const ModelConfig& config, nlohmann::ordered_json& json);
+
 /// As Qwen's mixtures have them, whose other layers are dense: read_shared_experts(), what counts of an
 /// expert, and which layers have experts.
 void read_qwen_mixture(const ConfigFields& fields, const char* field, const Mixture& usual, ModelConfig& config);

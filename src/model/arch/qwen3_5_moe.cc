@@ -17,7 +17,7 @@ void read_fields(const ConfigFields& fields, ModelConfig& config) {
 
 void write_fields(const ModelConfig& config, nlohmann::ordered_json& json) {
   write_qwen3_5(config, json);
-  write_shared_experts(config, kQwenExperts, json);
+  write_shared_experts(config, json);
 }
 
 void read_keys(const GgufFields& fields, ModelConfig& config) {
@@ -30,38 +30,30 @@ void read_keys(const GgufFields& fields, ModelConfig& config) {
 const Architecture& qwen3_5_moe_architecture() {
   using enum ConfigField::Use;
   static const Architecture architecture = [] {
-    Architecture moe{
-        .name = "qwen3_5_moe_text",
-        .gguf_name = "qwen35moe",
-        .also = {"qwen3_5_moe"},
-        .class_name = "Qwen3_5Moe",
-        .mixture_tensors = without_feed_forward(gated_attention_tensors()) + qwen_mixture_tensors(/*shared=*/true),
-        .stacks = joined_stacks(/*restored=*/true),
-        .gguf_tiles_value_heads = true,
-        .norm = Norm::rms_plus_one,
-        .gated_queries = true,
-        .attention_bias = Bias::by_config,
-        .output_bias = Bias::by_config,
-        .default_max_positions = 32768,
-        .default_kv_heads = 2,
-        .default_head_dim = 256,
-        .default_rotary_part = 0.25,
-        .dense_networks = false,
-        .read_config = read_fields,
-        .write_config = write_fields,
-        .own_fields = qwen3_5_fields() + training_fields() +
-                      std::vector<ConfigField>{{kQwenExperts, read},
-                                               {"num_experts_per_tok", read},
-                                               {"moe_intermediate_size", read},
-                                               {"shared_expert_intermediate_size", read},
-                                               // transformers 5.3 reads none of these.
-                                               {"intermediate_size", ignored},
-                                               {"norm_topk_prob", ignored},
-                                               {"decoder_sparse_step", ignored},
-                                               {"mlp_only_layers", ignored}},
-        .read_gguf = read_keys,
-        .own_gguf_fields = gguf_mixture_fields() + gguf_qwen3_5_fields(),
-    };
+    Architecture moe = linear_attention_family();
+    moe.name = "qwen3_5_moe_text";
+    moe.gguf_name = "qwen35moe";
+    moe.also = {"qwen3_5_moe"};
+    moe.class_name = "Qwen3_5Moe";
+    moe.mixture_tensors = without_feed_forward(gated_attention_tensors()) + qwen_mixture_tensors(/*shared=*/true);
+    moe.stacks = joined_stacks(/*restored=*/true);
+    moe.gguf_tiles_value_heads = true;
+    moe.default_kv_heads = 2;
+    moe.dense_networks = false;
+    moe.read_config = read_fields;
+    moe.write_config = write_fields;
+    moe.own_fields = qwen3_5_fields() + training_fields() +
+                     std::vector<ConfigField>{{kQwenExperts, read},
+                                              {"num_experts_per_tok", read},
+                                              {"moe_intermediate_size", read},
+                                              {"shared_expert_intermediate_size", read},
+                                              // transformers 5.3 reads none of these.
+                                              {"intermediate_size", ignored},
+                                              {"norm_topk_prob", ignored},
+                                              {"decoder_sparse_step", ignored},
+                                              {"mlp_only_layers", ignored}};
+    moe.read_gguf = read_keys;
+    moe.own_gguf_fields = gguf_mixture_fields() + gguf_qwen3_5_fields();
     moe.linear_mixture_tensors = with_linear_attention(moe.mixture_tensors, qwen3_5_linear_tensors());
     return moe;
   }();

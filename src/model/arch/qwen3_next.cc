@@ -42,27 +42,19 @@ std::vector<LayerTensor> linear_tensors() {
 
 const Architecture& qwen3_next_architecture() {
   static const Architecture architecture = [] {
-    Architecture next{
-        .name = "qwen3_next",
-        .gguf_name = "qwen3next",
-        .class_name = "Qwen3Next",
-        .tensors = gated_attention_tensors(),
-        .mixture_tensors = without_feed_forward(gated_attention_tensors()) + qwen_mixture_tensors(/*shared=*/true),
-        .stacks = joined_stacks(/*restored=*/false),
-        .norm = Norm::rms_plus_one,
-        .gated_queries = true,
-        .attention_bias = Bias::by_config,
-        .output_bias = Bias::by_config,
-        .default_max_positions = 32768,
-        .default_kv_heads = 2,
-        .default_head_dim = 256,
-        .default_rotary_part = 0.25,
-        .read_config = read_fields,
-        .write_config = write_fields,
-        .own_fields = qwen_mixture_fields(/*shared=*/true) + linear_attention_fields(),
-        .read_gguf = read_keys,
-        .own_gguf_fields = gguf_mixture_fields() + gguf_linear_attention_fields(),
-    };
+    Architecture next = linear_attention_family();
+    next.name = "qwen3_next";
+    next.gguf_name = "qwen3next";
+    next.class_name = "Qwen3Next";
+    next.tensors = gated_attention_tensors();
+    next.mixture_tensors = without_feed_forward(gated_attention_tensors()) + qwen_mixture_tensors(/*shared=*/true);
+    next.stacks = joined_stacks(/*restored=*/false);
+    next.default_kv_heads = 2;
+    next.read_config = read_fields;
+    next.write_config = write_fields;
+    next.own_fields = qwen_mixture_fields(/*shared=*/true) + linear_attention_fields();
+    next.read_gguf = read_keys;
+    next.own_gguf_fields = gguf_mixture_fields() + gguf_linear_attention_fields();
     next.linear_tensors = with_linear_attention(next.tensors, linear_tensors());
     next.linear_mixture_tensors = with_linear_attention(next.mixture_tensors, linear_tensors());
     return next;
