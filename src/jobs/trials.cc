@@ -87,7 +87,9 @@ class Trials {
     return report_.trials.back();
   }
 
+  /// The others go first: whoever is killed once `out` is there leaves nothing beside it.
   TrialReport keep(size_t number) {
+    remove_all_but(folder(number));
     replace_folder(folder(number), out_);
     report_.kept = number;
     report_.written = written_[number];
@@ -123,8 +125,12 @@ class Trials {
 
   fs::path folder(size_t number) const { return trial_folder(out_, number); }
 
-  void remove_all() const {
-    for (const fs::path& path : trial_folders(out_, report_.trials.size())) remove_written(path);
+  void remove_all() const { remove_all_but({}); }
+
+  void remove_all_but(const fs::path& kept) const {
+    for (const fs::path& path : trial_folders(out_, report_.trials.size())) {
+      if (path != kept) remove_written(path);
+    }
     std::error_code ignored;
     if (!logits_.empty()) fs::remove(logits_, ignored);
   }

@@ -11,6 +11,7 @@ from support import MXQ, MxqTest, small_model, small_text_model
 
 SEED = 20260101
 KILLS = 10
+TO_A_LOSS = ["--max-loss", "1%", "--calibration-tokens", "512", "--sample-tokens", "256"]
 
 
 class Kill(MxqTest):
@@ -95,7 +96,20 @@ class Kill(MxqTest):
         self.kill_quantize(self.text_model(), "--bits", "3.5", "--calibration-tokens", "1024", "--sample-tokens", "256")
 
     def test_quantize_to_a_loss(self):
-        self.kill_quantize(self.text_model(), "--max-loss", "1%", "--calibration-tokens", "512", "--sample-tokens", "256")
+        self.kill_quantize(self.text_model(), *TO_A_LOSS)
+
+    def test_a_finished_folder_has_nothing_beside_it(self):
+        model, out = self.text_model(), self.folder / "out"
+        for _ in range(KILLS):
+            process = subprocess.Popen([MXQ, "quantize", model, "-o", out, *TO_A_LOSS], env=self.environment,
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            while not out.exists() and process.poll() is None:
+                pass
+            process.kill()
+            process.wait()
+            self.assertTrue(out.exists())
+            self.assertEqual([p.name for p in self.folder.glob(".*")], [])
+            shutil.rmtree(out)
 
 
 if __name__ == "__main__":
