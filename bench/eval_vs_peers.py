@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Sets `mxq eval` beside transformers and llama-perplexity: same GGUF, same text, same threads, one run.
+"""Sets `mxq eval` beside transformers and llama-perplexity: same model, same text, same threads, one run.
 
-  eval_vs_peers.py MXQ MODEL.gguf [--text FILE] [--tokens 2560] [--threads 2] [--repeat 3] [--llama DIR]
+  eval_vs_peers.py MXQ MODEL [--text FILE] [--tokens 2560] [--threads 2] [--repeat 3] [--llama DIR]
                    [--parts hf,llama,packed]
 
-Three parts, each measurement in a process of its own (so only one model is in memory, and peak memory is that run's),
-the tools taking turns, the fastest of the repeats counting:
+Three parts, each measurement in a process of its own (so only one model is in memory, and peak memory is that run's), the
+tools taking turns, the fastest of the repeats counting; MODEL may be a folder for the first:
   hf      Hugging Face's recipe (windows of 1024, stride 512) against transformers in f32 and bf16
   llama   llama.cpp's recipe (chunks of 512, the second half scored) against llama-perplexity, F16 and the GGUF as it is
   packed  a checkpoint of 3.25 bits per parameter that stays packed in memory, against weights in bf16
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 WINDOW, STRIDE, CHUNK = 1024, 512, 512
 SPEED_TRANSFORMERS, SPEED_LLAMA, PACKED_MEMORY = 1.0, 1.5, 0.45
-ALLOWED_F32, ALLOWED_BF16, ALLOWED_LLAMA = 0.001, 0.01, 0.005  # relative differences of perplexity
+ALLOWED_F32, ALLOWED_BF16, ALLOWED_LLAMA = 0.0001, 0.01, 0.005  # relative differences of perplexity
 
 
 @dataclass
@@ -87,8 +87,10 @@ def transformers_worker(model, ids, threads, compute):
     torch.set_num_threads(int(threads))
     model = pathlib.Path(model)
     ids = torch.tensor([[int(id) for id in pathlib.Path(ids).read_text().split()]])
+    place = {'pretrained_model_name_or_path': model} if model.is_dir() else {'pretrained_model_name_or_path': model.parent,
+                                                                             'gguf_file': model.name}
     network = transformers.AutoModelForCausalLM.from_pretrained(
-        model.parent, gguf_file=model.name, torch_dtype=torch.float32, attn_implementation='sdpa').eval()
+        **place, torch_dtype=torch.float32, attn_implementation='sdpa').eval()
     if compute == 'bf16': network = network.to(torch.bfloat16)
     total, previous_end, processed, loss_sum, seconds = ids.shape[1], 0, 0, 0.0, 0.0
     with torch.inference_mode():
@@ -171,7 +173,7 @@ def print_ratios(found, as_is, options):
         difference = found[ours].perplexity / found[peer].perplexity - 1
         agreed &= abs(difference) <= allowed
         verdict = '' if abs(difference) <= allowed else ', MISSED'
-        print(f'perplexity, {name}: {difference:+.3%} (allowed {allowed:.1%}{verdict})')
+        print(f'perplexity, {name}: {difference:+.4%} (allowed {allowed:.2%}{verdict})')
 
     if 'hf' in options.parts:
         for compute, allowed in ('f32', ALLOWED_F32), ('bf16', ALLOWED_BF16):
@@ -204,6 +206,7 @@ def main():
                         help="folder of llama.cpp's programs")
     parser.add_argument('--parts', type=lambda names: names.split(','), default=['hf', 'llama', 'packed'])
     options = parser.parse_args()
+    if options.model.is_dir() and options.parts != ['hf']: parser.error(f'{options.model}: a folder, which only --parts hf takes')
     if options.tokens < 2 * CHUNK: parser.error(f'--tokens {options.tokens}: llama-perplexity needs {2 * CHUNK}')
     with tempfile.TemporaryDirectory() as temporary:
         found, as_is = plan_measurements(options, pathlib.Path(temporary))

@@ -21,7 +21,7 @@ import json, shutil, statistics, subprocess, sys
 import torch
 from safetensors.torch import load_file, save_file
 
-from quality import NOMINAL, Bench, arguments
+from quality import NOMINAL, Bench, arguments, run
 
 SCHEMES = ['b2g64', 'b3g64', 'b3g32', 'b4g64']
 METHODS = ['mse', 'columns mse', 'hadamard mse', 'hadamard columns mse', 'columns hadamard mse',
@@ -90,7 +90,7 @@ class OtherGrids(Bench):
 
     def checkpoint(self, model, scheme, normalize='none'):
         folder = self.folder / 'checkpoint'
-        self.run(self.o.mxq, 'quantize', model, '--uniform', scheme, '--fit', 'mse', '--normalize', normalize, '--calibration',
+        run(self.o.mxq, 'quantize', model, '--uniform', scheme, '--fit', 'mse', '--normalize', normalize, '--calibration',
                  'none', '--no-cache', '-o', folder, '--overwrite', '--json', '--quiet')
         return folder
 

@@ -28,7 +28,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from quality import Bench, arguments
+from quality import Bench, arguments, run
 
 BUDGETS = [3.2765, 3.5304]
 PROBE, METHOD = 'b3g64', ['--fit', 'gptq', '--normalize', 'rotation']
@@ -64,7 +64,7 @@ class OtherSensitivities(Bench):
         self.texts = {}
         self.model = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32).eval().requires_grad_(False)
         self.head, self.original = self.model.lm_head.weight, {n: w.clone() for n, w in self.model.state_dict().items()}
-        self.run(options.mxq, 'measure', options.model, '--sensitivity', '-o', self.folder / 'errors.csv', '--json', '--quiet', *METHOD)
+        run(options.mxq, 'measure', options.model, '--sensitivity', '-o', self.folder / 'errors.csv', '--json', '--quiet', *METHOD)
         with open(self.folder / 'errors.csv') as file: self.table = list(csv.DictReader(file))
         self.own = {row['matrix']: float(row['sensitivity']) for row in self.table}
         self.f2 = {(row['matrix'], row['scheme']): float(row['fnorm']) ** 2 for row in self.table}
@@ -81,12 +81,12 @@ class OtherSensitivities(Bench):
             writer.writeheader()
             writer.writerows(row | {'sensitivity': alpha[row['matrix']]} for row in self.table)
         plan = self.folder / 'plan.json'
-        self.run(self.o.mxq, 'plan', '--errors', self.folder / 'other.csv', '--bits', bits, '-o', plan, '--json', '--quiet', *METHOD)
+        run(self.o.mxq, 'plan', '--errors', self.folder / 'other.csv', '--bits', bits, '-o', plan, '--json', '--quiet', *METHOD)
         return plan
 
     def quantized(self, *how):
         out = self.folder / 'out'
-        self.run(self.o.mxq, 'quantize', self.o.model, *how, '-o', out, '--overwrite', '--json', '--quiet')
+        run(self.o.mxq, 'quantize', self.o.model, *how, '-o', out, '--overwrite', '--json', '--quiet')
         return out
 
     def dequantized(self, *how):
@@ -220,7 +220,7 @@ class OtherSensitivities(Bench):
         """What `mxq measure --sensitivity` takes, the calibration's text and Hessians included."""
         start = seconds()
         os.environ['MXQ_CACHE'], usual = str(self.folder / 'cache'), os.environ.get('MXQ_CACHE')
-        self.run(self.o.mxq, 'measure', self.o.model, '--sensitivity', '-o', self.folder / 'again.csv', '--json', '--quiet', *METHOD)
+        run(self.o.mxq, 'measure', self.o.model, '--sensitivity', '-o', self.folder / 'again.csv', '--json', '--quiet', *METHOD)
         os.environ.pop('MXQ_CACHE') if usual is None else os.environ.update(MXQ_CACHE=usual)
         return {'seconds': seconds() - start}
 

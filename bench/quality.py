@@ -45,6 +45,14 @@ def few_windows(windows):
 class OutOfReach(Exception): pass
 
 
+def run(*command):
+    """What a command that writes JSON says."""
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    if done.returncode and 'the smallest reachable' in done.stderr: raise OutOfReach
+    if done.returncode: sys.exit(f'{" ".join(map(str, command))}: {done.stderr}')
+    return json.loads(done.stdout)
+
+
 def evaluation(mxq, checkpoint, model, text, windows, folder):
     """The command: on windows of 512 tokens; the model itself, whose logits the folder keeps, runs only the first time."""
     logits = folder / f'{pathlib.Path(model).name}-{windows}.logits'
@@ -60,14 +68,8 @@ class Bench:
         self.folder = pathlib.Path(self.temporary.name)
         texts.split(options.text, self.folder)
 
-    def run(self, *command):
-        done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-        if done.returncode and 'the smallest reachable' in done.stderr: raise OutOfReach
-        if done.returncode: sys.exit(f'{" ".join(map(str, command))}: {done.stderr}')
-        return json.loads(done.stdout)
-
     def evaluate(self, checkpoint):
-        return self.run(*evaluation(self.o.mxq, checkpoint, self.o.model, self.folder / 'scored.txt', self.windows,
+        return run(*evaluation(self.o.mxq, checkpoint, self.o.model, self.folder / 'scored.txt', self.windows,
                                     self.o.out.parent if self.o.out else self.folder))
 
     def few(self):
@@ -83,7 +85,7 @@ class Bench:
         if key not in self.rows:
             out = self.folder / 'out'
             flags = [str(self.folder / 'calibration.txt') if f == 'WIKITEXT' else f for f in flags]
-            made = self.run(self.o.mxq, 'quantize', self.o.model, *flags, '-o', out, '--overwrite', '--json', '--quiet')
+            made = run(self.o.mxq, 'quantize', self.o.model, *flags, '-o', out, '--overwrite', '--json', '--quiet')
             found = self.evaluate(out)
             shutil.rmtree(out)
             self.rows[key] = {'kl': found['kl']['mean'], 'kl_error': found['kl']['mean_error'],
