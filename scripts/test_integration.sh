@@ -98,6 +98,7 @@ check "experiments on SmolLM2-135M, killed five times and shared by two processe
   env -C tests/e2e MXQ_BENCH_MODEL="$MXQ_SMOLLM2_GGUF" "$python" -m unittest -v bench_test.Survival
 check "a model of 4 GiB within the memory contract" \
   env -C tests/e2e MXQ_LARGE_MODEL_GIB=4 "$python" -m unittest -v real_model_test.LargeModel
+check "a mixture that stays in its files while it is quantized" "$python" tests/integration/larger_than_memory.py "$MXQ_BIN"
 
 if ((${#failed[@]})); then
   printf 'FAILED: %s\n' "${failed[@]}"

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -97,6 +98,10 @@ struct Room {
 };
 /// Of this machine, for an output at `path` (its nearest folder that is there); an empty path: no output.
 Room room_at(const std::filesystem::path& path);
+
+/// What a job needs as it will run: where the room has not the memory that `job` says, and has it when the model runs
+/// packed, that is what it does from here on (Model::run_packed()).
+Forecast fit_into(const Room& room, const Model& model, const std::function<Forecast()>& job);
 
 /// Throws Error(infeasible) naming what is needed and what there is. `what` is done, "quantize"; `given` the subject
 /// ("this", "run 'x'"); `instead`, where it is not empty, is an option that would fit into memory.

@@ -40,6 +40,12 @@ class Model {
   /// Why the model cannot be run, as one line; nullopt where it can.
   const std::optional<std::string>& why_not_runnable() const;
 
+  /// From here on jobs that run the model leave its weights in the files and read them as often as they need them
+  /// (RunOptions::packed): slower, in memory for a layer's worth of work instead of the whole model. For a model that
+  /// is larger than memory.
+  void run_packed(bool packed = true) const;
+  bool runs_packed() const;
+
   /// What the library's jobs work on.
   class State;
   State& state() const { return *state_; }

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -36,23 +38,25 @@ GptqOptions gptq_options(const QuantizeOptions& quantize, int64_t group) {
   return options;
 }
 
-const FeedbackFactor* OriginalFactors::of(const std::string& matrix) {
-  if (matrix == runner_.head()) {
-    by_module_.clear();
-    by_module_.emplace(matrix, std::make_shared<const FeedbackFactor>(make_factor(inputs_.head(), gptq_)));
-    return by_module_.begin()->second.get();
-  }
-  if (matrix == kEmbedding) return nullptr;
-  const auto name = parse_matrix_name(matrix + ".weight");
-  while (name && decoder_matrix(inputs_.layer() - 1, name->module) != matrix) {
-    by_module_.clear();
-    const int64_t layer = inputs_.layer();
-    inputs_.next([&](const InputPlace& place, const SecondMoments& moments) {
-      const auto factor = std::make_shared<const FeedbackFactor>(make_factor(moments, gptq_));
-      for (const auto& module : modules_of(runner_.config(), layer, place)) by_module_.emplace(module, factor);
+void for_each_factor(Runner& runner, const TokenSequences& sequences, const GptqOptions& options,
+                     std::set<std::string> matrices,
+                     const std::function<void(const std::string& matrix, const FeedbackFactor& factor)>& use) {
+  const bool head = matrices.erase(std::string(runner.head())) > 0;
+  matrices.erase(std::string(kEmbedding));
+  LayerInputs inputs(runner, sequences);
+  while (!matrices.empty() && inputs.layer() < runner.layers()) {
+    const int64_t layer = inputs.layer();
+    inputs.next([&](const InputPlace& place, const SecondMoments& moments) {
+      std::optional<FeedbackFactor> factor;
+      for (const auto& module : modules_of(runner.config(), layer, place)) {
+        const std::string name = decoder_matrix(layer, module);
+        if (matrices.erase(name) == 0) continue;
+        if (!factor) factor.emplace(make_factor(moments, options));
+        use(name, *factor);
+      }
     });
   }
-  return by_module_.at(name->module).get();
+  if (head) use(std::string(runner.head()), make_factor(inputs.head(), options));
 }
 
 CalibratedQuantizer::CalibratedQuantizer(const ModelSource& model, Runner& runner, const TokenSequences& sequences,
@@ -88,7 +92,6 @@ void CalibratedQuantizer::quantize(const SourceTensor& tensor, const Scheme& sch
   } else {
     ready_.emplace(&tensor, quantize_matrix(matrix, scheme, tabled(options_)));
   }
-  model_.done(tensor);
 }
 
 void CalibratedQuantizer::quantize(const InputPlace& place, const SecondMoments& moments) {
@@ -106,7 +109,7 @@ void CalibratedQuantizer::quantize(const InputPlace& place, const SecondMoments&
     quantize(*tensor, scheme, &factor->second);
     std::vector<float> weights(static_cast<size_t>(tensor->elements()));
     dequantize_matrix(ready_.at(tensor).view(), weights.data());
-    runner_.replace(name, std::move(weights));
+    replaced_.emplace_back(runner_.make_replacement(name, std::move(weights)));
   }
 }
 
@@ -131,6 +134,7 @@ QuantizedMatrix CalibratedQuantizer::take(const SourceTensor& tensor) {
 
 void CalibratedQuantizer::run_layer() {
   inputs_.next([&](const InputPlace& place, const SecondMoments& moments) { quantize(place, moments); });
+  replaced_.clear();
 }
 
 }  // namespace mxq

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
+#include <deque>
+#include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 
@@ -18,23 +20,11 @@ namespace mxq {
 /// groups.
 GptqOptions gptq_options(const QuantizeOptions& options, int64_t group);
 
-/// The factors of a model's own inputs, nothing of it quantized: those of one layer at a time.
-class OriginalFactors {
- public:
-  /// All must outlive it.
-  OriginalFactors(Runner& runner, const TokenSequences& sequences, const GptqOptions& gptq)
-      : runner_(runner), inputs_(runner, sequences), gptq_(gptq) {}
-
-  /// For a matrix of the model ("model.layers.0.mlp.up_proj"); null for an embedding that is only looked up. Layers
-  /// are asked for in ascending order, the output matrix last.
-  const FeedbackFactor* of(const std::string& matrix);
-
- private:
-  Runner& runner_;
-  LayerInputs inputs_;
-  GptqOptions gptq_;
-  std::map<std::string, std::shared_ptr<const FeedbackFactor>, std::less<>> by_module_;  // of the last layer run
-};
+/// Shows `use` what each of `matrices` multiplies ("model.layers.0.mlp.up_proj", the output matrix) in a model of which
+/// nothing is quantized: one factor at a time, in the order of layers. Names that multiply nothing are left out.
+void for_each_factor(Runner& runner, const TokenSequences& sequences, const GptqOptions& options,
+                     std::set<std::string> matrices,
+                     const std::function<void(const std::string& matrix, const FeedbackFactor& factor)>& use);
 
 /// Quantizes the matrices of a model in order, each fitted to the inputs that the quantized ones before it give
 /// (layer by layer, and within a layer input by input), the output matrix last. An embedding that is only looked up
@@ -42,8 +32,8 @@ class OriginalFactors {
 /// feedback.
 class CalibratedQuantizer {
  public:
-  /// `matrices`: what to quantize; the others stay as they are. The references must outlive it, and the runner's
-  /// matrices are replaced.
+  /// `matrices`: what to quantize; the others stay as they are. The references must outlive it. The runner's matrices
+  /// are replaced as long as their layer runs: of one layer both are in memory.
   CalibratedQuantizer(const ModelSource& model, Runner& runner, const TokenSequences& sequences,
                       std::unordered_map<const SourceTensor*, Scheme> matrices, const QuantizeOptions& options);
 
@@ -54,6 +44,13 @@ class CalibratedQuantizer {
   QuantizedMatrix take(const SourceTensor& tensor);
 
  private:
+  /// Weights that take a matrix's place.
+  struct InPlace {
+    explicit InPlace(std::unique_ptr<Replacement> made) : weights(std::move(made)), during(*weights) {}
+    std::unique_ptr<Replacement> weights;
+    During during;
+  };
+
   void run_layer();
   FeedbackFactor factor_of(const SecondMoments& moments, const Scheme& scheme) const;
   void quantize(const InputPlace& place, const SecondMoments& moments);
@@ -66,6 +63,7 @@ class CalibratedQuantizer {
   std::unordered_map<const SourceTensor*, Scheme> matrices_;
   QuantizeOptions options_;
   std::unordered_map<const SourceTensor*, QuantizedMatrix> ready_;
+  std::deque<InPlace> replaced_;  // of the layer that runs
   int64_t fed_back_ = 0, damped_more_ = 0;
   double most_damping_ = 0;
 };

@@ -38,7 +38,7 @@ TEST_F(LayerInputsOfSmolLM2, FollowMatricesThatAreReplacedOnTheWay) {
   std::vector<float> weights(static_cast<size_t>(tensor->elements()));
   model_->read(*tensor, weights.data());
   for (float& w : weights) w *= 0.5f;
-  const auto replace = [&](Runner& runner) { runner.replace(name, weights); };
+  const auto replace = [&](Runner& runner) { runner.make_replacement(name, weights)->swap(); };
   const RunOptions packed{Compute::f32, true};
   const auto plain = make_runner(*model_, packed), replaced = make_runner(*model_, packed),
              replacing = make_runner(*model_, packed);

@@ -34,18 +34,6 @@ bool if_finite(Run run) {
   }
 }
 
-/// The replacement is in place as long as this is.
-class During {
- public:
-  explicit During(Replacement& replacement) : replacement_(replacement) { replacement_.swap(); }
-  ~During() { replacement_.swap(); }
-  During(const During&) = delete;
-  During& operator=(const During&) = delete;
-
- private:
-  Replacement& replacement_;
-};
-
 class Prober {
  public:
   /// Progress: phases "outputs" and "sensitivity", in draws of so many layers.

@@ -41,6 +41,7 @@ void add_measure(CLI::App& app, const CommonOptions& common) {
     MethodRequest request = options->method.request;
     request.objective = options->sensitivity ? Objective::kl : Objective::rel;
     const Model model(options->model);
+    model.run_packed(options->method.packed);
     say_remarks(model);
     const Method method = resolve(model, request);
     say_method(model, request, method);

@@ -95,14 +95,14 @@ const std::vector<Entry>& table() {
       {"inspect", {"MODEL"}, always},
 
       {"measure",
-       {"MODEL", "--output", "--sensitivity", "--no-cache"},
+       {"MODEL", "--output", "--sensitivity", "--no-cache", "--packed"},
        {Mode::measure_errors, Mode::measure_sensitivity}},
       {"measure",
        options_of({FieldGroup::schemes, FieldGroup::matrix}),
        {Mode::measure_errors, Mode::measure_sensitivity}},
       {"measure", options_of({FieldGroup::text}), {Mode::measure_sensitivity}},
 
-      {"plan", {"MODEL", "--no-cache"}, plan_of_model},
+      {"plan", {"MODEL", "--no-cache", "--packed"}, plan_of_model},
       {"plan", {"--errors"}, {Mode::plan_table, Mode::plan_table_frontier}},
       {"plan", {"--output"}, plan_with_budget},
       {"plan", options_of({FieldGroup::bits}), plan_with_budget},
@@ -110,7 +110,7 @@ const std::vector<Entry>& table() {
       {"plan", {"--frontier", "--grid"}, plan_all},
       {"plan", options_of({FieldGroup::choice, FieldGroup::schemes, FieldGroup::matrix, FieldGroup::text}), plan_all},
 
-      {"quantize", {"MODEL", "--output", "--overwrite", "--shard-bytes", "--no-cache"}, quantize_all},
+      {"quantize", {"MODEL", "--output", "--overwrite", "--shard-bytes", "--no-cache", "--packed"}, quantize_all},
       {"quantize", {"--plan"}, {Mode::quantize_plan}},
       {"quantize", {"--uniform"}, {Mode::quantize_uniform}},
       {"quantize", {"--max-loss"}, {Mode::quantize_loss}},

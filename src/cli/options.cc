@@ -87,6 +87,9 @@ void add_method(CLI::App& command, MethodOptions& method, std::initializer_list<
     add_field(*headings[name], field, method.request);
   }
   command.add_flag("--no-cache", method.no_cache, "measure everything anew, remember nothing");
+  command.add_flag("--packed", method.packed,
+                   "read the weights from the files whenever the model is run, as is done without this where memory "
+                   "does not hold them: less memory, slower");
 }
 
 std::vector<CLI::Option*> add_sampling(CLI::App& command, Sampling& sampling) {

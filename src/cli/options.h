@@ -33,17 +33,18 @@ struct CommonOptions {
 };
 void add_common(CLI::App& app, CommonOptions& common);
 
-/// A request as its options give it, and whether results are remembered: --no-cache.
+/// A request as its options give it, whether results are remembered (--no-cache), and how the model is run (--packed).
 struct MethodOptions {
   MethodRequest request;
   bool no_cache = false;
+  bool packed = false;
 
   /// Where results are remembered; empty: nowhere.
   std::filesystem::path cache() const;
   /// What is read: the model, and the calibration text where that is a file.
   InputPaths inputs(const std::string& model) const;
 };
-/// The options of the fields of those groups, in the table's order, and --no-cache.
+/// The options of the fields of those groups, in the table's order, --no-cache and --packed.
 void add_method(CLI::App& command, MethodOptions& method, std::initializer_list<FieldGroup> groups);
 
 /// How a model is run: --packed, --compute.

@@ -89,6 +89,7 @@ void run(const Options& options, const CLI::App& command, const CommonOptions& c
   std::optional<Coverage> coverage;  // a table does not tell what else is in the model
   if (options.errors.empty()) {
     const Model model(options.model);
+    model.run_packed(options.method.packed);
     say_remarks(model);
     method = resolve(model, request);
     say_method(model, request, method);

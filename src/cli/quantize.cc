@@ -182,6 +182,7 @@ void run(Options& options, const CLI::App& command, const CommonOptions& common)
   const MethodRequest& request = options.method.request;
   (request.verify || request.max_loss ? check_trial_output : check_output)(options.model, options.output, write);
   const Model model(options.model);
+  model.run_packed(options.method.packed);
   say_remarks(model);
   Forecast needs;
   const Quantized result = options.plan_path.empty() ? plan_and_quantize(model, options, write, common, needs)

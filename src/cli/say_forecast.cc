@@ -21,11 +21,26 @@ void announce(const std::string& command, const Forecast& needs, const std::file
   }
 }
 
+namespace {
+
+/// fit_into(), said.
+Forecast fitted(const Model& model, const Room& room, const std::function<Forecast()>& job) {
+  const bool asked = model.runs_packed();
+  const Forecast needs = fit_into(room, model, job);
+  if (!asked && model.runs_packed()) {
+    spdlog::warn("memory does not hold the model: its weights are read from the files whenever it is run (--packed)");
+  }
+  return needs;
+}
+
+}  // namespace
+
 Forecast announce_job(const std::string& command, const Model& model, const MethodRequest& request,
                       const Method& method, Job job, const std::filesystem::path& output,
                       const std::optional<ScoredText>& trial_text) {
-  const Forecast needs = forecast(model, request, method, job, measure_speed(method), trial_text);
   const Room room = room_at(output);
+  const MachineSpeed speed = measure_speed(method);
+  const Forecast needs = fitted(model, room, [&] { return forecast(model, request, method, job, speed, trial_text); });
   const bool fits = !room.memory_bytes || needs.memory_bytes <= *room.memory_bytes;
   announce(command, needs, output, fits ? std::string() : smaller_method(model, request, job, room));
   return needs;
@@ -33,7 +48,8 @@ Forecast announce_job(const std::string& command, const Model& model, const Meth
 
 Forecast announce_plan(const std::string& command, const Model& model, const PlanFile& plan,
                        const std::filesystem::path& output) {
-  Forecast needs = forecast(model, plan, measure_speed(method_of(plan)));
+  const MachineSpeed speed = measure_speed(method_of(plan));
+  const Forecast needs = fitted(model, room_at(output), [&] { return forecast(model, plan, speed); });
   announce(command, needs, output);
   return needs;
 }

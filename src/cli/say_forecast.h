@@ -14,12 +14,12 @@ namespace mxq::cli {
 void announce(const std::string& command, const Forecast& needs, const std::filesystem::path& output = {},
               const std::string& instead = {});
 
-/// The forecast of a job on a model, announced.
+/// The forecast of a job on a model, announced; fit_into() the machine's memory, which is said.
 Forecast announce_job(const std::string& command, const Model& model, const MethodRequest& request,
                       const Method& method, Job job, const std::filesystem::path& output = {},
                       const std::optional<ScoredText>& trial_text = {});
 
-/// The forecast of a plan that is carried out, announced.
+/// The same of a plan that is carried out.
 Forecast announce_plan(const std::string& command, const Model& model, const PlanFile& plan,
                        const std::filesystem::path& output);
 

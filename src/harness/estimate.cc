@@ -66,7 +66,9 @@ Forecast estimate_run(const ExperimentRun& run) {
   Forecast all;
   if (!run.original) {
     const Method method = resolve(model, run.request);
-    all += forecast(model, run.request, method, Job::quantize, measure_speed(method));
+    const MachineSpeed speed = measure_speed(method);
+    model.run_packed(has(run.quantize, "--packed"));
+    all += fit_into(room_at({}), model, [&] { return forecast(model, run.request, method, Job::quantize, speed); });
   }
   for (const auto& scoring : run.scorings) {
     // Without a configuration nothing can be run, which is said there.

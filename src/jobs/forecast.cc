@@ -41,6 +41,8 @@ constexpr double kFeedbackFits = 1.5;  // fits that coding a weight with feedbac
 constexpr double kBackward = 1.2;      // an operation of a gradient
 constexpr double kAwqTries = 30;       // times that AWQ quantizes a matrix and multiplies it with moments
 constexpr double kPacked = 1.5;        // products with weights that are unpacked on the way
+constexpr double kCodeByte = 0.5;      // bytes of a quantized weight
+constexpr double kDiskByte = 1e-9;     // seconds: of files that memory does not hold
 
 /// Program, libraries and their threads.
 constexpr double kProgram = 40 * kMiB;
@@ -71,7 +73,8 @@ class Decoding {
   double operations(double count) const { return count * operation_; }
 
   double load() const { return run_.packed ? 0 : operations(kLoadWeight * shape_.loaded()); }
-  double loaded() const { return run_.packed ? stored_ : value() * shape_.loaded(); }
+  /// Packed, a matrix leaves memory once it has been read, but for the embedding, whose rows are looked up.
+  double loaded() const { return run_.packed ? std::min(stored_, kHalf * shape_.head()) : value() * shape_.loaded(); }
   /// While a model is loaded, its largest matrix is there twice.
   double loading() const { return run_.packed ? 8 * kMiB * kF32 : value() * shape_.largest(); }
   double value() const { return run_.compute == Compute::bf16 ? kHalf : kF32; }
@@ -79,7 +82,7 @@ class Decoding {
   /// Tokens in texts of `length`, through all layers.
   double forward(double tokens, double length) const {
     const double rows = std::max(1.0, std::min(tokens, 1024.0));
-    return tokens / rows * shape_.layers * shape_.layer * rows_seconds(rows) + tokens * token_extras(length);
+    return tokens / rows * shape_.layers * shape_.layer * rows_seconds(rows) + tokens * token_extras(length) + pass();
   }
   /// The logits of tokens, and their likelihoods.
   double logits(double tokens) const {
@@ -89,7 +92,7 @@ class Decoding {
   /// far.
   double sample(double texts, double together, double tokens) const {
     const double weight = rows_seconds(together) + (run_.packed ? 0 : value() * read_byte_);
-    return std::ceil(texts / together) * tokens * shape_.multiplied() * weight +
+    return std::ceil(texts / together) * tokens * (shape_.multiplied() * weight + pass()) +
            texts * tokens * (token_extras(tokens) + operations(2 * kLogit * shape_.words)) +
            texts * tokens * shape_.cache(tokens / 2, value()) * kCacheReads * read_byte_;
   }
@@ -106,6 +109,11 @@ class Decoding {
   }
 
  private:
+  /// All weights once from files that memory does not hold.
+  double pass() const {
+    const int64_t memory = total_memory_bytes();
+    return run_.packed && memory > 0 && stored_ > static_cast<double>(memory) ? stored_ * kDiskByte : 0;
+  }
   /// A weight's, for so many rows.
   double rows_seconds(double rows) const {
     return products_.of(static_cast<int64_t>(rows)) * (run_.packed ? kPacked : 1);
@@ -165,11 +173,11 @@ class Planner {
   void compare(int plans, ScoredText text) {
     text.against = text.keeps_logits = true;
     for (int i = 0; i < plans; ++i) {
-      Forecast one = forecast_evaluation(model_, model_, text, {best_compute(), false}, speed_);
+      Forecast one = forecast_evaluation(model_, model_, text, model_.state().run(), speed_);
       text.sampled_rows = 0;
       text.known_logits = true;
       total_ += one;
-      total_.seconds += decoding().load();  // the model itself, for the next calibration
+      if (i > 0) total_.seconds += decoding().load();  // again, for the next calibration
     }
   }
 
@@ -179,7 +187,7 @@ class Planner {
     total_.memory_bytes = std::max(total_.memory_bytes, saturate<int64_t>(memory));
   }
   bool calibrated() const { return method_.calibration.kind != CalibrationText::Kind::none; }
-  Decoding decoding() const { return {*shape_, {best_compute(), false}, speed_, stored_}; }
+  Decoding decoding() const { return {*shape_, model_.state().run(), speed_, stored_}; }
   double operations(double count) const { return count * speed_.f32.operation(); }
   /// A matrix of so many weights as it is read, normalized and fitted.
   static double streamed(double largest) { return kProgram + kPieces + 1.5 * kF32 * largest; }
@@ -216,7 +224,10 @@ class Planner {
     seconds += operations(2 * kReadWeight * weights_) + fit_ * outside_;
     const double square = s.widest_in * s.widest_in * kF32;
     const double factors = std::max((awq ? s.all_moments : s.moments) * kF32 + 5 * square, 7 * square);
-    take(seconds, kProgram + decoding.loaded() + decoding.activations(tokens_) + factors + 3 * kF32 * largest_ + kept);
+    // Of one layer the quantized matrices are there beside the original ones, and as they will be written.
+    const double layer = (decoding.value() + kCodeByte) * s.all / std::max(1.0, s.layers);
+    take(seconds,
+         kProgram + decoding.loaded() + decoding.activations(tokens_) + factors + 3 * kF32 * largest_ + layer + kept);
   }
 
   void sensitivities() {
@@ -225,8 +236,9 @@ class Planner {
     const auto length = static_cast<double>(method_.sample.tokens);
     const double tokens = length * static_cast<double>(method_.sample.sequences);
     load_and_sample_for_both();
-    const double probes = calibrated() && method_.quantize.fit != Fit::awq ? weights_ * 3.3 / 8 : 0;
-    if (probes > 0) calibrate(probes);
+    const bool fitted = calibrated() && method_.quantize.fit != Fit::awq;
+    const double probes = fitted && !model_.runs_packed() ? weights_ * 3.3 / 8 : 0;  // else they wait on the disk
+    if (fitted) calibrate(probes);
     const double layer = s.layers * s.layer, operation = speed_.f32.operation();
     double seconds = 2 * decoding.forward(tokens, length) + decoding.logits(tokens);
     seconds += 2 * tokens * s.head() * operation;                    // means of rows
@@ -235,12 +247,13 @@ class Planner {
     seconds +=
         operations(kDraws * tokens * s.layers * (kElement * s.elements() + 3 * kAttention * s.attention(length)));
     if (outside_ > 0) seconds += 2 * decoding.forward(tokens, length) + 4 * decoding.logits(tokens);
-    if (probes == 0) seconds += fit_ * weights_;
+    if (!fitted) seconds += fit_ * weights_;
     const double value = decoding.value();
     double memory = kProgram + decoding.loaded() + probes + decoding.activations(calibrated() ? tokens_ : tokens);
     memory += kF32 * tokens * ((s.layers + 1) * s.hidden + 2 * kDraws * s.hidden);  // residuals and gradients
     memory += kF32 * tokens * (2 * s.elements() + 3 * s.inner);                     // a layer's tape and the way back
-    memory += kLogitBlock + (value < kF32 ? kF32 * (s.head() + s.layer) : 0);       // weights as floats
+    const bool as_floats = value < kF32 || model_.runs_packed();
+    memory += kLogitBlock + (as_floats ? kF32 * (s.head() + s.all / std::max(1.0, s.layers)) : 0);
     if (outside_ > 0) memory += (kF32 + value) * s.head();
     take(seconds, memory);
   }

@@ -202,6 +202,25 @@ TEST_F(Forecasts, TheOptionThatFitsIsNamed) {
   EXPECT_EQ(smaller_method(*model_, request, Job::quantize, {}), "");
 }
 
+TEST_F(Forecasts, AModelThatMemoryDoesNotHoldRunsPacked) {
+  const auto request = with({"bits", "4"});
+  const auto job = [&] { return of(request); };
+  const auto room = [](int64_t memory) { return Room{{}, memory, {}, {}}; };
+  const int64_t loaded = job().memory_bytes;
+  model_->run_packed();
+  const int64_t packed = job().memory_bytes;
+  EXPECT_LT(packed, loaded);
+  model_->run_packed(false);
+
+  EXPECT_EQ(fit_into({}, *model_, job).memory_bytes, loaded) << "nobody knows how much there is";
+  EXPECT_EQ(fit_into(room(loaded), *model_, job).memory_bytes, loaded);
+  EXPECT_FALSE(model_->runs_packed());
+  EXPECT_EQ(fit_into(room(packed - 1), *model_, job).memory_bytes, loaded) << "neither way";
+  EXPECT_FALSE(model_->runs_packed());
+  EXPECT_EQ(fit_into(room(loaded - 1), *model_, job).memory_bytes, packed);
+  EXPECT_TRUE(model_->runs_packed());
+}
+
 TEST_F(Forecasts, RoomIsThatOfTheNearestFolder) {
   const Room room = room_at(folder_ / "not" / "there" / "yet");
   EXPECT_EQ(room.folder, folder_.path());

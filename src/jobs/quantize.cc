@@ -3,7 +3,7 @@
 #include <utility>
 #include <vector>
 
-#include "mxq/run_options.h"
+#include "model/model_state.h"
 
 namespace mxq {
 
@@ -18,10 +18,10 @@ PlanFile with_one_scheme(const PlanningProblem& problem, const std::string& sche
   return uniform;
 }
 
-TrialOptions trial_options(const QuantizeJob& job, const Method& method) {
+TrialOptions trial_options(const Model& model, const QuantizeJob& job, const Method& method) {
   TrialOptions trial;
   if (job.trial_text) trial.perplexity = trial_text_cut();
-  trial.perplexity.run.compute = best_compute();
+  trial.perplexity.run = model.state().run();
   // Text that no plan has been made on, and not what `mxq eval --self` scores on afterwards.
   constexpr uint64_t kTrialSeed = 0x747269616c;
   trial.self.sampling.seed = method.sample.sampling.seed + kTrialSeed;
@@ -46,14 +46,14 @@ Quantized quantize(const Model& model, const std::filesystem::path& out, const M
   };
   if (request.max_loss) {
     keep(quantize_within_loss(model, out, problem.table(), problem.allocate, plan, *request.max_loss,
-                              trial_options(job, method), job.write, progress));
+                              trial_options(model, job, method), job.write, progress));
     return result;
   }
   if (job.on_plan) job.on_plan(problem, plan);
   if (request.verify) {
     std::vector<PlanFile> plans{plan};
     if (plan.plan.best_uniform) plans.push_back(with_one_scheme(problem, plan.plan.best_uniform->scheme, plan));
-    keep(quantize_best(model, out, plans, trial_options(job, method), job.write, progress));
+    keep(quantize_best(model, out, plans, trial_options(model, job, method), job.write, progress));
     return result;
   }
   result.plan = plan;

@@ -45,9 +45,7 @@ void require_held(const ModelSource& model, const SourceTensor& tensor, const Sc
 QuantizedMatrix quantize_tensor(const ModelSource& model, const SourceTensor& tensor, const Scheme& scheme,
                                 const QuantizeOptions& options) {
   const auto weights = read_finite(model, tensor);
-  QuantizedMatrix quantized = quantize_matrix({weights.data(), tensor.rows(), tensor.cols()}, scheme, options);
-  model.done(tensor);
-  return quantized;
+  return quantize_matrix({weights.data(), tensor.rows(), tensor.cols()}, scheme, options);
 }
 
 /// What AWQ makes of a model: another one that computes the same, and its matrices, quantized.
@@ -103,18 +101,16 @@ WriteReport quantize_model(const Model& opened, const std::filesystem::path& out
   Model::State& state = opened.state();
   const ModelSource* model = &state.source();
   auto schemes = match_plan(*model, file);
-  std::unique_ptr<Runner> runner;
+  Runner* runner = nullptr;
   CalibrationTokens text;
-  if (file.calibration.kind == CalibrationText::Kind::none) {
-    state.unload();
-  } else {
-    runner = state.take_runner({best_compute(), false}, or_silent(progress));
+  if (file.calibration.kind != CalibrationText::Kind::none) {
+    runner = &state.runner(state.run(), or_silent(progress));
     text = calibration_tokens(state, *runner, file.calibration, options.cache, or_silent(progress));
   }
   std::optional<Folded> folded;
   if (file.quantize.fit == Fit::awq) {
     folded.emplace(*model, *runner, text.sequences, schemes, file.quantize);
-    runner.reset();
+    runner = nullptr;
     model = &*folded->source;
     schemes = match_plan(*model, file);
   }
@@ -123,7 +119,9 @@ WriteReport quantize_model(const Model& opened, const std::filesystem::path& out
     if (schemes.contains(&tensor)) matrices.push_back(&tensor);
   }
   std::optional<CalibratedQuantizer> calibrated;
-  if (runner) {
+  if (runner == nullptr) {
+    state.unload();
+  } else {
     calibrated.emplace(*model, *runner, text.sequences, schemes, file.quantize);
     sort_by_layer(matrices);
   }

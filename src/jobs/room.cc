@@ -41,6 +41,19 @@ Room room_at(const fs::path& path) {
   return room;
 }
 
+Forecast fit_into(const Room& room, const Model& model, const std::function<Forecast()>& job) {
+  const auto fits = [&](const Forecast& needs) {
+    return !room.memory_bytes || needs.memory_bytes <= *room.memory_bytes;
+  };
+  const Forecast loaded = job();
+  if (fits(loaded) || model.runs_packed()) return loaded;
+  model.run_packed();
+  const Forecast packed = job();
+  if (fits(packed)) return packed;
+  model.run_packed(false);
+  return loaded;
+}
+
 void check_room(std::string_view what, std::string_view given, const Forecast& needs, const Room& room,
                 const std::string& instead) {
   if (room.memory_bytes && needs.memory_bytes > *room.memory_bytes) {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <iterator>
 #include <map>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "calibrate/calibration_text.h"
 #include "calibrate/probe_divergence.h"
 #include "format/cache_file.h"
+#include "jobs/fitted_probes.h"
 #include "jobs/probe_results.h"
 #include "model/model_state.h"
 #include "mxq/error.h"
@@ -78,12 +80,6 @@ std::vector<float> read_weights(const ModelSource& model, const SourceTensor& te
   return weights;
 }
 
-/// What a matrix is turned into, and the squared error that its sensitivity is divided by.
-struct FittedProbe {
-  QuantizedMatrix matrix;
-  double squared_error = 0;
-};
-
 FittedProbe fit_alone(const ModelSource& model, const SourceTensor& tensor, const SensitivityOptions& options) {
   const auto weights = read_weights(model, tensor);
   const MatrixView matrix{weights.data(), tensor.rows(), tensor.cols()};
@@ -102,28 +98,35 @@ FittedProbe fit_to_inputs(const ModelSource& model, const SourceTensor& tensor, 
 }
 
 /// The probes of `matrices` (whose order does not matter), fitted to the inputs that the model has as it is: from the
-/// first layer to the last, while gradients come the other way.
-std::map<std::string, FittedProbe> fit_to_inputs(const ModelSource& model, Runner& runner,
-                                                 const TokenSequences& calibration,
-                                                 const std::vector<const SourceTensor*>& matrices,
-                                                 const SensitivityOptions& options, Progress& progress) {
-  std::multimap<int64_t, const SourceTensor*> by_layer;
+/// first layer to the last, while gradients come the other way. What waits meanwhile waits in `probes`.
+void fit_to_inputs(const ModelSource& model, Runner& runner, const TokenSequences& calibration,
+                   const std::vector<const SourceTensor*>& matrices, const SensitivityOptions& options,
+                   Progress& progress, FittedProbes& probes) {
+  std::map<std::string, const SourceTensor*> waiting;
+  std::set<std::string> names;
   for (const SourceTensor* tensor : matrices) {
-    const auto name = parse_matrix_name(tensor->name);
-    by_layer.emplace(parse_int(name ? name->layer : "").value_or(runner.layers()), tensor);
+    waiting.emplace(tensor->matrix_name(), tensor);
+    names.insert(tensor->matrix_name());
   }
-  OriginalFactors factors(runner, calibration, gptq_options(options.quantize, options.probe.group));
-  std::map<std::string, FittedProbe> probes;
   progress.begin("fit probes", std::ssize(matrices));
-  for (const auto& [layer, tensor] : by_layer) {
-    const std::string name = tensor->matrix_name();
-    const FeedbackFactor* const factor = factors.of(name);
-    probes.emplace(
-        name, factor != nullptr ? fit_to_inputs(model, *tensor, *factor, options) : fit_alone(model, *tensor, options));
-    progress.update(std::ssize(probes));
+  const auto add = [&](const std::string& name, FittedProbe probe) {
+    probes.add(name, std::move(probe));
+    waiting.erase(name);
+    progress.update(probes.size());
+  };
+  for_each_factor(runner, calibration, gptq_options(options.quantize, options.probe.group), std::move(names),
+                  [&](const std::string& name, const FeedbackFactor& factor) {
+                    add(name, fit_to_inputs(model, *waiting.at(name), factor, options));
+                  });
+  while (!waiting.empty()) {
+    const auto [name, tensor] = *waiting.begin();
+    add(name, fit_alone(model, *tensor, options));
   }
   progress.end();
-  return probes;
+}
+
+std::filesystem::path probe_folder(const std::filesystem::path& cache) {
+  return cache.empty() ? std::filesystem::temp_directory_path() : cache;
 }
 
 /// The text that sensitivities are measured on, and the calibration's: sampled at once where both are the model's own.
@@ -154,7 +157,7 @@ SensitivityReport measure_sensitivity(const Model& opened, ErrorTable& table, co
   if (options.calibration.kind == CalibrationText::Kind::file) state.tokenizer();
   check_calibration(options.calibration, options.quantize);
   const Compute compute = options.compute.value_or(best_compute());
-  Runner& runner = state.runner({compute, false}, progress);
+  Runner& runner = state.runner(state.run(compute), progress);
   const auto texts = texts_of(state, runner, options, progress);
   const auto &text = texts.probes, &calibration = texts.sequences;
   ProbeCache cache(state, options, compute, text, calibration, progress);
@@ -171,19 +174,19 @@ SensitivityReport measure_sensitivity(const Model& opened, ErrorTable& table, co
   report.probes = std::ssize(table.matrices);
   report.from_cache = report.probes - std::ssize(missing);
   if (!missing.empty()) {
-    std::map<std::string, FittedProbe> fitted;
+    // Where memory does not hold the model, probes wait on the disk.
+    FittedProbes fitted = opened.runs_packed() ? FittedProbes(probe_folder(options.cache)) : FittedProbes();
     // What awq does is folded into other tensors: it is probed as rtn.
     if (!calibration.empty() && options.quantize.fit != Fit::awq) {
-      fitted = fit_to_inputs(model, runner, calibration, missing, options, progress);
+      fit_to_inputs(model, runner, calibration, missing, options, progress, fitted);
     }
     std::vector<Probe> probes;
     std::map<std::string, double> errors;
     for (const SourceTensor* tensor : missing) {
       probes.push_back({tensor->matrix_name(), [&, tensor] {
                           const std::string name = tensor->matrix_name();
-                          auto ready = fitted.extract(name);
-                          const FittedProbe probe =
-                              ready ? std::move(ready.mapped()) : fit_alone(model, *tensor, options);
+                          auto ready = fitted.take(name);
+                          const FittedProbe probe = ready ? std::move(*ready) : fit_alone(model, *tensor, options);
                           errors[name] = probe.squared_error;
                           std::vector<float> weights(static_cast<size_t>(tensor->elements()));
                           dequantize_matrix(probe.matrix.view(), weights.data());

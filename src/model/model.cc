@@ -45,6 +45,14 @@ const Tokenizer& Model::tokenizer() const {
   return state_->tokenizer();
 }
 
+void Model::run_packed(bool packed) const {
+  state_->packed = packed;
+}
+
+bool Model::runs_packed() const {
+  return state_->packed;
+}
+
 const std::optional<std::string>& Model::why_not_runnable() const {
   return state_->why_not_runnable();
 }
@@ -121,11 +129,6 @@ Runner& Model::State::runner(const RunOptions& run, Progress& progress) {
     loaded_ = run;
   }
   return *runner_;
-}
-
-std::unique_ptr<Runner> Model::State::take_runner(const RunOptions& run, Progress& progress) {
-  runner(run, progress);
-  return std::move(runner_);
 }
 
 }  // namespace mxq

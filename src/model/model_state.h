@@ -36,13 +36,14 @@ class Model::State {
   /// The model, loaded; one at a time is kept, and another way to run it loads it again. Whoever asks leaves its
   /// matrices as they are. Progress: phase "load". Throws what make_runner() throws.
   Runner& runner(const RunOptions& run, Progress& progress);
-  /// The same for those who change its matrices: the next who asks loads it again.
-  std::unique_ptr<Runner> take_runner(const RunOptions& run, Progress& progress);
+  /// How jobs that may choose run it: Model::run_packed().
+  RunOptions run(Compute compute = best_compute()) const { return {compute, packed}; }
   /// Before work that needs the memory and not the loaded model.
   void unload() { runner_.reset(); }
 
   /// Text that the model has sampled, by what it was sampled with.
   std::map<std::string, SampledText> sampled;
+  bool packed = false;  // Model::run_packed()
 
  private:
   std::unique_ptr<ModelSource> source_;

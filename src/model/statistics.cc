@@ -70,6 +70,7 @@ Moments moments(MatrixView matrix, const std::string& name) {
 std::vector<float> read_finite(const ModelSource& model, const SourceTensor& tensor) {
   std::vector<float> weights(static_cast<size_t>(tensor.elements()));
   model.read(tensor, weights.data());
+  model.done(tensor);
   moments({weights.data(), tensor.rows(), tensor.cols()}, tensor.name);
   return weights;
 }

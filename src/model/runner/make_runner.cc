@@ -42,8 +42,4 @@ std::vector<float> Runner::hidden(std::span<const int32_t> ids) {
   return hidden(std::span(&sequence, 1));
 }
 
-void Runner::replace(const std::string& name, std::vector<float> weights) {
-  make_replacement(name, std::move(weights))->swap();
-}
-
 }  // namespace mxq

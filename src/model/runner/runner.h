@@ -82,6 +82,18 @@ class Replacement {
   virtual void swap() = 0;
 };
 
+/// The replacement is in place as long as this is.
+class During {
+ public:
+  explicit During(Replacement& replacement) : replacement_(replacement) { replacement_.swap(); }
+  ~During() { replacement_.swap(); }
+  During(const During&) = delete;
+  During& operator=(const During&) = delete;
+
+ private:
+  Replacement& replacement_;
+};
+
 /// What becomes of the products of the output matrix: cap * tanh(scale * x / cap).
 struct LogitShape {
   double scale = 1, cap = 0;  // no cap: 0
@@ -169,8 +181,6 @@ class Runner {
   virtual std::span<const float> weights(const std::string& name, std::vector<float>& room) const = 0;
   /// `weights` [out, in]; a bias stays as it is. Throws Error(usage) for another number of them.
   virtual std::unique_ptr<Replacement> make_replacement(const std::string& name, std::vector<float> weights) = 0;
-  /// For good.
-  void replace(const std::string& name, std::vector<float> weights);
 
  protected:
   explicit Runner(RunnerFacts facts)

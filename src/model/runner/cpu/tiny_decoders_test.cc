@@ -449,12 +449,12 @@ TEST_F(TinyDecoders, ReplacedWeightsAreRunWithAndTakenBack) {
     replacement->swap();
     EXPECT_EQ(runner.hidden(ids), before) << name;
     expect_error(ErrorCode::usage, "3 weights for '" + name + "'; expected " + std::to_string(half.size()),
-                 [&] { runner.replace(name, Values(3)); });
+                 [&] { runner.make_replacement(name, Values(3)); });
   }
   for (const std::string name : {"lm_head", "model.layers.2.mlp.up_proj", "model.layers.0.input_layernorm",
                                  "visual.layers.0.mlp.up_proj", "model.layers.0.mlp.w1"}) {
     EXPECT_FALSE(runner.find_matrix(name)) << name;
-    expect_error(ErrorCode::usage, "matrix '" + name + "'", [&] { runner.replace(name, {}); });
+    expect_error(ErrorCode::usage, "matrix '" + name + "'", [&] { runner.make_replacement(name, {}); });
   }
 }
 
