@@ -9,8 +9,7 @@
 #include <utility>
 
 #include "base/utf8.h"
-#include "model/tokenizer/json_tree.h"
-#include "model/tokenizer/serde_number.h"
+#include "model/tokenizer/tokenizer_document.h"
 #include "model/tokenizer/word_rules.h"
 #include "mxq/error.h"
 #include "mxq/text.h"
@@ -24,119 +23,9 @@ using Json = JsonTree;
 // Ids may leave gaps, but not take memory out of proportion to the file.
 constexpr size_t kGaps = 65536;
 
-// The file as it stands: the vocabulary and the merges, which are long, apart from the rest.
-struct Document {
-  Json rest;
-  std::vector<std::pair<std::string, uint64_t>> vocabulary;
-  std::vector<std::pair<std::string, std::string>> merges;
-  std::vector<std::pair<std::string, double>> scores;  // of Unigram's vocabulary, by id
-  bool scores_listed = false;
-  // What is wrong with the vocabulary, if it is to be one of ids, or of scores.
-  std::string not_ids, not_scores;
-};
-
-class Reader {
- public:
-  explicit Reader(const std::string& operation) : operation_(operation) {}
-
-  Document read(std::string_view text) {
-    walk_json(text, operation_, [this](JsonPath path, const JsonEvent& event) { handle(path, event); });
-    document_.rest = rest_.take();
-    if (!document_.rest.is_object()) invalid("no JSON object");
-    if (open_pair_) invalid("a merge is not a pair of tokens");
-    return std::move(document_);
-  }
-
- private:
-  [[noreturn]] void invalid(std::string given) const {
-    throw Error(ErrorCode::invalid_file, operation_, std::move(given));
-  }
-
-  void handle(JsonPath path, const JsonEvent& event) {
-    const bool in_model = path.size() >= 3 && path[0] == "model";
-    if (path.size() == 2 && path[0] == "model" && path[1] == "vocab" && event.kind == JsonEvent::array_begin) {
-      document_.scores_listed = true;
-    }
-    if (in_model && path[1] == "vocab" && document_.scores_listed) {
-      score(path, event);
-    } else if (in_model && path[1] == "vocab") {
-      if (event.kind != JsonEvent::natural || path.size() != 3) {
-        // Models of other types have other vocabularies; the type may come later in the file.
-        if (document_.not_ids.empty()) {
-          document_.not_ids = fmt::format("the id of token {} is not a number from 0 on", in_quotes(path[2]));
-        }
-        return;
-      }
-      document_.vocabulary.emplace_back(path[2], event.natural_value);
-    } else if (in_model && path[1] == "merges") {
-      merge(path, event);
-    } else {
-      rest_.add(path, event);
-    }
-  }
-
-  // ["token", -1.5]
-  void score(JsonPath path, const JsonEvent& event) {
-    const auto wrong = [&](const char* what) {
-      if (document_.not_scores.empty()) {
-        document_.not_scores = fmt::format("token {} of the vocabulary {}", document_.scores.size(), what);
-      }
-    };
-    if (path.size() == 3 && event.kind == JsonEvent::array_begin) {
-      score_parts_ = 0;
-    } else if (path.size() == 4 && score_parts_ == 0 && event.kind == JsonEvent::string) {
-      scored_ = event.text;
-      score_parts_ = 1;
-    } else if (path.size() == 4 && score_parts_ == 1 &&
-               (event.kind == JsonEvent::natural || event.kind == JsonEvent::number)) {
-      const auto value = event.kind == JsonEvent::natural ? std::optional(static_cast<double>(event.natural_value))
-                                                          : serde_number(event.text);
-      if (!value) wrong("has a score beyond all doubles");
-      scored_value_ = value.value_or(0);
-      score_parts_ = 2;
-    } else if (path.size() == 3 && score_parts_ == 2 && event.kind == JsonEvent::array_end) {
-      document_.scores.emplace_back(std::move(scored_), scored_value_);
-      score_parts_ = 0;
-    } else {
-      wrong("is not a token with its score");
-    }
-  }
-
-  void merge(JsonPath path, const JsonEvent& event) {
-    const size_t number = document_.merges.size();
-    if (path.size() == 3 && event.kind == JsonEvent::string) {
-      if (event.text.starts_with("#version")) return;  // the first line of a merges.txt
-      const size_t blank = event.text.find(' ', 1);
-      if (blank == std::string_view::npos) {
-        invalid(fmt::format("merge {} is one word, {}", number, in_quotes(event.text)));
-      }
-      document_.merges.emplace_back(event.text.substr(0, blank), event.text.substr(blank + 1));
-    } else if (path.size() == 3 && event.kind == JsonEvent::array_begin) {
-      pair_.clear();
-      open_pair_ = true;
-    } else if (path.size() == 4 && open_pair_ && event.kind == JsonEvent::string && pair_.size() < 2) {
-      pair_.emplace_back(event.text);
-    } else if (path.size() == 3 && open_pair_ && event.kind == JsonEvent::array_end && pair_.size() == 2) {
-      document_.merges.emplace_back(std::move(pair_[0]), std::move(pair_[1]));
-      open_pair_ = false;
-    } else {
-      invalid(fmt::format("merge {} is not a pair of tokens", number));
-    }
-  }
-
-  const std::string& operation_;
-  Document document_;
-  JsonTreeBuilder rest_;
-  std::vector<std::string> pair_;
-  bool open_pair_ = false;
-  std::string scored_;
-  double scored_value_ = 0;
-  int score_parts_ = 0;  // of the pair so far
-};
-
 class Builder {
  public:
-  Builder(std::string operation, Document document, const TokenizerSideFiles& files)
+  Builder(std::string operation, TokenizerDocument document, const TokenizerSideFiles& files)
       : document_(std::move(document)),
         spec_(spec_of(std::move(operation))),
         file_tokens_(read_added_tokens()),
@@ -653,7 +542,7 @@ class Builder {
     if (config_.adds_eos()) spec_.suffix = {id(config_.eos())};
   }
 
-  Document document_;
+  TokenizerDocument document_;
   static TokenizerSpec spec_of(std::string operation) {
     TokenizerSpec spec;
     spec.operation = std::move(operation);
@@ -674,7 +563,7 @@ class Builder {
 
 TokenizerSpec parse_tokenizer_json(std::string_view text, const std::string& source, const TokenizerSideFiles& files) {
   std::string operation = "read " + source;
-  Document document = Reader(operation).read(text);
+  TokenizerDocument document = read_tokenizer_document(text, operation);
   return Builder(std::move(operation), std::move(document), files).build();
 }
 
