@@ -10,7 +10,7 @@ model samples itself, with another seed than calibrations have. Rows that are in
 Prints a table a model, and the targets that it meets or misses. Exits 1 where the prediction is off by more than 1.5 times on
 the model's own text.
 """
-import argparse, json, os, pathlib, shutil, subprocess, sys, tempfile
+import argparse, json, os, pathlib, shutil, sys, tempfile
 
 import quality, texts
 

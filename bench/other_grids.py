@@ -91,7 +91,7 @@ class OtherGrids(Bench):
     def checkpoint(self, model, scheme, normalize='none'):
         folder = self.folder / 'checkpoint'
         run(self.o.mxq, 'quantize', model, '--uniform', scheme, '--fit', 'mse', '--normalize', normalize, '--calibration',
-                 'none', '--no-cache', '-o', folder, '--overwrite', '--json', '--quiet')
+            'none', '--no-cache', '-o', folder, '--overwrite', '--json', '--quiet')
         return folder
 
     def quantized(self, weights, steps, scheme):

@@ -95,6 +95,9 @@ struct Room {
   std::optional<int64_t> memory_bytes;       // of the machine, or of the control group
   std::optional<int64_t> free_memory_bytes;  // of it, that nobody uses
   std::optional<int64_t> disk_bytes;         // free in `folder`
+
+  /// Whether its memory does; true where nobody knows how much there is.
+  bool holds(const Forecast& needs) const { return !memory_bytes || needs.memory_bytes <= *memory_bytes; }
 };
 /// Of this machine, for an output at `path` (its nearest folder that is there); an empty path: no output.
 Room room_at(const std::filesystem::path& path);

@@ -38,11 +38,11 @@ GptqOptions gptq_options(const QuantizeOptions& quantize, int64_t group) {
   return options;
 }
 
-void for_each_factor(Runner& runner, const TokenSequences& sequences, const GptqOptions& options,
-                     std::set<std::string> matrices,
-                     const std::function<void(const std::string& matrix, const FeedbackFactor& factor)>& use) {
+std::set<std::string> for_each_factor(
+    Runner& runner, const TokenSequences& sequences, const GptqOptions& options, std::set<std::string> matrices,
+    const std::function<void(const std::string& matrix, const FeedbackFactor& factor)>& use) {
   const bool head = matrices.erase(std::string(runner.head())) > 0;
-  matrices.erase(std::string(kEmbedding));
+  auto looked_up = matrices.extract(std::string(kEmbedding));
   LayerInputs inputs(runner, sequences);
   while (!matrices.empty() && inputs.layer() < runner.layers()) {
     const int64_t layer = inputs.layer();
@@ -57,6 +57,8 @@ void for_each_factor(Runner& runner, const TokenSequences& sequences, const Gptq
     });
   }
   if (head) use(std::string(runner.head()), make_factor(inputs.head(), options));
+  matrices.insert(std::move(looked_up));
+  return matrices;
 }
 
 CalibratedQuantizer::CalibratedQuantizer(const ModelSource& model, Runner& runner, const TokenSequences& sequences,

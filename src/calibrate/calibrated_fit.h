@@ -21,10 +21,11 @@ namespace mxq {
 GptqOptions gptq_options(const QuantizeOptions& options, int64_t group);
 
 /// Shows `use` what each of `matrices` multiplies ("model.layers.0.mlp.up_proj", the output matrix) in a model of which
-/// nothing is quantized: one factor at a time, in the order of layers. Names that multiply nothing are left out.
-void for_each_factor(Runner& runner, const TokenSequences& sequences, const GptqOptions& options,
-                     std::set<std::string> matrices,
-                     const std::function<void(const std::string& matrix, const FeedbackFactor& factor)>& use);
+/// nothing is quantized: one factor at a time, in the order of layers. Returns those that multiply nothing: an
+/// embedding that is only looked up, names that the model has not.
+std::set<std::string> for_each_factor(
+    Runner& runner, const TokenSequences& sequences, const GptqOptions& options, std::set<std::string> matrices,
+    const std::function<void(const std::string& matrix, const FeedbackFactor& factor)>& use);
 
 /// Quantizes the matrices of a model in order, each fitted to the inputs that the quantized ones before it give
 /// (layer by layer, and within a layer input by input), the output matrix last. An embedding that is only looked up

@@ -41,8 +41,7 @@ Forecast announce_job(const std::string& command, const Model& model, const Meth
   const Room room = room_at(output);
   const MachineSpeed speed = measure_speed(method);
   const Forecast needs = fitted(model, room, [&] { return forecast(model, request, method, job, speed, trial_text); });
-  const bool fits = !room.memory_bytes || needs.memory_bytes <= *room.memory_bytes;
-  announce(command, needs, output, fits ? std::string() : smaller_method(model, request, job, room));
+  announce(command, needs, output, room.holds(needs) ? std::string() : smaller_method(model, request, job, room));
   return needs;
 }
 

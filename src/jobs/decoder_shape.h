@@ -1,6 +1,8 @@
 // The extents of a decoder, as counts of what running it takes.
 #pragma once
 
+#include <algorithm>
+
 #include "model/config.h"
 
 namespace mxq {
@@ -28,6 +30,8 @@ struct DecoderShape {
   double coded = 0;  // of outputs x (inputs)^2
 
   double head() const { return hidden * words; }
+  /// Weights that a layer holds, those of all its experts.
+  double held() const { return all / std::max(1.0, layers); }
   /// Weights that a token is multiplied with.
   double multiplied() const { return layers * layer + head(); }
   double loaded() const { return all + (tied ? 1 : 2) * head(); }

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdio>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -24,9 +26,6 @@ class FittedProbes {
   FittedProbes() = default;
   /// In a file in a folder, which is made where it is not there. Throws Error(io).
   explicit FittedProbes(const std::filesystem::path& folder);
-  FittedProbes(FittedProbes&& other) noexcept;
-  FittedProbes& operator=(FittedProbes&&) = delete;
-  ~FittedProbes();
 
   /// Throws Error(io) where a file cannot take it.
   void add(const std::string& name, FittedProbe probe);
@@ -39,10 +38,16 @@ class FittedProbes {
     FittedProbe probe;  // its parts empty where they are in the file
     int64_t begin = 0;  // in it
   };
+  struct Close {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+
+  /// Goes to a place in the file. Throws Error(io).
+  void seek(int64_t at, const char* what) const;
 
   std::map<std::string, Entry> probes_;
   std::filesystem::path folder_;
-  int file_ = -1;
+  std::unique_ptr<std::FILE, Close> file_;  // null: in memory
   int64_t end_ = 0;
 };
 

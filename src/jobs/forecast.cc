@@ -111,8 +111,9 @@ class Decoding {
  private:
   /// All weights once from files that memory does not hold.
   double pass() const {
+    if (!run_.packed) return 0;
     const int64_t memory = total_memory_bytes();
-    return run_.packed && memory > 0 && stored_ > static_cast<double>(memory) ? stored_ * kDiskByte : 0;
+    return memory > 0 && stored_ > static_cast<double>(memory) ? stored_ * kDiskByte : 0;
   }
   /// A weight's, for so many rows.
   double rows_seconds(double rows) const {
@@ -225,7 +226,7 @@ class Planner {
     const double square = s.widest_in * s.widest_in * kF32;
     const double factors = std::max((awq ? s.all_moments : s.moments) * kF32 + 5 * square, 7 * square);
     // Of one layer the quantized matrices are there beside the original ones, and as they will be written.
-    const double layer = (decoding.value() + kCodeByte) * s.all / std::max(1.0, s.layers);
+    const double layer = (decoding.value() + kCodeByte) * s.held();
     take(seconds,
          kProgram + decoding.loaded() + decoding.activations(tokens_) + factors + 3 * kF32 * largest_ + layer + kept);
   }
@@ -253,7 +254,7 @@ class Planner {
     memory += kF32 * tokens * ((s.layers + 1) * s.hidden + 2 * kDraws * s.hidden);  // residuals and gradients
     memory += kF32 * tokens * (2 * s.elements() + 3 * s.inner);                     // a layer's tape and the way back
     const bool as_floats = value < kF32 || model_.runs_packed();
-    memory += kLogitBlock + (as_floats ? kF32 * (s.head() + s.all / std::max(1.0, s.layers)) : 0);
+    memory += kLogitBlock + (as_floats ? kF32 * (s.head() + s.held()) : 0);
     if (outside_ > 0) memory += (kF32 + value) * s.head();
     take(seconds, memory);
   }

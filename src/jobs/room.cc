@@ -42,21 +42,18 @@ Room room_at(const fs::path& path) {
 }
 
 Forecast fit_into(const Room& room, const Model& model, const std::function<Forecast()>& job) {
-  const auto fits = [&](const Forecast& needs) {
-    return !room.memory_bytes || needs.memory_bytes <= *room.memory_bytes;
-  };
   const Forecast loaded = job();
-  if (fits(loaded) || model.runs_packed()) return loaded;
+  if (room.holds(loaded) || model.runs_packed()) return loaded;
   model.run_packed();
   const Forecast packed = job();
-  if (fits(packed)) return packed;
+  if (room.holds(packed)) return packed;
   model.run_packed(false);
   return loaded;
 }
 
 void check_room(std::string_view what, std::string_view given, const Forecast& needs, const Room& room,
                 const std::string& instead) {
-  if (room.memory_bytes && needs.memory_bytes > *room.memory_bytes) {
+  if (!room.holds(needs)) {
     std::string allowed = fmt::format("at most the {} of this machine", format_size(*room.memory_bytes));
     if (!instead.empty()) allowed += fmt::format(", as {} needs", instead);
     throw Error(ErrorCode::infeasible, std::string(what),
@@ -78,7 +75,7 @@ std::string smaller_method(const Model& model, const MethodRequest& request, Job
   streamed.calibration.reset();
   try {
     const Forecast needs = forecast(model, streamed, resolve(model, streamed), job, {});
-    if (needs.memory_bytes > *room.memory_bytes) return {};
+    if (!room.holds(needs)) return {};
   } catch (const Error&) {
     return {};  // other options do not go with it
   }

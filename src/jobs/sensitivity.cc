@@ -18,6 +18,7 @@
 #include "jobs/fitted_probes.h"
 #include "jobs/probe_results.h"
 #include "model/model_state.h"
+#include "model/statistics.h"
 #include "mxq/error.h"
 #include "mxq/measure.h"
 #include "mxq/method.h"
@@ -73,13 +74,6 @@ class ProbeCache {
   std::filesystem::path path_;
 };
 
-std::vector<float> read_weights(const ModelSource& model, const SourceTensor& tensor) {
-  std::vector<float> weights(static_cast<size_t>(tensor.elements()));
-  model.read(tensor, weights.data());
-  model.done(tensor);
-  return weights;
-}
-
 FittedProbe fit_alone(const ModelSource& model, const SourceTensor& tensor, const SensitivityOptions& options) {
   const auto weights = read_weights(model, tensor);
   const MatrixView matrix{weights.data(), tensor.rows(), tensor.cols()};
@@ -102,26 +96,19 @@ FittedProbe fit_to_inputs(const ModelSource& model, const SourceTensor& tensor, 
 void fit_to_inputs(const ModelSource& model, Runner& runner, const TokenSequences& calibration,
                    const std::vector<const SourceTensor*>& matrices, const SensitivityOptions& options,
                    Progress& progress, FittedProbes& probes) {
-  std::map<std::string, const SourceTensor*> waiting;
   std::set<std::string> names;
-  for (const SourceTensor* tensor : matrices) {
-    waiting.emplace(tensor->matrix_name(), tensor);
-    names.insert(tensor->matrix_name());
-  }
+  for (const SourceTensor* tensor : matrices) names.insert(tensor->matrix_name());
   progress.begin("fit probes", std::ssize(matrices));
+  const auto tensor_of = [&](const std::string& name) -> const SourceTensor& { return *model.find(name + ".weight"); };
   const auto add = [&](const std::string& name, FittedProbe probe) {
     probes.add(name, std::move(probe));
-    waiting.erase(name);
     progress.update(probes.size());
   };
-  for_each_factor(runner, calibration, gptq_options(options.quantize, options.probe.group), std::move(names),
-                  [&](const std::string& name, const FeedbackFactor& factor) {
-                    add(name, fit_to_inputs(model, *waiting.at(name), factor, options));
-                  });
-  while (!waiting.empty()) {
-    const auto [name, tensor] = *waiting.begin();
-    add(name, fit_alone(model, *tensor, options));
-  }
+  const auto alone = for_each_factor(runner, calibration, gptq_options(options.quantize, options.probe.group),
+                                     std::move(names), [&](const std::string& name, const FeedbackFactor& factor) {
+                                       add(name, fit_to_inputs(model, tensor_of(name), factor, options));
+                                     });
+  for (const auto& name : alone) add(name, fit_alone(model, tensor_of(name), options));
   progress.end();
 }
 

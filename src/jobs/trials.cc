@@ -127,6 +127,7 @@ class Trials {
 
   void remove_all() const { remove_all_but({}); }
 
+  /// Trials, and the model's own logits.
   void remove_all_but(const fs::path& kept) const {
     for (const fs::path& path : trial_folders(out_, report_.trials.size())) {
       if (path != kept) remove_written(path);

@@ -67,10 +67,15 @@ Moments moments(MatrixView matrix, const std::string& name) {
   return {std::sqrt(sums[1]), std::isfinite(kurtosis) ? kurtosis : 0};
 }
 
-std::vector<float> read_finite(const ModelSource& model, const SourceTensor& tensor) {
+std::vector<float> read_weights(const ModelSource& model, const SourceTensor& tensor) {
   std::vector<float> weights(static_cast<size_t>(tensor.elements()));
   model.read(tensor, weights.data());
   model.done(tensor);
+  return weights;
+}
+
+std::vector<float> read_finite(const ModelSource& model, const SourceTensor& tensor) {
+  auto weights = read_weights(model, tensor);
   moments({weights.data(), tensor.rows(), tensor.cols()}, tensor.name);
   return weights;
 }

@@ -21,8 +21,9 @@ struct Moments {
 /// first weight that is NaN or infinite.
 Moments moments(MatrixView matrix, const std::string& name);
 
-/// The weights of a matrix, whose file need not stay in memory for that. Throws Error(not_finite) naming it, row and
-/// column of the first that is none.
+/// The weights of a matrix, whose file need not stay in memory for that.
+std::vector<float> read_weights(const ModelSource& model, const SourceTensor& tensor);
+/// The same. Throws Error(not_finite) naming the matrix, row and column of the first that is none.
 std::vector<float> read_finite(const ModelSource& model, const SourceTensor& tensor);
 
 /// kPercentiles of |w|. Uses a copy of the matrix. All zero for an empty one.

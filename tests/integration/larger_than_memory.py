@@ -2,9 +2,10 @@
 
     python larger_than_memory.py MXQ [--gib 1.2] [--keep FOLDER]
 
-Makes a seeded Qwen3-MoE of that size and quantizes it to 3.5 bits (kl, gptq, its own text) with --packed: the most memory that
-the program and all it maps had resident at a time must be less than the files take, which a loaded model cannot do. Then scores the checkpoint beside the
-model, --packed too: KL divergence must be a number below that of random answers. --keep leaves the model there. Needs numpy.
+Makes a seeded Qwen3-MoE of that size and quantizes it to 3.5 bits (kl, gptq, its own text) with --packed: the most memory that the
+program and all it maps had resident at a time must be less than the files take, which a loaded model cannot do. Then scores the
+checkpoint beside the model, --packed too: KL divergence must be a number below that of random answers. --keep leaves the model there.
+Needs torch and transformers.
 """
 import argparse
 import json
@@ -14,61 +15,21 @@ import subprocess
 import sys
 import tempfile
 
-import numpy
+import torch
+import transformers
 
-HIDDEN, WIDTH, EXPERTS, HEADS, KV_HEADS, HEAD, VOCAB = 1024, 512, 16, 8, 2, 128, 4096
-
-
-def bf16(values):
-    return (values.astype(numpy.float32).view(numpy.uint32) >> 16).astype(numpy.uint16)
-
-
-def shapes_of_layer(layer):
-    prefix = f"model.layers.{layer}."
-    shapes = {"self_attn.q_proj": (HEADS * HEAD, HIDDEN), "self_attn.k_proj": (KV_HEADS * HEAD, HIDDEN),
-              "self_attn.v_proj": (KV_HEADS * HEAD, HIDDEN), "self_attn.o_proj": (HIDDEN, HEADS * HEAD), "self_attn.q_norm": (HEAD,),
-              "self_attn.k_norm": (HEAD,), "mlp.gate": (EXPERTS, HIDDEN), "input_layernorm": (HIDDEN,),
-              "post_attention_layernorm": (HIDDEN,)}
-    for expert in range(EXPERTS):
-        shapes |= {f"mlp.experts.{expert}.gate_proj": (WIDTH, HIDDEN), f"mlp.experts.{expert}.up_proj": (WIDTH, HIDDEN),
-                   f"mlp.experts.{expert}.down_proj": (HIDDEN, WIDTH)}
-    return {f"{prefix}{name}.weight": shape for name, shape in shapes.items()}
-
-
-def write_file(path, shapes, random):
-    header, at = {}, 0
-    for name, shape in shapes.items():
-        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [at, at + 2 * math.prod(shape)]}
-        at += 2 * math.prod(shape)
-    text = json.dumps(header).encode()
-    with open(path, "wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name, shape in shapes.items():
-            scale = 1 / math.sqrt(shape[-1])
-            values = numpy.ones(shape) if len(shape) == 1 else scale * random.standard_normal(shape, numpy.float32)
-            file.write(bf16(values).tobytes())
+SHAPE = {"hidden_size": 1024, "moe_intermediate_size": 512, "num_experts": 16, "num_experts_per_tok": 4, "num_attention_heads": 8,
+         "num_key_value_heads": 2, "head_dim": 128, "vocab_size": 4096, "max_position_embeddings": 2048, "norm_topk_prob": True,
+         "initializer_range": 0.03, "bos_token_id": 1, "eos_token_id": 2}
 
 
 def make_model(folder, gib):
-    random = numpy.random.default_rng(17)
-    folder.mkdir(parents=True)
-    layer_bytes = sum(2 * math.prod(shape) for shape in shapes_of_layer(0).values())
-    layers = max(2, round(gib * 2**30 / layer_bytes))
-    parts = [shapes_of_layer(i) for i in range(layers)]
-    parts.append({"model.embed_tokens.weight": (VOCAB, HIDDEN), "lm_head.weight": (VOCAB, HIDDEN), "model.norm.weight": (HIDDEN,)})
-    weight_map = {}
-    for i, part in enumerate(parts):
-        name = f"model-{i + 1:05}-of-{len(parts):05}.safetensors"
-        write_file(folder / name, part, random)
-        weight_map |= dict.fromkeys(part, name)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
-    (folder / "config.json").write_text(json.dumps({
-        "architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "hidden_size": HIDDEN, "intermediate_size": WIDTH,
-        "moe_intermediate_size": WIDTH, "num_experts": EXPERTS, "num_experts_per_tok": 4, "norm_topk_prob": True,
-        "decoder_sparse_step": 1, "mlp_only_layers": [], "num_hidden_layers": layers, "num_attention_heads": HEADS,
-        "num_key_value_heads": KV_HEADS, "head_dim": HEAD, "vocab_size": VOCAB, "max_position_embeddings": 2048, "rope_theta": 10000.0,
-        "rms_norm_eps": 1e-6, "hidden_act": "silu", "tie_word_embeddings": False, "attention_bias": False, "torch_dtype": "bfloat16",
-        "bos_token_id": 1, "eos_token_id": 2}))
+    """The bytes of its weight files."""
+    layer_bytes = 2 * SHAPE["num_experts"] * 3 * SHAPE["hidden_size"] * SHAPE["moe_intermediate_size"]
+    config = transformers.AutoConfig.for_model("qwen3_moe", num_hidden_layers=max(2, round(gib * 2**30 / layer_bytes)), **SHAPE)
+    torch.manual_seed(17)
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    model.save_pretrained(folder, max_shard_size="64MB")
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
@@ -93,13 +54,13 @@ def main():
         scored = run(options.mxq, "eval", out, "--against", model, "--self", "--sequences", 4, "--tokens", 64, "--packed", "--json",
                      "--quiet")
     matrices, kl = len(made["matrices"]), scored["kl"]["mean"]
-    for what, result in ("quantize", made), ("eval", scored):
+    for what, result, seconds in ("quantize", made, sum(made["seconds"].values())), ("eval", scored, scored["seconds"]):
         peak = result["peak_rss_bytes"]
         print(f"{what}: {matrices} matrices in {size / 2**20:.0f} MiB of files, peak memory {peak / 2**20:.0f} MiB ({peak / size:.2f}), "
-              f"{sum(result['seconds'].values()) if isinstance(result['seconds'], dict) else result['seconds']:.0f} s")
+              f"{seconds:.0f} s")
         if peak >= size: sys.exit(f"{what}: more memory than the files take")
     print(f"KL divergence {kl:.4f}")
-    if not 0 < kl < math.log(VOCAB) / 4: sys.exit("the checkpoint answers at random")
+    if not 0 < kl < math.log(SHAPE["vocab_size"]) / 4: sys.exit("the checkpoint answers at random")
 
 
 if __name__ == "__main__":
