@@ -300,6 +300,12 @@ void read_header(Cursor& in, GgufFile& file) {
 
 }  // namespace
 
+std::optional<uint32_t> gguf_tensor_type(DType dtype) {
+  const auto type =
+      std::find_if(kTensorTypes.begin(), kTensorTypes.end(), [&](const auto& t) { return t.dtype == dtype; });
+  return type == kTensorTypes.end() ? std::nullopt : std::optional(type->id);
+}
+
 GgufFile parse_gguf(std::span<const std::byte> bytes, const std::string& source) {
   Cursor in(bytes, source);
   GgufFile file;
@@ -316,6 +322,7 @@ GgufFile parse_gguf(std::span<const std::byte> bytes, const std::string& source)
     if (key.empty()) in.invalid("a metadata key is empty");
     if (file.metadata.contains(key)) in.invalid(fmt::format("metadata {} is there twice", in_quotes(key)));
     GgufValue value = read_value(in, key);
+    file.keys.push_back(key);
     file.metadata.emplace(std::move(key), std::move(value));
   }
   file.alignment = read_alignment(in, file);

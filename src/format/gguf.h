@@ -36,6 +36,8 @@ enum class GgufType : uint32_t {
 };
 /// "u8", "string", ...
 std::string_view gguf_type_name(GgufType type);
+/// The file's number of a tensor's type (ggml's enum ggml_type); nullopt for dtypes that GGUF does not have.
+std::optional<uint32_t> gguf_tensor_type(DType dtype);
 
 /// An array of metadata: views into the file, so that a vocabulary of 100,000 tokens costs no copies.
 struct GgufArray {
@@ -55,6 +57,8 @@ struct GgufFile {
   uint32_t version = 3;
   uint64_t alignment = 32;
   std::map<std::string, GgufValue, std::less<>> metadata;
+  /// The keys of `metadata` in the file's order.
+  std::vector<std::string> keys;
   /// In the file's order; shapes are row-major (the file's ne reversed), names as in the file.
   std::vector<TensorView> tensors;
 

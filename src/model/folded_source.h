@@ -29,6 +29,10 @@ class FoldedSource : public ModelSource {
   }
   std::unique_ptr<Tokenizer> open_tokenizer() const override { return base_.open_tokenizer(); }
   std::vector<std::filesystem::path> weight_files() const override { return base_.weight_files(); }
+  const GgufFile* gguf() const override { return base_.gguf(); }
+  bool is_changed(const SourceTensor& tensor) const override {
+    return fold_of(tensor) != nullptr || base_.is_changed(base_of(tensor));
+  }
   std::optional<std::span<const std::byte>> plain_bytes(const SourceTensor& tensor) const override;
   DType output_dtype(const SourceTensor& tensor) const override;
   std::optional<QuantizedLayout> exact_layout(const SourceTensor& tensor) const override;

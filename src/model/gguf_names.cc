@@ -141,14 +141,33 @@ std::optional<HfName> hf_name_from_gguf(const Architecture& architecture, std::s
                 &tensor, found->piece, found->pieces};
 }
 
-std::optional<std::string> gguf_name_from_hf(const Architecture& architecture, std::string_view hf_name) {
-  if (auto whole = translate(kModel, hf_name, false)) return whole;
-  const auto split = split_layer(hf_name, kHfLayer);
+std::optional<GgufName> find_gguf_name(const Architecture& architecture, std::string_view hf_name,
+                                       std::optional<int64_t> mtp_from) {
+  if (auto whole = translate(kModel, hf_name, false)) return GgufName{*std::move(whole), {}, nullptr};
+  constexpr std::string_view mtp = "mtp.";
+  const bool of_mtp = mtp_from && hf_name.starts_with(mtp);
+  if (of_mtp) {
+    if (const auto own = translate(kMtp, hf_name.substr(mtp.size()), false)) {
+      return GgufName{std::string(kGgufLayer) + std::to_string(*mtp_from) + "." + *own, {}, nullptr};
+    }
+  }
+  const auto split = split_layer(hf_name, of_mtp ? kMtpLayer : kHfLayer);
   if (!split) return std::nullopt;
   const auto found = find_hf(architecture, split->second);
-  if (!found) return std::nullopt;
+  const auto layer = layer_number(split->first);
+  if (!found || !layer) return std::nullopt;
   const LayerTensor& tensor = *found->tensor;
-  return of_layer(kGgufLayer, split->first, tensor.gguf, found->bias ? kBias : tensor.gguf_ending);
+  const std::string number = of_mtp ? std::to_string(*layer + *mtp_from) : std::string(split->first);
+  const auto name_of = [&](std::string_view module) {
+    return module.empty() ? std::string()
+                          : of_layer(kGgufLayer, number, module, found->bias ? kBias : tensor.gguf_ending);
+  };
+  return GgufName{name_of(tensor.gguf), name_of(tensor.gguf_rest), &tensor};
+}
+
+std::optional<std::string> gguf_name_from_hf(const Architecture& architecture, std::string_view hf_name) {
+  auto found = find_gguf_name(architecture, hf_name);
+  return found ? std::optional(std::move(found->name)) : std::nullopt;
 }
 
 bool gguf_is_rope_table(std::string_view gguf_name) {

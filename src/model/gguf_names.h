@@ -27,7 +27,19 @@ struct HfName {
 /// Layers from `mtp_from` on foretell more than one token: "mtp.layers.0.self_attn.q_proj.weight".
 std::optional<HfName> hf_name_from_gguf(const Architecture& architecture, std::string_view gguf_name,
                                         std::optional<int64_t> mtp_from = std::nullopt);
-/// Of a tensor that lies in several, the first one's name.
+
+/// A tensor under GGUF's name.
+struct GgufName {
+  std::string name;                     // "blk.0.attn_q.weight"; of an expert's that of all experts
+  std::string rest;                     // has the last rows, where GGUF cuts the tensor in two; else empty
+  const LayerTensor* tensor = nullptr;  // of a layer's; null: the model has it
+};
+
+/// The other way round, of any expert's too. `mtp_from`: the number of the first layer under "mtp.", which have no name
+/// without it.
+std::optional<GgufName> find_gguf_name(const Architecture& architecture, std::string_view hf_name,
+                                       std::optional<int64_t> mtp_from = std::nullopt);
+/// Its name alone.
 std::optional<std::string> gguf_name_from_hf(const Architecture& architecture, std::string_view hf_name);
 
 /// True for tables that a GGUF holds beside the weights and that an HF checkpoint has in its config instead.

@@ -158,7 +158,11 @@ TEST(GgufNames, ATensorMayLieInTwo) {
     EXPECT_EQ(known->piece, piece);
     EXPECT_EQ(known->pieces, pieces);
   }
-  EXPECT_EQ(gguf_name_from_hf(next, name), "blk.4.attn_qkv.weight");
+  const auto back = find_gguf_name(next, name);
+  ASSERT_TRUE(back);
+  EXPECT_EQ(back->name, "blk.4.attn_qkv.weight");
+  EXPECT_EQ(back->rest, "blk.4.attn_gate.weight");
+  EXPECT_EQ(back->tensor->part, LayerPart::linear_qkvz);
 }
 
 TEST(GgufNames, LayersThatForetellMore) {
@@ -173,6 +177,13 @@ TEST(GgufNames, LayersThatForetellMore) {
   EXPECT_EQ(mtp("blk.3.nextn.enorm.weight"), "mtp.pre_fc_norm_embedding.weight");
   EXPECT_EQ(mtp("blk.3.nextn.hnorm.weight"), "mtp.pre_fc_norm_hidden.weight");
   EXPECT_EQ(mtp("blk.3.nextn.shared_head_norm.weight"), "mtp.norm.weight");
+  for (const char* name : {"blk.2.attn_q.weight", "blk.3.attn_q.weight", "blk.3.nextn.eh_proj.weight",
+                           "blk.3.nextn.enorm.weight", "blk.3.nextn.shared_head_norm.weight"}) {
+    const auto back = find_gguf_name(qwen, mtp(name), 3);
+    ASSERT_TRUE(back) << name;
+    EXPECT_EQ(back->name, name);
+  }
+  EXPECT_FALSE(find_gguf_name(qwen, "mtp.fc.weight"));
   EXPECT_EQ(mtp("blk.2.nextn.eh_proj.weight"), "");
   EXPECT_FALSE(hf_name_from_gguf(qwen, "blk.3.nextn.eh_proj.weight"));
 }

@@ -69,33 +69,29 @@ Order by_kind(const LinearAttention& linear) {
               std::move(expected));
 }
 
-// Which order a part's rows are in, and which its columns.
-struct Orders {
-  Order rows, columns;
-};
-
-Orders orders_of(const ModelConfig& config, const Architecture& architecture, LayerPart part, bool in_one) {
+// Without what is computed.
+GgufOrder order_of_part(const ModelConfig& config, const Architecture& architecture, LayerPart part, bool in_one) {
   const LinearAttention& linear = config.linear;
   const bool tiles = architecture.gguf_tiles_value_heads && linear.value_heads != linear.key_heads;
   switch (part) {
     case LayerPart::q:
     case LayerPart::k:
       if (!architecture.gguf_permutes_rows) return {};
-      return {pairs(config.extent(part == LayerPart::q ? Extent::queries : Extent::keys), config.head_dim), {}};
+      return {.rows = pairs(config.extent(part == LayerPart::q ? Extent::queries : Extent::keys), config.head_dim)};
     case LayerPart::linear_qkvz:
-      return in_one ? Orders{} : Orders{by_kind(linear), {}};
+      return in_one ? GgufOrder{} : GgufOrder{.rows = by_kind(linear)};
     case LayerPart::linear_qkv:
     case LayerPart::linear_conv:
-      return tiles ? Orders{tiled(linear, 2 * linear.keys(), linear.value_dim), {}} : Orders{};
+      return tiles ? GgufOrder{.rows = tiled(linear, 2 * linear.keys(), linear.value_dim)} : GgufOrder{};
     case LayerPart::linear_z:
-      return tiles ? Orders{tiled(linear, 0, linear.value_dim), {}} : Orders{};
+      return tiles ? GgufOrder{.rows = tiled(linear, 0, linear.value_dim)} : GgufOrder{};
     case LayerPart::linear_b:
     case LayerPart::linear_a:
     case LayerPart::linear_a_log:
     case LayerPart::linear_dt_bias:
-      return tiles ? Orders{tiled(linear, 0, 1), {}} : Orders{};
+      return tiles ? GgufOrder{.rows = tiled(linear, 0, 1)} : GgufOrder{};
     case LayerPart::linear_o:
-      return tiles ? Orders{{}, tiled(linear, 0, linear.value_dim)} : Orders{};
+      return tiles ? GgufOrder{.columns = tiled(linear, 0, linear.value_dim)} : GgufOrder{};
     default:
       return {};
   }
@@ -103,19 +99,68 @@ Orders orders_of(const ModelConfig& config, const Architecture& architecture, La
 
 }  // namespace
 
+GgufOrder gguf_order(const ModelConfig& config, const LayerTensor* tensor, std::string_view gguf_name, bool in_one) {
+  const Architecture& architecture = *find_architecture(config.architecture);
+  const auto part = tensor != nullptr ? std::optional(tensor->part) : std::nullopt;
+  GgufOrder order;
+  if (part) order = order_of_part(config, architecture, *part, in_one);
+  // The converter adds the 1 to every tensor of such a name, but for the norm of linear attention's heads.
+  if (architecture.norm == Norm::rms_plus_one && gguf_name.ends_with("norm.weight") && part != LayerPart::linear_norm) {
+    order.values = GgufOrder::plus_one;
+  }
+  if (part == LayerPart::linear_a_log) order.values = GgufOrder::minus_exp;
+  return order;
+}
+
+std::vector<int64_t> inverse_order(const std::vector<int64_t>& order) {
+  std::vector<int64_t> inverse(order.size());
+  for (size_t i = 0; i < order.size(); ++i) inverse[static_cast<size_t>(order[i])] = static_cast<int64_t>(i);
+  return inverse;
+}
+
+void from_gguf_values(GgufOrder::Values values, std::span<float> numbers) {
+  if (values == GgufOrder::plus_one) {
+    for (float& value : numbers) value -= 1;  // exact for 1 + w from 0.5 on
+  } else if (values == GgufOrder::minus_exp) {
+    for (float& value : numbers) value = static_cast<float>(std::log(-double{value}));
+  }
+}
+
+void to_gguf_values(GgufOrder::Values values, std::span<float> numbers) {
+  if (values == GgufOrder::plus_one) {
+    for (float& value : numbers) value += 1;
+  } else if (values == GgufOrder::minus_exp) {
+    for (float& value : numbers) value = static_cast<float>(-std::exp(double{value}));
+  }
+}
+
+std::vector<int64_t> shape_from_gguf(const LayerTensor* tensor, std::vector<int64_t> shape) {
+  const auto part = tensor != nullptr ? std::optional(tensor->part) : std::nullopt;
+  if (part == LayerPart::shared_gate && shape.size() == 1) shape.insert(shape.begin(), 1);
+  if (part == LayerPart::linear_conv && shape.size() == 2) shape.insert(shape.begin() + 1, 1);
+  return shape;
+}
+
+std::vector<int64_t> shape_in_gguf(const LayerTensor* tensor, std::vector<int64_t> shape) {
+  const auto part = tensor != nullptr ? std::optional(tensor->part) : std::nullopt;
+  if (part == LayerPart::shared_gate && shape.size() == 2) shape.erase(shape.begin());
+  if (part == LayerPart::linear_conv && shape.size() == 3) shape.erase(shape.begin() + 1);
+  return shape;
+}
+
 GgufPlacement gguf_placement(const ModelConfig& config, const LayerTensor* tensor, const std::vector<int64_t>& shape,
                              std::vector<TensorView> views, const std::string& source) {
-  GgufPlacement placement{.views = std::move(views)};
+  GgufPlacement placement;
+  placement.views = std::move(views);
   const Architecture& architecture = *find_architecture(config.architecture);
   const TensorView& first = placement.views.front();
+  // Orders are made for the configuration's extents, so these are checked before.
   const auto part = tensor != nullptr ? std::optional(tensor->part) : std::nullopt;
-  // The converter adds the 1 to every tensor of such a name, but for the norm of linear attention's heads.
-  if (architecture.norm == Norm::rms_plus_one && first.name.ends_with("norm.weight") &&
-      part != LayerPart::linear_norm) {
-    placement.values = GgufPlacement::plus_one;
+  const auto order = [&]() -> GgufOrder { return gguf_order(config, tensor, first.name, placement.views.size() == 1); };
+  if (!part || shape.empty()) {
+    placement.values = order().values;
+    return placement;
   }
-  if (part == LayerPart::linear_a_log) placement.values = GgufPlacement::minus_exp;
-  if (!part || shape.empty()) return placement;
 
   const bool permuted = architecture.gguf_permutes_rows && (part == LayerPart::q || part == LayerPart::k);
   const int64_t rows = shape.front(), wanted = config.extent(tensor->rows);
@@ -131,9 +176,7 @@ GgufPlacement gguf_placement(const ModelConfig& config, const LayerTensor* tenso
     refuse(source, first, fmt::format("rows of [{}]", fmt::join(shape.begin() + 1, shape.end(), ", ")),
            fmt::format("[{}] by the metadata", config.extent(tensor->cols)));
   }
-  Orders orders = orders_of(config, architecture, *part, placement.views.size() == 1);
-  placement.rows = std::move(orders.rows);
-  placement.columns = std::move(orders.columns);
+  static_cast<GgufOrder&>(placement) = order();
   return placement;
 }
 
@@ -162,12 +205,7 @@ void GgufPlacement::read(int64_t first, int64_t count, int64_t width, float* out
   } else {
     parallel_for(count, [&](int64_t r) { read_run(rows[static_cast<size_t>(first + r)], 1, out + r * width); });
   }
-  const std::span<float> all(out, static_cast<size_t>(count * width));
-  if (values == plus_one) {
-    for (float& value : all) value -= 1;  // exact for 1 + w from 0.5 on
-  } else if (values == minus_exp) {
-    for (float& value : all) value = static_cast<float>(std::log(-double{value}));
-  }
+  from_gguf_values(values, {out, static_cast<size_t>(count * width)});
   if (columns.empty()) return;
   parallel_for(count, [&](int64_t r) {
     const std::vector<float> given(out + r * width, out + (r + 1) * width);

@@ -148,6 +148,36 @@ TEST(GgufPlacement, NumbersThatTheConverterComputes) {
   EXPECT_TRUE(std::isnan(first));
 }
 
+TEST(GgufPlacement, OrdersHaveAnInverse) {
+  EXPECT_THAT(inverse_order({}), ElementsAre());
+  EXPECT_THAT(inverse_order({2, 0, 3, 1}), ElementsAre(1, 3, 0, 2));
+  const LayerTensor tensor = a_part(LayerPart::q, Extent::queries, Extent::hidden);
+  const auto order = gguf_order(config_of("llama"), &tensor, "blk.0.attn_q.weight", true);
+  // The file's second row is HF's fourth.
+  EXPECT_THAT(inverse_order(order.rows), ElementsAre(0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11));
+}
+
+TEST(GgufPlacement, NumbersAndShapesGoBothWays) {
+  for (const auto values : {GgufOrder::same, GgufOrder::plus_one, GgufOrder::minus_exp}) {
+    std::vector<float> numbers{0.25F, -0.5F, 2};
+    to_gguf_values(values, numbers);
+    if (values == GgufOrder::plus_one) {
+      EXPECT_THAT(numbers, ElementsAre(1.25F, 0.5F, 3));
+    } else if (values == GgufOrder::minus_exp) {
+      EXPECT_LT(numbers[0], -1);
+    }
+    from_gguf_values(values, numbers);
+    EXPECT_THAT(numbers, ElementsAre(FloatEq(0.25F), FloatEq(-0.5F), FloatEq(2)));
+  }
+  const LayerTensor gate = a_part(LayerPart::shared_gate, Extent::one),
+                    conv = a_part(LayerPart::linear_conv, Extent::one);
+  EXPECT_THAT(shape_in_gguf(&gate, {1, 3}), ElementsAre(3));
+  EXPECT_THAT(shape_from_gguf(&gate, {3}), ElementsAre(1, 3));
+  EXPECT_THAT(shape_in_gguf(&conv, {5, 1, 4}), ElementsAre(5, 4));
+  EXPECT_THAT(shape_from_gguf(&conv, {5, 4}), ElementsAre(5, 1, 4));
+  EXPECT_THAT(shape_in_gguf(nullptr, {1, 3}), ElementsAre(1, 3));
+}
+
 TEST(GgufPlacement, RefusesOtherNumbersOfRows) {
   const auto refused = [](const char* architecture, LayerPart part, Extent rows, Extent columns,
                           std::vector<int64_t> shape, const std::string& message) {

@@ -17,6 +17,9 @@ namespace {
 
 constexpr const char *kType = "rope.scaling.type", *kFactor = "rope.scaling.factor",
                      *kOriginal = "rope.scaling.original_context_length", *kMagnitude = "rope.scaling.attn_factor";
+constexpr const char *kBase = "rope.freq_base", *kRotated = "rope.dimension_count",
+                     *kBetaFast = "rope.scaling.yarn_beta_fast", *kBetaSlow = "rope.scaling.yarn_beta_slow",
+                     *kYarnMagnitude = "rope.scaling.yarn_attn_factor";
 constexpr const char *kLlama3 = "rope_freqs.weight", *kShort = "rope_factors_short.weight",
                      *kLong = "rope_factors_long.weight";
 
@@ -25,7 +28,7 @@ constexpr const char *kLlama3 = "rope_freqs.weight", *kShort = "rope_factors_sho
 }
 
 void read_rotary_part(const GgufFields& fields, const Architecture& architecture, ModelConfig& config) {
-  const auto rotated = fields.find_int("rope.dimension_count", 1, kMaxExtent);
+  const auto rotated = fields.find_int(kRotated, 1, kMaxExtent);
   if (!rotated || *rotated == config.head_dim) return;
   const bool partial = architecture.find_field("partial_rotary_factor")->use == ConfigField::read;
   if (!partial || *rotated > config.head_dim || *rotated % 2 != 0) {
@@ -34,6 +37,17 @@ void read_rotary_part(const GgufFields& fields, const Architecture& architecture
   }
   config.rotary_part = static_cast<double>(*rotated) / static_cast<double>(config.head_dim);
   while (config.rotary_dim() < *rotated) config.rotary_part = std::nextafter(config.rotary_part, 1.0);
+}
+
+// By what llama3's scaling divides the frequency of each pair.
+std::vector<double> divisors_of(const ModelConfig& config, const RopeScaling& scaling) {
+  RopeShape shape = config.rope_shape();
+  shape.settings.scaling.reset();
+  std::vector<double> divisors = rope_angles(shape, 0).frequencies;
+  shape.settings.scaling = scaling;
+  const auto scaled = rope_angles(shape, 0).frequencies;
+  for (size_t i = 0; i < divisors.size(); ++i) divisors[i] /= scaled[i];
+  return divisors;
 }
 
 // GGUF holds llama3's scaling as the table of divisors only. The three parameters that its conversion has lost are the
@@ -52,13 +66,9 @@ RopeScaling llama3(const GgufFields& fields, const TensorView& tensor, const Mod
   bool same = !divisors.empty();
   if (same) {
     rope.factor = divisors.back();
-    RopeShape shape = config.rope_shape();
-    const auto plain = rope_angles(shape, 0).frequencies;
-    shape.settings.scaling = rope;
-    const auto scaled = rope_angles(shape, 0).frequencies;
+    const auto wanted = divisors_of(config, rope);
     for (size_t i = 0; same && i < divisors.size(); ++i) {
-      const double wanted = plain[i] / scaled[i];
-      same = std::abs(divisors[i] - wanted) <= 1e-4 * wanted;
+      same = std::abs(divisors[i] - wanted[i]) <= 1e-4 * wanted[i];
     }
   }
   if (!same) {
@@ -94,9 +104,9 @@ RopeScaling yarn(const GgufFields& fields) {
   rope.type = "yarn";
   rope.factor = fields.find_positive(kFactor).value_or(1.0);
   rope.original_max_position_embeddings = fields.find_int(kOriginal, 1, kMaxContext);
-  rope.beta_fast = fields.find_unless_0("rope.scaling.yarn_beta_fast").value_or(rope.beta_fast);
-  rope.beta_slow = fields.find_unless_0("rope.scaling.yarn_beta_slow").value_or(rope.beta_slow);
-  rope.attention_factor = fields.find_unless_0("rope.scaling.yarn_attn_factor");
+  rope.beta_fast = fields.find_unless_0(kBetaFast).value_or(rope.beta_fast);
+  rope.beta_slow = fields.find_unless_0(kBetaSlow).value_or(rope.beta_slow);
+  rope.attention_factor = fields.find_unless_0(kYarnMagnitude);
   return rope;
 }
 
@@ -137,10 +147,33 @@ void check_magnitude(const GgufFields& fields, ModelConfig& config) {
 }  // namespace
 
 void read_gguf_rope(const GgufFields& fields, const Architecture& architecture, ModelConfig& config) {
-  config.rope.theta = fields.find_positive("rope.freq_base").value_or(10000.0);
+  config.rope.theta = fields.find_positive(kBase).value_or(10000.0);
   read_rotary_part(fields, architecture, config);
   config.rope.scaling = read_scaling(fields, config);
   check_magnitude(fields, config);
+}
+
+void write_gguf_rope(const ModelConfig& config, GgufKeys& keys) {
+  keys.f32(kBase, config.rope.theta);
+  keys.u32(kRotated, config.rotary_dim());
+  if (!config.rope.scaling || config.rope.scaling->type == "llama3") return;
+  const RopeScaling& scaling = *config.rope.scaling;
+  keys.text(kType, scaling.type);
+  if (scaling.type == "linear" || scaling.type == "yarn") keys.f32(kFactor, scaling.factor);
+  if (scaling.original_max_position_embeddings) keys.u32(kOriginal, *scaling.original_max_position_embeddings);
+  if (scaling.type == "longrope") keys.f32(kMagnitude, rope_angles(config.rope_shape(), 0).scale);
+  if (scaling.type != "yarn") return;
+  keys.f32(kBetaFast, scaling.beta_fast);
+  keys.f32(kBetaSlow, scaling.beta_slow);
+  if (scaling.attention_factor) keys.f32(kYarnMagnitude, *scaling.attention_factor);
+}
+
+std::vector<std::pair<std::string, std::vector<double>>> gguf_rope_tables(const ModelConfig& config) {
+  if (!config.rope.scaling) return {};
+  const RopeScaling& scaling = *config.rope.scaling;
+  if (scaling.type == "llama3") return {{kLlama3, divisors_of(config, scaling)}};
+  if (scaling.type == "longrope") return {{kLong, scaling.long_factor}, {kShort, scaling.short_factor}};
+  return {};
 }
 
 }  // namespace mxq

@@ -105,10 +105,7 @@ void GgufSource::add_tensor(const HfName& known, std::vector<TensorView> views) 
     shape.front() += view.shape.front();
     if (view.dtype != views.front().dtype) stored_as += fmt::format(", {}", dtype_name(view.dtype));
   }
-  // A matrix of one row, and the filters of channels, which the converter writes in fewer dimensions.
-  const auto part = known.tensor != nullptr ? std::optional(known.tensor->part) : std::nullopt;
-  if (part == LayerPart::shared_gate && shape.size() == 1) shape.insert(shape.begin(), 1);
-  if (part == LayerPart::linear_conv && shape.size() == 2) shape.insert(shape.begin() + 1, 1);
+  shape = shape_from_gguf(known.tensor, std::move(shape));
   auto placed = gguf_placement(*config_, known.tensor, shape, std::move(views), gguf_.source);
   add(known.name, placed.views.front().dtype, std::move(stored_as), std::move(shape));
   places_.push_back(std::move(placed));

@@ -25,6 +25,7 @@ class GgufSource : public ModelSource {
   std::vector<std::pair<std::string, std::string>> side_files(std::vector<std::string>& notes) const override;
   std::unique_ptr<Tokenizer> open_tokenizer() const override;
   std::vector<std::filesystem::path> weight_files() const override;
+  const GgufFile* gguf() const override { return &gguf_; }
   std::optional<std::span<const std::byte>> plain_bytes(const SourceTensor& tensor) const override;
   DType output_dtype(const SourceTensor& tensor) const override;
   std::optional<QuantizedLayout> exact_layout(const SourceTensor& tensor) const override;

@@ -69,6 +69,8 @@ class ModelSource {
   virtual std::unique_ptr<Tokenizer> open_tokenizer() const { return mxq::open_tokenizer(path_); }
   /// The files that hold the weights.
   virtual std::vector<std::filesystem::path> weight_files() const = 0;
+  /// What the model's GGUF says; null where it comes from other files.
+  virtual const GgufFile* gguf() const { return nullptr; }
 
   /// In the files' order.
   const std::vector<SourceTensor>& tensors() const { return tensors_; }
@@ -108,6 +110,11 @@ class ModelSource {
   }
   /// Adds all that the tensor's values depend on: stored bytes, dtype or scheme, order of rows.
   virtual void hash(const SourceTensor& tensor, ContentHash& hash) const = 0;
+  /// Whether its values are others than the files'.
+  virtual bool is_changed(const SourceTensor& tensor) const {
+    (void)tensor;
+    return false;
+  }
   /// What it takes in the files.
   virtual int64_t stored_bytes(const SourceTensor& tensor) const = 0;
   /// The tensor whose values stand for those of this one, which the files do not hold; null for all others.

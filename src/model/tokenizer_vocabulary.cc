@@ -13,10 +13,6 @@ namespace mxq {
 
 namespace {
 
-// A token's cuts cost its length squared, so a hostile file must not bring a token of megabytes. Real tokens have
-// fewer than 200 bytes.
-constexpr size_t kLongestMergedToken = 1024;
-
 [[noreturn]] void invalid(const GgufFile& file, std::string given, std::string supported = {}) {
   throw Error(ErrorCode::invalid_file, "read the tokenizer of " + file.source, std::move(given), std::move(supported));
 }

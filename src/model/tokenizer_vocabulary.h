@@ -38,6 +38,10 @@ struct Vocabulary {
 /// or unknown.
 Vocabulary read_vocabulary(const GgufFile& file);
 
+/// A token's cuts cost its length squared, so a hostile file must not bring a token of megabytes. Real tokens have
+/// fewer than 200 bytes.
+inline constexpr size_t kLongestMergedToken = 1024;
+
 using Merge = std::pair<std::string_view, std::string_view>;
 
 /// tokenizer.ggml.merges, in order, without those that never happen: of which a half of several characters is no token.

@@ -309,6 +309,14 @@ std::string gguf_architecture_names() {
   return all_names(&Architecture::gguf_name);
 }
 
+std::string written_gguf_architecture_names() {
+  std::vector<std::string_view> names;
+  for (const Architecture* architecture : architectures()) {
+    if (!architecture->written_gguf_name().empty()) names.push_back(architecture->name);
+  }
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
 std::span<const FusedModules> fused_modules() {
   static const std::vector<FusedModules> all{{"qkv", {"q_proj", "k_proj", "v_proj"}},
                                              {"gate_up", {"gate_proj", "up_proj"}}};

@@ -14,6 +14,7 @@ namespace mxq {
 
 class ConfigFields;
 class GgufFields;
+class GgufKeys;
 struct ModelConfig;
 
 /// What the matrices of a layer multiply, in the order in which it comes about: the normed residual stream (q, k, v, or
@@ -170,6 +171,7 @@ std::vector<LayerTensor> replaced(const std::vector<LayerTensor>& tensors, Layer
 struct Architecture {
   std::string_view name;                                      // HF's model_type
   std::string_view gguf_name = {};                            // llama.cpp's; empty: not read from GGUF
+  std::string_view gguf_written = {};                         // what it is called in files that are written, if else
   std::string_view gguf_mixture = {};                         // HF's name of what that is in GGUF where it has experts
   std::vector<std::string_view> also = {};                    // other model_types whose text decoder computes the same
   std::string_view class_name;                                // "Llama" of "LlamaForCausalLM"
@@ -215,6 +217,8 @@ struct Architecture {
   std::vector<ConfigField> own_fields = {};  // beside those of every architecture
   /// What GGUF metadata say beyond what every architecture has there, and what llama.cpp takes for granted. Null: none.
   void (*read_gguf)(const GgufFields& fields, ModelConfig& config) = nullptr;
+  /// The other way round. Null: nothing.
+  void (*write_gguf)(const ModelConfig& config, GgufKeys& keys) = nullptr;
   std::vector<ConfigField> own_gguf_fields = {};  // keys behind "<architecture>.", likewise
 
   /// The tensors of a layer of that kind.
@@ -222,6 +226,8 @@ struct Architecture {
     if (linear) return mixture ? linear_mixture_tensors : linear_tensors;
     return mixture ? mixture_tensors : tensors;
   }
+  /// general.architecture of files that llama.cpp loads; empty: it has none.
+  std::string_view written_gguf_name() const { return gguf_written.empty() ? gguf_name : gguf_written; }
   /// The table's entry of a field of config.json; null where nobody knows it.
   const ConfigField* find_field(std::string_view field) const;
   /// The same of a GGUF key behind "<architecture>.".
@@ -236,6 +242,8 @@ const Architecture* find_gguf_architecture(std::string_view name);
 /// "llama, mistral, ...", for messages; of those that GGUF has too, by its names.
 std::string architecture_names();
 std::string gguf_architecture_names();
+/// HF's names of those that can be written as GGUF.
+std::string written_gguf_architecture_names();
 
 /// Modules of a block that runtimes compute with one matrix, by the last parts of their names.
 struct FusedModules {

@@ -7,6 +7,7 @@
 #include "model/config_checks.h"
 #include "model/config_fields.h"
 #include "model/gguf_fields.h"
+#include "model/gguf_keys.h"
 
 namespace mxq {
 
@@ -31,6 +32,10 @@ void write_fields(const ModelConfig& config, nlohmann::ordered_json& json) {
 void read_keys(const GgufFields& fields, ModelConfig& config) {
   config.logit_scale = fields.get_positive("logit_scale");
   config.sliding_window = fields.get_int("attention.sliding_window", 1, kMaxContext);
+}
+
+void write_keys(const ModelConfig& config, GgufKeys& keys) {
+  keys.f32("logit_scale", config.logit_scale);
 }
 
 }  // namespace
@@ -78,6 +83,7 @@ const Architecture& cohere2_architecture() {
                      {"use_parallel_block", ignored},
                      {"use_parallel_embedding", ignored}},
       .read_gguf = read_keys,
+      .write_gguf = write_keys,
       .own_gguf_fields = {{"attention.layer_norm_epsilon", read},
                           {"attention.layer_norm_rms_epsilon", ignored},
                           {"attention.sliding_window_pattern", read},

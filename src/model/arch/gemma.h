@@ -7,6 +7,7 @@
 #include "model/config.h"
 #include "model/config_fields.h"
 #include "model/gguf_fields.h"
+#include "model/gguf_keys.h"
 
 namespace mxq {
 

@@ -31,6 +31,11 @@ void read_keys(const GgufFields& fields, ModelConfig& config) {
   config.logit_cap = cap("final_logit_softcapping", 30);
 }
 
+void write_keys(const ModelConfig& config, GgufKeys& keys) {
+  keys.f32("attn_logit_softcapping", config.score_cap);
+  keys.f32("final_logit_softcapping", config.logit_cap);
+}
+
 }  // namespace
 
 const Architecture& gemma2_architecture() {
@@ -46,6 +51,7 @@ const Architecture& gemma2_architecture() {
     gemma.read_config = read_fields;
     gemma.write_config = write_fields;
     gemma.read_gguf = read_keys;
+    gemma.write_gguf = write_keys;
     gemma.own_gguf_fields.push_back({"attn_logit_softcapping", read});
     gemma.own_fields.push_back({"attn_logit_softcapping", read});
     gemma.own_fields.push_back({"sliding_window_pattern", ignored});  // by transformers 4.57's Gemma 2

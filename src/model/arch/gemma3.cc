@@ -34,6 +34,11 @@ void read_keys(const GgufFields& fields, ModelConfig& config) {
   }
 }
 
+void write_keys(const ModelConfig& config, GgufKeys& keys) {
+  if (config.logit_cap > 0) keys.f32("final_logit_softcapping", config.logit_cap);
+  if (config.window_rope) keys.f32("rope.freq_base_swa", config.window_rope->theta);
+}
+
 }  // namespace
 
 const Architecture& gemma3_architecture() {
@@ -54,6 +59,7 @@ const Architecture& gemma3_architecture() {
     gemma.read_config = read_fields;
     gemma.write_config = write_fields;
     gemma.read_gguf = read_keys;
+    gemma.write_gguf = write_keys;
     for (const ConfigField& field :
          {ConfigField{"rope.freq_base_swa", read},
           // Ollama's own converter has these, which llama.cpp does not read.

@@ -94,6 +94,7 @@ const Architecture& gpt_oss_architecture() {
                                                                  {"use_sliding_window", ignored},
                                                                  {"max_window_layers", ignored}},
       .read_gguf = read_keys,
+      .write_gguf = write_gguf_experts,
       // The softmax of those that are picked, whatever the key says.
       .own_gguf_fields = std::vector<ConfigField>{{"expert_gating_func", only, {"0", "3"}}} + gguf_mixture_fields(),
   };

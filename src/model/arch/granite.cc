@@ -6,6 +6,7 @@
 #include "model/config.h"
 #include "model/config_fields.h"
 #include "model/gguf_fields.h"
+#include "model/gguf_keys.h"
 
 namespace mxq {
 
@@ -37,6 +38,13 @@ void read_keys(const GgufFields& fields, ModelConfig& config) {
   config.logit_scale = 1 / fields.get_positive("logit_scale");
 }
 
+void write_keys(const ModelConfig& config, GgufKeys& keys) {
+  keys.f32("embedding_scale", config.embedding_scale);
+  keys.f32("attention.scale", config.score_scale.value_or(config.usual_score_scale()));
+  keys.f32("residual_scale", config.residual_scale);
+  keys.f32("logit_scale", 1 / config.logit_scale);
+}
+
 }  // namespace
 
 const Architecture& granite_architecture() {
@@ -63,6 +71,7 @@ const Architecture& granite_architecture() {
                      {"use_sliding_window", ignored},
                      {"layer_types", ignored}},
       .read_gguf = read_keys,
+      .write_gguf = write_keys,
       .own_gguf_fields = {{"attention.scale", read},
                           {"embedding_scale", read},
                           {"residual_scale", read},

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 
@@ -118,6 +119,22 @@ void read_gguf_linear_attention(const GgufFields& fields, ModelConfig& config) {
   }
   linear.layers = layers ? *layers : all_but_every(config, fields.find_int(kInterval, 1, kMaxExtent));
   linear.layers.resize(static_cast<size_t>(config.num_hidden_layers));
+}
+
+void write_gguf_linear_attention(const ModelConfig& config, GgufKeys& keys) {
+  const LinearAttention& linear = config.linear;
+  keys.u32(kGgufKernel, linear.kernel);
+  keys.u32(kGgufKeyDim, linear.key_dim);
+  keys.u32(kGgufKeyHeads, linear.key_heads);
+  keys.u32(kGgufValueHeads, linear.value_heads);
+  keys.u32(kGgufValues, linear.values());
+  // The first layer without it says how often there is one.
+  const auto first = std::find(linear.layers.begin(), linear.layers.end(), false);
+  const int64_t interval = first - linear.layers.begin() + 1;
+  if (linear.layers == all_but_every(config, interval)) return keys.u32(kInterval, interval);
+  auto layers = linear.layers;
+  layers.resize(static_cast<size_t>(config.num_hidden_layers + config.mtp_layers), false);
+  keys.flags(kGgufLayers, layers);
 }
 
 std::vector<ConfigField> gguf_linear_attention_fields() {

@@ -8,6 +8,7 @@
 #include "model/config.h"
 #include "model/config_fields.h"
 #include "model/gguf_fields.h"
+#include "model/gguf_keys.h"
 
 namespace mxq {
 
@@ -20,6 +21,7 @@ std::vector<ConfigField> linear_attention_fields();
 
 /// The same of GGUF metadata, and its keys. Throws Error(invalid_file) naming the key.
 void read_gguf_linear_attention(const GgufFields& fields, ModelConfig& config);
+void write_gguf_linear_attention(const ModelConfig& config, GgufKeys& keys);
 std::vector<ConfigField> gguf_linear_attention_fields();
 
 /// What they all have; the rest is for each to say.

@@ -8,6 +8,7 @@ const Architecture& mistral_architecture() {
   static const Architecture architecture{
       .name = "mistral",
       .gguf_name = "mistral",
+      .gguf_written = "llama",
       .class_name = "Mistral",
       .gguf_permutes_rows = true,
       .window = WindowRule::all_layers,

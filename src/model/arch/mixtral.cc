@@ -26,6 +26,7 @@ const Architecture& mixtral_architecture() {
   using enum ConfigField::Use;
   static const Architecture architecture{
       .name = "mixtral",
+      .gguf_written = "llama",
       .class_name = "Mixtral",
       .mixture_tensors = without_feed_forward(llama_tensors()) +
                          expert_tensors("block_sparse_moe.gate", "block_sparse_moe.experts.{}.w1",
@@ -51,6 +52,7 @@ const Architecture& mixtral_architecture() {
                                                                  {"max_window_layers", ignored},
                                                                  {"layer_types", only, {"null"}}},
       .read_gguf = read_keys,
+      .write_gguf = write_gguf_experts,
       .own_gguf_fields = gguf_mixture_fields(),
   };
   return architecture;

@@ -128,6 +128,17 @@ void read_gguf_shared_experts(const GgufFields& fields, bool normalised, ModelCo
       fields.find_int("expert_shared_feed_forward_length", 1, kMaxExtent).value_or(config.intermediate_size);
 }
 
+void write_gguf_experts(const ModelConfig& config, GgufKeys& keys) {
+  const Mixture& mixture = config.mixture;
+  if (mixture.experts == 0) return;
+  keys.u32("expert_count", mixture.experts);
+  keys.u32("expert_used_count", mixture.per_token);
+  keys.u32("expert_feed_forward_length", mixture.intermediate_size);
+  if (mixture.shared_intermediate_size > 0) {
+    keys.u32("expert_shared_feed_forward_length", mixture.shared_intermediate_size);
+  }
+}
+
 std::vector<ConfigField> gguf_mixture_fields() {
   using enum ConfigField::Use;
   // llama.cpp reads what is "only" here for other mixtures.

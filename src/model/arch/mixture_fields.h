@@ -9,6 +9,7 @@
 #include "model/config.h"
 #include "model/config_fields.h"
 #include "model/gguf_fields.h"
+#include "model/gguf_keys.h"
 
 namespace mxq {
 
@@ -45,6 +46,8 @@ void read_gguf_experts(const GgufFields& fields, bool normalised, std::optional<
                        ModelConfig& config);
 /// The same with a network beside the experts, which is as large as a dense one where its size is missing.
 void read_gguf_shared_experts(const GgufFields& fields, bool normalised, ModelConfig& config);
+/// The other way round, of any of them; nothing where there are no experts.
+void write_gguf_experts(const ModelConfig& config, GgufKeys& keys);
 /// Keys of GGUF that describe a mixture.
 std::vector<ConfigField> gguf_mixture_fields();
 

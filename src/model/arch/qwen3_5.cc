@@ -18,6 +18,7 @@ const Architecture& qwen3_5_architecture() {
     qwen.write_config = write_qwen3_5;
     qwen.own_fields = qwen3_5_fields();
     qwen.read_gguf = read_gguf_linear_attention;
+    qwen.write_gguf = write_gguf_qwen3_5;
     qwen.own_gguf_fields = gguf_qwen3_5_fields();
     return qwen;
   }();

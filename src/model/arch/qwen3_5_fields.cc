@@ -6,7 +6,7 @@ namespace mxq {
 
 namespace {
 
-constexpr const char* kMtpLayers = "mtp_num_hidden_layers";
+constexpr const char *kMtpLayers = "mtp_num_hidden_layers", *kSections = "rope.dimension_sections";
 
 }  // namespace
 
@@ -46,11 +46,19 @@ std::vector<ConfigField> qwen3_5_fields() {
                                      };
 }
 
+void write_gguf_qwen3_5(const ModelConfig& config, GgufKeys& keys) {
+  write_gguf_linear_attention(config, keys);
+  // llama.cpp requires it. In a text all three parts of a token's place are the same, so that any cut computes the
+  // same; thirds are the published models'.
+  const auto pairs = static_cast<int32_t>(config.rotary_dim() / 2);
+  keys.i32s(kSections, {(pairs + 2) / 3, (pairs + 1) / 3, pairs / 3, 0});
+}
+
 std::vector<ConfigField> gguf_qwen3_5_fields() {
   using enum ConfigField::Use;
   return gguf_linear_attention_fields() + std::vector<ConfigField>{
                                               // Of images' rows and columns; in a text all are the token's place.
-                                              {"rope.dimension_sections", ignored},
+                                              {kSections, ignored},
                                               {"nextn_predict_layers", read},
                                           };
 }

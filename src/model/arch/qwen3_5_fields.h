@@ -15,6 +15,8 @@ std::vector<LayerTensor> qwen3_5_linear_tensors();
 void read_qwen3_5(const ConfigFields& fields, ModelConfig& config);
 void write_qwen3_5(const ModelConfig& config, nlohmann::ordered_json& json);
 std::vector<ConfigField> qwen3_5_fields();
+/// Keys of linear attention, and which pairs turn by images' rows and columns.
+void write_gguf_qwen3_5(const ModelConfig& config, GgufKeys& keys);
 std::vector<ConfigField> gguf_qwen3_5_fields();
 
 }  // namespace mxq

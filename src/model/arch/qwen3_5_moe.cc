@@ -25,6 +25,11 @@ void read_keys(const GgufFields& fields, ModelConfig& config) {
   read_gguf_shared_experts(fields, /*normalised=*/true, config);
 }
 
+void write_keys(const ModelConfig& config, GgufKeys& keys) {
+  write_gguf_qwen3_5(config, keys);
+  write_gguf_experts(config, keys);
+}
+
 }  // namespace
 
 const Architecture& qwen3_5_moe_architecture() {
@@ -53,6 +58,7 @@ const Architecture& qwen3_5_moe_architecture() {
                                               {"decoder_sparse_step", ignored},
                                               {"mlp_only_layers", ignored}};
     moe.read_gguf = read_keys;
+    moe.write_gguf = write_keys;
     moe.own_gguf_fields = gguf_mixture_fields() + gguf_qwen3_5_fields();
     moe.linear_mixture_tensors = with_linear_attention(moe.mixture_tensors, qwen3_5_linear_tensors());
     return moe;

@@ -54,6 +54,7 @@ const Architecture& qwen3_moe_architecture() {
                                              {"mlp_bias", ignored},
                                              {"layer_types", read}},
       .read_gguf = read_keys,
+      .write_gguf = write_gguf_experts,
       .own_gguf_fields = gguf_mixture_fields(),
   };
   return architecture;

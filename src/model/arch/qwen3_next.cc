@@ -24,6 +24,11 @@ void read_keys(const GgufFields& fields, ModelConfig& config) {
   read_gguf_shared_experts(fields, /*normalised=*/true, config);
 }
 
+void write_keys(const ModelConfig& config, GgufKeys& keys) {
+  write_gguf_linear_attention(config, keys);
+  write_gguf_experts(config, keys);
+}
+
 std::vector<LayerTensor> linear_tensors() {
   using enum Extent;
   return delta_rule_tensors(
@@ -54,6 +59,7 @@ const Architecture& qwen3_next_architecture() {
     next.write_config = write_fields;
     next.own_fields = qwen_mixture_fields(/*shared=*/true) + linear_attention_fields();
     next.read_gguf = read_keys;
+    next.write_gguf = write_keys;
     next.own_gguf_fields = gguf_mixture_fields() + gguf_linear_attention_fields();
     next.linear_tensors = with_linear_attention(next.tensors, linear_tensors());
     next.linear_mixture_tensors = with_linear_attention(next.mixture_tensors, linear_tensors());

@@ -45,6 +45,8 @@ class TokenizerConfig {
   /// nullopt: none, or said to be none.
   std::optional<std::string> bos() const { return name("bos_token"); }
   std::optional<std::string> eos() const { return name("eos_token"); }
+  std::optional<std::string> unknown() const { return name("unk_token"); }
+  std::optional<std::string> padding() const { return name("pad_token"); }
 
   /// What a pre_tokenizer ByteLevel, alone, has for add_prefix_space instead of its own; nullopt: its own.
   std::optional<bool> byte_level_prefix_space() const;

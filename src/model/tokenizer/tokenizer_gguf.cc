@@ -52,14 +52,21 @@ void cut_words(const WordRule& rule, TokenizerSpec& spec) {
   if (letters) spec.words.push_back({.kind = WordStep::from_letters});
 }
 
+// Words that match and nothing else, which is all of a text: another way to say that matches are words.
+std::vector<WordStep> isolated(std::vector<WordStep> words) {
+  for (WordStep& step : words) {
+    if (step.kind != WordStep::split || !step.rule.invert || step.rule.behavior != SplitBehavior::removed) continue;
+    step.rule.invert = false;
+    step.rule.behavior = SplitBehavior::isolated;
+  }
+  return words;
+}
+
 void with_merges(const GgufFile& file, const Vocabulary& vocabulary, TokenizerSpec& spec) {
   const WordRule rule = named_word_rule(file, spec.operation);
   surround(file, rule.adds_bos, spec);
-  spec.ignore_merges = rule.ignore_merges;
-  if (rule.normal == WordRule::nfc) spec.normalize.push_back({NormalizeStep::nfc, {}, {}});
-  if (rule.normal == WordRule::nfkc) spec.normalize.push_back({NormalizeStep::nfkc, {}, {}});
   if (rule.byte_level) {
-    cut_words(rule, spec);
+    apply_word_rule(rule, spec);
   } else {
     sentencepiece(file, vocabulary, false, spec);
   }
@@ -78,6 +85,24 @@ void with_scores(const GgufFile& file, const Vocabulary& vocabulary, TokenizerSp
 }
 
 }  // namespace
+
+void apply_word_rule(const WordRule& rule, TokenizerSpec& spec) {
+  spec.ignore_merges = rule.ignore_merges;
+  if (rule.normal == WordRule::nfc) spec.normalize.push_back({NormalizeStep::nfc, {}, {}});
+  if (rule.normal == WordRule::nfkc) spec.normalize.push_back({NormalizeStep::nfkc, {}, {}});
+  cut_words(rule, spec);
+}
+
+std::optional<std::string_view> name_of_word_rule(const TokenizerSpec& spec) {
+  const auto words = isolated(spec.words);
+  for (const auto& [name, rule] : word_rules()) {
+    if (name.empty() || !rule.byte_level || rule.ignore_merges != spec.ignore_merges) continue;
+    TokenizerSpec named;
+    apply_word_rule(rule, named);
+    if (named.words == words && named.normalize == spec.normalize) return name;
+  }
+  return std::nullopt;
+}
 
 WordRule named_word_rule(const GgufFile& file, const std::string& operation) {
   // A model of this name has this rule, whatever the file says.

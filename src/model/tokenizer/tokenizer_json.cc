@@ -63,6 +63,8 @@ class Builder {
     spec_.split_special = config_.splits_special_tokens();
     spec_.bos = spec_.prefix.size() == 1 ? std::optional(spec_.prefix.front()) : named(config_.bos());
     spec_.eos = named(config_.eos());
+    spec_.padding = named(config_.padding());
+    spec_.named_unknown = named(config_.unknown());
     return std::move(spec_);
   }
 

@@ -66,8 +66,9 @@ struct TokenizerSpec {
   bool fuse_unknown = false;    // neighbouring unknown characters become one unknown token
   std::string unknown_missing;  // the name of an unknown token that is no token
   std::optional<uint32_t> unknown, bos, eos;
-  std::vector<uint32_t> prefix, suffix;  // what a text begins and ends with
-  bool split_special = false;            // special tokens that a text spells out are plain text
+  std::optional<uint32_t> padding, named_unknown;  // as the files name them; tokenizing needs neither
+  std::vector<uint32_t> prefix, suffix;            // what a text begins and ends with
+  bool split_special = false;                      // special tokens that a text spells out are plain text
 
   std::string space_mark;          // stands for a blank when decoding; empty: nothing does
   bool strip_first_blank = false;  // the blank that normalizing prepended goes when decoding

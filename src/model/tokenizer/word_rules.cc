@@ -99,12 +99,7 @@ constexpr WordRule kDeepSeek3 = cut({{{kUpToThreeDigits}, {kCjk}, {kDeepSeek3Wor
 constexpr WordRule kCohere = cut({{{kCohereDigits}, {kGpt4oWords}}});
 constexpr WordRule kText{.byte_level = false};
 
-struct NamedRule {
-  std::string_view name;
-  WordRule rule;
-};
-
-constexpr NamedRule kRules[] = {
+constexpr NamedWordRule kRules[] = {
     {"", kDefault},
     {"default", kDefault},
 
@@ -205,6 +200,10 @@ constexpr NamedRule kRules[] = {
 };
 
 }  // namespace
+
+std::span<const NamedWordRule> word_rules() {
+  return kRules;
+}
 
 std::optional<WordRule> word_rule(std::string_view pre) {
   for (const auto& [name, rule] : kRules) {

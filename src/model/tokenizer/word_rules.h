@@ -3,6 +3,7 @@
 
 #include <array>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -44,6 +45,13 @@ struct WordRule {
   bool ignore_merges = false;  // a word that is a token needs no merges
   bool adds_bos = false;       // where tokenizer.ggml.add_bos_token does not say
 };
+
+struct NamedWordRule {
+  std::string_view name;
+  WordRule rule;
+};
+/// All of them, by the names of tokenizer.ggml.pre; of rules that are alike the best known name comes first.
+std::span<const NamedWordRule> word_rules();
 
 /// The rule that a GGUF file names in tokenizer.ggml.pre, as the tokenizer.json of the models has it; nullopt for a
 /// name that is not known. "default" is llama.cpp's own, which it also takes where a file names none.
