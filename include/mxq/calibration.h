@@ -46,6 +46,8 @@ struct FitMethod {
   std::optional<Metadata> metadata;
   std::optional<ColumnOrder> order;
   std::optional<ZeroPoint> zero_point;
+  std::optional<TokenWeighting> token_weights;
+  std::optional<double> shrinkage, correction;
 };
 /// The name of a fit, "sinq" or "autogptq". Throws Error(usage) naming them all for anything else.
 FitMethod parse_fit_method(std::string_view name);

@@ -17,6 +17,8 @@ struct MeasureOptions {
   std::vector<Scheme> schemes = wide_schemes();
   QuantizeOptions quantize;
   MatrixSelection matrices;
+  /// The file format that is planned for: says which schemes a matrix can have, and what they take.
+  std::string format = "mxq";
   /// Where finished matrices are remembered by content, so that a killed run goes on where it was; empty: nowhere.
   std::filesystem::path cache;
 };

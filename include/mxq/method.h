@@ -28,6 +28,7 @@ struct MethodRequest {
   // What is chosen.
   std::optional<Objective> objective;
   std::optional<Solver> solver;
+  std::optional<std::string> format;  // "gguf"
   std::vector<std::pair<std::string, std::string>> pins;
   std::optional<int> min_bits;
   std::vector<std::string> ties;  // "qkv"
@@ -48,6 +49,8 @@ struct MethodRequest {
   std::optional<double> damping;
   std::optional<ColumnOrder> column_order;
   std::optional<ZeroPoint> zero_point;
+  std::optional<TokenWeighting> token_weights;
+  std::optional<double> shrinkage, correction;
 
   /// The plan is compared with others on text that the model samples.
   bool verify = false;
@@ -129,6 +132,7 @@ struct Method {
   MatrixSelection matrices;
   CalibrationText calibration;
   SelfText sample;  // what sensitivities are measured on
+  std::string format = "mxq";
   /// What is so because the model cannot be run, as a sentence; empty: nothing.
   std::string note;
 };

@@ -14,6 +14,7 @@ struct PlanFile {
   Plan plan;
   QuantizeOptions quantize;
   CalibrationText calibration;
+  std::string format = "mxq";  // of the file that the plan is for
 };
 
 /// How write_plan() begins.

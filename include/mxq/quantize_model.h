@@ -27,9 +27,10 @@ struct WriteOptions {
   std::filesystem::path cache;
 };
 
-/// Throws Error(usage) where `out` cannot be made of `model` (OutputFolder): what quantize_model() says too, but after
+/// Throws Error(usage) where `out` cannot be made of `model` in the format: what quantize_model() says too, but after
 /// the work that led to its plan.
-void check_output(const std::filesystem::path& model, const std::filesystem::path& out, const WriteOptions& options);
+void check_output(const std::filesystem::path& model, const std::filesystem::path& out, const WriteOptions& options,
+                  const std::string& format = "mxq");
 
 struct WriteReport {
   std::map<std::string, int64_t> files;  // file name -> bytes
@@ -39,9 +40,10 @@ struct WriteReport {
   double seconds = 0;                    // of the whole call: sampling and calibrating too
 };
 
-/// Writes the mxq checkpoint `out` (docs/reference/checkpoint.md). All or nothing: the folder appears under its name
-/// when it is complete; after a kill, the same call goes on from the last finished shard; after an error nothing is
-/// left. Throws Error(usage) when the plan does not fit the model, and for an `out` that OutputFolder refuses.
+/// Writes `out` in the plan's format: the mxq checkpoint (a folder, docs/reference/checkpoint.md) or a .gguf file. All
+/// or nothing: it appears under its name when it is complete; after a kill, the same call goes on, with a folder from
+/// the last finished shard; after an error nothing is left. Throws Error(usage) when the plan does not fit the model,
+/// and for an `out` that check_output() refuses.
 WriteReport quantize_model(const Model& model, const std::filesystem::path& out, const PlanFile& plan,
                            const WriteOptions& options = {}, Progress* progress = nullptr);
 

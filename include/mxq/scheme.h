@@ -99,12 +99,26 @@ enum class ZeroPoint {
 std::string_view zero_point_name(ZeroPoint zero_point);
 ZeroPoint parse_zero_point(std::string_view name);
 
+/// How much each token counts in the second moments of the inputs of matrices.
+enum class TokenWeighting {
+  even,
+  gradient,  // as much as what the model says of the text depends on the token at the layer: the norm of the gradient
+             // of a score with respect to the residual stream behind it
+};
+std::string_view token_weighting_name(TokenWeighting weighting);
+TokenWeighting parse_token_weighting(std::string_view name);
+
 /// Of fits that know the second moments of a matrix's inputs.
 struct FeedbackOptions {
   /// Share of the mean of the moments' diagonal that is added to it; more where they are not positive definite with it.
   double damping = 0.01;
   ColumnOrder order = ColumnOrder::left;
   ZeroPoint zero_point = ZeroPoint::real;
+  TokenWeighting token_weights = TokenWeighting::even;
+  /// Share by which correlations between inputs are taken for smaller than the text shows them; of Fit::gptq. 0 to 1.
+  double shrinkage = 0;
+  /// Share by which Fit::gptq makes up for what the matrices before have changed in a matrix's inputs. 0 to 1.
+  double correction = 0;
 };
 
 struct QuantizeOptions {

@@ -12,6 +12,7 @@
 #include "mxq/error.h"
 #include "mxq/measure.h"
 #include "schemes/family.h"
+#include "schemes/feedback/correction.h"
 
 namespace mxq {
 
@@ -31,6 +32,7 @@ GptqOptions gptq_options(const QuantizeOptions& quantize, int64_t group) {
   const FeedbackOptions& feedback = quantize.feedback;
   GptqOptions options;
   options.damping = feedback.damping;
+  options.shrinkage = feedback.shrinkage;
   if (feedback.order == ColumnOrder::diagonal) options.ordered_groups = group;
   options.feedback = quantize.fit == Fit::gptq;
   if (feedback.zero_point == ZeroPoint::integer) options.grid = GptqOptions::Grid::range;
@@ -39,11 +41,12 @@ GptqOptions gptq_options(const QuantizeOptions& quantize, int64_t group) {
 }
 
 std::set<std::string> for_each_factor(
-    Runner& runner, const TokenSequences& sequences, const GptqOptions& options, std::set<std::string> matrices,
+    Runner& runner, const TokenSequences& sequences, std::span<const std::vector<float>> weights,
+    const GptqOptions& options, std::set<std::string> matrices,
     const std::function<void(const std::string& matrix, const FeedbackFactor& factor)>& use) {
   const bool head = matrices.erase(std::string(runner.head())) > 0;
   auto looked_up = matrices.extract(std::string(kEmbedding));
-  LayerInputs inputs(runner, sequences);
+  LayerInputs inputs(runner, sequences, weights);
   while (!matrices.empty() && inputs.layer() < runner.layers()) {
     const int64_t layer = inputs.layer();
     inputs.next([&](const InputPlace& place, const SecondMoments& moments) {
@@ -62,9 +65,14 @@ std::set<std::string> for_each_factor(
 }
 
 CalibratedQuantizer::CalibratedQuantizer(const ModelSource& model, Runner& runner, const TokenSequences& sequences,
+                                         std::span<const std::vector<float>> weights,
                                          std::unordered_map<const SourceTensor*, Scheme> matrices,
                                          const QuantizeOptions& options)
-    : model_(model), runner_(runner), inputs_(runner, sequences), matrices_(std::move(matrices)), options_(options) {}
+    : model_(model),
+      runner_(runner),
+      inputs_(runner, sequences, weights, options.feedback.correction > 0),
+      matrices_(std::move(matrices)),
+      options_(options) {}
 
 FeedbackFactor CalibratedQuantizer::factor_of(const SecondMoments& moments, const Scheme& scheme) const {
   return make_factor(moments, gptq_options(options_, scheme.group));
@@ -82,8 +90,17 @@ std::vector<std::string> CalibratedQuantizer::notes() const {
   return notes;
 }
 
-void CalibratedQuantizer::quantize(const SourceTensor& tensor, const Scheme& scheme, const FeedbackFactor* factor) {
-  const auto weights = read_finite(model_, tensor);
+std::vector<float> CalibratedQuantizer::weights_of(const SourceTensor& tensor, const FeedbackFactor* factor,
+                                                   const SecondMoments* moments) const {
+  auto weights = read_finite(model_, tensor);
+  if (factor == nullptr || moments == nullptr || moments->cross.empty()) return weights;
+  return corrected({weights.data(), tensor.rows(), tensor.cols()}, moments->values, moments->cross, *factor,
+                   options_.feedback.correction);
+}
+
+void CalibratedQuantizer::quantize(const SourceTensor& tensor, const Scheme& scheme, const FeedbackFactor* factor,
+                                   const SecondMoments* moments) {
+  const auto weights = weights_of(tensor, factor, moments);
   const MatrixView matrix{weights.data(), tensor.rows(), tensor.cols()};
   if (factor != nullptr && family_of(scheme.family).takes_feedback()) {
     double damping = 0;
@@ -108,7 +125,7 @@ void CalibratedQuantizer::quantize(const InputPlace& place, const SecondMoments&
     const int64_t key = options_.feedback.order == ColumnOrder::left ? 0 : scheme.group;
     auto factor = factors.find(key);
     if (factor == factors.end()) factor = factors.emplace(key, factor_of(moments, scheme)).first;
-    quantize(*tensor, scheme, &factor->second);
+    quantize(*tensor, scheme, &factor->second, &moments);
     std::vector<float> weights(static_cast<size_t>(tensor->elements()));
     dequantize_matrix(ready_.at(tensor).view(), weights.data());
     replaced_.emplace_back(runner_.make_replacement(name, std::move(weights)));
@@ -121,9 +138,9 @@ QuantizedMatrix CalibratedQuantizer::take(const SourceTensor& tensor) {
     while (inputs_.layer() < runner_.layers()) run_layer();
     const Scheme& scheme = matrices_.at(&tensor);
     const FeedbackFactor factor = factor_of(inputs_.head(), scheme);
-    quantize(tensor, scheme, &factor);
+    quantize(tensor, scheme, &factor, nullptr);
   } else if (name == kEmbedding) {
-    quantize(tensor, matrices_.at(&tensor), nullptr);
+    quantize(tensor, matrices_.at(&tensor), nullptr, nullptr);
   }
   while (!ready_.contains(&tensor)) {
     if (inputs_.layer() == runner_.layers()) {

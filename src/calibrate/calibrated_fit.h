@@ -24,7 +24,8 @@ GptqOptions gptq_options(const QuantizeOptions& options, int64_t group);
 /// nothing is quantized: one factor at a time, in the order of layers. Returns those that multiply nothing: an
 /// embedding that is only looked up, names that the model has not.
 std::set<std::string> for_each_factor(
-    Runner& runner, const TokenSequences& sequences, const GptqOptions& options, std::set<std::string> matrices,
+    Runner& runner, const TokenSequences& sequences, std::span<const std::vector<float>> weights,
+    const GptqOptions& options, std::set<std::string> matrices,
     const std::function<void(const std::string& matrix, const FeedbackFactor& factor)>& use);
 
 /// Quantizes the matrices of a model in order, each fitted to the inputs that the quantized ones before it give
@@ -36,6 +37,7 @@ class CalibratedQuantizer {
   /// `matrices`: what to quantize; the others stay as they are. The references must outlive it. The runner's matrices
   /// are replaced as long as their layer runs: of one layer both are in memory.
   CalibratedQuantizer(const ModelSource& model, Runner& runner, const TokenSequences& sequences,
+                      std::span<const std::vector<float>> weights,
                       std::unordered_map<const SourceTensor*, Scheme> matrices, const QuantizeOptions& options);
 
   /// What had to be done to second moments that were not positive definite, or of few tokens: a sentence each.
@@ -54,9 +56,13 @@ class CalibratedQuantizer {
 
   void run_layer();
   FeedbackFactor factor_of(const SecondMoments& moments, const Scheme& scheme) const;
+  /// The weights to be quantized: with FeedbackOptions::correction other ones than the model's.
+  std::vector<float> weights_of(const SourceTensor& tensor, const FeedbackFactor* factor,
+                                const SecondMoments* moments) const;
   void quantize(const InputPlace& place, const SecondMoments& moments);
-  /// Into ready_.
-  void quantize(const SourceTensor& tensor, const Scheme& scheme, const FeedbackFactor* factor);
+  /// Into ready_. Nulls where the weights' own error counts.
+  void quantize(const SourceTensor& tensor, const Scheme& scheme, const FeedbackFactor* factor,
+                const SecondMoments* moments);
 
   const ModelSource& model_;
   Runner& runner_;

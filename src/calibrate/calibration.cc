@@ -32,7 +32,14 @@ FitMethod parse_fit_method(std::string_view name) {
     return method;
   }
   if (name == "autogptq") {
-    return {Fit::gptq, Normalize::none, Metadata::f16, ColumnOrder::diagonal, ZeroPoint::symmetric};
+    return {Fit::gptq,
+            Normalize::none,
+            Metadata::f16,
+            ColumnOrder::diagonal,
+            ZeroPoint::symmetric,
+            TokenWeighting::even,
+            0.0,
+            0.0};
   }
   try {
     method.fit = parse_fit(name);

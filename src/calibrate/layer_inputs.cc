@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <string_view>
 
 #include "mxq/error.h"
@@ -37,9 +38,12 @@ SecondMoments shrunk(const SecondMoments& moments, const SecondMoments& pooled) 
   return mixed;
 }
 
-LayerInputs::LayerInputs(Runner& runner, std::span<const std::vector<int32_t>> sequences) : runner_(runner) {
+LayerInputs::LayerInputs(Runner& runner, std::span<const std::vector<int32_t>> sequences,
+                         std::span<const std::vector<float>> weights, bool beside_original)
+    : runner_(runner), weights_(weights) {
   for (const auto& ids : sequences) sequences_.push_back({ids});
   residual_ = runner_.embed(sequences_);
+  if (beside_original) original_ = residual_;
 }
 
 void LayerInputs::next(const Use& use) {
@@ -53,7 +57,10 @@ void LayerInputs::next(const Use& use) {
     if (place.input == LayerInput::routed) ++shrunk_;
     use(place, shrunk(moments, *pooled));
   };
-  runner_.run_layers(sequences_, layer_, layer_ + 1, residual_, show);
+  const auto counts = weights_.empty() ? std::span<const float>() : std::span(weights_[static_cast<size_t>(layer_)]);
+  std::unique_ptr<KeptInputs> kept;
+  if (!original_.empty()) kept = runner_.run_and_keep(sequences_, layer_, original_);
+  runner_.run_layers(sequences_, layer_, layer_ + 1, residual_, {show, counts, kept.get()});
   ++layer_;
 }
 

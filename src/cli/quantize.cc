@@ -158,7 +158,7 @@ void print_summary(const Model& model, const Options& options, const Quantized& 
   const WriteReport& report = result.written;
   int64_t after = 0;
   for (const auto& [name, size] : report.files) {
-    if (name.ends_with(".safetensors")) after += size;
+    if (name.ends_with(".safetensors") || name.ends_with(".gguf")) after += size;
   }
   const WeightBytes before = weight_bytes(model);
   const double weights = 8 * static_cast<double>(file.plan.bytes) / file.plan.bits_per_parameter;
@@ -172,6 +172,11 @@ void print_summary(const Model& model, const Options& options, const Quantized& 
       file.plan.seconds, report.seconds, format_size(peak_rss_bytes()));
 }
 
+std::string format_of(const Options& options) {
+  if (!options.plan_path.empty()) return read_plan(read_file(options.plan_path), options.plan_path).format;
+  return options.method.request.format.value_or(Method().format);
+}
+
 void run(Options& options, const CLI::App& command, const CommonOptions& common) {
   check_usage(options, command);
   WriteOptions& write = options.write;
@@ -180,7 +185,11 @@ void run(Options& options, const CLI::App& command, const CommonOptions& common)
   write.inputs.push_back({"the text", options.text});
   write.cache = options.method.cache();
   const MethodRequest& request = options.method.request;
-  (request.verify || request.max_loss ? check_trial_output : check_output)(options.model, options.output, write);
+  if (request.verify || request.max_loss) {
+    check_trial_output(options.model, options.output, write);
+  } else {
+    check_output(options.model, options.output, write, format_of(options));
+  }
   const Model model(options.model);
   model.run_packed(options.method.packed);
   say_remarks(model);
@@ -205,7 +214,9 @@ void add_quantize(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand("quantize", "fit a model into a budget: measure, plan, write the checkpoint");
   command->add_option("MODEL", options->model, "folder of safetensors, .safetensors or .gguf")->required();
-  command->add_option("-o,--output", options->output, "checkpoint folder to write")->type_name("OUT")->required();
+  command->add_option("-o,--output", options->output, "checkpoint folder, or .gguf file, to write")
+      ->type_name("OUT")
+      ->required();
   command->add_option("--plan", options->plan_path, "carry out this plan (of mxq plan) instead of a budget")
       ->type_name("FILE");
   command

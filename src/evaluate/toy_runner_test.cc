@@ -52,7 +52,10 @@ class ToyRunner final : public Runner {
 
   // It has no layers to look into.
   std::vector<float> embed(std::span<const Sequence>) override { refuse(); }
-  void run_layers(std::span<const Sequence>, int64_t, int64_t, std::vector<float>&, const MomentsObserver&) override {
+  std::unique_ptr<KeptInputs> run_and_keep(std::span<const Sequence>, int64_t, std::vector<float>&) override {
+    throw std::logic_error("not asked for");
+  }
+  void run_layers(std::span<const Sequence>, int64_t, int64_t, std::vector<float>&, const MomentsTap&) override {
     refuse();
   }
   std::vector<float> last_norm(std::span<const Sequence>, std::span<const float>) override { refuse(); }

@@ -10,6 +10,7 @@
 #include "export/target.h"
 #include "format/hf_config.h"
 #include "model/select_matrices.h"
+#include "schemes/family.h"
 #include "schemes/stored_matrix.h"
 
 namespace mxq {
@@ -94,7 +95,9 @@ class MxqTarget final : public Target {
  public:
   std::string_view name() const override { return "mxq"; }
 
-  bool holds(const Scheme&, const QuantizeOptions&, int64_t, int64_t) const override { return true; }
+  bool holds(const Scheme& scheme, const QuantizeOptions&, int64_t, int64_t cols) const override {
+    return cols % family_of(scheme.family).block_columns() == 0;
+  }
 
   int64_t matrix_bytes(const Scheme& scheme, const QuantizeOptions& options, int64_t rows,
                        int64_t cols) const override {
@@ -120,7 +123,9 @@ class MxqTarget final : public Target {
     return bytes;
   }
 
-  WriteReport write(const Export& what, const OutputFolder& out, const WriteOptions& options,
+  void check_output(const OutputPlace& out) const override { OutputFolder(out.path, out.overwrite, out.inputs); }
+
+  WriteReport write(const Export& what, const OutputPlace& out, const WriteOptions& options,
                     Progress* progress) const override {
     const ModelSource& model = what.model;
     FolderContents contents;
@@ -146,7 +151,8 @@ class MxqTarget final : public Target {
     contents.files = {{"config.json", set_quantization_config(model.config_json(), config, "config.json")},
                       {kPlanName, what.plan}};
     contents.key = what.key;
-    auto report = write_model_folder(model, contents, out, options, progress);
+    auto report =
+        write_model_folder(model, contents, OutputFolder(out.path, out.overwrite, out.inputs), options, progress);
     report.notes.insert(report.notes.end(), notes.begin(), notes.end());
     report.matrix_bytes = matrix_bytes;
     return report;

@@ -52,7 +52,7 @@ struct MxqTargets : testing::Test {
   }
 
   WriteReport write(const WriteOptions& how = {}) const {
-    return mxq_target().write(all_in_one_scheme(), OutputFolder(out, how.overwrite, {}), how, nullptr);
+    return mxq_target().write(all_in_one_scheme(), {out, how.overwrite, {}}, how, nullptr);
   }
 
   TemporaryFolder folder;
@@ -109,7 +109,7 @@ TEST_F(MxqTargets, ComesBackBitForBit) {
 TEST_F(MxqTargets, NothingIsLeftOfWhatFails) {
   Export what = all_in_one_scheme();
   what.matrices.back().make = []() -> QuantizedMatrix { throw Error(ErrorCode::io, "test", "stopped"); };
-  EXPECT_THROW(mxq_target().write(what, OutputFolder(out, false, {}), {}, nullptr), Error);
+  EXPECT_THROW(mxq_target().write(what, {out, false, {}}, {}, nullptr), Error);
   EXPECT_FALSE(std::filesystem::exists(out));
 }
 

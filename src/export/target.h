@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -43,15 +45,35 @@ struct RestBytes {
   int64_t largest_groups = 0;  // of tensors whose own groups are taken over: the most that one has in the model's files
 };
 
+/// Where a target writes, and what may not be touched (mxq/output.h).
+struct OutputPlace {
+  std::filesystem::path path;
+  bool overwrite = false;  // what mxq wrote there before
+  InputPaths inputs;       // the model first
+};
+
 class Target {
  public:
   virtual ~Target() = default;
 
-  /// As --format will have it: "mxq".
+  /// As --format has it: "mxq".
   virtual std::string_view name() const = 0;
 
   // What a plan has to know before it is made.
 
+  /// What a plan chooses from where nobody says; empty: what is usual for the method.
+  virtual std::vector<Scheme> usual_schemes() const { return {}; }
+  /// What is done to matrices where nobody says; nullopt: what is usual for the fit.
+  virtual std::optional<Normalize> usual_normalize() const { return std::nullopt; }
+  /// Whether embedding and output matrix are planned, whatever the budget counts, where nobody says.
+  virtual bool plans_embeddings() const { return false; }
+  /// Throws Error(usage) naming what the format has no place for, whatever the matrix.
+  virtual void check(const QuantizeOptions& options, std::span<const Scheme> schemes) const {
+    (void)options;
+    (void)schemes;
+  }
+  /// Throws Error(unsupported) for a model that cannot be written: its architecture, say.
+  virtual void check_model(const ModelSource& model) const { (void)model; }
   /// Whether a rows x cols matrix can be stored in the scheme, quantized so.
   virtual bool holds(const Scheme& scheme, const QuantizeOptions& options, int64_t rows, int64_t cols) const = 0;
   /// The bytes that it then takes, exactly.
@@ -64,8 +86,10 @@ class Target {
 
   /// Writes all of it, or leaves nothing; after a kill, the same call goes on. What it holds is read back by the
   /// ModelSource that open_model() finds for it.
-  virtual WriteReport write(const Export& what, const OutputFolder& out, const WriteOptions& options,
+  virtual WriteReport write(const Export& what, const OutputPlace& out, const WriteOptions& options,
                             Progress* progress) const = 0;
+  /// Throws Error(usage) for a place that write() refuses: to be asked before any work.
+  virtual void check_output(const OutputPlace& out) const = 0;
 };
 
 std::span<const Target* const> targets();
@@ -74,5 +98,7 @@ const Target& find_target(std::string_view name);
 
 /// docs/reference/checkpoint.md: the one that holds all that mxq makes.
 const Target& mxq_target();
+/// A .gguf file, as llama.cpp and what is built on it load it.
+const Target& gguf_target();
 
 }  // namespace mxq

@@ -180,6 +180,9 @@ class Reader {
     const bool original = method.flag("original").value_or(false);
     MethodRequest shared;
     const auto flags = method_flags(method, shared);
+    if (shared.format && *shared.format != Method().format) {
+      method.fail("format", fmt::format("'{}'", *shared.format), "mxq, the checkpoints that experiments evaluate");
+    }
     std::vector<Config> configs;
     for (const std::string key : {"uniform", "bits", "size", "max-loss"}) {
       for (const auto& value : method.texts(key)) {

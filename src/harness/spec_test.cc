@@ -93,6 +93,8 @@ TEST_F(Spec, Mistakes) {
   refuses(kModel + "[[methods]]\nname = \"x\"\nfit = \"magic\"\nbits = 3\n",
           "line 6: fit = 'magic'; expected rtn, hqq");
   refuses(kModel + "[[methods]]\nname = \"x\"\nuniform = [\"b9g64\"]\n", "line 6: uniform = 'b9g64'; expected ");
+  refuses(kModel + "[[methods]]\nname = \"x\"\nformat = \"gguf\"\nbits = 5\n",
+          "line 6: format = 'gguf'; expected mxq, the checkpoints that experiments evaluate");
   refuses(kModel + "[[methods]]\nname = \"x\"\nbits = [99]\n", "line 6: bits = '99'");
   refuses(kModel + "[[methods]]\nname = \"x\"\nsize = \"big\"\n", "line 6: size = 'big'");
   refuses(kModel + "[[methods]]\nname = \"x\"\nfit = \"hqq\"\n", "line 4: method 'x' without a budget");

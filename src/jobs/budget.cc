@@ -55,14 +55,14 @@ Budget parse_bits_budget(const std::string& text) {
   return budget;
 }
 
-ModelBytes model_bytes(const Model& opened, const MatrixSelection& planned, Fit fit) {
+ModelBytes model_bytes(const Model& opened, const MatrixSelection& planned, Fit fit, const std::string& format) {
   const ModelSource& plain = opened.state().source();
   std::optional<FoldedSource> folded;
   if (fit == Fit::awq) folded.emplace(plain, awq_places(plain));
   const ModelSource& model = folded ? *folded : plain;
   const auto matrices = select_matrices(model, planned);
   ModelBytes bytes;
-  const RestBytes rest = mxq_target().rest(model, matrices);
+  const RestBytes rest = find_target(format).rest(model, matrices);
   bytes.plain = rest.tensors;
   bytes.headers = rest.headers;
   const auto& config = model.config();

@@ -146,7 +146,7 @@ class Planner {
     const WeightBytes bytes = weight_bytes(model);
     stored_ = static_cast<double>(bytes.stored);
     all_weights_ = static_cast<double>(bytes.weights);
-    const RestBytes rest = mxq_target().rest(model.state().source(), matrices);
+    const RestBytes rest = find_target(method.format).rest(model.state().source(), matrices);
     kept_ = 2 * static_cast<double>(rest.largest_groups);  // in the file, and as it is written
     checkpoint_ = rest.tensors + rest.headers + matrix_bytes.value_or(saturate<int64_t>(weights_ * kLossBits / 8));
     if (const auto& config = model.state().source().config()) shape_.emplace(*config);
@@ -206,8 +206,22 @@ class Planner {
     take(decoding.sample(texts, together, tokens), kProgram + decoding.loaded() + decoding.caches(together, tokens));
   }
 
-  /// Second moments of all inputs, and matrices coded by them.
-  void calibrate(double kept) {
+  /// What tokens count, once for all calibrations of a job.
+  void weigh_tokens() {
+    if (weighed_ || method_.quantize.feedback.token_weights == TokenWeighting::even) return;
+    weighed_ = true;
+    const Decoding decoding = this->decoding();
+    const DecoderShape& s = *shape_;
+    const double operation = speed_.of(best_compute()).operation(), layers = s.layers * s.layer;
+    const double seconds = 2 * decoding.forward(tokens_, static_cast<double>(method_.calibration.tokens)) +
+                           decoding.logits(tokens_) + 2 * tokens_ * s.head() * speed_.f32.operation() +
+                           kBackward * 2 * tokens_ * layers * operation;
+    take(seconds, 0);  // the memory of a calibration is more
+  }
+
+  /// Second moments of all inputs, and matrices coded by them. `beside`: the model as it is runs along.
+  void calibrate(double kept, bool beside) {
+    weigh_tokens();
     const Decoding decoding = this->decoding();
     const DecoderShape& s = *shape_;
     const bool awq = method_.quantize.fit == Fit::awq, rotates = method_.quantize.normalize == Normalize::rotation;
@@ -223,12 +237,21 @@ class Planner {
       seconds += kFeedbackFits * fit_ * (weights_ - outside_);
     }
     seconds += operations(2 * kReadWeight * weights_) + fit_ * outside_;
+    double original = 0;
+    if (beside && method_.quantize.feedback.correction > 0) {
+      // Moments between both runs are twice as many; weights are multiplied by them and by H's inverse.
+      seconds += decoding.forward(tokens_, static_cast<double>(method_.calibration.tokens)) +
+                 2 * kMoments * tokens_ * widths * speed_.of(best_compute()).operation() +
+                 operations(2 * kCoding * s.layers * s.coded);
+      original = tokens_ * (kF32 * s.hidden + decoding.value() * (2 * s.hidden + s.queries + s.inner)) +
+                 3 * s.widest_in * s.widest_in * kF32;
+    }
     const double square = s.widest_in * s.widest_in * kF32;
     const double factors = std::max((awq ? s.all_moments : s.moments) * kF32 + 5 * square, 7 * square);
     // Of one layer the quantized matrices are there beside the original ones, and as they will be written.
     const double layer = (decoding.value() + kCodeByte) * s.held();
-    take(seconds,
-         kProgram + decoding.loaded() + decoding.activations(tokens_) + factors + 3 * kF32 * largest_ + layer + kept);
+    take(seconds, kProgram + decoding.loaded() + decoding.activations(tokens_) + factors + 3 * kF32 * largest_ + layer +
+                      kept + original);
   }
 
   void sensitivities() {
@@ -239,7 +262,7 @@ class Planner {
     load_and_sample_for_both();
     const bool fitted = calibrated() && method_.quantize.fit != Fit::awq;
     const double probes = fitted && !model_.runs_packed() ? weights_ * 3.3 / 8 : 0;  // else they wait on the disk
-    if (fitted) calibrate(probes);
+    if (fitted) calibrate(probes, false);
     const double layer = s.layers * s.layer, operation = speed_.f32.operation();
     double seconds = 2 * decoding.forward(tokens, length) + decoding.logits(tokens);
     seconds += 2 * tokens * s.head() * operation;                    // means of rows
@@ -267,7 +290,7 @@ class Planner {
 
   void write() {
     if (calibrated()) {
-      calibrate(0);
+      calibrate(0, true);
     } else {
       take(weights_ * fit_ + operations(2 * kReadWeight * weights_), streamed(largest_));
     }
@@ -285,7 +308,7 @@ class Planner {
   int64_t checkpoint_ = 0;  // bytes that one takes
   double tokens_ = 0;       // of the calibration
   double fit_ = 0;          // seconds a weight
-  bool measured_kl_ = false;
+  bool measured_kl_ = false, weighed_ = false;
   Forecast total_;
 };
 

@@ -16,12 +16,13 @@ std::unordered_map<const SourceTensor*, Scheme> match_plan(const ModelSource& mo
   const auto other_model = [](const std::string& given) {
     throw Error(ErrorCode::usage, "apply plan", given, "the model that the plan was made for");
   };
+  const Target& target = find_target(file.format);
   for (const auto& tensor : model.tensors()) {
     if (!tensor.matrix) continue;
     const auto found = planned.find(tensor.matrix_name());
     if (found == planned.end()) continue;
     const Scheme scheme = parse_scheme(found->second->scheme);
-    const int64_t bytes = mxq_target().matrix_bytes(scheme, file.quantize, tensor.rows(), tensor.cols());
+    const int64_t bytes = target.matrix_bytes(scheme, file.quantize, tensor.rows(), tensor.cols());
     if (bytes != found->second->bytes) {
       other_model(fmt::format("the plan gives '{}' {} bytes in {}, a {} x {} matrix takes {}", found->first,
                               found->second->bytes, scheme.name(), tensor.rows(), tensor.cols(), bytes));

@@ -22,8 +22,10 @@ CachedMatrix measure_one(Model::State& state, const SourceTensor& tensor, const 
   const ModelSource& model = state.source();
   const std::string key = MeasureCache::key(state.tensor_id(tensor), tensor.rows(), tensor.cols(), options.quantize);
   auto known = cache.find(key);
+  const Target& target = find_target(options.format);
   std::vector<Scheme> missing;
   for (const auto& scheme : options.schemes) {
+    if (!target.holds(scheme, options.quantize, tensor.rows(), tensor.cols())) continue;
     if (!known || !known->fnorm.contains(scheme.name())) missing.push_back(scheme);
   }
   complete = missing.empty();
@@ -46,7 +48,7 @@ CachedMatrix measure_one(Model::State& state, const SourceTensor& tensor, const 
 }  // namespace
 
 ErrorTable size_table(const Model& model, const MeasureOptions& options) {
-  const Target& target = mxq_target();
+  const Target& target = find_target(options.format);
   const QuantizeOptions quantize = tabled(options.quantize);
   ErrorTable table;
   for (const SourceTensor* tensor : select_matrices(model.state().source(), options.matrices)) {
@@ -62,6 +64,10 @@ ErrorTable size_table(const Model& model, const MeasureOptions& options) {
       row.schemes.push_back(
           {scheme.name(), target.matrix_bytes(scheme, quantize, row.rows, row.cols), 0, scheme.bits, scheme.group});
     }
+    if (!row.schemes.empty() || options.schemes.empty()) continue;
+    throw Error(ErrorCode::unsupported, "schemes",
+                fmt::format("none holds '{}', {} x {}, in the format {}", row.name, row.rows, row.cols, target.name()),
+                "schemes whose blocks divide its columns; --skip leaves the matrix as it is");
   }
   return table;
 }

@@ -6,7 +6,9 @@
 #include <string_view>
 #include <utility>
 
+#include "export/target.h"
 #include "model/arch/architecture.h"
+#include "model/model_state.h"
 #include "mxq/error.h"
 
 namespace mxq {
@@ -30,6 +32,9 @@ MethodRequest spelled_out(MethodRequest request) {
   if (!request.metadata) request.metadata = published.metadata;
   if (!request.column_order) request.column_order = published.order;
   if (!request.zero_point) request.zero_point = published.zero_point;
+  if (!request.token_weights) request.token_weights = published.token_weights;
+  if (!request.shrinkage) request.shrinkage = published.shrinkage;
+  if (!request.correction) request.correction = published.correction;
   return request;
 }
 
@@ -78,6 +83,9 @@ void refuse_unused(const MethodRequest& request, const Method& method, bool samp
   }
 }
 
+/// Where nobody says: docs/decisions/0019.
+constexpr double kUsualShrinkage = 0.1;
+
 /// What all fields but the objective come to. `looks_at_outputs`: the objective is kl, and the model can be run.
 Method complete(const MethodRequest& request, Objective objective, bool looks_at_outputs) {
   Method method;
@@ -90,17 +98,29 @@ Method complete(const MethodRequest& request, Objective objective, bool looks_at
     quantize.fit = !coded ? Fit::rtn : looks_at_outputs && quantize.axis == 1 ? Fit::gptq : Fit::mse;
   }
   const bool rotates = quantize.fit == Fit::gptq || quantize.fit == Fit::mse;
-  if (!spelled_out(request).normalize) quantize.normalize = rotates ? Normalize::rotation : Normalize::none;
+  const MethodRequest spelled = spelled_out(request);
+  method.format = request.format.value_or(method.format);
+  const Target& target = find_target(method.format);
+  if (!spelled.normalize) {
+    quantize.normalize = target.usual_normalize().value_or(rotates ? Normalize::rotation : Normalize::none);
+  }
+  if (quantize.fit == Fit::gptq) {
+    quantize.feedback.shrinkage = spelled.shrinkage.value_or(kUsualShrinkage);
+  }
   if (request.uniform) {
     method.schemes = {*request.uniform};
   } else if (request.schemes) {
     method.schemes = *request.schemes;
+  } else if (method.schemes = target.usual_schemes(); !method.schemes.empty()) {
   } else {
     // Rotated weights are as normal as makes no difference.
     const bool normal = quantize.normalize == Normalize::rotation && quantize.axis == 1 && rotates;
     method.schemes = parse_schemes(normal ? "wide,gaussian" : "wide");
   }
-  method.matrices = {request.skip, request.embeddings.value_or(request.counts_all_bytes() && quantize.axis == 1)};
+  target.check(quantize, method.schemes);
+  method.matrices = {
+      request.skip,
+      request.embeddings.value_or((request.counts_all_bytes() || target.plans_embeddings()) && quantize.axis == 1)};
   method.sample = sample_of(request);
   method.calibration = calibration_of(request, method);
   check_calibration(method.calibration, quantize);
@@ -179,6 +199,9 @@ QuantizeOptions stated_options(const MethodRequest& given) {
   options.feedback.damping = request.damping.value_or(options.feedback.damping);
   options.feedback.order = request.column_order.value_or(options.feedback.order);
   options.feedback.zero_point = request.zero_point.value_or(options.feedback.zero_point);
+  options.feedback.token_weights = request.token_weights.value_or(options.feedback.token_weights);
+  options.feedback.shrinkage = request.shrinkage.value_or(options.feedback.shrinkage);
+  options.feedback.correction = request.correction.value_or(options.feedback.correction);
   return options;
 }
 
@@ -207,6 +230,10 @@ Method resolve(const Model& model, const MethodRequest& request) {
                 "the objective kl, which predicts losses");
   }
   Method method = complete(request, objective, objective == Objective::kl);
+  if (trials && method.format != mxq_target().name()) {
+    throw Error(ErrorCode::usage, request.verify ? "verify" : "max-loss", "the format " + method.format,
+                "the format mxq, in which trials are made");
+  }
   if (reason && !request.fit && (!request.uniform || fit_applies(*request.uniform, Fit::gptq))) {
     changed.push_back(fmt::format("fit {} instead of gptq", fit_name(method.quantize.fit)));
   }
@@ -222,6 +249,7 @@ Method resolve(const Model& model, const MethodRequest& request) {
     }
   }
   refuse_unused(request, method, trials || method.objective == Objective::kl);
+  find_target(method.format).check_model(model.state().source());
   return method;
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "export/target.h"
 #include "mxq/error.h"
 #include "mxq/method.h"
 #include "mxq/text.h"
@@ -175,6 +176,15 @@ std::vector<MethodField> make_fields() {
                     .set = [](R& r, Text v) { r.schemes = parse_schemes(v); },
                     .given = is_given<&R::schemes>});
 
+  fields.push_back({.name = "format",
+                    .group = matrix,
+                    .value = "F",
+                    .usual = "mxq",
+                    .help =
+                        "file format: mxq (a folder, the checkpoint of docs/reference/checkpoint.md) or gguf (a file "
+                        "that llama.cpp, ollama and LM Studio run). The plan is made of what the format can hold",
+                    .set = [](R& r, Text v) { r.format = std::string(find_target(v).name()); },
+                    .given = is_given<&R::format>});
   fields.push_back({.name = "fit",
                     .group = matrix,
                     .value = "FIT",
@@ -278,6 +288,40 @@ std::vector<MethodField> make_fields() {
                     .given = is_given<&R::column_order>,
                     .show = [](const O& o) { return std::string(column_order_name(o.feedback.order)); },
                     .section = "calibration"});
+  fields.push_back({.name = "token-weights",
+                    .group = text,
+                    .value = "W",
+                    .usual = "even",
+                    .help = "how much each token of the calibration text counts: gradient (as much as what the model "
+                            "says depends on it) or even",
+                    .needs = feedback,
+                    .set = [](R& r, Text v) { r.token_weights = parse_token_weighting(v); },
+                    .given = is_given<&R::token_weights>,
+                    .show = [](const O& o) { return std::string(token_weighting_name(o.feedback.token_weights)); },
+                    .section = "calibration"});
+  fields.push_back({.name = "shrinkage",
+                    .group = text,
+                    .value = "S",
+                    .help = "share by which gptq takes correlations between inputs for smaller than the text shows "
+                            "them (default 0.1 with gptq)",
+                    .needs = feedback,
+                    .set = [](R& r, Text v) { r.shrinkage = number(v, 0, 1); },
+                    .given = is_given<&R::shrinkage>,
+                    .show = [](const O& o) { return fmt::format("{}", o.feedback.shrinkage); },
+                    .section = "calibration",
+                    .number = true});
+  fields.push_back({.name = "correction",
+                    .group = text,
+                    .value = "S",
+                    .usual = "0",
+                    .help = "share by which gptq makes up for what the matrices before have changed in a matrix's "
+                            "inputs; helps one model and ruins another (docs/decisions/0019)",
+                    .needs = feedback,
+                    .set = [](R& r, Text v) { r.correction = number(v, 0, 1); },
+                    .given = is_given<&R::correction>,
+                    .show = [](const O& o) { return fmt::format("{}", o.feedback.correction); },
+                    .section = "calibration",
+                    .number = true});
   fields.push_back({.name = "sample-tokens",
                     .group = text,
                     .value = "N",

@@ -56,6 +56,9 @@ TEST_F(Resolve, AModelThatCanBeRunIsLookedAt) {
   EXPECT_FALSE(method.matrices.embeddings);
   EXPECT_EQ(method.calibration.kind, CalibrationText::Kind::self);
   EXPECT_EQ(method.calibration.sequences * method.calibration.tokens, 18432);
+  EXPECT_EQ(method.quantize.feedback.token_weights, TokenWeighting::even);
+  EXPECT_EQ(method.quantize.feedback.correction, 0);
+  EXPECT_EQ(method.quantize.feedback.shrinkage, 0.1);
   EXPECT_EQ(method.sample, probe_text(384));
   EXPECT_EQ(method.note, "");
 }
@@ -101,6 +104,9 @@ TEST_F(Resolve, PublishedNamesStandForTheirOptionsWhateverTheOrder) {
     EXPECT_EQ(method.quantize.metadata, Metadata::f32) << "what is asked for beside it";
     EXPECT_EQ(method.quantize.feedback.zero_point, ZeroPoint::symmetric);
     EXPECT_EQ(method.quantize.feedback.order, ColumnOrder::diagonal);
+    EXPECT_EQ(method.quantize.feedback.token_weights, TokenWeighting::even);
+    EXPECT_EQ(method.quantize.feedback.shrinkage, 0);
+    EXPECT_EQ(method.quantize.feedback.correction, 0);
   }
 }
 
@@ -121,6 +127,9 @@ TEST_F(Resolve, FieldsWithoutEffectAreRefusedByName) {
                                                                                     {"calibration-tokens", "64"},
                                                                                     {"column-order", "left"},
                                                                                     {"zero-point", "real"},
+                                                                                    {"token-weights", "even"},
+                                                                                    {"shrinkage", "0"},
+                                                                                    {"correction", "0"},
                                                                                     {"sample-tokens", "64"},
                                                                                     {"sample-seed", "1"}}) {
     auto fields = weights;
@@ -155,16 +164,37 @@ TEST(Requests, OneBudget) {
 
 /// The table is whole: every field refuses nonsense, says when it is given, and is given once it has been set.
 TEST(Fields, SetWhatTheySay) {
-  const std::map<std::string_view, std::string> good{
-      {"bits", "3.25"},        {"size", "4GiB"},          {"vram", "8GB"},
-      {"context", "8"},        {"reserve", "0B"},         {"max-loss", "1%"},
-      {"uniform", "b4g64"},    {"objective", "f"},        {"solver", "highs"},
-      {"pin", "q_proj=b8g32"}, {"min-bits", "3"},         {"tie", "qkv"},
-      {"schemes", "paper"},    {"fit", "sinq"},           {"axis", "0"},
-      {"metadata", "f16"},     {"normalize", "none"},     {"embeddings", "false"},
-      {"skip", "mlp"},         {"calibration", "self"},   {"calibration-tokens", "64"},
-      {"damping", "0.5"},      {"zero-point", "integer"}, {"column-order", "diagonal"},
-      {"sample-tokens", "64"}, {"sample-seed", "7"},      {"verify", "true"}};
+  const std::map<std::string_view, std::string> good{{"bits", "3.25"},
+                                                     {"size", "4GiB"},
+                                                     {"vram", "8GB"},
+                                                     {"context", "8"},
+                                                     {"reserve", "0B"},
+                                                     {"max-loss", "1%"},
+                                                     {"uniform", "b4g64"},
+                                                     {"objective", "f"},
+                                                     {"solver", "highs"},
+                                                     {"pin", "q_proj=b8g32"},
+                                                     {"min-bits", "3"},
+                                                     {"tie", "qkv"},
+                                                     {"schemes", "paper"},
+                                                     {"fit", "sinq"},
+                                                     {"axis", "0"},
+                                                     {"metadata", "f16"},
+                                                     {"normalize", "none"},
+                                                     {"embeddings", "false"},
+                                                     {"skip", "mlp"},
+                                                     {"calibration", "self"},
+                                                     {"calibration-tokens", "64"},
+                                                     {"damping", "0.5"},
+                                                     {"zero-point", "integer"},
+                                                     {"column-order", "diagonal"},
+                                                     {"sample-tokens", "64"},
+                                                     {"sample-seed", "7"},
+                                                     {"verify", "true"},
+                                                     {"shrinkage", "0.2"},
+                                                     {"token-weights", "gradient"},
+                                                     {"correction", "0.2"},
+                                                     {"format", "gguf"}};
   std::set<std::string_view> names;
   for (const MethodField& field : method_fields()) {
     ASSERT_TRUE(good.contains(field.name)) << field.name;
@@ -225,6 +255,9 @@ TEST(Fields, KeysTellAllOptionsApart) {
                                                                                     {"normalize", "sinq"},
                                                                                     {"damping", "0.02"},
                                                                                     {"zero-point", "integer"},
+                                                                                    {"token-weights", "gradient"},
+                                                                                    {"shrinkage", "0.1"},
+                                                                                    {"correction", "0.5"},
                                                                                     {"column-order", "diagonal"}}) {
     const QuantizeOptions options = stated_options(request({{name, value}}));
     EXPECT_NE(section_key(options, "quantize") + section_key(options, "calibration"), usual) << name;

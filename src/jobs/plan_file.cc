@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "export/target.h"
 #include "format/python_json.h"
 #include "mxq/error.h"
 #include "mxq/method.h"
@@ -146,6 +147,7 @@ std::string write_plan(const PlanFile& file) {
               {"lower_bound", plan.lower_bound},
               {"gap", plan.gap}}},
             {"version", kPlanVersion},
+            {"format", file.format},
             {"bits_per_parameter", plan.bits_per_parameter},
             {"bytes", plan.bytes},
             {"budget_bytes", plan.budget_bytes},
@@ -177,6 +179,9 @@ PlanFile read_plan(const std::string& text, const std::string& source) {
   }
   PlanFile file;
   Plan& plan = file.plan;
+  if (root.contains("format")) {
+    file.format = root.choice("format", [](const std::string& name) { return std::string(find_target(name).name()); });
+  }
   const Reader objective = root.object("objective");
   plan.objective = objective.choice("kind", parse_objective);
   plan.value = objective.number("value");
@@ -192,7 +197,7 @@ PlanFile read_plan(const std::string& text, const std::string& source) {
     plan.best_uniform = UniformPlan{uniform.text("scheme"), uniform.number("objective"), uniform.count("bytes")};
   }
   MethodRequest method;
-  method.fit = FitMethod{root.object("quantize").choice("fit", parse_fit), {}, {}, {}, {}};
+  method.fit.emplace().fit = root.object("quantize").choice("fit", parse_fit);
   root.object("quantize").at("axis");
   root.object("quantize").at("metadata");
   read_section(root.object("quantize"), method, "quantize");

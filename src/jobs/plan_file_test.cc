@@ -73,6 +73,10 @@ TEST(PlanFile, KeepsTheCalibration) {
   file.quantize.feedback.damping = 0.05;
   file.quantize.feedback.order = ColumnOrder::diagonal;
   file.quantize.feedback.zero_point = ZeroPoint::symmetric;
+  file.quantize.feedback.token_weights = TokenWeighting::gradient;
+  file.quantize.feedback.shrinkage = 0.3;
+  file.quantize.feedback.correction = 0.7;
+  file.format = "gguf";
   PlanFile again = read_plan(write_plan(file), "p");
   EXPECT_EQ(again.calibration.kind, CalibrationText::Kind::self);
   EXPECT_EQ(again.calibration.sequences, 7);
@@ -81,6 +85,10 @@ TEST(PlanFile, KeepsTheCalibration) {
   EXPECT_EQ(again.quantize.feedback.damping, 0.05);
   EXPECT_EQ(again.quantize.feedback.order, ColumnOrder::diagonal);
   EXPECT_EQ(again.quantize.feedback.zero_point, ZeroPoint::symmetric);
+  EXPECT_EQ(again.quantize.feedback.token_weights, TokenWeighting::gradient);
+  EXPECT_EQ(again.quantize.feedback.shrinkage, 0.3);
+  EXPECT_EQ(again.quantize.feedback.correction, 0.7);
+  EXPECT_EQ(again.format, "gguf");
   file.calibration.kind = CalibrationText::Kind::file;
   file.calibration.file = "some text.txt";
   again = read_plan(write_plan(file), "p");
@@ -88,17 +96,21 @@ TEST(PlanFile, KeepsTheCalibration) {
   EXPECT_EQ(again.calibration.file, "some text.txt");
 }
 
-TEST(PlanFile, CalibrationsWithoutDampingHaveTheUsualOne) {
+TEST(PlanFile, CalibrationsOfBeforeThereWasAChoiceAreAsTheyWereMade) {
   PlanFile file = example();
   file.calibration.kind = CalibrationText::Kind::self;
   auto json = nlohmann::json::parse(write_plan(file));
   EXPECT_EQ(json["calibration"].erase("damping") + json["calibration"].erase("column_order") +
-                json["calibration"].erase("zero_point"),
-            3u);
+                json["calibration"].erase("zero_point") + json["calibration"].erase("token_weights") +
+                json["calibration"].erase("shrinkage") + json["calibration"].erase("correction") + json.erase("format"),
+            7u);
   const FeedbackOptions again = read_plan(json.dump(), "p").quantize.feedback;
   EXPECT_EQ(again.damping, 0.01);
   EXPECT_EQ(again.order, ColumnOrder::left);
   EXPECT_EQ(again.zero_point, ZeroPoint::real);
+  EXPECT_EQ(again.token_weights, TokenWeighting::even);
+  EXPECT_EQ(again.shrinkage, 0);
+  EXPECT_EQ(again.correction, 0);
   json["calibration"]["column_order"] = "right";
   EXPECT_THAT(error_of(json.dump()), HasSubstr("left, diagonal"));
 }

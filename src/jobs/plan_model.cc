@@ -11,7 +11,7 @@ namespace mxq {
 namespace {
 
 MeasureOptions measuring(const Method& method, const std::filesystem::path& cache) {
-  return {method.schemes, method.quantize, method.matrices, cache};
+  return {method.schemes, method.quantize, method.matrices, method.format, cache};
 }
 
 }  // namespace
@@ -20,6 +20,7 @@ PlanFile PlanningProblem::plan(const Method& method) const {
   PlanFile file;
   file.quantize = method.quantize;
   file.calibration = method.calibration;
+  file.format = method.format;
   if (matrix_bytes) file.plan = mxq::allocate(table(), *matrix_bytes, allocate);
   return file;
 }
@@ -29,6 +30,7 @@ Method method_of(const PlanFile& plan) {
   method.objective = plan.plan.objective;
   method.quantize = plan.quantize;
   method.calibration = plan.calibration;
+  method.format = plan.format;
   std::set<std::string> schemes;
   for (const PlannedMatrix& matrix : plan.plan.matrices) schemes.insert(matrix.scheme);
   for (const auto& scheme : schemes) method.schemes.push_back(parse_scheme(scheme));
@@ -50,8 +52,8 @@ std::optional<int64_t> bytes_for_matrices(const Model& model, const MethodReques
   AllocateOptions options = request.constraints();
   options.objective = Objective::f2;  // which needs nothing but errors; bytes do not depend on it
   if (request.has_budget()) {
-    const int64_t bytes =
-        matrix_budget(request.budget(), table, options, model_bytes(model, method.matrices, method.quantize.fit));
+    const int64_t bytes = matrix_budget(request.budget(), table, options,
+                                        model_bytes(model, method.matrices, method.quantize.fit, method.format));
     check_budget(table, bytes, options);
     return bytes;
   }

@@ -13,6 +13,7 @@
 #include "base/stopwatch.h"
 #include "calibrate/awq_fit.h"
 #include "calibrate/calibrated_fit.h"
+#include "calibrate/token_weights.h"
 #include "export/model_folder.h"
 #include "export/stack_output.h"
 #include "export/target.h"
@@ -76,8 +77,8 @@ void sort_by_layer(std::vector<const SourceTensor*>& matrices) {
                    [&](const SourceTensor* a, const SourceTensor* b) { return layer(a) < layer(b); });
 }
 
-OutputFolder output_folder(const std::filesystem::path& model, const std::filesystem::path& out,
-                           const WriteOptions& options) {
+OutputPlace output_place(const std::filesystem::path& model, const std::filesystem::path& out,
+                         const WriteOptions& options) {
   InputPaths inputs{{"the model", model}};
   inputs.insert(inputs.end(), options.inputs.begin(), options.inputs.end());
   return {out, options.overwrite, std::move(inputs)};
@@ -89,14 +90,17 @@ const char* torch_dtype(DType dtype) {
 
 }  // namespace
 
-void check_output(const std::filesystem::path& model, const std::filesystem::path& out, const WriteOptions& options) {
-  output_folder(model, out, options);
+void check_output(const std::filesystem::path& model, const std::filesystem::path& out, const WriteOptions& options,
+                  const std::string& format) {
+  find_target(format).check_output(output_place(model, out, options));
 }
 
 WriteReport quantize_model(const Model& opened, const std::filesystem::path& out, const PlanFile& file,
                            const WriteOptions& options, Progress* progress) {
   const Stopwatch watch;
-  const OutputFolder folder = output_folder(opened.path(), out, options);
+  const Target& target = find_target(file.format);
+  const OutputPlace place = output_place(opened.path(), out, options);
+  target.check_output(place);
   check_calibration(file.calibration, file.quantize);
   Model::State& state = opened.state();
   const ModelSource* model = &state.source();
@@ -122,7 +126,9 @@ WriteReport quantize_model(const Model& opened, const std::filesystem::path& out
   if (runner == nullptr) {
     state.unload();
   } else {
-    calibrated.emplace(*model, *runner, text.sequences, schemes, file.quantize);
+    const TokenWeights& weights =
+        token_weights(state, *runner, text.sequences, file.quantize.feedback.token_weights, or_silent(progress));
+    calibrated.emplace(*model, *runner, text.sequences, weights, schemes, file.quantize);
     sort_by_layer(matrices);
   }
 
@@ -149,7 +155,7 @@ WriteReport quantize_model(const Model& opened, const std::filesystem::path& out
                                return quantize_tensor(*model, *tensor, scheme, tabled(file.quantize));
                              }});
   }
-  auto report = mxq_target().write(what, folder, options, progress);
+  auto report = target.write(what, place, options, progress);
   report.sample = text.health;
   for (const auto& note : {text.note, folded ? folded->note : std::string()}) {
     if (!note.empty()) report.notes.push_back(note);
@@ -164,7 +170,8 @@ WriteReport quantize_model(const Model& opened, const std::filesystem::path& out
 WriteReport dequantize_model(const Model& opened, const std::filesystem::path& out, std::optional<DType> dtype,
                              const WriteOptions& options, Progress* progress) {
   const Stopwatch watch;
-  const OutputFolder folder = output_folder(opened.path(), out, options);
+  const OutputPlace place = output_place(opened.path(), out, options);
+  const OutputFolder folder(place.path, place.overwrite, place.inputs);
   const ModelSource& model = opened.state().source();
   FolderContents contents;
   std::vector<std::string> notes;

@@ -14,6 +14,7 @@
 #include "calibrate/calibrated_fit.h"
 #include "calibrate/calibration_text.h"
 #include "calibrate/probe_divergence.h"
+#include "calibrate/token_weights.h"
 #include "format/cache_file.h"
 #include "jobs/fitted_probes.h"
 #include "jobs/probe_results.h"
@@ -31,7 +32,7 @@ namespace mxq {
 namespace {
 
 /// Raised whenever probes give other numbers than before.
-constexpr int kSensitivityVersion = 8;
+constexpr int kSensitivityVersion = 9;
 
 /// What one model's probes gave so far.
 class ProbeCache {
@@ -94,8 +95,8 @@ FittedProbe fit_to_inputs(const ModelSource& model, const SourceTensor& tensor, 
 /// The probes of `matrices` (whose order does not matter), fitted to the inputs that the model has as it is: from the
 /// first layer to the last, while gradients come the other way. What waits meanwhile waits in `probes`.
 void fit_to_inputs(const ModelSource& model, Runner& runner, const TokenSequences& calibration,
-                   const std::vector<const SourceTensor*>& matrices, const SensitivityOptions& options,
-                   Progress& progress, FittedProbes& probes) {
+                   std::span<const std::vector<float>> weights, const std::vector<const SourceTensor*>& matrices,
+                   const SensitivityOptions& options, Progress& progress, FittedProbes& probes) {
   std::set<std::string> names;
   for (const SourceTensor* tensor : matrices) names.insert(tensor->matrix_name());
   progress.begin("fit probes", std::ssize(matrices));
@@ -104,7 +105,7 @@ void fit_to_inputs(const ModelSource& model, Runner& runner, const TokenSequence
     probes.add(name, std::move(probe));
     progress.update(probes.size());
   };
-  const auto alone = for_each_factor(runner, calibration, gptq_options(options.quantize, options.probe.group),
+  const auto alone = for_each_factor(runner, calibration, weights, gptq_options(options.quantize, options.probe.group),
                                      std::move(names), [&](const std::string& name, const FeedbackFactor& factor) {
                                        add(name, fit_to_inputs(model, tensor_of(name), factor, options));
                                      });
@@ -165,7 +166,9 @@ SensitivityReport measure_sensitivity(const Model& opened, ErrorTable& table, co
     FittedProbes fitted = opened.runs_packed() ? FittedProbes(probe_folder(options.cache)) : FittedProbes();
     // What awq does is folded into other tensors: it is probed as rtn.
     if (!calibration.empty() && options.quantize.fit != Fit::awq) {
-      fit_to_inputs(model, runner, calibration, missing, options, progress, fitted);
+      const TokenWeights& weights =
+          token_weights(state, runner, calibration, options.quantize.feedback.token_weights, progress);
+      fit_to_inputs(model, runner, calibration, weights, missing, options, progress, fitted);
     }
     std::vector<Probe> probes;
     std::map<std::string, double> errors;

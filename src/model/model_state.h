@@ -1,11 +1,14 @@
 // What a Model holds: each part made when it is first asked for, and at most once.
 #pragma once
 
+#include <cstdint>
+#include <deque>
 #include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "model/model_source.h"
@@ -43,6 +46,8 @@ class Model::State {
 
   /// Text that the model has sampled, by what it was sampled with.
   std::map<std::string, SampledText> sampled;
+  /// What tokens of texts count, by the text: a row a layer (calibrate/token_weights.h).
+  std::deque<std::pair<std::vector<std::vector<int32_t>>, std::vector<std::vector<float>>>> token_weights;
   bool packed = false;  // Model::run_packed()
 
  private:

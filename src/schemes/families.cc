@@ -9,13 +9,18 @@
 #include "schemes/blockwise/blockwise.h"
 #include "schemes/codebook/codebook.h"
 #include "schemes/family.h"
+#include "schemes/ggml/ggml.h"
 
 namespace mxq {
 
 const std::vector<const SchemeFamily*>& all_families() {
-  static const std::vector<const SchemeFamily*> families{
-      &affine_family(), &nf_family(), &fp_family(), &gaussian_family(), &kmeans_family(),
-  };
+  static const std::vector<const SchemeFamily*> families = [] {
+    std::vector<const SchemeFamily*> all{
+        &affine_family(), &nf_family(), &fp_family(), &gaussian_family(), &kmeans_family(),
+    };
+    all.insert(all.end(), ggml_families().begin(), ggml_families().end());
+    return all;
+  }();
   return families;
 }
 

@@ -36,6 +36,9 @@ class SchemeFamily {
   /// Throws Error(unsupported) for a scheme, axis or metadata that no code here handles.
   virtual void check(const Scheme& scheme, int axis, Metadata metadata, const char* operation) const = 0;
 
+  /// Rows must be a whole number of so many columns (check_columns() of validate.h).
+  virtual int64_t block_columns() const { return 1; }
+
   /// See QuantizedLayout::parts(); without column_scales.
   virtual std::vector<PartSpec> parts(const QuantizedLayout& layout) const = 0;
 

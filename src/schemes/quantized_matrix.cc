@@ -102,6 +102,7 @@ QuantizedMatrix quantize_matrix(MatrixView matrix, const Scheme& scheme, const Q
   family_of(scheme.family).check(scheme, options.axis, options.metadata, kOperation);
   check_weight_only(options.fit, kOperation);
   check_shape(matrix.rows, matrix.cols, kOperation);
+  check_columns(scheme, matrix.cols, kOperation);
   check_finite(matrix, kOperation);
   return quantize_normalized(normalize_matrix(matrix, scheme, options), scheme, options);
 }
@@ -116,6 +117,7 @@ void dequantize_rows(const QuantizedView& matrix, int64_t first_row, int64_t row
   const SchemeFamily& family = family_of(layout.scheme.family);
   family.check(layout.scheme, layout.axis, layout.metadata, kOperation);
   check_shape(layout.rows, layout.cols, kOperation);
+  check_columns(layout.scheme, layout.cols, kOperation);
   const auto specs = layout.parts();
   if (matrix.parts.size() != specs.size()) {
     throw Error(ErrorCode::invalid_file, kOperation, fmt::format("{} parts", matrix.parts.size()),
@@ -143,6 +145,7 @@ std::vector<double> measure_matrix(MatrixView matrix, std::span<const Scheme> sc
   std::map<std::string_view, std::vector<size_t>> by_family;  // indices of schemes
   for (size_t i = 0; i < schemes.size(); ++i) {
     family_of(schemes[i].family).check(schemes[i], options.axis, options.metadata, kOperation);
+    check_columns(schemes[i], matrix.cols, kOperation);
     by_family[schemes[i].family].push_back(i);
   }
   check_finite(matrix, kOperation);

@@ -15,6 +15,8 @@ constexpr Named<Normalize> kNormalize[] = {{"none", Normalize::none},
                                            {"sinq", Normalize::sinq}};
 
 constexpr Named<ColumnOrder> kOrders[] = {{"left", ColumnOrder::left}, {"diagonal", ColumnOrder::diagonal}};
+constexpr Named<TokenWeighting> kWeightings[] = {{"even", TokenWeighting::even},
+                                                 {"gradient", TokenWeighting::gradient}};
 constexpr Named<ZeroPoint> kZeroPoints[] = {
     {"real", ZeroPoint::real}, {"integer", ZeroPoint::integer}, {"symmetric", ZeroPoint::symmetric}};
 
@@ -79,6 +81,12 @@ std::string_view column_order_name(ColumnOrder order) {
 }
 ColumnOrder parse_column_order(std::string_view name) {
   return parse_named(kOrders, "column order", name);
+}
+std::string_view token_weighting_name(TokenWeighting weighting) {
+  return name_of(kWeightings, weighting);
+}
+TokenWeighting parse_token_weighting(std::string_view name) {
+  return parse_named(kWeightings, "token weights", name);
 }
 std::string_view zero_point_name(ZeroPoint zero_point) {
   return name_of(kZeroPoints, zero_point);

@@ -5,6 +5,7 @@
 #include "format/weights.h"
 #include "mxq/error.h"
 #include "schemes/family.h"
+#include "schemes/validate.h"
 
 namespace mxq {
 
@@ -26,6 +27,7 @@ QuantizedLayout stored_layout(const QuantizationConfig& config, const Quantizati
                                  matrix.column_scales,
                                  matrix.rotated};
     family_of(layout.scheme.family).check(layout.scheme, layout.axis, layout.metadata, "read checkpoint");
+    check_columns(layout.scheme, layout.cols, "read checkpoint");
     return layout;
   } catch (const Error& e) {  // names that come from a file are not wrong usage
     throw Error(ErrorCode::invalid_file, fmt::format("read checkpoint: '{}'", matrix.name), e.given(), e.supported());

@@ -4,6 +4,7 @@
 
 #include "format/weights.h"
 #include "mxq/error.h"
+#include "schemes/family.h"
 
 namespace mxq {
 
@@ -21,6 +22,13 @@ void check_shape(int64_t rows, int64_t cols, const char* operation) {
     throw Error(ErrorCode::unsupported, operation, fmt::format("a matrix of {} x {}", rows, cols),
                 "at most 2^48 weights");
   }
+}
+
+void check_columns(const Scheme& scheme, int64_t cols, const char* operation) {
+  const int64_t block = family_of(scheme.family).block_columns();
+  if (cols % block == 0) return;
+  throw Error(ErrorCode::unsupported, operation, fmt::format("rows of {} weights for {}", cols, scheme.name()),
+              fmt::format("whole blocks of {}", block));
 }
 
 void check_finite(MatrixView matrix, const char* operation) {

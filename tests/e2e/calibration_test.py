@@ -38,7 +38,8 @@ class Calibrated(MxqTest):
         plan, tensors = self.quantize("one", *options, "--threads", 1)
         self.assertEqual(plan["calibration"], {"text": "self", "sequences": 8, "tokens": 64, "temperature": 1.0,
                                                "top_p": 1.0, "seed": 0, "damping": 0.01, "zero_point": "real",
-                                               "column_order": "left"})
+                                               "column_order": "left", "token_weights": "even", "shrinkage": 0.1,
+                                               "correction": 0})
         self.assertEqual(plan["quantize"]["fit"], "gptq")
         for name, more in (("cached", ()), ("anew", ("--no-cache",))):
             again, same = self.quantize(name, *options, *more)
@@ -50,7 +51,7 @@ class Calibrated(MxqTest):
     def test_damping_is_raised_where_second_moments_need_it(self):
         # Fewer tokens than columns, so the second moments are singular.
         done = self.run_mxq("quantize", self.model, "-o", self.folder / "singular", "--uniform", "b3g64", "--fit", "gptq",
-                            "--calibration-tokens", 8, "--sample-tokens", 16, "--damping", 0)
+                            "--calibration-tokens", 8, "--sample-tokens", 16, "--damping", 0, "--shrinkage", 0)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(done.stderr.count("not positive definite with a damping of 0"), 1, done.stderr)
 

@@ -40,19 +40,40 @@ struct Sequence {
   KvCache* cache = nullptr;
 };
 
-/// The mean of x x^T over rows x, and of |x|; 0 where there is no row.
+/// The mean of w x x^T over rows x, w being what each counts (MomentsTap), and of |x|; 0 where there is no row.
 struct SecondMoments {
   int64_t width = 0, rows = 0;
   /// [width, width], row-major; the upper triangle, the rest is not for use.
   std::vector<float> values;
   /// [width].
   std::vector<float> mean_magnitudes;
+  /// [width, width]: the mean of w y x^T, y being what another run multiplied (MomentsTap::beside); empty where there
+  /// is none.
+  std::vector<float> cross;
+};
+
+/// What the matrices of a layer multiplied in one run of it, wherever the device keeps it.
+class KeptInputs {
+ public:
+  virtual ~KeptInputs() = default;
 };
 
 /// Is told of an input before it is multiplied, and may replace the matrices that will. `pooled`: of an expert's input,
 /// the moments of what all experts of the layer could be given (routed) or are (routed_gated); null for all others.
 using MomentsObserver = std::function<void(int64_t layer, const InputPlace& place, const SecondMoments& moments,
                                            const SecondMoments* pooled)>;
+
+/// Who is told of second moments, and how much each token counts in them.
+struct MomentsTap {
+  MomentsObserver observe;
+  /// One a token of all sequences, 0 or more; empty: 1 each. Mean magnitudes take no notice of them.
+  std::span<const float> weights;
+  /// Another run of the same tokens through the same layer: moments have what is between both (SecondMoments::cross),
+  /// but for inputs of experts, which other tokens may have gone to.
+  const KeptInputs* beside = nullptr;
+
+  explicit operator bool() const { return static_cast<bool>(observe); }
+};
 
 /// What matrices of a layer multiply.
 struct InputRows {
@@ -157,7 +178,10 @@ class Runner {
   /// Errors as above.
   virtual std::vector<float> embed(std::span<const Sequence> sequences) = 0;
   virtual void run_layers(std::span<const Sequence> sequences, int64_t first, int64_t last,
-                          std::vector<float>& residual, const MomentsObserver& observe = {}) = 0;
+                          std::vector<float>& residual, const MomentsTap& tap = {}) = 0;
+  /// One layer applied to it, by the model's own weights; what its matrices multiply is kept.
+  virtual std::unique_ptr<KeptInputs> run_and_keep(std::span<const Sequence> sequences, int64_t layer,
+                                                   std::vector<float>& residual) = 0;
   virtual std::vector<float> last_norm(std::span<const Sequence> sequences, std::span<const float> residual) = 0;
   /// The moments of what the output matrix multiplies: of last_norm().
   virtual SecondMoments head_moments(std::span<const Sequence> sequences, std::span<const float> residual) = 0;
@@ -165,7 +189,7 @@ class Runner {
   /// The gradient with respect to `residual` of a scalar whose gradient with respect to last_norm() of it is `outer`.
   virtual std::vector<float> last_norm_gradient(std::span<const float> residual,
                                                 std::span<const float> outer) const = 0;
-  /// One layer from its end to its beginning, in fp32, by the model's own weights. The layer is run again from
+  /// One layer from its end to its beginning, by the model's own weights. The layer is run again from
   /// `residual`, as it entered it, and `look` is shown what its matrices multiply. Then each of `gradients`
   /// [tokens, hidden_size], of some scalar with respect to the residual stream behind the layer, becomes that with
   /// respect to the one before it; `observe` sees it on its way, and `done` hears of each. Observers may be empty.

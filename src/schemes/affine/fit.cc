@@ -47,17 +47,6 @@ void centers_from_zeros(const Block& block, int bits, FittedBlock& fitted) {
 
 namespace {
 
-constexpr float kShrinks[] = {1.0f, 0.9f, 0.8f, 0.7f};
-constexpr float kNudges[] = {0.94f, 0.97f, 1.03f, 1.06f};
-
-/// Starts and rounds were chosen on real matrices (docs/decisions/0003-metadata-first.md).
-constexpr LeastSquaresSearch kThoroughSearch{.shrinks = kShrinks,
-                                             .starts = 4,
-                                             .rounds_per_start = 3,
-                                             .nudges = kNudges,
-                                             .nudge_count = 4,
-                                             .rounds_per_nudge = 3,
-                                             .rounds = 8};
 /// With many codes the best scale is next to the whole range, and the search over the stored grid finds it.
 constexpr LeastSquaresSearch kQuickSearch{.shrinks = kShrinks, .starts = 1, .rounds_per_start = 1, .rounds = 0};
 

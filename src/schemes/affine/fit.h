@@ -24,6 +24,17 @@ void fit_rtn(const Block& block, int bits, FittedBlock& fitted);
 /// hqq takes for constant (range below 1e-4: its scale of 1 says nothing about them) keep those of fit_rtn.
 void centers_from_zeros(const Block& block, int bits, FittedBlock& fitted);
 
+inline constexpr float kShrinks[] = {1.0f, 0.9f, 0.8f, 0.7f};
+inline constexpr float kNudges[] = {0.94f, 0.97f, 1.03f, 1.06f};
+/// Starts and rounds were chosen on real matrices (docs/decisions/0003-metadata-first.md).
+inline constexpr LeastSquaresSearch kThoroughSearch{.shrinks = kShrinks,
+                                                    .starts = 4,
+                                                    .rounds_per_start = 3,
+                                                    .nudges = kNudges,
+                                                    .nudge_count = 4,
+                                                    .rounds_per_nudge = 3,
+                                                    .rounds = 8};
+
 /// From this width on, a grid of 8-bit metadata is coarse against the codes: searching it matters more than the fit.
 inline constexpr int kWideCodes = 6;
 

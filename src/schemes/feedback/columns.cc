@@ -44,7 +44,7 @@ class RowCoder {
         codes_(static_cast<size_t>((end - begin) * matrix.cols)),
         groups_(coding.coder()),
         layout_(out.layout),
-        out_(out.part("codes")) {}
+        out_(out.part("codes")) {}  // none of families whose coders write codes themselves
 
   void run() {
     const int64_t cols = matrix_.cols;
@@ -58,7 +58,7 @@ class RowCoder {
       }
       for (int64_t lane = 0; lane < lanes_; lane += kTileLanes) code_tile(first, n, lane);
     }
-    for (int64_t r = begin_; r < end_; ++r) {
+    for (int64_t r = begin_; r < end_ && !out_.empty(); ++r) {
       pack_codes(codes_.data() + (r - begin_) * cols, cols, bits_, out_.data() + r * layout_.code_row_bytes());
     }
   }

@@ -129,18 +129,22 @@ FeedbackFactor::FeedbackFactor(std::span<const float> second_moments, int64_t co
   if (options.ordered_groups < 0) {
     throw Error(ErrorCode::usage, kOperation, fmt::format("ordered groups of {}", options.ordered_groups), "0 or more");
   }
+  if (!(options.shrinkage >= 0 && options.shrinkage <= 1)) {
+    throw Error(ErrorCode::usage, kOperation, fmt::format("shrinkage {}", options.shrinkage), "0 to 1");
+  }
   if (cols == 0) return;
   const auto diagonal = [&](int64_t c) { return second_moments[c * cols + c]; };
   order_ = column_order(second_moments, cols, ordered_groups_);
   double mean = 0;
   for (int64_t c = 0; c < cols; ++c) mean += std::fabs(diagonal(c)) / static_cast<double>(cols);
   if (mean == 0) mean = 1;
+  mean_ = mean;
 
   data_ = groups::allocate_floats(cols * cols);
   pivots_.resize(static_cast<size_t>(cols));
   damping_ = options.damping;
   for (int tries = 0;; ++tries) {
-    fill(second_moments, mean);
+    fill(second_moments, mean, options.shrinkage);
     bool done = false;
     if (cols <= kColumnsOfOneThread) {
       for_row_chunks(1, 1, [&](int64_t begin, int64_t end) {
@@ -170,6 +174,7 @@ FeedbackFactor FeedbackFactor::scaled(std::span<const float> t) const {
   result.feedback_ = feedback_;
   result.grid_ = grid_;
   result.damping_ = damping_;
+  result.mean_ = mean_;
   result.order_ = order_;
   result.pivots_ = pivots_;
   result.data_ = groups::allocate_floats(cols_ * cols_);
@@ -184,6 +189,64 @@ FeedbackFactor FeedbackFactor::scaled(std::span<const float> t) const {
     result.pivots_[j] *= s[j] * s[j];
   });
   return result;
+}
+
+// Block of columns by block: with Z M D = Y, first Y M^T = X from the last column on, then Z from the first one on.
+void FeedbackFactor::solve(float* x, int64_t rows) const {
+  const float* const m = data_.get();  // [j][i], i < j: M_ij
+  for_row_chunks(rows, kRows, [&](int64_t begin, int64_t end) {
+    const int64_t n = end - begin;
+    if (n == 0) return;
+    std::vector<float> y(static_cast<size_t>(n * cols_)), products(y.size());
+    for (int64_t r = 0; r < n; ++r) {
+      for (int64_t i = 0; i < cols_; ++i) y[r * cols_ + i] = x[(begin + r) * cols_ + order_[i]];
+    }
+    const int64_t blocks = (cols_ + kBlock - 1) / kBlock;
+    for (int64_t b = blocks - 1; b >= 0; --b) {
+      const int64_t first = b * kBlock, stop = std::min(cols_, first + kBlock);
+      for (int64_t r = 0; r < n; ++r) {
+        float* const row = y.data() + r * cols_ + first;
+        for (int64_t i = stop - first - 1; i > 0; --i) {
+          const float* const of = m + (first + i) * cols_ + first;
+          const float value = row[i];
+#pragma omp simd
+          for (int64_t j = 0; j < i; ++j) row[j] -= value * of[j];
+        }
+      }
+      if (first == 0) break;
+      matmul(n, first, stop - first, y.data() + first, cols_, m + first * cols_, cols_, products.data(), cols_);
+      for (int64_t r = 0; r < n; ++r) {
+        for (int64_t j = 0; j < first; ++j) y[r * cols_ + j] -= products[r * cols_ + j];
+      }
+    }
+    for (int64_t r = 0; r < n; ++r) {
+      for (int64_t i = 0; i < cols_; ++i) y[r * cols_ + i] /= pivots_[i];
+    }
+    for (int64_t b = 0; b < blocks; ++b) {
+      const int64_t first = b * kBlock, stop = std::min(cols_, first + kBlock);
+      if (first > 0) {
+        matmul_transposed(n, stop - first, first, y.data(), cols_, m + first * cols_, cols_, products.data(), kBlock);
+      }
+      const int64_t size = stop - first;
+      float turned[kBlock * kBlock];  // of the diagonal block: [i][j] is M_ij
+      for (int64_t j = 0; j < size; ++j) {
+        for (int64_t i = 0; i < j; ++i) turned[i * kBlock + j] = m[(first + j) * cols_ + first + i];
+      }
+      for (int64_t r = 0; r < n; ++r) {
+        float* const row = y.data() + r * cols_ + first;
+        for (int64_t j = 0; j < size && first > 0; ++j) row[j] -= products[r * kBlock + j];
+        for (int64_t i = 0; i < size; ++i) {
+          const float* const of = turned + i * kBlock;
+          const float value = row[i];
+#pragma omp simd
+          for (int64_t j = i + 1; j < size; ++j) row[j] -= value * of[j];
+        }
+      }
+    }
+    for (int64_t r = 0; r < n; ++r) {
+      for (int64_t i = 0; i < cols_; ++i) x[(begin + r) * cols_ + order_[i]] = y[r * cols_ + i];
+    }
+  });
 }
 
 // With L = M sqrt(D): the products of the rows of R^T L.
@@ -215,8 +278,8 @@ FeedbackFactor FeedbackFactor::rotated(std::span<const float> t) const {
 }
 
 // The damped H over its mean diagonal, into the upper triangle.
-void FeedbackFactor::fill(std::span<const float> second_moments, double mean) {
-  const double per_mean = 1 / mean;
+void FeedbackFactor::fill(std::span<const float> second_moments, double mean, double shrinkage) {
+  const double per_mean = 1 / mean, kept = (1 - shrinkage) * per_mean;
   const auto dead = [&](int64_t column) { return second_moments[column * cols_ + column] == 0; };
   parallel_for(cols_, [&](int64_t r) {
     const int64_t row = order_[r];
@@ -224,7 +287,7 @@ void FeedbackFactor::fill(std::span<const float> second_moments, double mean) {
     for (int64_t c = r + 1; c < cols_; ++c) {
       const int64_t column = order_[c], upper = std::min(row, column), left = std::max(row, column);
       const double h = !feedback_ || dead(row) || dead(column) ? 0.0 : second_moments[upper * cols_ + left];
-      out[c] = static_cast<float>(h * per_mean);
+      out[c] = static_cast<float>(h * kept);
     }
     const double damped = second_moments[row * cols_ + row] * per_mean + damping_;
     out[r] = static_cast<float>(damped == 0 ? 1.0 : damped);

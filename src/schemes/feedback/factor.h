@@ -13,6 +13,9 @@ namespace mxq {
 struct GptqOptions {
   /// Share of the mean diagonal of H that is added to its diagonal; doubled until H is positive definite in fp32.
   double damping = 0.01;
+  /// Share by which correlations between inputs are taken for smaller than the moments have them: every entry of H off
+  /// its diagonal is multiplied by 1 - shrinkage (Ledoit & Wolf 2004, towards the diagonal). 0 to 1.
+  double shrinkage = 0;
   /// 0: columns are coded from left to right. Else group after group of so many columns, the group with the largest
   /// diagonal of H first, and within each by falling diagonal; a short last group stays the last. This is GPTQ's
   /// act-order for groups that stay where they are (Gafni et al., "Dual Precision Quantization", arXiv 2505.14638).
@@ -47,6 +50,12 @@ class FeedbackFactor {
   /// That of R^T diag(t) H diag(t) R, of the inputs t_k x_k rotated (rotation.h), in an order of their own. O(cols^3).
   FeedbackFactor rotated(std::span<const float> t) const;
 
+  /// Multiplies rows by the inverse of the damped (and shrunk) H over its mean diagonal: x becomes x H^-1, [rows,
+  /// cols], columns as they lie in the matrix. O(rows cols^2), in matrix products.
+  void solve(float* x, int64_t rows) const;
+  /// The mean diagonal of H as it was given.
+  double mean_diagonal() const { return mean_; }
+
   int64_t cols() const { return cols_; }
   /// GptqOptions::ordered_groups.
   int64_t ordered_groups() const { return ordered_groups_; }
@@ -61,7 +70,7 @@ class FeedbackFactor {
   double damping() const { return damping_; }
 
  private:
-  void fill(std::span<const float> second_moments, double mean);
+  void fill(std::span<const float> second_moments, double mean, double shrinkage);
   bool factor();
 
   FeedbackFactor() = default;
@@ -69,7 +78,7 @@ class FeedbackFactor {
   int64_t ordered_groups_ = 0;
   bool feedback_ = true;
   GptqOptions::Grid grid_ = GptqOptions::Grid::least_squares;
-  double damping_ = 0;
+  double damping_ = 0, mean_ = 1;
   std::vector<int32_t> order_;
   groups::AlignedFloats data_;
   std::vector<float> pivots_;

@@ -28,6 +28,7 @@ void check_options(MatrixView matrix, const Scheme& scheme, const QuantizeOption
   }
   family.check(scheme, options.axis, options.metadata, kOperation);
   check_shape(matrix.rows, matrix.cols, kOperation);
+  check_columns(scheme, matrix.cols, kOperation);
   if (options.axis != 1) {
     throw Error(ErrorCode::unsupported, kOperation, fmt::format("axis {}", options.axis), "1");
   }

@@ -147,13 +147,13 @@ bool same_bytes(const QuantizedMatrix& a, const QuantizedMatrix& b) {
   return a.parts == b.parts;
 }
 
-TEST(FeedbackFactor, MultipliesToTheDampedMoments) {
+TEST(FeedbackFactor, MultipliesToTheDampedAndShrunkMoments) {
   for (const int64_t n : {1, 2, 63, 64, 65, 130, 200}) {
     for (const bool reorder : {false, true}) {
       SCOPED_TRACE(testing::Message() << n << " columns, reordered " << reorder << ", seed " << kSeed);
       std::mt19937 random(kSeed);
       const auto h = correlated(n, 3 * n, random);
-      const FeedbackFactor factor(h, n, {.damping = 0.05, .ordered_groups = reorder ? 32 : 0});
+      const FeedbackFactor factor(h, n, {.damping = 0.05, .shrinkage = 0.25, .ordered_groups = reorder ? 32 : 0});
       EXPECT_EQ(factor.damping(), 0.05);
       double mean = 0;
       for (int64_t c = 0; c < n; ++c) mean += h[c * n + c] / static_cast<double>(n);
@@ -163,7 +163,7 @@ TEST(FeedbackFactor, MultipliesToTheDampedMoments) {
         for (int64_t j = i; j < n; ++j) {
           double sum = 0;
           for (int64_t k = j; k < n; ++k) sum += m(i, k) * factor.pivots()[k] * m(j, k);
-          const double expected = h[row * n + factor.order()[j]] / mean + (i == j ? 0.05 : 0.0);
+          const double expected = h[row * n + factor.order()[j]] / mean * (i == j ? 1 : 0.75) + (i == j ? 0.05 : 0.0);
           const double size = std::sqrt(h[row * n + row] * h[factor.order()[j] * n + factor.order()[j]]) / mean;
           ASSERT_NEAR(sum, expected, 2e-6 * (size + 0.05)) << i << " " << j;
         }

@@ -32,8 +32,20 @@ InputRows LayerTape::rows_of(const InputPlace& place) const {
   return {};
 }
 
+namespace {
+
+/// The weights of those tokens; none of none.
+std::vector<float> gathered(std::span<const float> weights, std::span<const int32_t> tokens) {
+  std::vector<float> result;
+  if (weights.empty()) return result;
+  for (const int32_t t : tokens) result.push_back(weights[static_cast<size_t>(t)]);
+  return result;
+}
+
+}  // namespace
+
 // Leaves pending what the feed-forward network adds to x_; where it stands beside attention, what the two add.
-void CpuRunner::feed_forward(int64_t index, const MomentsObserver& observe, LayerTape* tape) {
+void CpuRunner::feed_forward(int64_t index, const MomentsTap& tap, LayerTape* tape) {
   const Layer& layer = layers_[static_cast<size_t>(index)];
   const bool parallel = architecture().parallel;
   if (parallel) {
@@ -47,10 +59,10 @@ void CpuRunner::feed_forward(int64_t index, const MomentsObserver& observe, Laye
   }
   const bool mixture = !layer.experts.empty(), network = layer.has(LayerPart::down);
   std::optional<SecondMoments> moments;
-  if (observe && (mixture || !parallel)) moments = second_moments(operand_);
-  if (observe && !parallel) observe(index, {LayerInput::feed_forward}, *moments, nullptr);
-  if (mixture) mix(index, observe, moments ? &*moments : nullptr, tape);
-  if (network) gated_network(index, observe, tape);
+  if (tap && mixture) moments = second_moments(operand_, tap.weights);
+  if (!parallel) show(tap, index, LayerInput::feed_forward);
+  if (mixture) mix(index, tap, moments ? &*moments : nullptr, tape);
+  if (network) gated_network(index, tap, tape);
   if (mixture && network) {
     add(delta_.data(), mixed_.data(), std::ssize(mixed_));
   } else if (mixture) {
@@ -61,7 +73,7 @@ void CpuRunner::feed_forward(int64_t index, const MomentsObserver& observe, Laye
 }
 
 // delta_ becomes what the network that every token goes through makes of operand_.
-void CpuRunner::gated_network(int64_t index, const MomentsObserver& observe, LayerTape* tape) {
+void CpuRunner::gated_network(int64_t index, const MomentsTap& tap, LayerTape* tape) {
   const Layer& layer = layers_[static_cast<size_t>(index)];
   const int64_t width = layer.matrix(LayerPart::down).in_features();
   std::vector<float> shares;  // of a network beside experts
@@ -89,7 +101,7 @@ void CpuRunner::gated_network(int64_t index, const MomentsObserver& observe, Lay
     operand_.set_row(i, gate_.data() + i * width);
   });
   if (tape != nullptr) tape->gated = gate_;
-  if (observe) observe(index, {LayerInput::gated}, second_moments(operand_), nullptr);
+  show(tap, index, LayerInput::gated);
   layer.matrix(LayerPart::down).apply(operand_, delta_.data());
   if (shares.empty()) return;
   if (tape != nullptr) {
@@ -105,7 +117,7 @@ void CpuRunner::gated_network(int64_t index, const MomentsObserver& observe, Lay
 
 // mixed_ becomes what the experts make of delta_, each of its tokens' rows. `pooled`: the moments of all rows, where
 // they are observed. All experts are observed, also those that no token goes to.
-void CpuRunner::mix(int64_t index, const MomentsObserver& observe, const SecondMoments* pooled, LayerTape* tape) {
+void CpuRunner::mix(int64_t index, const MomentsTap& tap, const SecondMoments* pooled, LayerTape* tape) {
   const Layer& layer = layers_[static_cast<size_t>(index)];
   const int64_t hidden = config().hidden_size, width = config().mixture.intermediate_size;
   std::vector<float> products(static_cast<size_t>(n_) * layer.experts.size());
@@ -117,16 +129,19 @@ void CpuRunner::mix(int64_t index, const MomentsObserver& observe, const SecondM
   if (tape != nullptr) tape->experts.resize(layer.experts.size());
 
   Operand rows(compute());
+  std::vector<float> weights;  // of all rows, in their order; empty: even
   std::vector<float> gate, up, gated(static_cast<size_t>(n_ * config().mixture.per_token * width));  // expert by expert
   const auto multiply = gate_multiply();
   float* to = gated.data();
   for (size_t e = 0; e < layer.experts.size(); ++e) {
     const auto& tokens = routing.tokens[e];
     const int64_t count = std::ssize(tokens);
-    if (count == 0 && !observe) continue;
+    if (count == 0 && !tap) continue;
     rows.resize(count, hidden);
     parallel_for(count, [&](int64_t i) { rows.set_row(i, delta_.data() + tokens[static_cast<size_t>(i)] * hidden); });
-    if (observe) observe(index, {LayerInput::routed, static_cast<int64_t>(e)}, second_moments(rows), pooled);
+    const auto of_tokens = gathered(tap.weights, tokens);
+    if (tap) tap.observe(index, {LayerInput::routed, static_cast<int64_t>(e)}, second_moments(rows, of_tokens), pooled);
+    weights.insert(weights.end(), of_tokens.begin(), of_tokens.end());
     if (count == 0) continue;
     gate.resize(static_cast<size_t>(count * width));
     up.resize(gate.size());
@@ -145,10 +160,10 @@ void CpuRunner::mix(int64_t index, const MomentsObserver& observe, const SecondM
     if (tape != nullptr) tape->experts[e].gated = gate;
   }
   std::optional<SecondMoments> of_gated;
-  if (observe) {
+  if (tap) {
     Operand all(compute());
     all.set(gated.data(), n_ * config().mixture.per_token, width);
-    of_gated = second_moments(all);
+    of_gated = second_moments(all, weights);
   }
   mixed_.assign(static_cast<size_t>(n_ * hidden), 0.0f);
   std::vector<float> out;
@@ -156,10 +171,13 @@ void CpuRunner::mix(int64_t index, const MomentsObserver& observe, const SecondM
   for (size_t e = 0; e < layer.experts.size(); ++e) {
     const auto& tokens = routing.tokens[e];
     const int64_t count = std::ssize(tokens);
-    if (count == 0 && !observe) continue;
+    if (count == 0 && !tap) continue;
     rows.set(from, count, width);
     from += count * width;
-    if (observe) observe(index, {LayerInput::routed_gated, static_cast<int64_t>(e)}, second_moments(rows), &*of_gated);
+    if (tap) {
+      tap.observe(index, {LayerInput::routed_gated, static_cast<int64_t>(e)},
+                  second_moments(rows, gathered(tap.weights, tokens)), &*of_gated);
+    }
     if (count == 0) continue;
     out.resize(static_cast<size_t>(count * hidden));
     layer.experts[e].down.apply(rows, out.data());

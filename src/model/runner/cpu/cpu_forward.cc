@@ -84,20 +84,34 @@ void CpuRunner::apply_split(const Linear& matrix, int64_t groups, std::span<cons
   split_rows(fused_.data(), n_, groups, parts);
 }
 
+SecondMoments CpuRunner::moments_of(const MomentsTap& tap, LayerInput input) const {
+  SecondMoments moments = second_moments(operand_, tap.weights);
+  if (tap.beside == nullptr) return moments;
+  const auto& kept = static_cast<const CpuKeptInputs&>(*tap.beside).rows;
+  if (const auto other = kept.find(input); other != kept.end()) {
+    moments.cross = cross_moments(operand_, other->second, tap.weights);
+  }
+  return moments;
+}
+
+void CpuRunner::show(const MomentsTap& tap, int64_t index, LayerInput input) {
+  if (keep_ != nullptr) keep_->rows.insert_or_assign(input, operand_);
+  if (tap) tap.observe(index, {input}, moments_of(tap, input), nullptr);
+}
+
 // Leaves pending what attention adds to x_.
-void CpuRunner::attend(int64_t index, std::span<const Sequence> sequences, const MomentsObserver& observe,
-                       LayerTape* tape) {
+void CpuRunner::attend(int64_t index, std::span<const Sequence> sequences, const MomentsTap& tap, LayerTape* tape) {
   const Layer& layer = layers_[static_cast<size_t>(index)];
   add_and_norm(layer.norm(LayerPart::input_norm));
   if (tape != nullptr) {
     tape->residual = x_;
     tape->attention_input = delta_;
   }
-  if (observe) observe(index, {LayerInput::attention}, second_moments(operand_), nullptr);
+  show(tap, index, LayerInput::attention);
   const auto& heads = layer.linear ? linear_attention(index, sequences, tape) : attention(index, sequences, tape);
   if (tape != nullptr) tape->heads = heads;
   operand_.set(heads.data(), n_, std::ssize(heads) / n_);
-  if (observe) observe(index, {LayerInput::heads}, second_moments(operand_), nullptr);
+  show(tap, index, LayerInput::heads);
   layer.matrix(layer.linear ? LayerPart::linear_o : LayerPart::o).apply(operand_, delta_.data());
   last_layer_ = index;
   finish(layer.norm(LayerPart::attention_norm), tape == nullptr ? nullptr : &tape->plain_attention);
@@ -255,11 +269,11 @@ void CpuRunner::look_up() {
   last_layer_ = -1;
 }
 
-void CpuRunner::run(std::span<const Sequence> sequences, int64_t first, int64_t last, const MomentsObserver& observe,
+void CpuRunner::run(std::span<const Sequence> sequences, int64_t first, int64_t last, const MomentsTap& tap,
                     LayerTape* tape) {
   for (int64_t i = first; i < last; ++i) {
-    attend(i, sequences, observe, tape);
-    feed_forward(i, observe, tape);
+    attend(i, sequences, tap, tape);
+    feed_forward(i, tap, tape);
   }
 }
 
@@ -311,16 +325,30 @@ std::vector<float> CpuRunner::embed(std::span<const Sequence> sequences) {
 }
 
 void CpuRunner::run_layers(std::span<const Sequence> sequences, int64_t first, int64_t last,
-                           std::vector<float>& residual, const MomentsObserver& observe) {
-  run_between(sequences, first, last, residual, observe, nullptr);
+                           std::vector<float>& residual, const MomentsTap& tap) {
+  run_between(sequences, first, last, residual, tap, nullptr);
+}
+
+std::unique_ptr<KeptInputs> CpuRunner::run_and_keep(std::span<const Sequence> sequences, int64_t layer,
+                                                    std::vector<float>& residual) {
+  auto kept = std::make_unique<CpuKeptInputs>();
+  keep_ = kept.get();
+  try {
+    run_between(sequences, layer, layer + 1, residual, {}, nullptr);
+  } catch (...) {
+    keep_ = nullptr;
+    throw;
+  }
+  keep_ = nullptr;
+  return kept;
 }
 
 void CpuRunner::run_between(std::span<const Sequence> sequences, int64_t first, int64_t last,
-                            std::vector<float>& residual, const MomentsObserver& observe, LayerTape* tape) {
+                            std::vector<float>& residual, const MomentsTap& tap, LayerTape* tape) {
   start(sequences);
   x_.swap(residual);
   last_layer_ = first - 1;
-  run(sequences, first, last, observe, tape);
+  run(sequences, first, last, tap, tape);
   const int64_t width = config().hidden_size;
   if (pending_) parallel_for(n_, [&](int64_t i) { add(x_.data() + i * width, delta_.data() + i * width, width); });
   x_.swap(residual);

@@ -58,6 +58,12 @@ struct LayerTape {
 /// Throws Error(not_finite): what `name` ("layer 3") puts out is none, or its squares are.
 [[noreturn]] void refuse_not_finite(const std::string& name);
 
+/// By place, but for those of experts.
+class CpuKeptInputs final : public KeptInputs {
+ public:
+  std::map<LayerInput, Operand> rows;
+};
+
 /// Of the architectures in model/arch/: decoders of attention with grouped queries and gated feed-forward networks.
 class CpuRunner final : public Runner {
  public:
@@ -72,7 +78,9 @@ class CpuRunner final : public Runner {
 
   std::vector<float> embed(std::span<const Sequence> sequences) override;
   void run_layers(std::span<const Sequence> sequences, int64_t first, int64_t last, std::vector<float>& residual,
-                  const MomentsObserver& observe = {}) override;
+                  const MomentsTap& tap = {}) override;
+  std::unique_ptr<KeptInputs> run_and_keep(std::span<const Sequence> sequences, int64_t layer,
+                                           std::vector<float>& residual) override;
   std::vector<float> last_norm(std::span<const Sequence> sequences, std::span<const float> residual) override;
   SecondMoments head_moments(std::span<const Sequence> sequences, std::span<const float> residual) override;
 
@@ -131,18 +139,21 @@ class CpuRunner final : public Runner {
   void start(std::span<const Sequence> sequences);
   std::vector<float> continued(std::span<const Sequence> sequences);
   // tape: where a layer leaves what it computes; null: nowhere.
-  void attend(int64_t index, std::span<const Sequence> sequences, const MomentsObserver& observe, LayerTape* tape);
+  void attend(int64_t index, std::span<const Sequence> sequences, const MomentsTap& tap, LayerTape* tape);
   /// What the heads of a layer make of operand_.
   const std::vector<float>& attention(int64_t index, std::span<const Sequence> sequences, LayerTape* tape);
   const std::vector<float>& linear_attention(int64_t index, std::span<const Sequence> sequences, LayerTape* tape);
-  void feed_forward(int64_t index, const MomentsObserver& observe, LayerTape* tape);
-  void gated_network(int64_t index, const MomentsObserver& observe, LayerTape* tape);
-  void mix(int64_t index, const MomentsObserver& observe, const SecondMoments* pooled, LayerTape* tape);
+  void feed_forward(int64_t index, const MomentsTap& tap, LayerTape* tape);
+  void gated_network(int64_t index, const MomentsTap& tap, LayerTape* tape);
+  void mix(int64_t index, const MomentsTap& tap, const SecondMoments* pooled, LayerTape* tape);
+  /// Tells the tap, and keep_, of operand_, which the matrices of that place multiply.
+  void show(const MomentsTap& tap, int64_t index, LayerInput input);
+  SecondMoments moments_of(const MomentsTap& tap, LayerInput input) const;
   void look_up();
-  void run(std::span<const Sequence> sequences, int64_t first, int64_t last, const MomentsObserver& observe = {},
+  void run(std::span<const Sequence> sequences, int64_t first, int64_t last, const MomentsTap& tap = {},
            LayerTape* tape = nullptr);
   void run_between(std::span<const Sequence> sequences, int64_t first, int64_t last, std::vector<float>& residual,
-                   const MomentsObserver& observe, LayerTape* tape);
+                   const MomentsTap& tap, LayerTape* tape);
   /// An empty weight is no norm.
   void add_and_norm(const std::vector<float>& weight);
   /// `plain`: where delta_ is left as it was before its norm; null: nowhere.
@@ -181,6 +192,7 @@ class CpuRunner final : public Runner {
   std::vector<float> beside_;  // what attention adds, where the feed-forward network stands beside it
   std::vector<float> mixed_;   // what the experts add
   Operand operand_;
+  CpuKeptInputs* keep_ = nullptr;  // where inputs of the layer that runs are left
 };
 
 }  // namespace mxq

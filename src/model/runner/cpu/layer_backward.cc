@@ -20,6 +20,16 @@ void add_all(std::vector<float>& x, const std::vector<float>& y) {
 
 }  // namespace
 
+LayerBackward::Weights::Weights(const Linear& matrix, Compute compute) : linear(&matrix), bf16(compute) {
+  const float* const values = matrix.floats(room);
+  if (compute == Compute::f32) {
+    f32 = values;
+  } else {
+    bf16.set(values, matrix.out_features(), matrix.in_features());
+    room = {};
+  }
+}
+
 LayerBackward::LayerBackward(const CpuRunner& runner, int64_t layer, std::span<const Sequence> sequences,
                              const LayerTape& tape)
     : runner_(runner), index_(layer), layer_(runner.layers_[static_cast<size_t>(layer)]), tape_(tape) {
@@ -34,7 +44,7 @@ LayerBackward::LayerBackward(const CpuRunner& runner, int64_t layer, std::span<c
     // Of experts that no token goes to nothing is asked.
     if (named.tensor->of_expert() && tape.routing.tokens[static_cast<size_t>(named.expert)].empty()) continue;
     const Linear& matrix = layer_.at(named);
-    weights_.try_emplace({named.tensor->part, named.expert}, matrix);
+    weights_.try_emplace({named.tensor->part, named.expert}, matrix, runner.compute());
   }
   if (!tape.gate.empty()) {
     slopes_ = {config.activation, tape.gate, tape.up, layer_.matrix(LayerPart::down).in_features()};
@@ -54,7 +64,13 @@ std::vector<float> LayerBackward::through(LayerPart part, const std::vector<floa
   const int64_t out = weights.linear->out_features(), in = weights.linear->in_features();
   const int64_t rows = std::ssize(gradient) / out;
   auto to = floats(rows * in);
-  matmul(rows, in, out, gradient.data(), out, weights.values, in, to.data(), in);
+  if (weights.f32 != nullptr) {
+    matmul(rows, in, out, gradient.data(), out, weights.f32, in, to.data(), in);
+  } else {
+    Operand outer(Compute::bf16);
+    outer.set(gradient.data(), rows, out);
+    matmul(rows, in, out, outer.bf16(), weights.bf16.bf16(), to.data());
+  }
   return to;
 }
 

@@ -12,7 +12,8 @@
 
 namespace mxq {
 
-/// One layer, from its end to its beginning, as often as there are gradients. In fp32, by the model's own weights.
+/// One layer, from its end to its beginning, as often as there are gradients, by the model's own weights. Products with
+/// them are of what the runner computes in; all else is fp32.
 class LayerBackward {
  public:
   /// `tape`: what CpuRunner left of `sequences`, which have no caches and are the last that it ran. Both and the runner
@@ -60,13 +61,14 @@ class LayerBackward {
   const LayerTape& tape_;
   int64_t tokens_ = 0;
   std::vector<int64_t> lengths_;
-  /// Of a matrix: as floats, which may lie in `room`.
+  /// Of a matrix, [out, in], as products take them.
   struct Weights {
-    explicit Weights(const Linear& matrix) : linear(&matrix), values(matrix.floats(room)) {}
+    Weights(const Linear& matrix, Compute compute);
 
     const Linear* linear;
     std::vector<float> room;
-    const float* values;
+    const float* f32 = nullptr;  // where they lie, or room; null where products are of bf16
+    Operand bf16;                // empty where they are not
   };
   std::map<std::pair<LayerPart, int64_t>, Weights> weights_;  // by part and expert
   GatedSlopes slopes_;
