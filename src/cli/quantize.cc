@@ -89,10 +89,10 @@ void check_usage(const Options& options, const CLI::App& command) {
 }
 
 /// The plan as it was written to a file.
-Quantized carry_out(const Model& model, const Options& options, const WriteOptions& write, const CommonOptions& common,
-                    Forecast& needs) {
+Quantized carry_out(const Model& model, PlanFile plan, const Options& options, const WriteOptions& write,
+                    const CommonOptions& common, Forecast& needs) {
   Quantized result;
-  result.plan = read_plan(read_file(options.plan_path), options.plan_path);
+  result.plan = std::move(plan);
   needs = announce_plan("quantize", model, result.plan, options.output);
   result.written = quantize_model(model, options.output, result.plan, write, common.progress().get());
   return result;
@@ -172,11 +172,6 @@ void print_summary(const Model& model, const Options& options, const Quantized& 
       file.plan.seconds, report.seconds, format_size(peak_rss_bytes()));
 }
 
-std::string format_of(const Options& options) {
-  if (!options.plan_path.empty()) return read_plan(read_file(options.plan_path), options.plan_path).format;
-  return options.method.request.format.value_or(Method().format);
-}
-
 void run(Options& options, const CLI::App& command, const CommonOptions& common) {
   check_usage(options, command);
   WriteOptions& write = options.write;
@@ -185,17 +180,19 @@ void run(Options& options, const CLI::App& command, const CommonOptions& common)
   write.inputs.push_back({"the text", options.text});
   write.cache = options.method.cache();
   const MethodRequest& request = options.method.request;
+  std::optional<PlanFile> plan;
+  if (!options.plan_path.empty()) plan = read_plan(read_file(options.plan_path), options.plan_path);
   if (request.verify || request.max_loss) {
     check_trial_output(options.model, options.output, write);
   } else {
-    check_output(options.model, options.output, write, format_of(options));
+    check_output(options.model, options.output, write, plan ? plan->format : request.format.value_or(Method().format));
   }
   const Model model(options.model);
   model.run_packed(options.method.packed);
   say_remarks(model);
   Forecast needs;
-  const Quantized result = options.plan_path.empty() ? plan_and_quantize(model, options, write, common, needs)
-                                                     : carry_out(model, options, write, common, needs);
+  const Quantized result = plan ? carry_out(model, std::move(*plan), options, write, common, needs)
+                                : plan_and_quantize(model, options, write, common, needs);
   for (const auto& note : result.written.notes) spdlog::warn("{}", note);
   // Where sensitivities were measured, that has been said.
   if (!result.problem.sensitivities) warn_of_degenerate_text(result.written.sample);

@@ -28,10 +28,6 @@ constexpr const char* kVersionKey = "mxq.version";
 /// Of floats that are converted at a time.
 constexpr int64_t kChunkElements = 1 << 22;
 
-int64_t padded(int64_t bytes) {
-  return (bytes + kGgufAlignment - 1) / kGgufAlignment * kGgufAlignment;
-}
-
 /// What llama.cpp calls a file of mostly that type (llama_ftype of llama.h).
 uint32_t file_type(DType dtype) {
   switch (dtype) {
@@ -216,7 +212,7 @@ class GgufTarget final : public Target {
   /// With the padding behind it.
   int64_t matrix_bytes(const Scheme& scheme, const QuantizeOptions& options, int64_t rows,
                        int64_t cols) const override {
-    return padded(storage_bytes(scheme, options, rows, cols));
+    return gguf_padded(storage_bytes(scheme, options, rows, cols));
   }
 
   RestBytes rest(const ModelSource& model, const std::vector<const SourceTensor*>& matrices) const override {
@@ -225,7 +221,7 @@ class GgufTarget final : public Target {
     // All types are numbers of one width.
     const auto specs = contents.specs(std::vector<DType>(matrices.size(), DType::f32));
     RestBytes bytes;
-    for (size_t i = 0; i < contents.kept.size(); ++i) bytes.tensors += padded(specs[i].bytes());
+    for (size_t i = 0; i < contents.kept.size(); ++i) bytes.tensors += gguf_padded(specs[i].bytes());
     bytes.headers = std::ssize(gguf_header(entries(model, 0, notes), specs));
     return bytes;
   }
@@ -271,7 +267,7 @@ class GgufTarget final : public Target {
     work = 0;
     for (size_t i = 0; i < what.matrices.size(); ++i) {
       write_planned(contents.planned[i], what.matrices[i].make(), writer);
-      report.matrix_bytes += padded(specs[contents.kept.size() + i].bytes());
+      report.matrix_bytes += gguf_padded(specs[contents.kept.size() + i].bytes());
       bar.update(work += matrices[i]->elements());
     }
     check_output(out);

@@ -128,10 +128,6 @@ GgufOwnValue own_array(const GgufArray& array) {
   throw Error(ErrorCode::unsupported, kOperation, "an array of arrays", "arrays of plain values");
 }
 
-int64_t padded(int64_t bytes) {
-  return (bytes + kGgufAlignment - 1) / kGgufAlignment * kGgufAlignment;
-}
-
 // With what lies between them and behind the last, so that no offset overflows.
 int64_t padded_total(const std::vector<GgufTensorSpec>& tensors) {
   int64_t total = 0;
@@ -140,7 +136,7 @@ int64_t padded_total(const std::vector<GgufTensorSpec>& tensors) {
     if (__builtin_add_overflow(total, bytes, &total) || __builtin_add_overflow(total, kGgufAlignment, &total)) {
       throw Error(ErrorCode::usage, kOperation, "the tensors' sizes overflow", "at most 2^63 - 1 bytes");
     }
-    total -= kGgufAlignment - (padded(bytes) - bytes);
+    total -= kGgufAlignment - (gguf_padded(bytes) - bytes);
   }
   return total;
 }
@@ -194,7 +190,7 @@ void put_tensors(std::string& header, const std::vector<GgufTensorSpec>& tensors
     for (size_t d = tensor.shape.size(); d-- > 0;) put(header, static_cast<uint64_t>(tensor.shape[d]));
     put(header, *type);
     put(header, static_cast<uint64_t>(offset));
-    offset += padded(tensor.bytes());
+    offset += gguf_padded(tensor.bytes());
   }
 }
 
@@ -241,7 +237,7 @@ std::string gguf_header(const std::vector<GgufEntry>& entries, const std::vector
   put(header, static_cast<uint64_t>(entries.size()));
   put_entries(header, entries);
   put_tensors(header, tensors);
-  header.resize(static_cast<size_t>(padded(static_cast<int64_t>(header.size()))));
+  header.resize(static_cast<size_t>(gguf_padded(static_cast<int64_t>(header.size()))));
   return header;
 }
 
@@ -267,7 +263,7 @@ void GgufWriter::pad_ended_tensors() {
   for (; current_ < tensors_.size(); ++current_, in_current_ = 0) {
     const int64_t bytes = tensors_[current_].bytes();
     if (in_current_ < bytes) return;
-    file_.write(std::span(zeros).first(static_cast<size_t>(padded(bytes) - bytes)));
+    file_.write(std::span(zeros).first(static_cast<size_t>(gguf_padded(bytes) - bytes)));
   }
 }
 

@@ -46,6 +46,10 @@ struct GgufTensorSpec {
 
 /// Tensors begin at multiples of this, which is GGUF's default; bytes between them are 0.
 inline constexpr int64_t kGgufAlignment = 32;
+/// So many bytes and the padding behind them.
+constexpr int64_t gguf_padded(int64_t bytes) {
+  return (bytes + kGgufAlignment - 1) / kGgufAlignment * kGgufAlignment;
+}
 /// What llama.cpp can hold (GGML_MAX_NAME, GGML_MAX_DIMS).
 inline constexpr size_t kMaxGgufName = 63, kMaxGgufDimensions = 4;
 

@@ -34,7 +34,6 @@ class BlockFitter {
   const TileLevels& levels() const { return levels_; }
 
   /// Of a lane: all but the codes.
-  const GgmlBlock& block(int lane) const { return blocks_[lane]; }
   GgmlBlock& block(int lane) { return blocks_[lane]; }
 
  private:
