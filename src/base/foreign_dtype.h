@@ -15,6 +15,9 @@ namespace mxq {
 /// the first 256 names.
 DType foreign_dtype(std::string_view name);
 
+/// The dtype that safetensors calls so: one of DType's own that are no GGUF blocks, or foreign_dtype() of the name.
+DType safetensors_dtype(std::string_view name);
+
 /// Whether it is one of those.
 bool is_foreign(DType dtype);
 

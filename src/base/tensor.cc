@@ -137,6 +137,12 @@ static_assert(in_enum_order(), "kFacts is indexed by DType");
 DType foreign_dtype(std::string_view name) {
   return foreign().intern(name);
 }
+DType safetensors_dtype(std::string_view name) {
+  for (const DTypeFacts& facts : kFacts) {
+    if (facts.name == name && facts.block_elements == 1) return facts.dtype;
+  }
+  return foreign_dtype(name);
+}
 bool is_foreign(DType dtype) {
   return static_cast<size_t>(dtype) >= kFacts.size();
 }

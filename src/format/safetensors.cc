@@ -3,12 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 #include <limits>
 #include <memory>
 #include <optional>
-#include <set>
 #include <utility>
 
 #include "base/foreign_dtype.h"
@@ -24,19 +22,14 @@ namespace {
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;
 constexpr std::string_view kMetadataKey = "__metadata__";
 constexpr std::string_view kIndexName = "model.safetensors.index.json", kSingleName = "model.safetensors";
-constexpr std::array kDTypes{DType::f64, DType::f32, DType::f16, DType::bf16, DType::i64,
-                             DType::i32, DType::i16, DType::i8,  DType::u8,   DType::boolean};
 
 std::string_view as_text(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
 DType parse_dtype(std::string_view name, const std::string& operation, const std::string& tensor) {
-  for (DType dtype : kDTypes) {
-    if (dtype_name(dtype) == name) return dtype;
-  }
   try {
-    return foreign_dtype(name);
+    return safetensors_dtype(name);
   } catch (const Error& e) {
     throw Error(e.code(), operation, fmt::format("tensor {} has dtype {}", in_quotes(tensor), in_quotes(name)),
                 e.supported());
@@ -188,87 +181,6 @@ std::vector<TensorView> place(std::vector<HeaderBuilder::Tensor> tensors, std::s
   return views;
 }
 
-/// A file in the index's folder or below it: an index may not reach for other files of the machine.
-bool stays_in_folder(std::string_view name) {
-  if (name.empty() || name.find_first_of(std::string_view("\\\0", 2)) != name.npos) return false;
-  for (size_t begin = 0; begin <= name.size();) {
-    const size_t end = std::min(name.find('/', begin), name.size());
-    const std::string_view part = name.substr(begin, end - begin);
-    if (part.empty() || part == "." || part == "..") return false;
-    begin = end + 1;
-  }
-  return true;
-}
-
-/// Certainly not there. What cannot be told (no permission, a name too long) is left to opening, which says why.
-bool is_missing(const std::filesystem::path& path) {
-  std::error_code error;
-  return std::filesystem::status(path, error).type() == std::filesystem::file_type::not_found;
-}
-
-bool same_tensor(const TensorView& a, const TensorView& b) {
-  return a.dtype == b.dtype && a.shape == b.shape && std::ranges::equal(a.bytes, b.bytes);
-}
-
-/// "3 tensors, e.g. 'a'"
-std::string count_of(const std::vector<std::string>& names) {
-  return names.size() == 1 ? "tensor " + in_quotes(names.front())
-                           : fmt::format("{} tensors, e.g. {}", names.size(), in_quotes(names.front()));
-}
-
-/// All tensors of the shards that the index names. It need not be right about which tensor lies where.
-SafetensorsModel open_shards(const std::filesystem::path& folder) {
-  const MappedFile index(folder / kIndexName);
-  const auto weight_map = parse_shard_index(as_text(index.bytes()), index.path().string());
-  SafetensorsModel model;
-  const std::string operation = "read " + index.path().string();
-  std::set<std::string> shards, missing_shards;
-  for (const auto& [name, shard] : weight_map) shards.insert(shard);
-  std::vector<std::string> unnamed, elsewhere, twice;
-  for (const auto& shard : shards) {
-    if (is_missing(folder / shard)) {
-      missing_shards.insert(shard);
-      continue;
-    }
-    auto file = std::make_shared<const MappedFile>(folder / shard);
-    std::vector<TensorView> tensors;
-    for (TensorView& tensor : parse_safetensors(file->bytes(), file->path().string()).tensors) {
-      if (const TensorView* other = model.store.find(tensor.name)) {
-        if (!same_tensor(*other, tensor)) {
-          throw Error(ErrorCode::invalid_file, operation,
-                      fmt::format("tensor {} has other values in shard {} than in one before it",
-                                  in_quotes(tensor.name), in_quotes(shard)),
-                      "one value for each tensor");
-        }
-        twice.push_back(tensor.name);
-        continue;
-      }
-      const auto place = weight_map.find(tensor.name);
-      if (place == weight_map.end()) {
-        unnamed.push_back(tensor.name);
-      } else if (place->second != shard) {
-        elsewhere.push_back(tensor.name);
-      }
-      tensors.push_back(std::move(tensor));
-    }
-    model.store.add(std::move(file), std::move(tensors));
-  }
-  // A copy in the shard that the index names makes up for one elsewhere.
-  std::erase_if(elsewhere, [&](const std::string& name) { return std::ranges::find(twice, name) != twice.end(); });
-  for (const auto& [name, shard] : weight_map) {
-    if (model.store.find(name) == nullptr)
-      model.absent.emplace(name, AbsentTensor{shard, missing_shards.contains(shard)});
-  }
-  if (!unnamed.empty())
-    model.notes.push_back(fmt::format("{} lacks {} of the shards: read all the same", kIndexName, count_of(unnamed)));
-  if (!elsewhere.empty()) {
-    model.notes.push_back(
-        fmt::format("{} puts {} into another shard than the one that holds it", kIndexName, count_of(elsewhere)));
-  }
-  if (!twice.empty()) model.notes.push_back(fmt::format("two shards hold {}, with the same values", count_of(twice)));
-  return model;
-}
-
 }  // namespace
 
 SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::string& source) {
@@ -293,64 +205,19 @@ SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::
   return {place(std::move(builder.tensors), file.subspan(8 + length), operation), std::move(builder.metadata)};
 }
 
-std::map<std::string, std::string> parse_shard_index(std::string_view json, const std::string& source) {
-  const std::string operation = "read " + source;
-  const auto fail = [&](const std::string& given, const std::string& allowed = {}) {
-    throw Error(ErrorCode::invalid_file, operation, given, allowed);
-  };
-  if (json.size() > kMaxHeaderBytes) {
-    fail(fmt::format("an index of {} bytes", json.size()), fmt::format("at most {}", kMaxHeaderBytes));
-  }
-  std::map<std::string, std::string> weight_map;
-  bool present = false;
-  walk_json(json, operation, [&](JsonPath path, const JsonEvent& event) {
-    const bool object = event.kind == JsonEvent::object_begin || event.kind == JsonEvent::object_end;
-    if (path.empty()) {
-      if (!object) fail("the index is no object");
-    } else if (path[0] != "weight_map") {
-      // "metadata" and whatever else: of no use here.
-    } else if (path.size() == 1) {
-      if (!object) fail("weight_map is no object");
-      present = true;
-    } else {
-      if (event.kind != JsonEvent::string) fail(fmt::format("weight_map: {} is not a string", in_quotes(path[1])));
-      if (!stays_in_folder(event.text)) {
-        fail(fmt::format("weight_map: {} is in {}", in_quotes(path[1]), in_quotes(event.text)),
-             "a file in the index's folder or below it");
-      }
-      weight_map.emplace(path[1], event.text);
-    }
-  });
-  if (!present) fail("no weight_map");
-  if (weight_map.empty()) fail("weight_map names no tensors");
-  return weight_map;
+StoredTensors read_safetensors(const MappedFile& file) {
+  return {parse_safetensors(file.bytes(), file.path().string()).tensors};
 }
 
-void SafetensorsModel::refuse_absent(const std::filesystem::path& folder, const std::string& name) const {
-  const auto& [shard, missing] = absent.at(name);
-  const std::string operation = "read " + (folder / kIndexName).string();
-  if (missing) {
-    throw Error(ErrorCode::not_found, operation,
-                fmt::format("shard {} is not there, and tensor {} is in it", in_quotes(shard), in_quotes(name)));
-  }
-  throw Error(ErrorCode::invalid_file, operation,
-              fmt::format("shard {} lacks tensor {}, which the index puts there", in_quotes(shard), in_quotes(name)));
-}
-
-void SafetensorsModel::add(std::shared_ptr<const MappedFile> file) {
-  auto tensors = parse_safetensors(file->bytes(), file->path().string()).tensors;
-  store.add(std::move(file), std::move(tensors));
-}
-
-SafetensorsModel open_safetensors_model(const std::filesystem::path& path) {
+StoredModel open_safetensors_model(const std::filesystem::path& path) {
   std::filesystem::path single = path;
   std::error_code error;
-  SafetensorsModel model;
+  StoredModel model;
   if (std::filesystem::is_directory(path, error)) {
     single = path / kSingleName;
     const bool index = !is_missing(path / kIndexName);
     if (is_missing(single)) {
-      if (index) return open_shards(path);
+      if (index) return open_shards(path / kIndexName, read_safetensors);
       throw Error(ErrorCode::not_found, "read " + path.string(), "no safetensors model in this folder",
                   fmt::format("{} or {}", kIndexName, kSingleName));
     }
@@ -359,13 +226,15 @@ SafetensorsModel open_safetensors_model(const std::filesystem::path& path) {
                                         kSingleName, kIndexName));
     }
   }
-  model.add(std::make_shared<const MappedFile>(single));
+  auto file = std::make_shared<const MappedFile>(single);
+  auto tensors = read_safetensors(*file);
+  model.add(std::move(file), std::move(tensors));
   return model;
 }
 
 TensorStore open_safetensors(const std::filesystem::path& path) {
-  SafetensorsModel model = open_safetensors_model(path);
-  if (!model.absent.empty()) model.refuse_absent(path, model.absent.begin()->first);
+  StoredModel model = open_safetensors_model(path);
+  if (!model.absent.empty()) model.refuse_absent(model.absent.begin()->first);
   return std::move(model.store);
 }
 

@@ -9,12 +9,12 @@
 #include <cstddef>
 #include <filesystem>
 #include <map>
-#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "format/stored_model.h"
 #include "format/tensor_store.h"
 #include "mxq/tensor.h"
 
@@ -32,33 +32,13 @@ struct SafetensorsHeader {
 /// is not known, the offsets say it.
 SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::string& source);
 
-/// The weight_map of a model.safetensors.index.json: tensor name -> shard's file name. Throws Error(invalid_file) for
-/// anything malformed, among it a shard that does not lie in the index's own folder or below it.
-std::map<std::string, std::string> parse_shard_index(std::string_view json, const std::string& source);
-
-/// A tensor that an index names and no shard holds: where it should be, and whether that shard is missing.
-struct AbsentTensor {
-  std::string shard;
-  bool shard_is_missing = false;
-};
-
-struct SafetensorsModel {
-  TensorStore store;
-  std::map<std::string, AbsentTensor> absent;
-  std::vector<std::string> notes;  // how the files differ from their index, a sentence each
-
-  /// All tensors of one file. Throws what parse_safetensors() throws.
-  void add(std::shared_ptr<const MappedFile> file);
-
-  /// Throws Error(not_found) or Error(invalid_file) for one of `absent`.
-  [[noreturn]] void refuse_absent(const std::filesystem::path& folder, const std::string& name) const;
-};
+/// The tensors of a .safetensors file.
+StoredTensors read_safetensors(const MappedFile& file);
 
 /// A .safetensors file, or a folder with model.safetensors (which wins over an index beside it, as in transformers) or
-/// model.safetensors.index.json. Of the shards that an index names all tensors are read, wherever it says that they
-/// lie; a tensor may be in two of them with the same values. Nothing but headers is read. Throws Error(not_found) for a
-/// missing file or folder, and all that the two functions above throw.
-SafetensorsModel open_safetensors_model(const std::filesystem::path& path);
+/// model.safetensors.index.json (open_shards()). Nothing but headers is read. Throws Error(not_found) for a missing
+/// file or folder, and all that parse_safetensors() and open_shards() throw.
+StoredModel open_safetensors_model(const std::filesystem::path& path);
 
 /// As above, and all that the index names is there.
 TensorStore open_safetensors(const std::filesystem::path& path);

@@ -370,7 +370,7 @@ TEST_F(Folder, OpensShardsByTheIndex) {
 TEST_F(Folder, AFileBesideAnIndexIsTheModel) {
   put_index(R"("a":"one.safetensors")");  // as transformers does it; the index may be as stale as it likes
   put_tensors("model.safetensors", "xyz");
-  const SafetensorsModel model = open_safetensors_model(folder_);
+  const StoredModel model = open_safetensors_model(folder_);
   EXPECT_EQ(model.store.tensors().size(), 3u);
   EXPECT_THAT(model.notes, ElementsAre(HasSubstr("the index and its shards are not read")));
 }
@@ -415,7 +415,7 @@ TEST_F(Folder, IndexNamesWhatTheShardLacks) {
 TEST_F(Folder, ShardHasWhatTheIndexDoesNotName) {
   put_tensors("one", "ab");
   put_index(R"("a":"one")");
-  const SafetensorsModel model = open_safetensors_model(folder_);
+  const StoredModel model = open_safetensors_model(folder_);
   EXPECT_EQ(model.store.tensors().size(), 2u);
   EXPECT_THAT(model.notes, ElementsAre(HasSubstr("lacks tensor 'b'")));
 }
@@ -424,7 +424,7 @@ TEST_F(Folder, ShardHasWhatTheIndexPutsElsewhere) {
   put_tensors("one", "ab");
   put_tensors("two", "c");
   put_index(R"("a":"one","b":"two","c":"two")");
-  const SafetensorsModel model = open_safetensors_model(folder_);
+  const StoredModel model = open_safetensors_model(folder_);
   EXPECT_EQ(model.store.tensors().size(), 3u);
   EXPECT_TRUE(model.absent.empty());
   EXPECT_THAT(model.notes, ElementsAre(HasSubstr("puts tensor 'b' into another shard")));
@@ -434,7 +434,7 @@ TEST_F(Folder, ATensorInTwoShards) {
   put_tensors("one", "ab");
   put_tensors("two", "b");
   put_index(R"("a":"one","b":"two")");
-  const SafetensorsModel model = open_safetensors_model(folder_);
+  const StoredModel model = open_safetensors_model(folder_);
   EXPECT_EQ(model.store.tensors().size(), 2u);
   EXPECT_THAT(model.notes, ElementsAre(HasSubstr("two shards hold tensor 'b'")));
   put("two", file_of(R"({"b":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", "x"));
@@ -444,7 +444,7 @@ TEST_F(Folder, ATensorInTwoShards) {
 TEST_F(Folder, WhatIsAbsentIsKnownByName) {
   put_tensors("one", "a");
   put_index(R"("a":"one","b":"one","c":"two")");
-  const SafetensorsModel model = open_safetensors_model(folder_);
+  const StoredModel model = open_safetensors_model(folder_);
   EXPECT_EQ(model.absent.size(), 2u);
   EXPECT_FALSE(model.absent.at("b").shard_is_missing);
   EXPECT_TRUE(model.absent.at("c").shard_is_missing);

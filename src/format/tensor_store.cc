@@ -24,6 +24,15 @@ void TensorStore::add(std::shared_ptr<const MappedFile> file, std::vector<Tensor
   }
 }
 
+void TensorStore::remove(std::string_view name) {
+  const auto found = index_.find(name);
+  if (found == index_.end()) return;
+  const size_t place = found->second;
+  index_.erase(found);
+  tensors_.erase(tensors_.begin() + static_cast<std::ptrdiff_t>(place));
+  for (auto& [other, at] : index_) at -= at > place;
+}
+
 const TensorView* TensorStore::find(std::string_view name) const {
   const auto found = index_.find(name);
   return found == index_.end() ? nullptr : &tensors_[found->second];

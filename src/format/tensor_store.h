@@ -14,12 +14,15 @@
 namespace mxq {
 
 /// Owns the mappings, so its views live as long as the store (or whoever shares a file). Movable; a move leaves views
-/// valid. Pointers and references to views are invalidated by add().
+/// valid. Pointers and references to views are invalidated by add() and remove().
 class TensorStore {
  public:
   /// `tensors` must point into `file` (which may be null for tensors without bytes). Throws Error(invalid_file), and
   /// adds nothing, if a name is there already or comes twice.
   void add(std::shared_ptr<const MappedFile> file, std::vector<TensorView> tensors);
+
+  /// Takes a tensor away, where there is one of that name; its file stays.
+  void remove(std::string_view name);
 
   /// In the order they were added.
   const std::vector<TensorView>& tensors() const { return tensors_; }

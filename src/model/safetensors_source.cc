@@ -25,12 +25,6 @@ namespace {
 
 constexpr const char* kConfig = "config.json";
 
-std::optional<ModelConfig> folder_config(const fs::path& path) {
-  if (!fs::is_directory(path)) return {};
-  const fs::path file = path / kConfig;
-  return parse_hf_config(read_file(file), file.string());
-}
-
 /// The last part of a linear layer's name: quantized files keep several tensors under it.
 bool is_projection(std::string_view name) {
   static constexpr std::array<std::string_view, 16> others{"w1",
@@ -115,24 +109,40 @@ bool is_needed(const std::string& name, const std::optional<ModelConfig>& config
 
 /// Weights in any of the formats that people keep beside each other in one folder, and what belongs to them.
 bool holds_weights(const std::string& name) {
-  static constexpr std::array<std::string_view, 9> endings{
-      ".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json", ".gguf", ".pth", ".pt", ".h5", ".msgpack"};
+  static constexpr std::array<std::string_view, 10> endings{
+      ".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json", ".gguf", ".pth", ".pt", ".ckpt", ".h5",
+      ".msgpack"};
   return std::any_of(endings.begin(), endings.end(), [&](std::string_view e) { return name.ends_with(e); });
 }
 
-SafetensorsModel of_one(std::shared_ptr<const MappedFile> file) {
-  SafetensorsModel model;
-  model.add(std::move(file));
+StoredModel of_one(std::shared_ptr<const MappedFile> file) {
+  StoredModel model;
+  auto tensors = read_safetensors(*file);
+  model.add(std::move(file), std::move(tensors));
   return model;
 }
 
 /// The files of a folder whose weights have neither an index nor the usual name are read as they are.
-SafetensorsModel open_weights(const fs::path& folder) {
+StoredModel open_safetensors_folder(const fs::path& folder) {
   if (fs::exists(folder / "model.safetensors") || fs::exists(folder / "model.safetensors.index.json")) {
     return open_safetensors_model(folder);
   }
-  SafetensorsModel model;
-  for (const fs::path& name : unindexed_weights(folder)) model.add(std::make_shared<const MappedFile>(name));
+  StoredModel model;
+  for (const fs::path& name : unindexed_weights(folder)) {
+    auto file = std::make_shared<const MappedFile>(name);
+    auto tensors = read_safetensors(*file);
+    model.add(std::move(file), std::move(tensors));
+  }
+  return model;
+}
+
+StoredModel open_weights(const fs::path& folder) {
+  StoredModel model = open_safetensors_folder(folder);
+  for (const char* other : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
+    if (!fs::exists(folder / other)) continue;
+    model.notes.push_back(fmt::format("{} lies beside the safetensors: it is not read, as in transformers", other));
+    break;
+  }
   return model;
 }
 
@@ -150,22 +160,31 @@ std::string published_name(const std::string& name, const std::optional<ModelCon
 
 }  // namespace
 
-SafetensorsSource::SafetensorsSource(const fs::path& folder) : SafetensorsSource(folder, open_weights(folder)) {}
+SafetensorsSource::SafetensorsSource(const fs::path& folder) : SafetensorsSource(folder, read_file(folder / kConfig)) {}
+
+SafetensorsSource::SafetensorsSource(const fs::path& folder, std::string config_json)
+    : SafetensorsSource(folder, parse_hf_config(config_json, (folder / kConfig).string()), config_json,
+                        open_weights(folder)) {}
 
 SafetensorsSource::SafetensorsSource(std::shared_ptr<const MappedFile> file)
-    : SafetensorsSource(file->path(), of_one(file)) {}
+    : SafetensorsSource(file->path(), std::nullopt, std::nullopt, of_one(file)) {}
 
-SafetensorsSource::SafetensorsSource(const fs::path& path, SafetensorsModel files)
-    : ModelSource(path, folder_config(path)), store_(std::move(files.store)), notes_(std::move(files.notes)) {
+SafetensorsSource::SafetensorsSource(const fs::path& path, std::optional<ModelConfig> config,
+                                     std::optional<std::string> config_json, StoredModel files)
+    : ModelSource(path, std::move(config)),
+      config_json_(std::move(config_json)),
+      store_(std::move(files.store)),
+      notes_(std::move(files.notes)) {
   for (const auto& [name, place] : files.absent) {
-    if (is_needed(name, config_)) files.refuse_absent(path, name);
+    if (is_needed(name, config_)) files.refuse_absent(name);
     notes_.push_back(fmt::format("the index names '{}', which no shard holds and the model does not need", name));
   }
   std::vector<std::string> names;
   for (const TensorView& view : store_.tensors()) names.push_back(view.name);
   translate(names);
   for (const TensorView& view : store_.tensors()) {
-    auto parts = config_ ? stacked_tensors(view, store_, *config_, path.string()) : std::nullopt;
+    const bool whole = !files.strides.contains(view.name);
+    auto parts = config_ && whole ? stacked_tensors(view, store_, *config_, path.string()) : std::nullopt;
     if (parts) {
       for (StackedTensor& part : *parts) {
         views_.push_back(&view);
@@ -180,7 +199,7 @@ SafetensorsSource::SafetensorsSource(const fs::path& path, SafetensorsModel file
     if (holds_codes(tensors().back())) {
       throw Error(ErrorCode::unsupported, "open " + path.string(),
                   fmt::format("the weights are quantized already: '{}' is {}{}", view.name, dtype_name(view.dtype),
-                              said_quantization(config_json())),
+                              said_quantization(SafetensorsSource::config_json())),
                   "F64, F32, F16 or BF16 weights");
     }
   }
@@ -200,10 +219,9 @@ const StackedTensor* SafetensorsSource::stacked(const SourceTensor& tensor) cons
 }
 
 std::string SafetensorsSource::config_json() const {
-  if (!config_) return "{}";
-  const std::string file = (path_ / kConfig).string();
+  if (!config_json_) return "{}";
   // What it says of MXFP4 is no longer so.
-  return has_mxfp4() ? set_quantization_config(read_file(file), std::nullopt, file) : read_file(file);
+  return has_mxfp4() ? set_quantization_config(*config_json_, std::nullopt, (path_ / kConfig).string()) : *config_json_;
 }
 
 std::vector<std::string> SafetensorsSource::notes() const {
@@ -264,12 +282,14 @@ void SafetensorsSource::done(const SourceTensor& tensor) const {
   advise_done(part->scales.bytes);
 }
 
-std::vector<std::pair<std::string, std::string>> hf_side_files(const fs::path& folder) {
+std::vector<std::pair<std::string, std::string>> hf_side_files(
+    const fs::path& folder, const std::function<bool(const std::string& name)>& belongs) {
   std::vector<std::pair<std::string, std::string>> files;
   std::error_code error;
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
     const std::string name = entry->path().filename().string();
     if (!entry->is_regular_file() || name == kConfig || name.starts_with('.') || holds_weights(name)) continue;
+    if (belongs && !belongs(name)) continue;
     files.emplace_back(name, read_file(entry->path()));
   }
   if (error) throw Error(ErrorCode::io, "read folder " + folder.string(), error.message());

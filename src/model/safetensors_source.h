@@ -1,6 +1,7 @@
 // Models in safetensors: a Hugging Face folder, or a file alone.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 
@@ -34,25 +35,30 @@ class SafetensorsSource : public ModelSource {
   void done(const SourceTensor& tensor) const override;
 
  protected:
+  /// Files of any container, with the text of the model's config.json; nullopt for weights alone.
+  SafetensorsSource(const std::filesystem::path& path, std::optional<ModelConfig> config,
+                    std::optional<std::string> config_json, StoredModel files);
   void read_range(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const override;
+  const TensorView& view(const SourceTensor& tensor) const { return *views_[tensor.index]; }
 
  private:
-  SafetensorsSource(const std::filesystem::path& path, SafetensorsModel files);
+  SafetensorsSource(const std::filesystem::path& folder, std::string config_json);
 
   /// Null for what is a tensor of the file.
   const StackedTensor* stacked(const SourceTensor& tensor) const;
-  const TensorView& view(const SourceTensor& tensor) const { return *views_[tensor.index]; }
   bool has_mxfp4() const;
 
+  std::optional<std::string> config_json_;
   TensorStore store_;
   std::vector<const TensorView*> views_;     // where a tensor lies, by SourceTensor::index
   std::map<size_t, StackedTensor> stacked_;  // likewise
   std::vector<std::string> notes_;           // what of the files is not as the index says
 };
 
-/// Files of a Hugging Face folder that belong to the model but hold neither weights nor its config, in order of name.
-/// Throws Error(io).
-std::vector<std::pair<std::string, std::string>> hf_side_files(const std::filesystem::path& folder);
+/// Files of a Hugging Face folder that belong to the model but hold neither weights nor its config, in order of name;
+/// only those of which `belongs` is true where it is given. Throws Error(io).
+std::vector<std::pair<std::string, std::string>> hf_side_files(
+    const std::filesystem::path& folder, const std::function<bool(const std::string& name)>& belongs = {});
 
 /// Files of a store's mappings.
 std::vector<std::filesystem::path> mapped_paths(const TensorStore& store);
