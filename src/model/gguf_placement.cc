@@ -26,16 +26,6 @@ Order as_they_are(int64_t count) {
   return order;
 }
 
-// HF pairs the two halves of a head, GGUF neighbouring rows.
-Order pairs(int64_t rows, int64_t head) {
-  Order order;
-  for (int64_t row = 0; row < rows; ++row) {
-    const int64_t within = row % head, half = head / 2;
-    order.push_back(row - within + within % half * 2 + within / half);
-  }
-  return order;
-}
-
 // Value heads of `size` rows behind `before` others: HF has those of a key head together, GGUF the first one of every
 // key head, then the second ones.
 Order tiled(const LinearAttention& linear, int64_t before, int64_t size) {
@@ -77,7 +67,8 @@ GgufOrder order_of_part(const ModelConfig& config, const Architecture& architect
     case LayerPart::q:
     case LayerPart::k:
       if (!architecture.gguf_permutes_rows) return {};
-      return {.rows = pairs(config.extent(part == LayerPart::q ? Extent::queries : Extent::keys), config.head_dim)};
+      return {.rows =
+                  paired_rows(config.extent(part == LayerPart::q ? Extent::queries : Extent::keys), config.head_dim)};
     case LayerPart::linear_qkvz:
       return in_one ? GgufOrder{} : GgufOrder{.rows = by_kind(linear)};
     case LayerPart::linear_qkv:
@@ -98,6 +89,15 @@ GgufOrder order_of_part(const ModelConfig& config, const Architecture& architect
 }
 
 }  // namespace
+
+std::vector<int64_t> paired_rows(int64_t rows, int64_t head) {
+  Order order;
+  for (int64_t row = 0; row < rows; ++row) {
+    const int64_t within = row % head, half = head / 2;
+    order.push_back(row - within + within % half * 2 + within / half);
+  }
+  return order;
+}
 
 GgufOrder gguf_order(const ModelConfig& config, const LayerTensor* tensor, std::string_view gguf_name, bool in_one) {
   const Architecture& architecture = *find_architecture(config.architecture);

@@ -30,6 +30,10 @@ struct GgufOrder {
 /// GGUF usually has in two, the rows of which are counted through.
 GgufOrder gguf_order(const ModelConfig& config, const LayerTensor* tensor, std::string_view gguf_name, bool in_one);
 
+/// Where the rows of heads of `head` rows lie, an even number, whose rotary pairs are neighbours; Hugging Face pairs
+/// the two halves of a head.
+std::vector<int64_t> paired_rows(int64_t rows, int64_t head);
+
 /// The other way round: entry i of the result is where `order` has i. Empty for an empty one.
 std::vector<int64_t> inverse_order(const std::vector<int64_t>& order);
 

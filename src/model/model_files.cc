@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cctype>
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <set>
 #include <span>
@@ -23,7 +24,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* kModels = "a folder with config.json and safetensors, a .safetensors or a .gguf file";
+constexpr const char* kModels =
+    "a folder with config.json and safetensors or pytorch_model.bin, a .safetensors, .gguf or .pth file";
 constexpr const char* kConvert = "safetensors (load the model in transformers and save it with save_pretrained)";
 constexpr const char* kAdapter = "adapter_config.json";
 
@@ -34,14 +36,19 @@ struct Kind {
   const char* instead;
 };
 
-constexpr const char* kPickle = "PyTorch weights (pickle), which are programs that run when they are read";
+constexpr const char* kPickle = "a pickle, which is a program that runs when it is read";
+constexpr const char* kTorch = "what torch.save of PyTorch 1.6 or newer writes, or safetensors";
+constexpr const char* kNoTorch = "a file that does not begin as those of torch.save do";
 
 constexpr Kind kByBytes[] = {
     {LfsPointer::kStart, LfsPointer::kWhat, LfsPointer::kInstead},
-    {"PK\x03\x04", "a zip archive, as PyTorch writes its weights (pickle)", kConvert},
-    {"\x80\x02", kPickle, kConvert},
-    {"\x80\x03", kPickle, kConvert},
-    {"\x80\x04", kPickle, kConvert},
+    {"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19",
+     "PyTorch weights in the format from before PyTorch 1.6",
+     "the same saved again by torch.save of PyTorch 1.6 or newer, or safetensors"},
+    {"\x80\x02", kPickle, kTorch},
+    {"\x80\x03", kPickle, kTorch},
+    {"\x80\x04", kPickle, kTorch},
+    {"\x80\x05", kPickle, kTorch},
     {"\x89HDF", "an HDF5 file, as Keras writes its weights", kConvert},
     {"lmgg", "a GGML file from before GGUF", "a .gguf file of the model"},
     {"fmgg", "a GGML file from before GGUF", "a .gguf file of the model"},
@@ -64,11 +71,10 @@ constexpr Kind kByName[] = {
     {kAdapter, "an adapter without its base model", "the adapter merged into its base model (merge_and_unload)"},
     {"model_index.json", "a diffusers pipeline", "a transformer for text"},
     {"consolidated.safetensors", "weights in Mistral's own layout", "the model in Hugging Face's layout"},
-    {"consolidated.00.pth", "weights in Meta's own layout", "the model in Hugging Face's layout, as safetensors"},
-    {".bin", kPickle, kConvert},
-    {".pth", kPickle, kConvert},
-    {".pt", kPickle, kConvert},
-    {".ckpt", kPickle, kConvert},
+    {".bin", kNoTorch, kTorch},
+    {".pth", kNoTorch, kTorch},
+    {".pt", kNoTorch, kTorch},
+    {".ckpt", kNoTorch, kTorch},
     {".h5", "Keras weights", kConvert},
     {".msgpack", "Flax weights", kConvert},
     {".onnx", "an ONNX model", "the model that it was exported from, as safetensors"},
@@ -191,6 +197,32 @@ void check_complete(const fs::path& folder, const ShardSet& set) {
               "all shards");
 }
 
+/// Throws where they are more than one model's.
+void check_one_model(const fs::path& folder, const std::vector<fs::path>& files, const char* kind, const char* usual) {
+  if (const auto shards = one_set(files)) {
+    check_complete(folder, *shards);
+  } else if (files.size() > 1) {
+    refuse(folder, fmt::format("several {} files and none is {}: {}", kind, usual, names(files)),
+           fmt::format("{}, or one file or one set of shards alone", usual));
+  }
+}
+
+/// Files of a folder that torch.save may have written for a model.
+std::vector<fs::path> torch_files(const fs::path& folder) {
+  constexpr std::string_view endings[] = {".bin", ".pth", ".pt", ".ckpt"};
+  constexpr std::string_view others[] = {"adapter", "training_args", "optimizer",     "scheduler",
+                                         "scaler",  "rng_state",     "random_states", "consolidated."};
+  auto files = files_ending(folder, "");
+  std::erase_if(files, [&](const fs::path& file) {
+    const std::string name = lower(name_of(file));
+    const auto ends_so = [&](std::string_view ending) { return name.ends_with(ending); };
+    const auto begins_so = [&](std::string_view begin) { return name.starts_with(begin); };
+    return std::none_of(std::begin(endings), std::end(endings), ends_so) ||
+           std::any_of(std::begin(others), std::end(others), begins_so);
+  });
+  return files;
+}
+
 }  // namespace
 
 MappedFile map_model_file(const fs::path& file) {
@@ -205,6 +237,7 @@ std::optional<FileKind> kind_of_file(const MappedFile& mapped) {
   const std::string_view bytes(reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size());
   if (bytes.starts_with("GGUF")) return FileKind::gguf;
   if (is_safetensors(bytes)) return FileKind::safetensors;
+  if (bytes.starts_with("PK\x03\x04")) return FileKind::torch;
   for (const Kind& kind : kByBytes) {
     if (bytes.starts_with(kind.mark)) return {};
   }
@@ -247,13 +280,24 @@ std::vector<fs::path> unindexed_weights(const fs::path& folder) {
     return name.starts_with("adapter") || name == "consolidated.safetensors";
   });
   if (files.empty()) refuse_folder(folder);
-  if (const auto shards = one_set(files)) {
-    check_complete(folder, *shards);
-  } else if (files.size() > 1) {
-    refuse(folder, fmt::format("several .safetensors files and none is model.safetensors: {}", names(files)),
-           "model.safetensors, or one file or one set of shards alone");
-  }
+  check_one_model(folder, files, ".safetensors", "model.safetensors");
   return files;
+}
+
+std::vector<fs::path> torch_weights(const fs::path& folder) {
+  auto files = torch_files(folder);
+  if (files.empty()) refuse_folder(folder);
+  check_one_model(folder, files, "weight", "pytorch_model.bin");
+  return files;
+}
+
+bool has_torch_weights(const fs::path& folder) {
+  return !torch_files(folder).empty();
+}
+
+bool is_one_of_shards(const fs::path& file) {
+  const auto shard = shard_of(name_of(file));
+  return shard && shard->count > 1;
 }
 
 void refuse_file(const fs::path& file) {
@@ -268,7 +312,8 @@ void refuse_file(const fs::path& file) {
   if (ends(file, ".json")) refuse(file, "a JSON file", "the folder that the file lies in, with its weights");
   if (const Kind* kind = find_by_name(file, kByName)) refuse(file, kind->what, kind->instead);
   refuse(file,
-         fmt::format("a file ending in '{}' that starts neither as GGUF nor as safetensors", file.extension().string()),
+         fmt::format("a file ending in '{}' that starts neither as GGUF nor as safetensors nor as torch.save's",
+                     file.extension().string()),
          kModels);
 }
 

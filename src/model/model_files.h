@@ -10,7 +10,7 @@
 
 namespace mxq {
 
-enum class FileKind { gguf, safetensors };
+enum class FileKind { gguf, safetensors, torch };
 
 /// By the first bytes, so that names do not matter; by the ending (in any case) where the bytes say nothing. nullopt
 /// for all other files, and for downloads that have not ended ("model.gguf.part").
@@ -31,6 +31,14 @@ std::optional<std::filesystem::path> only_gguf(const std::filesystem::path& fold
 /// one .safetensors file of another name. Throws Error(not_found) that names the shards that are missing, and
 /// Error(unsupported) for several files, for adapters and for whatever else is there instead.
 std::vector<std::filesystem::path> unindexed_weights(const std::filesystem::path& folder);
+
+/// The weights of a folder with neither pytorch_model.bin nor its index, likewise: of files that end as those of
+/// torch.save do, but for what training leaves (optimizer.pt), adapters and Meta's. Whether there is any of them.
+std::vector<std::filesystem::path> torch_weights(const std::filesystem::path& folder);
+bool has_torch_weights(const std::filesystem::path& folder);
+
+/// By the name ("pytorch_model-00001-of-00002.bin").
+bool is_one_of_shards(const std::filesystem::path& file);
 
 /// Error(unsupported): what is there, and what to do. The first is for files, the second for folders.
 [[noreturn]] void refuse_file(const std::filesystem::path& file);

@@ -30,7 +30,8 @@ TEST(ModelFiles, TheFirstBytesDecide) {
   EXPECT_EQ(kind("blob", kEmptySafetensors), FileKind::safetensors);
   EXPECT_EQ(kind("damaged.Safetensors", "x"), FileKind::safetensors);
   EXPECT_EQ(kind("model.gguf.part", "GGUF\3"), std::nullopt);
-  EXPECT_EQ(kind("model.safetensors", "PK\3\4"), std::nullopt);
+  EXPECT_EQ(kind("model.safetensors", "PK\3\4"), FileKind::torch);
+  EXPECT_EQ(kind("pytorch_model.bin", "x"), std::nullopt);
   EXPECT_THROW(map_model_file(folder.path()), Error) << "no regular file";
 }
 
@@ -43,8 +44,10 @@ TEST(ModelFiles, OtherFilesAreNamed) {
   };
   refused("model.gguf.part", "GGUF", "a download that has not ended");
   refused("a.safetensors", "version https://git-lfs.github.com/spec/v1\n", "git lfs pull", ErrorCode::invalid_file);
-  refused("b.gguf", "PK\3\4", "a zip archive");
-  refused("c", "\x80\x02}", "PyTorch weights");
+  refused("b.gguf", "PK\3\4", "too few for a zip archive", ErrorCode::invalid_file);
+  refused("c", "\x80\x02}", "a pickle, which is a program that runs when it is read");
+  refused("c.pth", "\x80\x02\x8a\nl\xfc\x9c\x46\xf9 j\xa8P\x19.", "saved again by torch.save of PyTorch 1.6 or newer");
+  refused("c.bin", "x", "a file that does not begin as those of torch.save do");
   refused("d.gguf", "<!DOCTYPE html>", "a web page");
   refused("config.json", "{}", "the folder that the file lies in");
   refused("e", "", "an empty file");
@@ -60,9 +63,6 @@ TEST(ModelFiles, OtherFoldersAreNamed) {
     for (const auto& name : names) write_file(place / name, R"({"base_model_name_or_path": "org/base"})");
     expect_error(ErrorCode::unsupported, message, [&] { open_model(place); });
   };
-  refused({"pytorch_model.bin", "config.json"}, "PyTorch weights (pickle)");
-  refused({"pytorch_model-00001-of-00002.bin", "pytorch_model.bin.index.json"}, "PyTorch weights (pickle)");
-  refused({"consolidated.00.pth", "params.json"}, "Meta's own layout");
   refused({"adapter_config.json", "adapter_model.safetensors"}, "an adapter without its base model 'org/base'");
   refused({"adapter_config.json", "adapter_model.bin"}, "merged into its base model");
   refused({"model_index.json", "scheduler.json"}, "a diffusers pipeline");
@@ -98,6 +98,23 @@ TEST(ModelFiles, WeightsWithoutAnIndex) {
   write_file(folder / "other.safetensors", kEmptySafetensors);
   expect_error(ErrorCode::unsupported, "'my-finetune.safetensors', 'other.safetensors'",
                [&] { unindexed_weights(folder.path()); });
+}
+
+TEST(ModelFiles, WeightsOfTorch) {
+  const TemporaryFolder folder;
+  for (const char* name : {"training_args.bin", "optimizer.pt", "rng_state_0.pth", "adapter_model.bin"}) {
+    write_file(folder / name, "x");
+  }
+  EXPECT_FALSE(has_torch_weights(folder.path()));
+  write_file(folder / "model-00002-of-00002.BIN", "x");
+  expect_error(ErrorCode::not_found, "1 are missing: number 1", [&] { torch_weights(folder.path()); });
+  write_file(folder / "model-00001-of-00002.BIN", "x");
+  EXPECT_EQ(torch_weights(folder.path()).size(), 2u);
+  write_file(folder / "other.pth", "x");
+  expect_error(ErrorCode::unsupported, "several weight files and none is pytorch_model.bin",
+               [&] { torch_weights(folder.path()); });
+  EXPECT_TRUE(is_one_of_shards("a/model-00001-of-00002.bin"));
+  EXPECT_FALSE(is_one_of_shards("a/model-00001-of-00001.bin") || is_one_of_shards("a/model.bin"));
 }
 
 TEST(ModelFiles, EntriesOfTheHubsCache) {

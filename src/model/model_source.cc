@@ -13,6 +13,8 @@
 #include "model/layer_tensors.h"
 #include "model/model_files.h"
 #include "model/safetensors_source.h"
+#include "model/torch_model.h"
+#include "model/torch_source.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
 #include "mxq/text.h"
@@ -174,6 +176,7 @@ namespace {
 
 std::unique_ptr<ModelSource> open_folder(const fs::path& path) {
   if (files_ending(path, ".safetensors").empty()) {
+    if (holds_torch_model(path)) return std::make_unique<TorchSource>(path, open_torch_folder(path));
     if (const auto gguf = only_gguf(path)) return std::make_unique<GgufSource>(MappedFile(*gguf));
     refuse_folder(path);
   }
@@ -201,6 +204,7 @@ std::unique_ptr<ModelSource> open_model(const fs::path& path) {
   const auto kind = kind_of_file(file);
   if (!kind) refuse_file(path);
   if (*kind == FileKind::gguf) return std::make_unique<GgufSource>(std::move(file));
+  if (*kind == FileKind::torch) return std::make_unique<TorchSource>(path, open_torch_file(path));
   return std::make_unique<SafetensorsSource>(std::make_shared<const MappedFile>(std::move(file)));
 }
 

@@ -56,11 +56,11 @@ class ModelSource {
   ModelSource& operator=(const ModelSource&) = delete;
 
   const std::filesystem::path& path() const { return path_; }
-  /// HF's model_type ("llama"); empty for a .safetensors file alone.
+  /// HF's model_type ("llama"); empty for weights alone.
   std::string architecture() const { return config_ ? config_->architecture : ""; }
-  /// nullopt for a .safetensors file alone.
+  /// nullopt for weights alone: a .safetensors file, or one of torch.save without a config.json beside it.
   const std::optional<ModelConfig>& config() const { return config_; }
-  /// The model's config.json, or one built from GGUF metadata; "{}" for a .safetensors file alone.
+  /// The model's config.json, or one built from GGUF metadata; "{}" for weights alone.
   virtual std::string config_json() const = 0;
   /// The other files of the model (name, contents), such as its tokenizer; for a GGUF, rebuilt from its metadata. What
   /// could not be rebuilt is told in `notes`, a sentence each.
@@ -146,11 +146,11 @@ class ModelSource {
 };
 
 /// Opens an HF folder (config.json and safetensors, sharded or not), an mxq checkpoint, a .safetensors file alone, a
-/// .gguf file (of several parts the first), or a folder with one .gguf or its parts and no safetensors. Only headers
-/// are read.
-/// Throws Error(not_found) where nothing is there, Error(unsupported) for other kinds of files, architectures of GGUF
-/// that have no HF names here, and checkpoints that another program has quantized; Error(invalid_file) for broken
-/// files, tensors that are missing (GGUF) or do not fit the configuration.
+/// .gguf file (of several parts the first), files of torch.save (model/torch_model.h), or a folder with one .gguf or
+/// its parts. Of a folder that holds several, safetensors are read, else pytorch_model.bin, else the .gguf. Only
+/// headers are read. Throws Error(not_found) where nothing is there, Error(unsupported) for other kinds of files,
+/// architectures of GGUF that have no HF names here, and checkpoints that another program has quantized;
+/// Error(invalid_file) for broken files, tensors that are missing (GGUF) or do not fit the configuration.
 std::unique_ptr<ModelSource> open_model(const std::filesystem::path& path);
 
 }  // namespace mxq

@@ -331,7 +331,8 @@ TEST(ModelSource, RefusesWhatIsNoModel) {
   expect_error(ErrorCode::not_found, "no such file or folder", [&] { open_model(folder / "absent"); });
   expect_error(ErrorCode::not_found, "the folder is empty", [&] { open_model(folder.path()); });
   write_file(folder / "model.pth", "x");
-  expect_error(ErrorCode::unsupported, "PyTorch weights", [&] { open_model(folder / "model.pth"); });
+  expect_error(ErrorCode::unsupported, "does not begin as those of torch.save do",
+               [&] { open_model(folder / "model.pth"); });
   TinyGguf().builder().write(folder / "a.gguf");
   TinyGguf().builder().write(folder / "b.gguf");
   expect_error(ErrorCode::unsupported, "the folder has 2 .gguf files", [&] { open_model(folder.path()); });
