@@ -59,7 +59,8 @@ class Tokenizer {
 };
 
 /// The tokenizer of a folder with tokenizer.json (Hugging Face's, an mxq checkpoint), of a .gguf file, also one without
-/// tensors, of a folder with one .gguf, or of a tokenizer.json itself. Byte-level BPE (GPT-2, Llama 3, SmolLM, Qwen2)
+/// tensors, of a folder with one .gguf, of a file of torch.save with a tokenizer.json beside it, or of a tokenizer.json
+/// itself. Byte-level BPE (GPT-2, Llama 3, SmolLM, Qwen2)
 /// and SentencePiece's BPE with byte fallback (Llama 2, Mistral). The files beside a tokenizer.json count as they do
 /// for the AutoTokenizer of transformers 4.57: tokenizer_config.json, special_tokens_map.json, added_tokens.json, and
 /// config.json where the class of the tokenizer is named nowhere else. Throws Error(not_found), Error(invalid_file) for

@@ -31,9 +31,14 @@ bool is_meta(const fs::path& folder) {
   return is_there(folder / kMeta) && is_there(folder / kParams);
 }
 
+StoredTensors read_archive(const MappedFile& file) {
+  if (kind_of_file(file) != FileKind::torch) refuse_file(file.path());
+  return read_torch_file(file);
+}
+
 void add_file(StoredModel& model, const fs::path& path) {
   auto file = std::make_shared<const MappedFile>(path);
-  auto tensors = read_torch_file(*file);
+  auto tensors = read_archive(*file);
   model.add(std::move(file), std::move(tensors));
 }
 
@@ -46,7 +51,7 @@ StoredModel open_files(const fs::path& folder) {
     }
     add_file(model, folder / kSingle);
   } else if (is_there(folder / kIndex)) {
-    model = open_shards(folder / kIndex, read_torch_file);
+    model = open_shards(folder / kIndex, read_archive);
   } else {
     for (const fs::path& file : torch_weights(folder)) add_file(model, file);
   }

@@ -54,7 +54,11 @@ std::unique_ptr<Tokenizer> open_tokenizer(const fs::path& model) {
   }
   if (fs::is_directory(model)) return open_folder(model);
   if (fs::is_regular_file(model, ignored)) {
-    if (const MappedFile file(model); kind_of_file(file) == FileKind::gguf) return gguf_tokenizer(file);
+    const MappedFile file(model);
+    const auto kind = kind_of_file(file);
+    if (kind == FileKind::gguf) return gguf_tokenizer(file);
+    const fs::path json = model.parent_path() / "tokenizer.json";
+    if (kind == FileKind::torch && fs::exists(json, ignored)) return open_json(json);
   }
   if (model.extension() == ".json") return open_json(model);
   throw Error(ErrorCode::unsupported, "open the tokenizer of " + model.string(),
