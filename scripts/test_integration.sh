@@ -23,6 +23,8 @@ check() {
 }
 check "safetensors: the official package" \
   "$python" tests/integration/safetensors_peer.py "$build/tests/integration/safetensors_copy"
+check "files of torch.save: every dtype and view, models, programs in pickles" \
+  "$python" tests/integration/torch_peer.py "$MXQ_BIN"
 check "NF4 and FP4: bitsandbytes" "$python" tests/integration/bitsandbytes_peer.py "$MXQ_BIN"
 check "GGUF: weights and logits as transformers loads them" \
   "$python" tests/integration/gguf_peer.py "$MXQ_SMOLLM2_GGUF" "$MXQ_BIN"

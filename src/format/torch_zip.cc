@@ -62,7 +62,19 @@ class ZipReader {
     throw Error(ErrorCode::unsupported, operation_, given, allowed);
   }
 
-  std::span<const std::byte> bytes(const Entry& entry) const { return file_.subspan(entry.begin, entry.size); }
+  /// Throws for an entry that is not stored as it is.
+  std::span<const std::byte> bytes(const Entry& entry) const {
+    const std::string name = in_quotes(entry.name);
+    if ((entry.flags & kEncrypted) != 0) refuse(fmt::format("entry {} is encrypted", name), "a plain file");
+    if (entry.method != 0) {
+      refuse(fmt::format("entry {} is compressed (method {})", name, entry.method),
+             "stored entries, as torch.save writes them");
+    }
+    if (entry.compressed != entry.size) {
+      fail(fmt::format("entry {}: {} bytes are stored in {}", name, entry.size, entry.compressed));
+    }
+    return file_.subspan(entry.begin, entry.size);
+  }
 
  private:
   template <typename Int>
@@ -171,14 +183,6 @@ class ZipReader {
       fail(fmt::format("entry {}: a name of {} bytes", name, entry.name.size()),
            fmt::format("at most {}", kLongestName));
     }
-    if ((entry.flags & kEncrypted) != 0) refuse(fmt::format("entry {} is encrypted", name), "a plain file");
-    if (entry.method != 0) {
-      refuse(fmt::format("entry {} is compressed (method {})", name, entry.method),
-             "stored entries, as torch.save writes them");
-    }
-    if (entry.compressed != entry.size) {
-      fail(fmt::format("entry {}: {} bytes are stored in {}", name, entry.size, entry.compressed));
-    }
     if (entry.header > directory_ || directory_ - entry.header < kLocalBytes ||
         number<uint32_t>(entry.header) != kLocalMark) {
       fail(fmt::format("entry {}: no header at byte {}", name, entry.header));
@@ -189,15 +193,16 @@ class ZipReader {
         number<uint16_t>(entry.header + 8) != entry.method) {
       fail(fmt::format("entry {}: the header at byte {} contradicts the directory", name, entry.header));
     }
-    if (entry.size > room - length - extra) {
-      fail(fmt::format("entry {}: {} bytes from byte {} on", name, entry.size,
+    if (entry.compressed > room - length - extra) {
+      fail(fmt::format("entry {}: {} bytes from byte {} on", name, entry.compressed,
                        entry.header + kLocalBytes + length + extra),
            fmt::format("an end before byte {}, where the zip directory begins", directory_));
     }
-    const auto local = number<uint32_t>(entry.header + 22);
+    const auto local = number<uint32_t>(entry.header + 18);
     const bool told_behind = (number<uint16_t>(entry.header + 6) & kSizesBehind) != 0;
-    if (!told_behind && local != kIn64 && local != entry.size) {
-      fail(fmt::format("entry {}: {} bytes by its header", name, local), fmt::format("the directory's {}", entry.size));
+    if (!told_behind && local != kIn64 && local != entry.compressed) {
+      fail(fmt::format("entry {}: {} bytes by its header", name, local),
+           fmt::format("the directory's {}", entry.compressed));
     }
     entry.begin = entry.header + kLocalBytes + length + extra;
   }
@@ -208,7 +213,7 @@ class ZipReader {
     std::sort(sorted.begin(), sorted.end(), [](const Entry* a, const Entry* b) { return a->header < b->header; });
     for (size_t i = 1; i < sorted.size(); ++i) {
       const Entry &before = *sorted[i - 1], &entry = *sorted[i];
-      if (before.begin + before.size > entry.header) {
+      if (before.begin + before.compressed > entry.header) {
         fail(fmt::format("entries {} and {} overlap", in_quotes(before.name), in_quotes(entry.name)));
       }
     }
@@ -250,7 +255,6 @@ TorchZip parse_torch_zip(std::span<const std::byte> file, const std::string& sou
     reader.refuse("a zip archive without NAME/data.pkl",
                   "what torch.save of PyTorch 1.6 or newer writes, safetensors or a .gguf file");
   }
-  TorchZip zip;
   for (const Entry& entry : entries) {
     if (!entry.name.starts_with(*folder)) {
       reader.fail(fmt::format("entry {} lies outside '{}'", in_quotes(entry.name), *folder));
@@ -260,15 +264,20 @@ TorchZip parse_torch_zip(std::span<const std::byte> file, const std::string& sou
       reader.refuse(fmt::format("a TorchScript archive (it holds {}), which is a program", in_quotes(entry.name)),
                     "weights alone (torch.save(model.state_dict(), FILE))");
     }
-    if (name == kPickle) zip.pickle = reader.bytes(entry);
-    if (name == kByteOrder && as_text(reader.bytes(entry)) != "little") {
-      reader.refuse(fmt::format("{} is {}", in_quotes(entry.name), in_quotes(as_text(reader.bytes(entry)))),
+  }
+  TorchZip zip;
+  for (const Entry& entry : entries) {
+    const std::string_view name = std::string_view(entry.name).substr(folder->size());
+    const auto bytes = reader.bytes(entry);
+    if (name == kPickle) zip.pickle = bytes;
+    if (name == kByteOrder && as_text(bytes) != "little") {
+      reader.refuse(fmt::format("{} is {}", in_quotes(entry.name), in_quotes(as_text(bytes))),
                     "'little': a file saved on a little-endian machine");
     }
     if (name.starts_with(kData)) {
       const std::string_view key = name.substr(kData.size());
       if (!is_key(key)) reader.fail(fmt::format("storage {}", in_quotes(entry.name)), "a number for a name");
-      zip.storages.emplace(key, reader.bytes(entry));
+      zip.storages.emplace(key, bytes);
     }
   }
   return zip;
