@@ -45,7 +45,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         require(tensor.shape[i] >= 0 && tensor.strides[i] >= 0);
         elements *= tensor.shape[i] == 0 ? 0 : 1;
       }
-      for (size_t i = 0; elements > 0 && i < tensor.shape.size(); ++i) last += (tensor.shape[i] - 1) * tensor.strides[i];
+      for (size_t i = 0; elements > 0 && i < tensor.shape.size(); ++i)
+        last += (tensor.shape[i] - 1) * tensor.strides[i];
       const int64_t needed = elements == 0 ? 0 : (last + 1) * mxq::dtype_block_bytes(tensor.dtype);
       require(static_cast<int64_t>(tensor.bytes.size()) == needed);
     }

@@ -24,7 +24,7 @@ struct MatrixFacts {
 };
 
 struct ModelReport {
-  std::string architecture;  // model_type of config.json: "llama"; "unknown" for a .safetensors file alone
+  std::string architecture;  // model_type of config.json: "llama"; "unknown" for weights alone
   int64_t parameters = 0;
   std::vector<MatrixFacts> matrices;
   Coverage coverage;  // by a plan that leaves embedding and output matrix

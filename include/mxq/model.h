@@ -24,7 +24,7 @@ class Model {
   Model(const char* path) : Model(std::filesystem::path(path)) {}
 
   const std::filesystem::path& path() const;
-  /// Hugging Face's model_type ("llama"); empty for a .safetensors file alone.
+  /// Hugging Face's model_type ("llama"); empty for weights alone.
   std::string architecture() const;
   /// 32 hexadecimal digits that tell contents apart: of all tensors and the configuration. Reads every byte the first
   /// time.

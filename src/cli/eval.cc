@@ -173,7 +173,8 @@ void add_eval(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand(
       "eval", "measure the perplexity of a model on a text, and what the model lost against another");
-  command->add_option("MODEL", options->model, "folder of safetensors, mxq checkpoint or .gguf")->required();
+  command->add_option("MODEL", options->model, "folder of safetensors or .bin, mxq checkpoint, .gguf or .pth")
+      ->required();
   auto* against =
       command
           ->add_option("--against", options->against,

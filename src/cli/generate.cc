@@ -96,7 +96,8 @@ void run(const Options& options, const CommonOptions& common) {
 void add_generate(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand("generate", "print the text that a model or checkpoint writes, as it comes");
-  command->add_option("MODEL", options->model, "folder of safetensors, mxq checkpoint or .gguf")->required();
+  command->add_option("MODEL", options->model, "folder of safetensors or .bin, mxq checkpoint, .gguf or .pth")
+      ->required();
   auto* prompt = command->add_option("--prompt", options->prompt, "text to continue, with special tokens spelt out")
                      ->type_name("TEXT");
   command->add_option("--prompt-file", options->prompt_file, "read the prompt from a file; - for standard input")

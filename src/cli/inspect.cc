@@ -56,7 +56,8 @@ void add_inspect(CLI::App& app, const CommonOptions& common) {
   };
   auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand("inspect", "list matrices: shapes, dtypes, percentiles of |w|, kurtosis");
-  command->add_option("MODEL", options->model, "folder of safetensors, .safetensors or .gguf")->required();
+  command->add_option("MODEL", options->model, "folder of safetensors or .bin, or a .safetensors, .gguf or .pth file")
+      ->required();
   command->callback([options, command, &common] {
     refuse_unused(*command, Mode::always);
     const Model model(options->model);

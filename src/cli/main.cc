@@ -33,7 +33,7 @@ constexpr const char* kIntro =
     "mxq fits a transformer into a memory budget without calibration data.\n\n"
     "The one command most people need:\n\n"
     "    mxq quantize MODEL --bits 3.25 -o OUT\n\n"
-    "MODEL is a folder of Hugging Face safetensors or a .gguf file; OUT becomes a checkpoint folder.\n"
+    "MODEL is a Hugging Face folder (safetensors or .bin), a .gguf or a .pth; OUT becomes a checkpoint folder.\n"
     "Other budgets: --size 4GiB (weight files), --vram 8GiB --context 4096.\n";
 
 int report(std::string message, int status) {

@@ -27,7 +27,8 @@ void add_measure(CLI::App& app, const CommonOptions& common) {
   };
   auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand("measure", "write the error table: what every scheme would lose on every matrix");
-  command->add_option("MODEL", options->model, "folder of safetensors, .safetensors or .gguf")->required();
+  command->add_option("MODEL", options->model, "folder of safetensors or .bin, or a .safetensors, .gguf or .pth file")
+      ->required();
   command->add_option("-o,--output", options->output, "the table as CSV (default: standard output)")->type_name("FILE");
   command->add_flag("--sensitivity", options->sensitivity,
                     "also measure what errors in each matrix do to the outputs, for --objective kl");

@@ -123,7 +123,7 @@ void run(const Options& options, const CLI::App& command, const CommonOptions& c
 void add_plan(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand("plan", "choose a scheme for every matrix, proved optimal for the budget");
-  command->add_option("MODEL", options->model, "folder of safetensors, .safetensors or .gguf");
+  command->add_option("MODEL", options->model, "folder of safetensors or .bin, or a .safetensors, .gguf or .pth file");
   command->add_option("--errors", options->errors, "plan for an error table instead of MODEL")->type_name("CSV");
   command->add_option("-o,--output", options->output, "write the plan as JSON, for quantize --plan")->type_name("FILE");
   auto* frontier =

@@ -210,7 +210,8 @@ void run(Options& options, const CLI::App& command, const CommonOptions& common)
 void add_quantize(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand("quantize", "fit a model into a budget: measure, plan, write the checkpoint");
-  command->add_option("MODEL", options->model, "folder of safetensors, .safetensors or .gguf")->required();
+  command->add_option("MODEL", options->model, "folder of safetensors or .bin, or a .safetensors, .gguf or .pth file")
+      ->required();
   command->add_option("-o,--output", options->output, "checkpoint folder, or .gguf file, to write")
       ->type_name("OUT")
       ->required();
