@@ -8,8 +8,8 @@ import unittest
 import zipfile
 from pathlib import Path
 
-from support import (CONFIG, MxqTest, byte_tokenizer, listing, read_folder, small_model, write_safetensors)
-from torch_files import (Called, Parameter, Storage, Tensor, pickled, state_dict, transposed, write_torch, write_zip)
+from support import CONFIG, MxqTest, byte_tokenizer, read_folder, small_model, write_safetensors
+from torch_files import Called, Parameter, Storage, Tensor, pickled, state_dict, transposed, write_torch, write_zip
 
 QUANTIZE = ("--bits", "4.2", "--objective", "rel", "--fit", "mse")
 RUNS = ("--bits", "4.2", "--sample-tokens", "256")
@@ -167,6 +167,25 @@ class Formats(TorchTest):
                             self.mxq_json("eval", model, "--text", text, "--window", "64")["nll"],
                             self.written("quantize", model, *RUNS)])
         for plain, torch in zip(*results): self.assertEqual(plain, torch)
+        written = []
+        for model in (self.plain, folder):
+            words = json.loads((model / "tokenizer.json").read_text())
+            words["pre_tokenizer"]["use_regex"] = True  # GPT-2's rule, which llama.cpp has
+            (model / "tokenizer.json").write_text(json.dumps(words))
+            model = model.rename(self.models / "model")  # the file holds the folder's name
+            self.mxq("quantize", model, "--bits", "5", "--objective", "rel", "--format", "gguf", "-o", self.folder / "model.gguf")
+            written.append((self.folder / "model.gguf").read_bytes())
+            shutil.rmtree(model)
+            (self.folder / "model.gguf").unlink()
+        self.assertTrue(written[0] == written[1])
+
+    def test_out_is_never_what_is_read(self):
+        folder = self.torch_folder()
+        write_torch(folder / "some.pth", state_dict(self.tensors))
+        for out in (folder, folder / "some.pth", folder / "new"):
+            self.refuses("quantize", folder, *QUANTIZE, "-o", out, "--overwrite", status=2)
+        for out in (folder, folder / "some.pth"):
+            self.refuses("quantize", folder / "some.pth", *QUANTIZE, "-o", out, "--overwrite", status=2)
 
 
 class Meta(TorchTest):
@@ -177,9 +196,7 @@ class Meta(TorchTest):
              "input_layernorm": "attention_norm", "post_attention_layernorm": "ffn_norm", "model.layers": "layers"}
     PARAMS = {"dim": 64, "multiple_of": 32, "n_heads": 4, "n_kv_heads": 2, "n_layers": 2, "norm_eps": 1e-5, "vocab_size": -1}
 
-    def meta_folder(self, **params):
-        folder = self.models / "meta"
-        folder.mkdir()
+    def meta_state(self):
         state = collections.OrderedDict()
         for name, (dtype, shape, data) in self.tensors.items():
             if "q_proj" in name or "k_proj" in name:
@@ -187,7 +204,12 @@ class Meta(TorchTest):
             for hf, meta in self.NAMES.items(): name = name.replace(hf, meta)
             state[name] = Tensor(Storage(dtype, data), shape)
         state["rope.freqs"] = Tensor(Storage("BF16", b"\0" * 16), (8,))
-        write_torch(folder / "consolidated.00.pth", state)
+        return state
+
+    def meta_folder(self, **params):
+        folder = self.models / "meta"
+        folder.mkdir()
+        write_torch(folder / "consolidated.00.pth", self.meta_state())
         (folder / "params.json").write_text(json.dumps({**self.PARAMS, **params}))
         (folder / "tokenizer.model").write_bytes(b"a tokenizer")
         (folder / "checklist.chk").write_text("not the model's\n")
@@ -225,11 +247,20 @@ class Meta(TorchTest):
 
     def test_scaled_rope_and_tied_heads(self):
         folder = self.meta_folder(use_scaled_rope=True, rope_theta=500000.0, vocab_size=272)
-        out = self.folder / "out"
-        self.mxq("dequantize", folder, "-o", out)
-        config = json.loads((out / "config.json").read_text())
-        self.assertEqual(config["rope_scaling"]["factor"], 8.0)
-        self.assertEqual((config["rope_theta"], config["max_position_embeddings"]), (500000.0, 131072))
+        for tied, params, factor in ((False, {}, 8.0), (True, {}, 32.0), (True, {"rope_scaling_factor": 16}, 16.0)):
+            if tied:
+                state = self.meta_state()
+                state["output.weight"] = Tensor(state["tok_embeddings.weight"].storage, (272, 64))
+                write_torch(folder / "consolidated.00.pth", state)
+            (folder / "params.json").write_text(json.dumps(
+                {**self.PARAMS, "use_scaled_rope": True, "rope_theta": 500000.0, "vocab_size": 272, **params}))
+            out = self.folder / "out"
+            self.mxq("dequantize", folder, "-o", out)
+            config = json.loads((out / "config.json").read_text())
+            self.assertEqual((config["rope_scaling"]["factor"], config["tie_word_embeddings"]), (factor, tied))
+            self.assertEqual((config["rope_theta"], config["max_position_embeddings"]), (500000.0, 131072))
+            self.assertEqual("lm_head.weight" in read_folder(out), not tied)
+            shutil.rmtree(out)
 
     def test_what_contradicts_the_tensors(self):
         folder = self.meta_folder()
