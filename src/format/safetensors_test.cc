@@ -471,6 +471,12 @@ TEST(TensorStore, RejectsNamesOfOtherFilesAndStaysAsItWas) {
   EXPECT_EQ(store.find("b"), nullptr);
   for (int i = 0; i < 100; ++i) store.add(nullptr, {{"t" + std::to_string(i), DType::u8, {i, 0}, {}}});
   EXPECT_THAT(store.find("t57")->shape, ElementsAre(57, 0));
+  store.remove("t3");
+  store.remove("none");
+  EXPECT_EQ(store.tensors().size(), 100u);
+  EXPECT_EQ(store.find("t3"), nullptr);
+  EXPECT_THAT(store.find("t57")->shape, ElementsAre(57, 0));
+  EXPECT_THAT(store.find("a")->shape, ElementsAre(0));
 }
 
 }  // namespace
