@@ -38,6 +38,8 @@ struct QuantizedLayout {
   std::vector<PartSpec> parts() const;
   /// Of all parts together: storage_bytes().
   int64_t total_bytes() const;
+
+  friend bool operator==(const QuantizedLayout&, const QuantizedLayout&) = default;
 };
 
 /// The layout that quantize_matrix gives a rows x cols matrix.

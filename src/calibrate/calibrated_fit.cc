@@ -13,6 +13,7 @@
 #include "mxq/measure.h"
 #include "schemes/family.h"
 #include "schemes/feedback/correction.h"
+#include "schemes/normalize/normalize.h"
 
 namespace mxq {
 
@@ -90,17 +91,19 @@ std::vector<std::string> CalibratedQuantizer::notes() const {
   return notes;
 }
 
-std::vector<float> CalibratedQuantizer::weights_of(const SourceTensor& tensor, const FeedbackFactor* factor,
-                                                   const SecondMoments* moments) const {
+std::vector<float> CalibratedQuantizer::weights_of(const SourceTensor& tensor, const Scheme& scheme,
+                                                   const FeedbackFactor* factor, const SecondMoments* moments) const {
   auto weights = read_finite(model_, tensor);
   if (factor == nullptr || moments == nullptr || moments->cross.empty()) return weights;
-  return corrected({weights.data(), tensor.rows(), tensor.cols()}, moments->values, moments->cross, *factor,
-                   options_.feedback.correction);
+  const MatrixView matrix{weights.data(), tensor.rows(), tensor.cols()};
+  // What the scheme holds nearly as it is would be moved off its grid.
+  if (lies_on_grid(matrix, scheme, options_)) return weights;
+  return corrected(matrix, moments->values, moments->cross, *factor, options_.feedback.correction);
 }
 
 void CalibratedQuantizer::quantize(const SourceTensor& tensor, const Scheme& scheme, const FeedbackFactor* factor,
                                    const SecondMoments* moments) {
-  const auto weights = weights_of(tensor, factor, moments);
+  const auto weights = weights_of(tensor, scheme, factor, moments);
   const MatrixView matrix{weights.data(), tensor.rows(), tensor.cols()};
   if (factor != nullptr && family_of(scheme.family).takes_feedback()) {
     double damping = 0;

@@ -56,8 +56,9 @@ class CalibratedQuantizer {
 
   void run_layer();
   FeedbackFactor factor_of(const SecondMoments& moments, const Scheme& scheme) const;
-  /// The weights to be quantized: with FeedbackOptions::correction other ones than the model's.
-  std::vector<float> weights_of(const SourceTensor& tensor, const FeedbackFactor* factor,
+  /// The weights to be quantized: with FeedbackOptions::correction other ones than the model's, unless those lie on the
+  /// scheme's grid.
+  std::vector<float> weights_of(const SourceTensor& tensor, const Scheme& scheme, const FeedbackFactor* factor,
                                 const SecondMoments* moments) const;
   void quantize(const InputPlace& place, const SecondMoments& moments);
   /// Into ready_. Nulls where the weights' own error counts.

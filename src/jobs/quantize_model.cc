@@ -49,6 +49,15 @@ QuantizedMatrix quantize_tensor(const ModelSource& model, const SourceTensor& te
   return quantize_matrix({weights.data(), tensor.rows(), tensor.cols()}, scheme, options);
 }
 
+/// The layout was told before the matrix was made, and is what readers go by.
+QuantizedMatrix as_told(const SourceTensor& tensor, const QuantizedLayout& layout, QuantizedMatrix made) {
+  if (made.layout != layout) {
+    throw Error(ErrorCode::unsupported, fmt::format("quantize '{}'", tensor.matrix_name()),
+                fmt::format("a matrix {}rotated", made.layout.rotated ? "" : "not "), "the layout that it was to have");
+  }
+  return made;
+}
+
 /// What AWQ makes of a model: another one that computes the same, and its matrices, quantized.
 struct Folded {
   Folded(const ModelSource& model, Runner& runner, const TokenSequences& text,
@@ -144,16 +153,15 @@ WriteReport quantize_model(const Model& opened, const std::filesystem::path& out
     const auto read_row = [&](int64_t row, float* to) { model->read_rows(*tensor, row, 1, to); };
     layout.rotated &= !lies_on_grid(layout.rows, layout.cols, read_row, scheme, file.quantize);
     model->done(*tensor);
-    what.matrices.push_back({tensor, layout, [&, tensor, scheme] {
-                               require_held(*model, *tensor, scheme, file.quantize);
-                               if (calibrated) return calibrated->take(*tensor);
-                               if (folded) {
-                                 if (auto found = folded->matrices.extract(tensor->name)) {
-                                   return std::move(found.mapped());
-                                 }
-                               }
-                               return quantize_tensor(*model, *tensor, scheme, tabled(file.quantize));
-                             }});
+    const auto make = [&, tensor, scheme] {
+      require_held(*model, *tensor, scheme, file.quantize);
+      if (calibrated) return calibrated->take(*tensor);
+      if (folded) {
+        if (auto found = folded->matrices.extract(tensor->name)) return std::move(found.mapped());
+      }
+      return quantize_tensor(*model, *tensor, scheme, tabled(file.quantize));
+    };
+    what.matrices.push_back({tensor, layout, [tensor, layout, make] { return as_told(*tensor, layout, make()); }});
   }
   auto report = target.write(what, place, options, progress);
   report.sample = text.health;

@@ -66,6 +66,21 @@ class Calibrated(MxqTest):
         for name in plan["matrices"]:
             self.assertLessEqual(set(floats(tensors[name + ".zeros"])), set(map(float, range(8))))
 
+    def test_weights_on_a_grid_stay_there_whatever_is_made_up_for(self):
+        # The matrices before them have lost something, which --correction would move these weights for.
+        gridded, out, back = self.folder / "gridded", self.folder / "out", self.folder / "back"
+        self.quantize("coarse", "--uniform", "b4g32", "--fit", "mse", "--normalize", "none")
+        self.mxq("dequantize", self.folder / "coarse", "-o", gridded)
+        plan = self.mxq_json("quantize", gridded, "-o", out, "--bits", "3.5", "--schemes", "b2g64,b4g32", "--normalize",
+                             "rotation", *SELF, "--correction", 0.5)
+        self.assertEqual({m["scheme"] for m in plan["matrices"].values()}, {"b2g64", "b4g32"})
+        self.mxq("dequantize", out, "-o", back)
+        original, made = read_folder(gridded), read_folder(back)
+        for name, matrix in plan["matrices"].items():
+            weights, others = floats(original[name + ".weight"]), floats(made[name + ".weight"])
+            lost = sum((a - b) ** 2 for a, b in zip(weights, others)) / sum(a * a for a in weights)
+            (self.assertLess if matrix["scheme"] == "b4g32" else self.assertGreater)(lost, 1e-3, name)
+
     def test_columns_in_another_order(self):
         _, left = self.quantize("left", "--uniform", "b3g64", *SELF)
         plan, diagonal = self.quantize("diagonal", "--uniform", "b3g64", *SELF, "--column-order", "diagonal",
