@@ -29,10 +29,12 @@ Solver parse_solver(std::string_view name);
 /// False where the library was built without HiGHS; Solver::highs then throws Error(unsupported).
 bool solver_available(Solver solver);
 
-/// Matrices of a block, by the last parts of their names ("q_proj"), that take one scheme.
+/// Matrices that take one scheme: those of a block, by the last parts of their names ("q_proj"), or those whose names
+/// differ in nothing but a number.
 struct Tie {
   std::string name;  // "qkv"
   std::vector<std::string> modules;
+  std::string numbered = {};  // what the number stands behind: "experts"; empty: by `modules`
 };
 
 struct AllocateOptions {
@@ -44,6 +46,7 @@ struct AllocateOptions {
   std::vector<std::pair<std::string, std::string>> pins;
   /// Schemes of fewer bits per parameter are not considered (0: all are). Pins override it.
   int min_bits = 0;
+  /// A matrix may belong to several: then all of theirs take one scheme.
   std::vector<Tie> ties;
 };
 

@@ -84,7 +84,8 @@ std::string_view group_heading(FieldGroup group);
 enum class FieldNeeds {
   nothing,
   a_text,    // a fit that looks at a text
-  feedback,  // one that is made by second moments: gptq or mse on a text
+  moments,   // one that is made by second moments: gptq or mse on a text
+  feedback,  // gptq, which feeds errors back
   sample,    // text that the model samples
 };
 

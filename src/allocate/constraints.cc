@@ -4,8 +4,9 @@
 
 #include <algorithm>
 #include <array>
-#include <map>
+#include <numeric>
 #include <optional>
+#include <unordered_map>
 #include <utility>
 
 #include "allocate/objective.h"
@@ -74,23 +75,44 @@ std::vector<std::optional<std::string>> apply_pins(const ErrorTable& table, cons
   return pinned;
 }
 
+/// What names of matrices that the tie ties have in common; nullopt for a matrix that it does not.
+std::optional<std::string> tied_by(const Tie& tie, std::string_view name) {
+  if (!tie.numbered.empty()) {
+    const std::string behind = fmt::format(".{}.", tie.numbered);
+    const size_t at = name.find(behind);
+    if (at == name.npos) return std::nullopt;
+    const size_t number = at + behind.size(), end = name.find_first_not_of("0123456789", number);
+    if (end == name.npos || end == number) return std::nullopt;
+    return fmt::format("{}{}", name.substr(0, number), name.substr(end));
+  }
+  const size_t dot = name.rfind('.');
+  const std::string_view module = dot == name.npos ? name : name.substr(dot + 1);
+  if (std::find(tie.modules.begin(), tie.modules.end(), module) == tie.modules.end()) return std::nullopt;
+  return std::string(dot == name.npos ? std::string_view{} : name.substr(0, dot));
+}
+
 /// Places in the table that take one scheme together, in order of the first.
 std::vector<std::vector<size_t>> apply_ties(const ErrorTable& table, const AllocateOptions& options) {
-  std::vector<std::vector<size_t>> groups;
-  std::map<std::pair<const Tie*, std::string_view>, size_t> places;
-  for (size_t i = 0; i < table.matrices.size(); ++i) {
-    const std::string_view name = table.matrices[i].name;
-    const size_t dot = name.rfind('.');
-    const std::string_view module = dot == name.npos ? name : name.substr(dot + 1);
-    const std::string_view block = dot == name.npos ? std::string_view{} : name.substr(0, dot);
-    const auto tie = std::find_if(options.ties.begin(), options.ties.end(), [&](const Tie& t) {
-      return std::find(t.modules.begin(), t.modules.end(), module) != t.modules.end();
-    });
-    if (tie == options.ties.end()) {
-      groups.push_back({i});
-      continue;
+  // Every place points towards the first one of its group.
+  std::vector<size_t> towards(table.matrices.size());
+  std::iota(towards.begin(), towards.end(), size_t{0});
+  const auto first_of = [&](size_t place) {
+    while (towards[place] != place) place = towards[place] = towards[towards[place]];
+    return place;
+  };
+  for (const Tie& tie : options.ties) {
+    std::unordered_map<std::string, size_t> seen;
+    for (size_t i = 0; i < table.matrices.size(); ++i) {
+      const auto common = tied_by(tie, table.matrices[i].name);
+      if (!common) continue;
+      const size_t other = first_of(seen.try_emplace(*common, i).first->second), own = first_of(i);
+      towards[std::max(own, other)] = std::min(own, other);
     }
-    const auto [at, fresh] = places.try_emplace({&*tie, block}, groups.size());
+  }
+  std::vector<std::vector<size_t>> groups;
+  std::unordered_map<size_t, size_t> places;
+  for (size_t i = 0; i < table.matrices.size(); ++i) {
+    const auto [at, fresh] = places.try_emplace(first_of(i), groups.size());
     if (fresh) groups.emplace_back();
     groups[at->second].push_back(i);
   }
@@ -98,8 +120,12 @@ std::vector<std::vector<size_t>> apply_ties(const ErrorTable& table, const Alloc
 }
 
 std::string member_list(const ErrorTable& table, const MatrixGroup& group) {
+  constexpr size_t kNamed = 4;
   std::string list;
-  for (const size_t i : group.members) list += fmt::format("{}'{}'", list.empty() ? "" : ", ", table.matrices[i].name);
+  for (size_t i = 0; i < std::min(kNamed, group.members.size()); ++i) {
+    list += fmt::format("{}'{}'", list.empty() ? "" : ", ", table.matrices[group.members[i]].name);
+  }
+  if (group.members.size() > kNamed) list += fmt::format(" and {} more", group.members.size() - kNamed);
   return list;
 }
 

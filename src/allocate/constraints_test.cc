@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <random>
 
@@ -16,7 +17,8 @@ namespace {
 
 using testing::HasSubstr;
 
-const Tie kQkv{"qkv", {"q_proj", "k_proj", "v_proj"}}, kGateUp{"gate_up", {"gate_proj", "up_proj"}};
+const Tie kQkv{"qkv", {"q_proj", "k_proj", "v_proj"}}, kGateUp{"gate_up", {"gate_proj", "up_proj"}},
+    kExperts{"experts", {}, "experts"};
 
 /// Two layers of q, k, v and up with schemes b2, b3, b4, b8 (bytes 2, 3, 4, 8 times the matrix's params / 8).
 ErrorTable small_table(std::mt19937_64& random) {
@@ -163,6 +165,30 @@ TEST(Constraints, APinBindsTheWholeTie) {
   const Plan plan = allocate(small_table(random), 1 << 20, options);
   for (int i = 0; i < 3; ++i) EXPECT_EQ(plan.matrices[static_cast<size_t>(i)].scheme, "b2g64");
   for (int i = 3; i < 8; ++i) EXPECT_EQ(plan.matrices[static_cast<size_t>(i)].scheme, "b8g64");
+}
+
+TEST(Constraints, ExpertsOfARoleAreTiedWhateverTheirNumbers) {
+  std::mt19937_64 random(2);
+  ErrorTable table = small_table(random);
+  const std::array<const char*, 8> names{
+      "0.mlp.experts.0.up_proj",   "0.mlp.experts.0.gate_proj", "0.mlp.experts.11.up_proj", "0.mlp.experts.11.gate_proj",
+      "1.mlp.experts.0.up_proj",   "0.mlp.experts.x.up_proj",   "0.mlp.experts.2",          "0.mlp.experts_2.up_proj"};
+  ASSERT_EQ(table.matrices.size(), names.size());
+  for (size_t i = 0; i < names.size(); ++i) table.matrices[i].name = names[i];
+  AllocateOptions options;
+  const auto members = [&] {
+    std::vector<std::vector<size_t>> all;
+    for (const auto& group : apply_constraints(table, options)) all.push_back(group.members);
+    return all;
+  };
+  using Groups = std::vector<std::vector<size_t>>;
+  options.ties = {kExperts};
+  EXPECT_EQ(members(), (Groups{{0, 2}, {1, 3}, {4}, {5}, {6}, {7}}));
+  // Both ties together: all that either of them joins.
+  options.ties = {kGateUp, kExperts};
+  EXPECT_EQ(members(), (Groups{{0, 1, 2, 3}, {4}, {5}, {6}, {7}}));
+  options.ties = {kGateUp};
+  EXPECT_EQ(members(), (Groups{{0, 1}, {2, 3}, {4}, {5}, {6}, {7}}));
 }
 
 TEST(Constraints, TiedMatricesUseTheSchemesTheyShare) {

@@ -14,6 +14,7 @@
 #include "format/gguf.h"
 #include "format/gguf_writer.h"
 #include "format/weights.h"
+#include "model/arch/architecture.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
 #include "schemes/family.h"
@@ -77,47 +78,99 @@ struct Contents {
     GgufTensor tensor;
     DType dtype = DType::f32;
   };
+  struct Planned {
+    GgufTensor tensor;
+    std::vector<size_t> matrices;  // their places in `matrices`: of each part
+  };
   std::vector<Kept> kept;
-  std::vector<GgufTensor> planned;  // as `matrices`
+  std::vector<Planned> planned;
 
   Contents(const ModelSource& model, const std::vector<const SourceTensor*>& matrices,
            std::vector<std::string>& notes) {
-    std::unordered_map<const SourceTensor*, size_t> place;
-    for (size_t i = 0; i < matrices.size(); ++i) place.emplace(matrices[i], i);
-    planned.resize(matrices.size());
+    std::unordered_map<const SourceTensor*, size_t> places;
+    for (size_t i = 0; i < matrices.size(); ++i) places.emplace(matrices[i], i);
+    std::vector<bool> found(matrices.size());
     for (GgufTensor& tensor : gguf_tensors(model, notes)) {
-      const auto found = tensor.parts.empty() ? place.end() : place.find(tensor.parts.front());
-      if (found == place.end()) {
+      Planned whole;
+      const SourceTensor* missing = nullptr;
+      for (const SourceTensor* part : tensor.parts) {
+        const auto place = places.find(part);
+        if (place == places.end()) {
+          missing = part;
+        } else {
+          whole.matrices.push_back(place->second);
+        }
+      }
+      if (whole.matrices.empty()) {
         const DType dtype = kept_dtype(model, tensor);
         kept.push_back({std::move(tensor), dtype});
         continue;
       }
+      if (missing != nullptr) {
+        refuse(fmt::format("'{}' without the matrix '{}', with which it is one tensor",
+                           matrices[whole.matrices.front()]->matrix_name(), missing->matrix_name()),
+               "all experts of a layer planned, or --skip of them all");
+      }
       if (!tensor.is_matrix() || !tensor.columns.empty()) {
-        throw Error(ErrorCode::unsupported, "write GGUF",
-                    fmt::format("'{}' as a matrix that is quantized", tensor.name),
-                    "--skip, which leaves the matrix as it is");
+        refuse(fmt::format("'{}' as a matrix that is quantized", tensor.name), "--skip, which leaves the matrix as it is");
       }
-      if (tensor.parts.size() > 1) {
-        throw Error(ErrorCode::unsupported, "write GGUF",
-                    fmt::format("'{}', in which {} matrices are one tensor", tensor.name, tensor.parts.size()),
-                    "models whose experts are tensors of their own; the format mxq holds all");
-      }
-      planned[found->second] = std::move(tensor);
+      for (const size_t place : whole.matrices) found[place] = true;
+      whole.tensor = std::move(tensor);
+      planned.push_back(std::move(whole));
     }
-    for (size_t i = 0; i < matrices.size(); ++i) {
-      if (!planned[i].parts.empty()) continue;
-      throw Error(ErrorCode::unsupported, "write GGUF",
-                  fmt::format("matrix '{}', for which the format has no name", matrices[i]->matrix_name()),
-                  "--skip, which leaves the matrix as it is");
+    const auto nameless = std::find(found.begin(), found.end(), false);
+    if (nameless != found.end()) {
+      const auto place = static_cast<size_t>(nameless - found.begin());
+      refuse(fmt::format("matrix '{}', for which the format has no name", matrices[place]->matrix_name()),
+             "--skip, which leaves the matrix as it is");
     }
+    const auto first = [](const Planned& p) { return *std::min_element(p.matrices.begin(), p.matrices.end()); };
+    std::stable_sort(planned.begin(), planned.end(),
+                     [&](const Planned& a, const Planned& b) { return first(a) < first(b); });
   }
 
+  /// `dtypes`: of the matrices.
   std::vector<GgufTensorSpec> specs(const std::vector<DType>& dtypes) const {
     std::vector<GgufTensorSpec> all;
     for (const Kept& k : kept) all.push_back({k.tensor.name, k.dtype, k.tensor.shape});
-    for (size_t i = 0; i < planned.size(); ++i) all.push_back({planned[i].name, dtypes[i], planned[i].shape});
+    for (const Planned& p : planned) {
+      const DType dtype = dtypes[p.matrices.front()];
+      for (const size_t matrix : p.matrices) {
+        if (dtypes[matrix] == dtype) continue;
+        refuse(fmt::format("'{}' in both {} and {}", p.tensor.name, dtype_name(dtype), dtype_name(dtypes[matrix])),
+               "one type for all experts of a layer");
+      }
+      all.push_back({p.tensor.name, dtype, p.tensor.shape});
+    }
     return all;
   }
+
+ private:
+  [[noreturn]] static void refuse(std::string given, std::string allowed) {
+    throw Error(ErrorCode::unsupported, "write GGUF", std::move(given), std::move(allowed));
+  }
+};
+
+/// The matrices of an export, made when they are first asked for and dropped when all tensors have had them.
+class MadeMatrices {
+ public:
+  MadeMatrices(const std::vector<ExportMatrix>& matrices, const std::vector<Contents::Planned>& tensors)
+      : matrices_(matrices), uses_(matrices.size()) {
+    for (const auto& tensor : tensors) {
+      for (const size_t matrix : tensor.matrices) ++uses_[matrix];
+    }
+  }
+
+  QuantizedMatrix take(size_t matrix) {
+    if (--uses_[matrix] > 0) return kept_.try_emplace(matrix, matrices_[matrix].make()).first->second;
+    if (auto found = kept_.extract(matrix)) return std::move(found.mapped());
+    return matrices_[matrix].make();
+  }
+
+ private:
+  const std::vector<ExportMatrix>& matrices_;
+  std::vector<int> uses_;
+  std::unordered_map<size_t, QuantizedMatrix> kept_;
 };
 
 std::vector<GgufEntry> entries(const ModelSource& model, uint32_t type, std::vector<std::string>& notes) {
@@ -154,14 +207,15 @@ void write_kept(const ModelSource& model, const Contents::Kept& kept, GgufWriter
   note_zeros(tensor.name, zeros, rows * size, kept.dtype, notes);
 }
 
-void write_planned(const GgufTensor& tensor, const QuantizedMatrix& matrix, GgufWriter& writer) {
+/// The rows of a matrix that the tensor has of it, in its order.
+void write_rows(const GgufTensor& tensor, const QuantizedMatrix& matrix, GgufWriter& writer) {
   const auto blocks = matrix.part("blocks");
   if (tensor.rows.empty()) return writer.write(blocks);
   const auto row = static_cast<size_t>(std::ssize(blocks) / matrix.layout.rows);
   std::vector<std::byte> ordered;
-  ordered.reserve(blocks.size());
-  for (int64_t r = 0; r < matrix.layout.rows; ++r) {
-    const auto from = blocks.subspan(static_cast<size_t>(tensor.place(r).second) * row, row);
+  ordered.reserve(tensor.rows.size() * row);
+  for (const int64_t r : tensor.rows) {
+    const auto from = blocks.subspan(static_cast<size_t>(r) * row, row);
     ordered.insert(ordered.end(), from.begin(), from.end());
   }
   writer.write(ordered);
@@ -198,6 +252,8 @@ class GgufTarget final : public Target {
       refuse("zero-point", zero_point_name(options.feedback.zero_point), "real");
     }
   }
+
+  std::vector<std::string_view> ties() const override { return {kExpertStacks}; }
 
   void check_model(const ModelSource& model) const override {
     std::vector<std::string> notes;
@@ -264,11 +320,15 @@ class GgufTarget final : public Target {
     Progress& bar = or_silent(progress);
     bar.begin("write", work);
     for (const auto& kept : contents.kept) write_kept(what.model, kept, writer, report.notes);
+    MadeMatrices made(what.matrices, contents.planned);
     work = 0;
-    for (size_t i = 0; i < what.matrices.size(); ++i) {
-      write_planned(contents.planned[i], what.matrices[i].make(), writer);
+    for (size_t i = 0; i < contents.planned.size(); ++i) {
+      const auto& [tensor, parts] = contents.planned[i];
+      for (const size_t part : parts) {
+        write_rows(tensor, made.take(part), writer);
+        bar.update(work += tensor.row_count() / std::ssize(parts) * tensor.row_size());
+      }
       report.matrix_bytes += gguf_padded(specs[contents.kept.size() + i].bytes());
-      bar.update(work += matrices[i]->elements());
     }
     check_output(out);
     writer.commit();

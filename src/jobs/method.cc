@@ -15,10 +15,12 @@ namespace mxq {
 
 namespace {
 
-Tie tie_named(const std::string& name) {
+Tie tie_named(std::string_view name) {
   std::vector<std::string_view> known;
   for (const FusedModules& fused : fused_modules()) {
-    if (fused.name == name) return {name, {fused.modules.begin(), fused.modules.end()}};
+    if (fused.name == name) {
+      return {std::string(name), {fused.modules.begin(), fused.modules.end()}, std::string(fused.numbered)};
+    }
     known.push_back(fused.name);
   }
   throw Error(ErrorCode::usage, "tie", fmt::format("'{}'", name), fmt::format("{}", fmt::join(known, ", ")));
@@ -71,12 +73,16 @@ void refuse_unused(const MethodRequest& request, const Method& method, bool samp
     const auto refuse = [&](const std::string& because, const char* allowed) {
       throw Error(ErrorCode::usage, std::string(field.name), "has no effect with " + because, allowed);
     };
-    const bool of_text = field.needs == FieldNeeds::a_text || field.needs == FieldNeeds::feedback;
+    const bool of_moments = field.needs == FieldNeeds::moments || field.needs == FieldNeeds::feedback;
+    const bool of_text = field.needs == FieldNeeds::a_text || of_moments;
     if (of_text && !has_text) {
       refuse(fmt::format("the fit {} and no calibration text", fit_name(method.quantize.fit)),
              "a fit that looks at a text: gptq, or one with a calibration text");
     }
-    if (field.needs == FieldNeeds::feedback && method.quantize.fit == Fit::awq) refuse("the fit awq", "the fit gptq");
+    const Fit fit = method.quantize.fit;
+    if ((of_moments && fit == Fit::awq) || (field.needs == FieldNeeds::feedback && fit != Fit::gptq)) {
+      refuse(fmt::format("the fit {}", fit_name(fit)), "the fit gptq");
+    }
     if (field.needs == FieldNeeds::sample && !samples) {
       refuse("a model that samples no text", "the objective kl, or the calibration text self");
     }
@@ -186,6 +192,9 @@ AllocateOptions MethodRequest::constraints() const {
   options.pins = pins;
   options.min_bits = min_bits.value_or(0);
   for (const auto& name : ties) options.ties.push_back(tie_named(name));
+  for (const auto& name : find_target(format.value_or(std::string(mxq_target().name()))).ties()) {
+    options.ties.push_back(tie_named(name));
+  }
   return options;
 }
 

@@ -156,7 +156,8 @@ std::vector<MethodField> make_fields() {
   fields.push_back({.name = "tie",
                     .group = choice,
                     .value = "LIST",
-                    .help = "gives one scheme to matrices that a runtime fuses: qkv, gate_up",
+                    .help = "gives one scheme to matrices that a runtime fuses: qkv, gate_up, experts (those of a role in a "
+                            "layer)",
                     .several = true,
                     .set =
                         [](R& r, Text v) {
@@ -260,7 +261,7 @@ std::vector<MethodField> make_fields() {
                     .value = "D",
                     .usual = "0.01",
                     .help = "share of the mean diagonal of the inputs' second moments that gptq adds to the diagonal",
-                    .needs = feedback,
+                    .needs = moments,
                     .set = [](R& r, Text v) { r.damping = number(v, 0, 100); },
                     .given = is_given<&R::damping>,
                     .show = [](const O& o) { return fmt::format("{}", o.feedback.damping); },
@@ -272,7 +273,7 @@ std::vector<MethodField> make_fields() {
                     .usual = "real",
                     .help = "how gptq finds a group's scale and zero: by least squares (real), or from the group's "
                             "range, as published (integer, symmetric)",
-                    .needs = feedback,
+                    .needs = moments,
                     .set = [](R& r, Text v) { r.zero_point = parse_zero_point(v); },
                     .given = is_given<&R::zero_point>,
                     .show = [](const O& o) { return std::string(zero_point_name(o.feedback.zero_point)); },
@@ -294,7 +295,7 @@ std::vector<MethodField> make_fields() {
                     .usual = "even",
                     .help = "how much each token of the calibration text counts: gradient (as much as what the model "
                             "says depends on it) or even",
-                    .needs = feedback,
+                    .needs = moments,
                     .set = [](R& r, Text v) { r.token_weights = parse_token_weighting(v); },
                     .given = is_given<&R::token_weights>,
                     .show = [](const O& o) { return std::string(token_weighting_name(o.feedback.token_weights)); },
@@ -315,7 +316,7 @@ std::vector<MethodField> make_fields() {
                     .value = "S",
                     .usual = "0",
                     .help = "share by which gptq makes up for what the matrices before have changed in a matrix's "
-                            "inputs; helps one model and ruins another (docs/decisions/0019)",
+                            "inputs; helps prose and may cost code (docs/decisions/0019)",
                     .needs = feedback,
                     .set = [](R& r, Text v) { r.correction = number(v, 0, 1); },
                     .given = is_given<&R::correction>,

@@ -140,6 +140,13 @@ TEST_F(Resolve, FieldsWithoutEffectAreRefusedByName) {
   expect_error(ErrorCode::usage, "zero-point: has no effect with the fit awq", [&] {
     runnable({{"bits", "4"}, {"fit", "awq"}, {"zero-point", "real"}});
   });
+  // mse on a text looks at each column's own inputs, and feeds nothing back.
+  for (const char* field : {"shrinkage", "correction"}) {
+    expect_error(ErrorCode::usage, std::string(field) + ": has no effect with the fit mse", [&] {
+      runnable({{"bits", "4"}, {"fit", "mse"}, {"calibration", "self"}, {field, "0.5"}});
+    });
+  }
+  EXPECT_NO_THROW(runnable({{"bits", "4"}, {"fit", "mse"}, {"calibration", "self"}, {"damping", "0.5"}}));
 }
 
 TEST(Requests, TiesAreThoseOfTheArchitectures) {

@@ -245,12 +245,16 @@ std::string gguf_architecture_names();
 /// HF's names of those that can be written as GGUF.
 std::string written_gguf_architecture_names();
 
-/// Modules of a block that runtimes compute with one matrix, by the last parts of their names.
+/// Modules that runtimes compute with one matrix: of a block, by the last parts of their names; or all experts' of a
+/// layer.
 struct FusedModules {
   std::string_view name;  // "qkv"
   std::vector<std::string_view> modules;
+  std::string_view numbered = {};  // what stands before the number of each in names: "experts"
 };
-/// Of all of architectures(): qkv, gate_up.
+/// The experts of one role in a layer, which are one tensor in many formats.
+inline constexpr std::string_view kExpertStacks = "experts";
+/// Of all of architectures(): qkv, gate_up, experts.
 std::span<const FusedModules> fused_modules();
 
 /// Each in a file of its own.
