@@ -62,10 +62,16 @@ bool fit_applies(const Scheme& scheme, Fit fit);
 
 /// How scale and zero are stored.
 enum class Metadata {
-  q8,   // 8 bits each, one fp16 step each per 128 groups: Eq. 2 of the paper
-  f16,  // fp16 each: what MLX and HQQ files hold
-  f32,  // fp32 each: equals the arithmetic of the hqq package
+  q8,         // 8 bits each, one fp16 step each per 128 groups: Eq. 2 of the paper
+  f16,        // fp16 each: what HQQ files hold
+  f32,        // fp32 each: equals the arithmetic of the hqq package
+  f16_bias,   // fp16 each, the zero as what is added, W = code * scale + bias: what MLX files hold
+  bf16_bias,  // the same in bf16
 };
+/// Of the last two.
+constexpr bool has_bias(Metadata metadata) {
+  return metadata == Metadata::f16_bias || metadata == Metadata::bf16_bias;
+}
 std::string_view metadata_name(Metadata metadata);
 Metadata parse_metadata(std::string_view name);
 

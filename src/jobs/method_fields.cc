@@ -212,7 +212,8 @@ std::vector<MethodField> make_fields() {
                     .group = matrix,
                     .value = "M",
                     .usual = "q8",
-                    .help = "how scale and zero are stored: q8, f16 or f32",
+                    .help = "how scale and zero are stored: q8, f16 or f32; as scale and bias in 16 bits, which is "
+                            "what MLX holds: f16-bias or bf16-bias (default with --format mlx)",
                     .set = [](R& r, Text v) { r.metadata = parse_metadata(v); },
                     .given = is_given<&R::metadata>,
                     .show = [](const O& o) { return std::string(metadata_name(o.metadata)); },

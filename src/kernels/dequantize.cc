@@ -69,6 +69,17 @@ void DequantizeGroups(const uint8_t* stream, int64_t stream_bytes, int bits, int
 #endif
 }
 
+void DequantizeBiased(const uint8_t* stream, int64_t stream_bytes, int bits, int group, int64_t n, const float* scales,
+                      const float* biases, float* out) {
+#if HWY_TARGET == HWY_SCALAR
+  ref::dequantize_biased(stream, stream_bytes, bits, group, n, scales, biases, out);
+#else
+  DequantizeStream(stream, stream_bytes, bits, group, n, out, [&](auto codes, int64_t j) HWY_ATTR {
+    return hn::Add(hn::Mul(hn::ConvertTo(d, codes), hn::Set(d, scales[j])), hn::Set(d, biases[j]));
+  });
+#endif
+}
+
 void DequantizeLevels(const uint8_t* stream, int64_t stream_bytes, int bits, int group, int64_t n, const float* scales,
                       const float* levels, float* out) {
 #if HWY_TARGET == HWY_SCALAR
@@ -106,12 +117,17 @@ HWY_AFTER_NAMESPACE();
 namespace mxq {
 
 HWY_EXPORT(DequantizeGroups);
+HWY_EXPORT(DequantizeBiased);
 HWY_EXPORT(DequantizeLevels);
 HWY_EXPORT(DequantizeElements);
 
 void dequantize_groups(const uint8_t* stream, int64_t stream_bytes, int bits, int group, int64_t n, const float* scales,
                        const float* zeros, float* out) {
   HWY_DYNAMIC_DISPATCH(DequantizeGroups)(stream, stream_bytes, bits, group, n, scales, zeros, out);
+}
+void dequantize_biased(const uint8_t* stream, int64_t stream_bytes, int bits, int group, int64_t n, const float* scales,
+                       const float* biases, float* out) {
+  HWY_DYNAMIC_DISPATCH(DequantizeBiased)(stream, stream_bytes, bits, group, n, scales, biases, out);
 }
 void dequantize_levels(const uint8_t* stream, int64_t stream_bytes, int bits, int group, int64_t n, const float* scales,
                        const float* levels, float* out) {
@@ -139,6 +155,14 @@ void dequantize_groups(const uint8_t* stream, int64_t, int bits, int group, int6
                        const float* zeros, float* out) {
   for (int64_t i = 0; i < n; ++i) {
     out[i] = (static_cast<float>(code_at(stream, bits, i)) - zeros[i / group]) * scales[i / group];
+  }
+}
+
+void dequantize_biased(const uint8_t* stream, int64_t, int bits, int group, int64_t n, const float* scales,
+                       const float* biases, float* out) {
+  for (int64_t i = 0; i < n; ++i) {
+    const float product = static_cast<float>(code_at(stream, bits, i)) * scales[i / group];
+    out[i] = product + biases[i / group];
   }
 }
 

@@ -1,4 +1,4 @@
-// Inner loops of dequantizing: W = (q - zero) * scale or W = levels[q] * scale in fp32.
+// Inner loops of dequantizing: W = (q - zero) * scale, W = q * scale + bias or W = levels[q] * scale in fp32.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,10 @@ namespace mxq {
 void dequantize_groups(const uint8_t* stream, int64_t stream_bytes, int bits, int group, int64_t n, const float* scales,
                        const float* zeros, float* out);
 
+/// The same with W = q * scale + bias: a product and a sum, each rounded.
+void dequantize_biased(const uint8_t* stream, int64_t stream_bytes, int bits, int group, int64_t n, const float* scales,
+                       const float* biases, float* out);
+
 /// The same with a table of 2^bits levels, bits 1..4, instead of zeros.
 void dequantize_levels(const uint8_t* stream, int64_t stream_bytes, int bits, int group, int64_t n, const float* scales,
                        const float* levels, float* out);
@@ -21,6 +25,8 @@ void dequantize_elements(const uint8_t* codes, int64_t n, const float* scales, c
 namespace ref {
 void dequantize_groups(const uint8_t* stream, int64_t stream_bytes, int bits, int group, int64_t n, const float* scales,
                        const float* zeros, float* out);
+void dequantize_biased(const uint8_t* stream, int64_t stream_bytes, int bits, int group, int64_t n, const float* scales,
+                       const float* biases, float* out);
 void dequantize_levels(const uint8_t* stream, int64_t stream_bytes, int bits, int group, int64_t n, const float* scales,
                        const float* levels, float* out);
 void dequantize_elements(const uint8_t* codes, int64_t n, const float* scales, const float* zeros, float* out);

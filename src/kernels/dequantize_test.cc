@@ -32,6 +32,9 @@ TEST_P(Dequantize, LoopsEqualTheReference) {
         dequantize_groups(stream.get(), length, bits, group, n, scales.data(), zeros.data(), out.data());
         ref::dequantize_groups(stream.get(), length, bits, group, n, scales.data(), zeros.data(), expected.data());
         ASSERT_EQ(out, expected);
+        dequantize_biased(stream.get(), length, bits, group, n, scales.data(), zeros.data(), out.data());
+        ref::dequantize_biased(stream.get(), length, bits, group, n, scales.data(), zeros.data(), expected.data());
+        ASSERT_EQ(out, expected);
         if (bits <= 4) {
           std::vector<float> levels(size_t{1} << bits);
           for (float& x : levels) x = static_cast<float>(random() % 1000) * 0.1f - 50;
@@ -73,6 +76,9 @@ TEST_P(Dequantize, LoopsEqualTheReferenceOverTheWholeRange) {
         const int64_t length = (n * bits + 7) / 8;
         dequantize_groups(stream.data(), length, bits, kGroup, n, scales.data(), zeros.data(), found.data());
         ref::dequantize_groups(stream.data(), length, bits, kGroup, n, scales.data(), zeros.data(), expected.data());
+        expect_same(found, expected);
+        dequantize_biased(stream.data(), length, bits, kGroup, n, scales.data(), zeros.data(), found.data());
+        ref::dequantize_biased(stream.data(), length, bits, kGroup, n, scales.data(), zeros.data(), expected.data());
         expect_same(found, expected);
         if (bits > 4) continue;
         const auto levels = spread(all, start + 7, size_t{1} << bits);

@@ -8,7 +8,11 @@ namespace {
 
 constexpr Named<Fit> kFits[] = {
     {"rtn", Fit::rtn}, {"hqq", Fit::hqq}, {"mse", Fit::mse}, {"gptq", Fit::gptq}, {"awq", Fit::awq}};
-constexpr Named<Metadata> kMetadata[] = {{"q8", Metadata::q8}, {"f16", Metadata::f16}, {"f32", Metadata::f32}};
+constexpr Named<Metadata> kMetadata[] = {{"q8", Metadata::q8},
+                                         {"f16", Metadata::f16},
+                                         {"f32", Metadata::f32},
+                                         {"f16-bias", Metadata::f16_bias},
+                                         {"bf16-bias", Metadata::bf16_bias}};
 constexpr Named<Normalize> kNormalize[] = {{"none", Normalize::none},
                                            {"columns", Normalize::columns},
                                            {"rotation", Normalize::rotation},

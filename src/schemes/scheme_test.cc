@@ -35,7 +35,9 @@ TEST(Scheme, NamesAndParsing) {
 
 TEST(Scheme, FitsAndMetadataAreNamed) {
   for (const Fit fit : {Fit::rtn, Fit::hqq, Fit::mse, Fit::gptq}) EXPECT_EQ(parse_fit(fit_name(fit)), fit);
-  for (const Metadata m : {Metadata::q8, Metadata::f16, Metadata::f32}) EXPECT_EQ(parse_metadata(metadata_name(m)), m);
+  for (const Metadata m : {Metadata::q8, Metadata::f16, Metadata::f32, Metadata::f16_bias, Metadata::bf16_bias}) {
+    EXPECT_EQ(parse_metadata(metadata_name(m)), m);
+  }
   EXPECT_EQ(fit_name(Fit::mse), "mse");
   EXPECT_EQ(metadata_name(Metadata::q8), "q8");
   try {

@@ -31,7 +31,7 @@ std::string AffineFamily::scheme_name(const Scheme& scheme) const {
   return fmt::format("b{}g{}", scheme.bits, scheme.group);
 }
 
-void AffineFamily::check(const Scheme& scheme, int axis, Metadata, const char* operation) const {
+void AffineFamily::check(const Scheme& scheme, int axis, Metadata metadata, const char* operation) const {
   const int g = scheme.group;
   if (scheme.bits < 2 || scheme.bits > 8 || g < 16 || g > 256 || !std::has_single_bit(static_cast<unsigned>(g))) {
     throw Error(ErrorCode::unsupported, operation, fmt::format("{} bits in groups of {}", scheme.bits, g),
@@ -39,6 +39,10 @@ void AffineFamily::check(const Scheme& scheme, int axis, Metadata, const char* o
   }
   if (axis != 0 && axis != 1) {
     throw Error(ErrorCode::unsupported, operation, fmt::format("axis {}", axis), "0 or 1");
+  }
+  if (axis == 0 && has_bias(metadata)) {
+    throw Error(ErrorCode::unsupported, operation, fmt::format("axis 0 with metadata {}", metadata_name(metadata)),
+                "axis 1, or metadata q8, f16 or f32");
   }
 }
 
@@ -53,6 +57,10 @@ std::vector<PartSpec> AffineFamily::parts(const QuantizedLayout& layout) const {
             {"zero_steps", DType::f16, steps},
             {"scales", DType::u8, groups},
             {"zeros", DType::i8, groups}};
+  }
+  if (has_bias(layout.metadata)) {
+    const DType half = layout.metadata == Metadata::bf16_bias ? DType::bf16 : DType::f16;
+    return {{"codes", DType::u8, padded}, {"scales", half, groups}, {"biases", half, groups}};
   }
   const DType dtype = layout.metadata == Metadata::f16 ? DType::f16 : DType::f32;
   return {{"codes", DType::u8, padded}, {"scales", dtype, groups}, {"zeros", dtype, groups}};

@@ -13,8 +13,9 @@ namespace affine {
 ///                Zero bytes pad the whole to a multiple of 4.
 ///   scale_steps  q8: fp16 per kGroupsPerStep consecutive groups: s = step * u8
 ///   zero_steps   q8: likewise: z = (2^b - 1)/2 - step * i8
-///   scales       q8: u8; f16, f32: the scale s itself
+///   scales       q8: u8; others: the scale s itself
 ///   zeros        q8: i8; f16, f32: the zero z itself
+///   biases       f16-bias, bf16-bias, in place of zeros: the bias b itself, W = code * s + b (axis 1 only)
 class AffineFamily : public SchemeFamily {
  public:
   std::string_view name() const override { return "affine"; }

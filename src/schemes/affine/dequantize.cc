@@ -19,15 +19,16 @@ struct Input {
         codes(matrix.part("codes")),
         scales(matrix.part("scales")),
         zeros(matrix.part("zeros")),
+        biases(matrix.part("biases")),
         scale_steps(matrix.part("scale_steps")),
         zero_steps(matrix.part("zero_steps")) {}
 
   const QuantizedLayout& layout;
-  std::span<const std::byte> codes, scales, zeros, scale_steps, zero_steps;
+  std::span<const std::byte> codes, scales, zeros, biases, scale_steps, zero_steps;
 };
 
 struct GroupValues {
-  float scale, zero;
+  float scale, zero;  // or bias
 };
 
 GroupValues group_values(const Input& matrix, int64_t group) {
@@ -42,6 +43,12 @@ GroupValues group_values(const Input& matrix, int64_t group) {
     case Metadata::f16:
       return {f32_from_f16(get_value<uint16_t>(matrix.scales, group)),
               f32_from_f16(get_value<uint16_t>(matrix.zeros, group))};
+    case Metadata::f16_bias:
+      return {f32_from_f16(get_value<uint16_t>(matrix.scales, group)),
+              f32_from_f16(get_value<uint16_t>(matrix.biases, group))};
+    case Metadata::bf16_bias:
+      return {f32_from_bf16(get_value<uint16_t>(matrix.scales, group)),
+              f32_from_bf16(get_value<uint16_t>(matrix.biases, group))};
     case Metadata::f32:
       return {get_value<float>(matrix.scales, group), get_value<float>(matrix.zeros, group)};
   }
@@ -71,11 +78,11 @@ void AffineFamily::dequantize_rows(const QuantizedView& matrix, int64_t first_ro
   });
   if (layout.axis == 1) {
     const int64_t row_bytes = layout.code_row_bytes();
+    const auto loop = has_bias(layout.metadata) ? dequantize_biased : dequantize_groups;
     parallel_for(rows, [&](int64_t r) {
       float* row = out + r * layout.cols;
-      dequantize_groups(reinterpret_cast<const uint8_t*>(parts.codes.data()) + (first_row + r) * row_bytes, row_bytes,
-                        bits, static_cast<int>(group), layout.cols, scales.data() + r * per_row,
-                        zeros.data() + r * per_row, row);
+      loop(reinterpret_cast<const uint8_t*>(parts.codes.data()) + (first_row + r) * row_bytes, row_bytes, bits,
+           static_cast<int>(group), layout.cols, scales.data() + r * per_row, zeros.data() + r * per_row, row);
     });
     return;
   }

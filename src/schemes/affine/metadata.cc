@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "base/half.h"
+#include "schemes/affine/bias.h"
+#include "schemes/affine/bounded.h"
 
 namespace mxq::affine {
 
@@ -15,12 +16,11 @@ constexpr float kLargestHalf = 65504.0f;
 /// Beyond these an fp16 / fp32 zero is coarser than half / an eighth of a code.
 constexpr float kHalfOffsetLimit = 1000.0f;
 constexpr float kFloatOffsetLimit = 0x1p18f;
-/// Rounds of a fit under limits.
-constexpr int kBoundedRounds = 5;
 
 }  // namespace
 
 double squared_error(const Block& block, int bits, const StoredBlock& stored) {
+  if (stored.biased) return biased_squared_error(block, bits, stored);
   double sum = 0, errors[kTileLanes];
   for (int t = 0; t < block.tile_count; ++t) {
     const int slot = t * kTileLanes;
@@ -43,28 +43,6 @@ double squared_rounding(const Block& block, const StoredBlock& stored) {
 }
 
 namespace {
-
-float inverse_or_zero(float scale) {
-  return scale >= kSmallestScale ? 1.0f / scale : 0.0f;
-}
-
-/// Scale and centre of every group under limits.
-struct BoundedBlock {
-  alignas(64) float scale[kMaxSlots];
-  alignas(64) float center[kMaxSlots];
-};
-
-void bound(const Block& block, int max_code, Fit fit, const FittedBlock& fitted, const MetadataRange& range,
-           BoundedBlock& bounded) {
-  const size_t bytes = sizeof(float) * kTileLanes * static_cast<size_t>(block.tile_count);
-  std::memcpy(bounded.scale, fitted.scale, bytes);
-  std::memcpy(bounded.center, fitted.center, bytes);
-  for (int t = 0; t < block.tile_count; ++t) {
-    tile_fit_bounded(block.tile_data(t), nullptr, block.tiles[t].n, max_code, range,
-                     fit == Fit::mse ? kBoundedRounds : 0, bounded.scale + t * kTileLanes,
-                     bounded.center + t * kTileLanes);
-  }
-}
 
 /// Codes of a whole block under one pair of steps, and their squared error.
 struct Snapped {
@@ -256,7 +234,9 @@ void store_on_grid(const float* tile, const float* weights, int n, int bits, con
 void store_metadata(const Block& block, int bits, Fit fit, Metadata metadata, const FittedBlock& fitted,
                     StoredBlock& stored) {
   const int max_code = (1 << bits) - 1;
+  stored.biased = false;
   if (metadata == Metadata::q8) return store_q8(block, max_code, fit, fitted, stored);
+  if (has_bias(metadata)) return store_biases(block, max_code, fit, metadata, fitted, stored);
   if (metadata == Metadata::f16 || fit == Fit::mse) {
     return store_floats(block, max_code, fit, metadata == Metadata::f16, fitted, stored);
   }

@@ -11,10 +11,21 @@ struct StoredBlock {
   uint16_t scale_step = 0, zero_step = 0;  // fp16
   uint8_t scale_codes[kMaxSlots];
   int8_t zero_codes[kMaxSlots];
-  // The values that a reader computes with, W = (q - zero) * scale, and what the codes are chosen with.
+  // The values that a reader computes with, W = (q - zero) * scale, and what the codes are chosen with. Where `biased`,
+  // a reader computes q * scale + bias, which is the same up to the rounding of fp32.
+  bool biased = false;
   alignas(64) float scale[kMaxSlots];
   alignas(64) float zero[kMaxSlots];
   alignas(64) float inverse_scale[kMaxSlots];
+  alignas(64) float bias[kMaxSlots];
+
+  /// What a reader makes of a code of the group.
+  float value(int slot, uint8_t code) const {
+    const auto q = static_cast<float>(code);
+    if (!biased) return (q - zero[slot]) * scale[slot];
+    const float product = q * scale[slot];
+    return product + bias[slot];
+  }
 };
 
 /// Puts the fitted groups of a block into the form that `metadata` can hold. Fit::mse takes the neighbours on the grid

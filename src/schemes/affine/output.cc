@@ -25,6 +25,14 @@ void write_group(int64_t group, const StoredBlock& stored, int slot, Output& out
       put_value(out.scales, group, f16_from_f32(stored.scale[slot]));
       put_value(out.zeros, group, f16_from_f32(stored.zero[slot]));
       break;
+    case Metadata::f16_bias:
+      put_value(out.scales, group, f16_from_f32(stored.scale[slot]));
+      put_value(out.biases, group, f16_from_f32(stored.bias[slot]));
+      break;
+    case Metadata::bf16_bias:
+      put_value(out.scales, group, bf16_from_f32(stored.scale[slot]));
+      put_value(out.biases, group, bf16_from_f32(stored.bias[slot]));
+      break;
     case Metadata::f32:
       put_value(out.scales, group, stored.scale[slot]);
       put_value(out.zeros, group, stored.zero[slot]);

@@ -13,20 +13,21 @@ struct Output {
         codes(matrix.part("codes")),
         scales(matrix.part("scales")),
         zeros(matrix.part("zeros")),
+        biases(matrix.part("biases")),
         scale_steps(matrix.part("scale_steps")),
         zero_steps(matrix.part("zero_steps")) {}
 
   Metadata metadata;
-  std::span<std::byte> codes, scales, zeros, scale_steps, zero_steps;
+  std::span<std::byte> codes, scales, zeros, biases, scale_steps, zero_steps;
 };
 
 /// The steps of q8 block `block_index`; nothing with other metadata.
 void write_steps(int64_t block_index, const StoredBlock& stored, Output& out);
 
-/// Scale and zero of one group, entry `slot` of `stored`.
+/// Scale and zero (or bias) of one group, entry `slot` of `stored`.
 void write_group(int64_t group, const StoredBlock& stored, int slot, Output& out);
 
-/// Steps, scales and zeros of a block.
+/// Steps, scales and zeros (or biases) of a block.
 void write_metadata(const Block& block, const StoredBlock& stored, Output& out);
 
 }  // namespace mxq::affine

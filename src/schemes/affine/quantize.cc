@@ -51,12 +51,11 @@ double scaled_squared_error(const Block& block, const Grouping& grouping, int bi
     const int slot = t * kTileLanes;
     tile_codes(block.tile_data(t), tile.n, (1 << bits) - 1, stored.inverse_scale + slot, stored.zero + slot, codes);
     for (int l = 0; l < tile.lanes; ++l) {
-      const float scale = stored.scale[slot + l], zero = stored.zero[slot + l];
       const int64_t first = grouping.first(block.first_group + tile.group[l]), stride = grouping.stride();
       int64_t col = first % grouping.cols;
       const int64_t col_stride = stride % grouping.cols;
       for (int i = 0; i < tile.n; ++i) {
-        const float back = (static_cast<float>(codes[i * kTileLanes + l]) - zero) * scale;
+        const float back = stored.value(slot + l, codes[i * kTileLanes + l]);
         const float error = original.data[first + i * stride] - back * scales[static_cast<size_t>(col)];
         sum += double{error} * double{error};
         col += col_stride;

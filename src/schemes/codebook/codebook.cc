@@ -28,13 +28,17 @@ std::string CodebookFamily::scheme_name(const Scheme& scheme) const {
   return fmt::format("{}{}g{}", prefix_, scheme.bits, scheme.group);
 }
 
-void CodebookFamily::check(const Scheme& scheme, int axis, Metadata, const char* operation) const {
+void CodebookFamily::check(const Scheme& scheme, int axis, Metadata metadata, const char* operation) const {
   if (std::find(schemes_.begin(), schemes_.end(), scheme) == schemes_.end()) {
     throw Error(ErrorCode::unsupported, operation,
                 fmt::format("{} of {} bits in groups of {}", name_, scheme.bits, scheme.group),
                 "2, 3 or 4 bits in groups of 32, 64 or 128");
   }
   if (axis != 1) throw Error(ErrorCode::unsupported, operation, fmt::format("{} on axis {}", name_, axis), "axis 1");
+  if (has_bias(metadata)) {
+    throw Error(ErrorCode::unsupported, operation, fmt::format("{} with metadata {}", name_, metadata_name(metadata)),
+                "q8, f16 or f32");
+  }
 }
 
 std::vector<PartSpec> CodebookFamily::parts(const QuantizedLayout& layout) const {
@@ -128,6 +132,8 @@ void CodebookFamily::dequantize_rows(const QuantizedView& matrix, int64_t first_
         return f32_from_f16(get_value<uint16_t>(scales, j));
       case Metadata::f32:
         return get_value<float>(scales, j);
+      default:
+        break;
     }
     return 0.0f;
   };

@@ -22,6 +22,8 @@
 namespace mxq {
 namespace {
 
+constexpr Metadata kMetadata[] = {Metadata::q8, Metadata::f16, Metadata::f32, Metadata::f16_bias, Metadata::bf16_bias};
+
 /// Codes, and scale and zero of every weight's group, as docs/reference/checkpoint.md has them.
 struct Read {
   std::vector<int> codes;
@@ -54,6 +56,14 @@ Read read_back(const QuantizedMatrix& q) {
         case Metadata::f16:
           out.scale.push_back(f32_from_f16(as(q.part("scales"), group, uint16_t{})));
           out.zero.push_back(f32_from_f16(as(q.part("zeros"), group, uint16_t{})));
+          break;
+        case Metadata::f16_bias:
+          out.scale.push_back(f32_from_f16(as(q.part("scales"), group, uint16_t{})));
+          out.zero.push_back(-f32_from_f16(as(q.part("biases"), group, uint16_t{})) / out.scale.back());
+          break;
+        case Metadata::bf16_bias:
+          out.scale.push_back(f32_from_bf16(as(q.part("scales"), group, uint16_t{})));
+          out.zero.push_back(-f32_from_bf16(as(q.part("biases"), group, uint16_t{})) / out.scale.back());
           break;
         case Metadata::f32:
           out.scale.push_back(as(q.part("scales"), group, float{}));
@@ -196,7 +206,7 @@ TEST(Gptq, CodesAreThoseOfThePaper) {
     for (const bool reorder : {false, true}) {
       const GptqOptions gptq{.damping = 0.01, .ordered_groups = reorder ? scheme.group : 0};
       const Paper paper(h, cols, FeedbackFactor(h, cols, gptq).order());
-      for (const Metadata metadata : {Metadata::q8, Metadata::f16, Metadata::f32}) {
+      for (const Metadata metadata : kMetadata) {
         SCOPED_TRACE(testing::Message() << rows << " x " << cols << " " << scheme.name() << " "
                                         << metadata_name(metadata) << " reordered " << reorder << " seed " << kSeed);
         const auto q = quantize_matrix_gptq(m.view(), h, scheme, {Fit::mse, 1, metadata}, gptq);
@@ -277,7 +287,7 @@ TEST(Gptq, LosesLessThanMse) {
   for (const bool reorder : {false, true}) {
     for (const Scheme& scheme : paper_schemes()) {
       const FeedbackFactor factor(h, cols, {.damping = 0.01, .ordered_groups = reorder ? scheme.group : 0});
-      for (const Metadata metadata : {Metadata::q8, Metadata::f16, Metadata::f32}) {
+      for (const Metadata metadata : kMetadata) {
         SCOPED_TRACE(testing::Message() << scheme.name() << " " << metadata_name(metadata) << " reordered " << reorder
                                         << " seed " << kSeed);
         const QuantizeOptions options{Fit::mse, 1, metadata};
@@ -366,7 +376,7 @@ TEST(Gptq, OddRowsAndShapes) {
     }
     m.data[static_cast<size_t>(cols / 2)] = 9;  // an outlier
     const auto h = correlated(cols, 2 * cols + 3, random);
-    for (const Metadata metadata : {Metadata::q8, Metadata::f16, Metadata::f32}) {
+    for (const Metadata metadata : kMetadata) {
       for (const bool reorder : {false, true}) {
         SCOPED_TRACE(testing::Message() << rows << " x " << cols << " " << metadata_name(metadata) << " reordered "
                                         << reorder << " seed " << kSeed);
