@@ -24,14 +24,13 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// What transformers looks for; mxq's own facts stand in config.json.
-const SafetensorsMetadata kMetadata{{"format", "pt"}};
 constexpr int64_t kChunkElements = 1 << 22;  // 16 MiB of floats at a time
 constexpr size_t kChunkBytes = 1 << 24;
 
-void write_shard(const Shard& shard, const fs::path& path, const std::vector<OutputTensors>& tensors, size_t& next,
-                 Progress& bar, int64_t& done) {
-  SafetensorsWriter writer(path, shard.tensors, kMetadata);
+void write_shard(const Shard& shard, const fs::path& path, const FolderContents& contents, size_t& next, Progress& bar,
+                 int64_t& done) {
+  const auto& tensors = contents.tensors;
+  SafetensorsWriter writer(path, shard.tensors, contents.metadata);
   for (size_t left = shard.tensors.size(); left > 0; ++next) {
     tensors[next].write(writer);
     left -= tensors[next].specs.size();
@@ -221,10 +220,10 @@ WriteReport write_model_folder(const ModelSource& model, const FolderContents& c
   size_t next = 0;
   for (const auto& shard : layout.shards) {
     const fs::path path = stage.file(shard.file);
-    if (stage.resumed() && is_finished_shard(path, shard.tensors, kMetadata)) {
+    if (stage.resumed() && is_finished_shard(path, shard.tensors, contents.metadata)) {
       skip_shard(shard, contents.tensors, next, done);
     } else {
-      write_shard(shard, path, contents.tensors, next, bar, done);
+      write_shard(shard, path, contents, next, bar, done);
     }
   }
   auto files = contents.files;
@@ -240,8 +239,8 @@ WriteReport write_model_folder(const ModelSource& model, const FolderContents& c
   return report;
 }
 
-int64_t header_bytes(const std::vector<TensorSpec>& specs) {
-  return static_cast<int64_t>(safetensors_header(specs, kMetadata).size());
+int64_t header_bytes(const std::vector<TensorSpec>& specs, const SafetensorsMetadata& metadata) {
+  return static_cast<int64_t>(safetensors_header(specs, metadata).size());
 }
 
 }  // namespace mxq

@@ -48,10 +48,14 @@ void require_fit(const SourceTensor& tensor, int64_t first, int64_t count, const
 /// What `notes` get of a tensor whose `elements` become 0 in part.
 void note_zeros(const std::string& name, int64_t zeros, int64_t elements, DType dtype, std::vector<std::string>& notes);
 
+/// What transformers looks for.
+inline const SafetensorsMetadata kTorchMetadata{{"format", "pt"}};
+
 struct FolderContents {
   std::vector<OutputTensors> tensors;
   std::vector<std::pair<std::string, std::string>> files;  // name, text; written beside the shards
   std::string key;                                         // the same for runs that make the same bytes
+  SafetensorsMetadata metadata = kTorchMetadata;           // of each shard
 };
 
 /// The side files of the model (tokenizer, ...) are added to contents.files.
@@ -62,7 +66,7 @@ WriteReport write_model_folder(const ModelSource& model, const FolderContents& c
 std::optional<int64_t> foreign_bytes(const ModelSource& model, const SourceTensor& tensor);
 
 /// The safetensors header of so many tensors in one file, and what one more file adds to that at most.
-int64_t header_bytes(const std::vector<TensorSpec>& specs);
+int64_t header_bytes(const std::vector<TensorSpec>& specs, const SafetensorsMetadata& metadata = kTorchMetadata);
 inline constexpr int64_t kShardOverhead = 256;
 
 }  // namespace mxq

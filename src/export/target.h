@@ -65,6 +65,12 @@ class Target {
   virtual std::vector<Scheme> usual_schemes() const { return {}; }
   /// What is done to matrices where nobody says; nullopt: what is usual for the fit.
   virtual std::optional<Normalize> usual_normalize() const { return std::nullopt; }
+  /// How scales and zeros are stored where nobody says; nullopt: as usual. `model` is null where a plan is made from an
+  /// error table that does not say it either.
+  virtual std::optional<Metadata> usual_metadata(const ModelSource* model) const {
+    (void)model;
+    return std::nullopt;
+  }
   /// Whether embedding and output matrix are planned, whatever the budget counts, where nobody says.
   virtual bool plans_embeddings() const { return false; }
   /// Throws Error(usage) naming what the format has no place for, whatever the matrix.
@@ -100,5 +106,7 @@ const Target& find_target(std::string_view name);
 const Target& mxq_target();
 /// A .gguf file, as llama.cpp and what is built on it load it.
 const Target& gguf_target();
+/// A folder of safetensors, as MLX's mlx-lm loads it.
+const Target& mlx_target();
 
 }  // namespace mxq

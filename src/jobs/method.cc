@@ -92,8 +92,9 @@ void refuse_unused(const MethodRequest& request, const Method& method, bool samp
 /// Where nobody says: docs/decisions/0019.
 constexpr double kUsualShrinkage = 0.1;
 
-/// What all fields but the objective come to. `looks_at_outputs`: the objective is kl, and the model can be run.
-Method complete(const MethodRequest& request, Objective objective, bool looks_at_outputs) {
+/// What all fields but the objective come to. `model`: null where there is an error table alone. `looks_at_outputs`:
+/// the objective is kl, and the model can be run.
+Method complete(const MethodRequest& request, const ModelSource* model, Objective objective, bool looks_at_outputs) {
   Method method;
   method.objective = objective;
   method.quantize = stated_options(request);
@@ -110,6 +111,7 @@ Method complete(const MethodRequest& request, Objective objective, bool looks_at
   if (!spelled.normalize) {
     quantize.normalize = target.usual_normalize().value_or(rotates ? Normalize::rotation : Normalize::none);
   }
+  if (!spelled.metadata) quantize.metadata = target.usual_metadata(model).value_or(quantize.metadata);
   if (quantize.fit == Fit::gptq) {
     quantize.feedback.shrinkage = spelled.shrinkage.value_or(kUsualShrinkage);
   }
@@ -238,7 +240,7 @@ Method resolve(const Model& model, const MethodRequest& request) {
     throw Error(ErrorCode::usage, "max-loss", fmt::format("objective {}", objective_name(objective)),
                 "the objective kl, which predicts losses");
   }
-  Method method = complete(request, objective, objective == Objective::kl);
+  Method method = complete(request, &model.state().source(), objective, objective == Objective::kl);
   if (trials && method.format != mxq_target().name()) {
     throw Error(ErrorCode::usage, request.verify ? "verify" : "max-loss", "the format " + method.format,
                 "the format mxq, in which trials are made");
@@ -270,7 +272,7 @@ Method resolve(const ErrorTable& table, const MethodRequest& request) {
   } else if (!spelled_out(request).normalize) {
     made.normalize = has_column_scales(table, stated_options(request)) ? Normalize::rotation : Normalize::none;
   }
-  Method method = complete(made, objective, objective == Objective::kl);
+  Method method = complete(made, nullptr, objective, objective == Objective::kl);
   refuse_unused(request, method, false);
   return method;
 }

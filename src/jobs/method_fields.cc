@@ -177,15 +177,16 @@ std::vector<MethodField> make_fields() {
                     .set = [](R& r, Text v) { r.schemes = parse_schemes(v); },
                     .given = is_given<&R::schemes>});
 
-  fields.push_back({.name = "format",
-                    .group = matrix,
-                    .value = "F",
-                    .usual = "mxq",
-                    .help =
-                        "file format: mxq (a folder, the checkpoint of docs/reference/checkpoint.md) or gguf (a file "
-                        "that llama.cpp, ollama and LM Studio run). The plan is made of what the format can hold",
-                    .set = [](R& r, Text v) { r.format = std::string(find_target(v).name()); },
-                    .given = is_given<&R::format>});
+  fields.push_back(
+      {.name = "format",
+       .group = matrix,
+       .value = "F",
+       .usual = "mxq",
+       .help = "file format: mxq (a folder, the checkpoint of docs/reference/checkpoint.md), gguf (a file that "
+               "llama.cpp, ollama and LM Studio run) or mlx (a folder that mlx-lm and LM Studio run on Apple "
+               "silicon). The plan is made of what the format can hold",
+       .set = [](R& r, Text v) { r.format = std::string(find_target(v).name()); },
+       .given = is_given<&R::format>});
   fields.push_back({.name = "fit",
                     .group = matrix,
                     .value = "FIT",

@@ -4,11 +4,9 @@
 
 #include <set>
 
-#include "format/safetensors.h"
 #include "format/weights.h"
 #include "model/safetensors_source.h"
 #include "mxq/error.h"
-#include "mxq/files.h"
 #include "schemes/stored_matrix.h"
 
 namespace mxq {
@@ -17,67 +15,41 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* kConfig = "config.json";
 constexpr const char* kPlan = "mxq-plan.json";
-
-std::optional<ModelConfig> plain_config(const fs::path& folder) {
-  const std::string file = (folder / kConfig).string();
-  const std::string plain = set_quantization_config(read_file(file), std::nullopt, file);
-  // A bare .safetensors file has no configuration, nor has a checkpoint made from it.
-  if (plain == set_quantization_config("{}", std::nullopt, file)) return {};
-  return parse_hf_config(plain, file);
-}
-
-DType original_dtype(const std::string& name, const fs::path& folder) {
-  for (const DType dtype : {DType::f64, DType::f32, DType::f16, DType::bf16}) {
-    if (dtype_name(dtype) == name) return dtype;
-  }
-  throw Error(ErrorCode::invalid_file, "read " + folder.string(), fmt::format("dtype '{}' of quantized weights", name),
-              "F64, F32, F16, BF16");
-}
-
-/// Older checkpoints do not say it.
-DType usual_dtype(const QuantizationConfig& quantization, const fs::path& folder) {
-  if (!quantization.dtype.empty()) return original_dtype(quantization.dtype, folder);
-  const std::string file = (folder / kConfig).string();
-  const std::string said = get_torch_dtype(read_file(file), file);
-  return said == "float32" ? DType::f32 : said == "bfloat16" ? DType::bf16 : DType::f16;
-}
 
 }  // namespace
 
-CheckpointSource::CheckpointSource(const fs::path& folder, const QuantizationConfig& quantization)
-    : ModelSource(folder, plain_config(folder)), store_(open_safetensors(folder)) {
+CheckpointSource::CheckpointSource(QuantizedFolder folder)
+    : ModelSource(std::move(folder.path), std::move(folder.config)),
+      config_json_(std::move(folder.config_json)),
+      store_(std::move(folder.store)) {
   std::set<std::string, std::less<>> parts;
-  for (const auto& matrix : quantization.matrices) {
-    for (const auto& spec : stored_specs(matrix.name, stored_layout(quantization, matrix))) parts.insert(spec.name);
-  }
+  for (const auto& matrix : folder.matrices) parts.insert(matrix.parts.begin(), matrix.parts.end());
   std::vector<std::string> names;
   for (const TensorView& view : store_.tensors()) {
     if (!parts.contains(view.name)) names.push_back(view.name);
   }
-  for (const auto& matrix : quantization.matrices) names.push_back(matrix.name + ".weight");
+  for (const auto& matrix : folder.matrices) names.push_back(matrix.name + ".weight");
   translate(names);
   for (const TensorView& view : store_.tensors()) {
     if (!parts.contains(view.name)) add(view.name, view.dtype, std::string(dtype_name(view.dtype)), view.shape);
   }
-  const DType usual = usual_dtype(quantization, folder);
-  for (const auto& matrix : quantization.matrices) {
-    const QuantizedLayout layout = stored_layout(quantization, matrix);
+  for (auto& matrix : folder.matrices) {
+    const QuantizedLayout layout = matrix.view.layout;
     const std::string name = matrix.name + ".weight";
     if (find(name) != nullptr) {
-      throw Error(ErrorCode::invalid_file, "read " + folder.string(),
+      throw Error(ErrorCode::invalid_file, "read " + path_.string(),
                   fmt::format("'{}' is there both quantized and as it was", name));
     }
-    dtypes_.emplace(tensors().size(), matrix.dtype ? original_dtype(*matrix.dtype, folder) : usual);
-    matrices_.emplace(tensors().size(), stored_view(matrix.name, layout, store_));
-    add(name, DType::f32, layout.scheme.name(), {matrix.rows, matrix.cols});
+    dtypes_.emplace(tensors().size(), matrix.dtype);
+    matrices_.emplace(tensors().size(), std::move(matrix.view));
+    add(name, DType::f32, layout.scheme.name(), {layout.rows, layout.cols});
   }
-  add_copies(quantization);
+  add_copies(folder.copies);
 }
 
-void CheckpointSource::add_copies(const QuantizationConfig& quantization) {
-  for (const auto& [name, original] : quantization.copies) {
+void CheckpointSource::add_copies(const std::vector<std::pair<std::string, std::string>>& copies) {
+  for (const auto& [name, original] : copies) {
     const SourceTensor* const found = find(original);
     if (find(name) != nullptr || found == nullptr || copies_.contains(found->index)) {
       throw Error(ErrorCode::invalid_file, "read " + path_.string(),
@@ -116,8 +88,7 @@ const QuantizedView* CheckpointSource::checked(const SourceTensor& tensor) const
 }
 
 std::string CheckpointSource::config_json() const {
-  const std::string file = (path_ / kConfig).string();
-  return set_quantization_config(read_file(file), std::nullopt, file);
+  return config_json_;
 }
 
 std::vector<std::pair<std::string, std::string>> CheckpointSource::side_files(std::vector<std::string>&) const {

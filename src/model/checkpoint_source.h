@@ -1,4 +1,4 @@
-// mxq checkpoints: quantized matrices are dequantized as they are read.
+// Folders of safetensors in which matrices are quantized: they are dequantized as they are read.
 #pragma once
 
 #include <atomic>
@@ -6,22 +6,48 @@
 #include <utility>
 
 #include "format/hf_config.h"
+#include "format/mlx_config.h"
 #include "format/tensor_store.h"
 #include "model/model_source.h"
 #include "mxq/quantized_matrix.h"
 
 namespace mxq {
 
+/// Such a folder, whatever its format.
+struct QuantizedFolder {
+  struct Matrix {
+    std::string name;  // of the weight without ".weight"
+    QuantizedView view;
+    std::vector<std::string> parts;  // the tensors that it consists of
+    DType dtype = DType::f16;        // that the weights had before
+  };
+
+  std::filesystem::path path;
+  std::string config_json;  // without what it says about quantized weights
+  std::optional<ModelConfig> config;
+  TensorStore store;
+  std::vector<Matrix> matrices;
+  /// Names of tensors that the files do not hold, and the names of those whose values they have.
+  std::vector<std::pair<std::string, std::string>> copies;
+};
+
+/// An mxq checkpoint: a folder whose config.json has the given quantization config.
+QuantizedFolder open_checkpoint(const std::filesystem::path& folder, const QuantizationConfig& quantization);
+
+/// A folder that mlx-lm loads: of each module that has scales, codes in U32, and a scale and a bias in F16 or BF16 for
+/// each group. Throws Error(unsupported) naming a module of another mode, or whose codes and groups are of another
+/// kind; Error(invalid_file) for shapes that contradict config.json.
+QuantizedFolder open_mlx_folder(const std::filesystem::path& folder, const MlxQuantization& quantization);
+
 class CheckpointSource : public ModelSource {
  public:
-  /// A folder whose config.json has the given quantization config.
-  CheckpointSource(const std::filesystem::path& folder, const QuantizationConfig& quantization);
+  explicit CheckpointSource(QuantizedFolder folder);
 
   std::string config_json() const override;
   std::vector<std::pair<std::string, std::string>> side_files(std::vector<std::string>& notes) const override;
   std::vector<std::filesystem::path> weight_files() const override;
   std::optional<std::span<const std::byte>> plain_bytes(const SourceTensor& tensor) const override;
-  /// What a quantized matrix was before: as the checkpoint says, else as config.json does, else F16.
+  /// Of a quantized matrix: what it was before.
   DType output_dtype(const SourceTensor& tensor) const override;
   std::optional<QuantizedLayout> exact_layout(const SourceTensor& tensor) const override;
   QuantizedMatrix exact_groups(const SourceTensor& tensor) const override;
@@ -46,8 +72,9 @@ class CheckpointSource : public ModelSource {
   const QuantizedView* checked(const SourceTensor& tensor) const;
   /// The tensor, or what it is a copy of.
   const SourceTensor& held(const SourceTensor& tensor) const;
-  void add_copies(const QuantizationConfig& quantization);
+  void add_copies(const std::vector<std::pair<std::string, std::string>>& copies);
 
+  std::string config_json_;
   TensorStore store_;
   std::unordered_map<size_t, DType> dtypes_;     // of the matrices before they were quantized
   std::unordered_map<size_t, Matrix> matrices_;  // by SourceTensor::index

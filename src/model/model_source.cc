@@ -82,6 +82,15 @@ std::string SourceTensor::stored_matrix_name() const {
   return without_weight(stored_name);
 }
 
+bool ModelSource::reads(const SourceTensor& tensor) const {
+  if (!config_ || find_architecture(config_->architecture) == nullptr) return false;
+  if (const auto layer = layer_of(tensor.name)) {
+    return *layer < config_->num_hidden_layers && uses(*config_, *layer, tensor.name);
+  }
+  return tensor.name == "model.embed_tokens.weight" || tensor.name == "model.norm.weight" ||
+         tensor.name == "lm_head.weight";
+}
+
 const SourceTensor* ModelSource::find(std::string_view name) const {
   const auto found = index_.find(name);
   return found == index_.end() ? nullptr : &tensors_[found->second];
@@ -186,8 +195,13 @@ std::unique_ptr<ModelSource> open_folder(const fs::path& path) {
     throw Error(ErrorCode::not_found, "open " + path.string(), "the folder has no config.json",
                 "config.json beside the weights, or the path of one .safetensors file");
   }
-  if (auto quantization = get_quantization_config(read_file(config), config.string())) {
-    return std::make_unique<CheckpointSource>(path, *std::move(quantization));
+  const std::string text = read_file(config);
+  if (const auto quantization = get_quantization_config(text, config.string())) {
+    return std::make_unique<CheckpointSource>(open_checkpoint(path, *quantization));
+  }
+  if (const auto quantization = get_mlx_quantization(text, config.string())) {
+    QuantizedFolder folder = open_mlx_folder(path, *quantization);
+    if (!folder.matrices.empty()) return std::make_unique<CheckpointSource>(std::move(folder));
   }
   return std::make_unique<SafetensorsSource>(path);
 }
