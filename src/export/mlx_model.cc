@@ -28,7 +28,8 @@ struct MlxClass {
   std::string_view model_type;
   Head head = Head::by_config;
   bool biases = true;    // of q, k and v, where config.json says so
-  bool pattern = false;  // layers without a window are every n-th one
+  bool pattern = false;  // it has windows; layers without one are every n-th
+  bool partial = false;  // it rotates a part of a head, where config.json says so
 };
 
 constexpr std::array kClasses{
@@ -38,11 +39,11 @@ constexpr std::array kClasses{
     MlxClass{"qwen3", Head::by_config, /*biases=*/false},
     MlxClass{"gemma2", Head::never, /*biases=*/false},
     MlxClass{"gemma3_text", Head::by_config, /*biases=*/false, /*pattern=*/true},
-    MlxClass{"phi3", Head::by_config, /*biases=*/false},
+    MlxClass{"phi3", Head::by_config, /*biases=*/false, /*pattern=*/false, /*partial=*/true},
     MlxClass{"smollm3"},
     MlxClass{"olmo2"},
     MlxClass{"granite"},
-    MlxClass{"glm4", Head::always},
+    MlxClass{"glm4", Head::always, /*biases=*/true, /*pattern=*/false, /*partial=*/true},
     MlxClass{"cohere2", Head::never, /*biases=*/true, /*pattern=*/true},
 };
 
@@ -79,6 +80,28 @@ std::optional<int64_t> pattern_of(const ModelConfig& config) {
   return std::nullopt;
 }
 
+void check_rope(const MlxClass& known, const ModelConfig& config) {
+  if (config.rotary_part != 1 && !known.partial) {
+    refuse(
+        fmt::format("'partial_rotary_factor' is {}, which mlx-lm's {} has not", config.rotary_part, known.model_type),
+        "1");
+  }
+  if (!config.rope.scaling) return;
+  const RopeScaling& scaling = *config.rope.scaling;
+  if (scaling.type == "dynamic" || (scaling.type == "longrope" && known.model_type != "phi3")) {
+    refuse(fmt::format("'rope_scaling' of type '{}', which mlx-lm's {} computes otherwise", scaling.type,
+                       known.model_type),
+           "linear, llama3 or yarn");
+  }
+  if (scaling.type != "yarn") return;
+  if (!scaling.truncate || scaling.attention_factor || scaling.mscale || scaling.mscale_all_dim) {
+    refuse(
+        "'rope_scaling' of type 'yarn' with 'truncate', 'attention_factor', 'mscale' or 'mscale_all_dim', which mlx-lm "
+        "computes otherwise",
+        "yarn without");
+  }
+}
+
 void check_config(const MlxClass& known, const ModelConfig& config) {
   if (!config.unsupported.empty()) {
     const Unsupported& first = config.unsupported.front();
@@ -99,8 +122,27 @@ void check_config(const MlxClass& known, const ModelConfig& config) {
     refuse(fmt::format("'layer_types' of a kind that mlx-lm's {} has not", known.model_type),
            "a layer without a window after every so many with one");
   }
+  check_rope(known, config);
   if (known.model_type == "gemma3_text" && config.logit_cap > 0) {
     refuse("'final_logit_softcapping', which mlx-lm's gemma3_text has not", "null");
+  }
+}
+
+/// Where mlx-lm computes texts of some lengths otherwise.
+void note_lengths(const MlxClass& known, const ModelConfig& config, std::vector<std::string>& notes) {
+  int64_t window = 0;
+  for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+    window = std::max(window, config.window_of(layer));
+  }
+  if (window > 0 && !known.pattern) {
+    notes.push_back(
+        fmt::format("mlx-lm's {} has no sliding window: the model has one of {} tokens, and texts longer than "
+                    "that are computed otherwise",
+                    known.model_type, window));
+  }
+  if (config.rope.scaling && config.rope.scaling->type == "longrope") {
+    notes.push_back(fmt::format("mlx-lm's {} takes the factors of long texts ('long_factor') for short ones too",
+                                known.model_type));
   }
 }
 
@@ -108,6 +150,7 @@ void check_config(const MlxClass& known, const ModelConfig& config) {
 
 std::vector<const SourceTensor*> mlx_tensors(const ModelSource& model, std::vector<std::string>& notes) {
   check_config(mlx_class(model), *model.config());
+  note_lengths(mlx_class(model), *model.config(), notes);
   const TiedCopy tied = find_tied_copy(model);
   std::vector<const SourceTensor*> kept;
   std::vector<std::string> left;

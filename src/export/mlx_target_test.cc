@@ -186,7 +186,24 @@ TEST_F(MlxTargets, ModelsThatMlxHasNotAreRefusedByName) {
   refused("glm4", "has an output matrix", [](TinyModel& tiny) { tiny.config["tie_word_embeddings"] = true; });
   refused("llama2", "'lm_head.weight' beside the embedding",
           [](TinyModel& tiny) { tiny.config["tie_word_embeddings"] = true; });
+  for (const char* name : {"llama_dynamic", "llama_longrope"}) refused(name, "'rope_scaling' of type", as_it_is);
+  refused("llama_yarn_scaled", "'rope_scaling' of type 'yarn' with", as_it_is);
+  refused("qwen3_pattern", "biases, which mlx-lm's qwen3 has not", as_it_is);
   refused("llama2", "hidden_act", [](TinyModel& tiny) { tiny.config["hidden_act"] = "gelu"; });
+}
+
+TEST_F(MlxTargets, LengthsThatMlxComputesOtherwiseAreTold) {
+  for (const auto& [name, said] : {std::pair{"mistral", "no sliding window: the model has one of 7 tokens"},
+                                   std::pair{"phi3_longrope", "'long_factor'"}, std::pair{"gemma3", ""}}) {
+    std::filesystem::remove_all(folder.path() / "model");
+    open(name);
+    std::vector<std::string> notes;
+    mlx_tensors(*model, notes);
+    EXPECT_EQ(notes.size(), *said != 0) << name;
+    if (*said != 0) {
+      EXPECT_THAT(notes, testing::Contains(testing::HasSubstr(said)));
+    }
+  }
 }
 
 TEST_F(MlxTargets, WhatTheFormatHasNoPlaceForIsNamed) {
