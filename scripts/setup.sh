@@ -8,6 +8,7 @@
 #   setup.sh --llama    also that model, and llama.cpp's llama-perplexity, llama-quantize and llama-imatrix, built in build/peers/llama.cpp
 #   setup.sh --sinq     also the sinq package, in a virtual environment of its own (it patches Python when it starts)
 #   setup.sh --gptqmodel  also the gptqmodel package, likewise
+#   setup.sh --mlx      also mlx and mlx-lm for the CPU, likewise
 #   setup.sh --report   also what mxq report draws with (pip plotly, matplotlib)
 #   setup.sh --browser  also that, and what its page is tested with: Chromium, and pip playwright
 #   setup.sh --format   also clang-format (pip), of the version that the sources are formatted with
@@ -19,7 +20,7 @@ cd "$(dirname "$0")/.."
 packages=(g++ cmake ninja-build ccache libhwy-dev libdnnl-dev ocl-icd-opencl-dev libfmt-dev libcli11-dev libspdlog-dev nlohmann-json3-dev
           libxxhash-dev libpcre2-dev libutf8proc-dev libsqlite3-dev libtomlplusplus-dev
           libgtest-dev libgmock-dev python3-venv unzip)
-model_wanted= gguf_models_wanted= peers_wanted= llama_wanted= sinq_wanted= gptqmodel_wanted= transformers5_wanted= report_wanted= browser_wanted= format_wanted=
+model_wanted= gguf_models_wanted= peers_wanted= llama_wanted= sinq_wanted= gptqmodel_wanted= mlx_wanted= transformers5_wanted= report_wanted= browser_wanted= format_wanted=
 for argument in "$@"; do
   case $argument in
     --model) model_wanted=1 ;;
@@ -27,6 +28,7 @@ for argument in "$@"; do
     --peers) model_wanted=1 peers_wanted=1 ;;
     --sinq) sinq_wanted=1 ;;
     --gptqmodel) gptqmodel_wanted=1 ;;
+    --mlx) model_wanted=1 mlx_wanted=1 ;;
     --transformers5) transformers5_wanted=1 ;;
     --llama) model_wanted=1 llama_wanted=1 ;;
     --report) report_wanted=1 ;;
@@ -158,6 +160,13 @@ if [[ $gptqmodel_wanted && ! -f build/gptq-venv/.installed-7.7.0 ]]; then
   build/gptq-venv/bin/pip install -q --disable-pip-version-check -U pip setuptools wheel ninja torch
   BUILD_CUDA_EXT=0 build/gptq-venv/bin/pip install -q --disable-pip-version-check --no-build-isolation gptqmodel==7.7.0
   touch build/gptq-venv/.installed-7.7.0
+fi
+
+if [[ $mlx_wanted && ! -f build/mlx-venv/.installed-0.32.2 ]]; then
+  echo "setup: installing mlx 0.32.4 for the CPU and mlx-lm 0.32.2 into build/mlx-venv"
+  python3 -m venv build/mlx-venv
+  build/mlx-venv/bin/pip install -q --disable-pip-version-check 'mlx[cpu]==0.32.4' mlx-lm==0.32.2 2> >(grep -v WARNING >&2)
+  touch build/mlx-venv/.installed-0.32.2
 fi
 
 if [[ $llama_wanted ]]; then

@@ -65,6 +65,12 @@ if [[ -x $newer ]]; then
 else
   missing "transformers 5" "not installed (scripts/setup.sh --transformers5)"
 fi
+if [[ -x build/mlx-venv/bin/python ]]; then
+  check "folders for MLX: logits and text of mlx-lm" \
+    build/mlx-venv/bin/python tests/integration/mlx_peer.py "$MXQ_BIN" "$MXQ_SMOLLM2_GGUF"
+else
+  missing "folders for MLX" "not installed (scripts/setup.sh --mlx)"
+fi
 check "experts in MXFP4 in transformers" "$python" tests/integration/mxfp4_peer.py "$MXQ_BIN"
 check "dequantized checkpoints in transformers" "$python" tests/integration/transformers_peer.py
 if [[ -d $MXQ_SHARED/data ]]; then
