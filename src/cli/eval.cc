@@ -173,7 +173,9 @@ void add_eval(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand(
       "eval", "measure the perplexity of a model on a text, and what the model lost against another");
-  command->add_option("MODEL", options->model, "folder of safetensors or .bin, mxq checkpoint, .gguf or .pth")
+  command
+      ->add_option("MODEL", options->model,
+                   "folder of safetensors or .bin, mxq checkpoint, folder for MLX, .gguf or .pth")
       ->required();
   auto* against =
       command

@@ -96,7 +96,9 @@ void run(const Options& options, const CommonOptions& common) {
 void add_generate(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand("generate", "print the text that a model or checkpoint writes, as it comes");
-  command->add_option("MODEL", options->model, "folder of safetensors or .bin, mxq checkpoint, .gguf or .pth")
+  command
+      ->add_option("MODEL", options->model,
+                   "folder of safetensors or .bin, mxq checkpoint, folder for MLX, .gguf or .pth")
       ->required();
   auto* prompt = command->add_option("--prompt", options->prompt, "text to continue, with special tokens spelt out")
                      ->type_name("TEXT");

@@ -115,7 +115,7 @@ def real_model(mxq, source, wrong):
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
         call(mxq, "dequantize", source, "-o", folder / "model", "-q")
-        call(mxq, "quantize", folder / "model", "--format", "mlx", "--size", "110MiB", "--objective", "rel", "--fit", "mse",
+        call(mxq, "quantize", folder / "model", "--format", "mlx", "--bits", 6.5, "--objective", "rel", "--fit", "mse",
              "-o", folder / "out", "-q")
         call(sys.executable, "-m", "mlx_lm", "convert", "--hf-path", folder / "model", "-q", "--q-bits", 4, "--mlx-path",
              folder / "converted")

@@ -57,7 +57,7 @@ void read_gemma_gguf(int64_t layers_of_27b, ModelConfig& config) {
 
 void write_gemma(const ModelConfig& config, nlohmann::ordered_json& json) {
   const double scale = config.score_scale.value_or(config.usual_score_scale());
-  json["query_pre_attn_scalar"] = std::round(1 / (scale * scale));
+  json["query_pre_attn_scalar"] = std::llround(1 / (scale * scale));  // transformers 5 wants it whole
 }
 
 }  // namespace mxq
