@@ -67,7 +67,7 @@ else
 fi
 if [[ -x build/mlx-venv/bin/python ]]; then
   check "folders for MLX: logits and text of mlx-lm" \
-    build/mlx-venv/bin/python tests/integration/mlx_peer.py "$MXQ_BIN" "$MXQ_SMOLLM2_GGUF"
+    build/mlx-venv/bin/python tests/integration/mlx_peer.py "$MXQ_BIN" "$MXQ_SMOLLM2_GGUF" "$gemma"
 else
   missing "folders for MLX" "not installed (scripts/setup.sh --mlx)"
 fi

@@ -63,6 +63,20 @@ TEST_F(Resolve, AModelThatCanBeRunIsLookedAt) {
   EXPECT_EQ(method.note, "");
 }
 
+TEST_F(Resolve, WhatIsUsualOfAFormatIsTaken) {
+  const Method method = runnable({{"size", "64KiB"}, {"format", "mlx"}, {"skip", "down_proj"}});
+  EXPECT_EQ(method.quantize.metadata, Metadata::bf16_bias);
+  EXPECT_EQ(method.quantize.normalize, Normalize::none);
+  EXPECT_EQ(method.quantize.fit, Fit::gptq);
+  EXPECT_EQ(method.schemes, wide_schemes());
+  EXPECT_TRUE(method.matrices.embeddings);
+  EXPECT_EQ(runnable({{"format", "mlx"}, {"metadata", "f16-bias"}}).quantize.metadata, Metadata::f16_bias);
+  expect_error(ErrorCode::usage, "metadata: q8 for the format mlx", [&] {
+    runnable({{"format", "mlx"}, {"metadata", "q8"}});
+  });
+  expect_error(ErrorCode::unsupported, "a model of the type ''", [&] { alone({{"format", "mlx"}}); });
+}
+
 TEST_F(Resolve, OneThatCannotIsSaidToBeAndMeasuredByWeightsAlone) {
   const Method method = alone({{"bits", "3.25"}});
   EXPECT_EQ(method.objective, Objective::rel);
@@ -269,6 +283,15 @@ TEST(Fields, KeysTellAllOptionsApart) {
     const QuantizeOptions options = stated_options(request({{name, value}}));
     EXPECT_NE(section_key(options, "quantize") + section_key(options, "calibration"), usual) << name;
   }
+}
+
+TEST(Tables, OfNoMethodAreTakenForTheFormatsUsual) {
+  ErrorTable table;
+  table.matrices.push_back(
+      {.name = "m", .layer = "0", .module = "m", .params = 4096, .schemes = {{"b4g64", 2304, 1.0}}});
+  EXPECT_EQ(resolve(table, request({{"format", "mlx"}})).quantize.metadata, Metadata::f16_bias);
+  table.method = {"mse", "none", "1", "bf16-bias"};
+  EXPECT_EQ(resolve(table, request({{"format", "mlx"}})).quantize.metadata, Metadata::bf16_bias);
 }
 
 TEST(Tables, MethodsAreTheirs) {
