@@ -171,8 +171,8 @@ TEST(Constraints, ExpertsOfARoleAreTiedWhateverTheirNumbers) {
   std::mt19937_64 random(2);
   ErrorTable table = small_table(random);
   const std::array<const char*, 8> names{
-      "0.mlp.experts.0.up_proj",   "0.mlp.experts.0.gate_proj", "0.mlp.experts.11.up_proj", "0.mlp.experts.11.gate_proj",
-      "1.mlp.experts.0.up_proj",   "0.mlp.experts.x.up_proj",   "0.mlp.experts.2",          "0.mlp.experts_2.up_proj"};
+      "0.mlp.experts.0.up_proj", "0.mlp.experts.0.gate_proj", "0.mlp.experts.11.up_proj", "0.mlp.experts.11.gate_proj",
+      "1.mlp.experts.0.up_proj", "0.mlp.experts.x.up_proj",   "0.mlp.experts.2",          "0.mlp.experts_2.up_proj"};
   ASSERT_EQ(table.matrices.size(), names.size());
   for (size_t i = 0; i < names.size(); ++i) table.matrices[i].name = names[i];
   AllocateOptions options;

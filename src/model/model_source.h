@@ -151,9 +151,9 @@ class ModelSource {
 /// Opens an HF folder (config.json and safetensors, sharded or not), an mxq checkpoint, a folder that mlx-lm loads, a
 /// .safetensors file alone, a .gguf file (of several parts the first), files of torch.save (model/torch_model.h), or a
 /// folder with one .gguf or its parts. Of a folder that holds several, safetensors are read, else pytorch_model.bin,
-/// else the .gguf. Only headers are read. Throws Error(not_found) where nothing is there, Error(unsupported) for other kinds of files,
-/// architectures of GGUF that have no HF names here, and checkpoints that another program has quantized;
-/// Error(invalid_file) for broken files, tensors that are missing (GGUF) or do not fit the configuration.
+/// else the .gguf. Only headers are read. Throws Error(not_found) where nothing is there, Error(unsupported) for other
+/// kinds of files, architectures of GGUF that have no HF names here, and checkpoints that another program has
+/// quantized; Error(invalid_file) for broken files, tensors that are missing (GGUF) or do not fit the configuration.
 std::unique_ptr<ModelSource> open_model(const std::filesystem::path& path);
 
 }  // namespace mxq

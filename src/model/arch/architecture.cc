@@ -318,9 +318,8 @@ std::string written_gguf_architecture_names() {
 }
 
 std::span<const FusedModules> fused_modules() {
-  static const std::vector<FusedModules> all{{"qkv", {"q_proj", "k_proj", "v_proj"}},
-                                             {"gate_up", {"gate_proj", "up_proj"}},
-                                             {kExpertStacks, {}, "experts"}};
+  static const std::vector<FusedModules> all{
+      {"qkv", {"q_proj", "k_proj", "v_proj"}}, {"gate_up", {"gate_proj", "up_proj"}}, {kExpertStacks, {}, "experts"}};
   return all;
 }
 
