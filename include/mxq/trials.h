@@ -57,15 +57,15 @@ struct TrialReport {
 
 /// Throws Error(usage) where trials for `out` cannot be made: what the two below say too, but after the work that led
 /// to their plans.
-void check_trial_output(const std::filesystem::path& model, const std::filesystem::path& out,
-                        const WriteOptions& write);
+void check_trial_output(const std::filesystem::path& model, const std::filesystem::path& out, const WriteOptions& write,
+                        const std::string& format = "mxq");
 
-/// Writes each plan's checkpoint beside `out`, and keeps under its name the one of least loss. Throws what
-/// quantize_model() and compare_models() throw; nothing is left then.
+/// Writes each plan beside `out`, in the format of the first, and keeps under its name the one of least loss. Throws
+/// what quantize_model() and compare_models() throw; nothing is left then.
 TrialReport quantize_best(const Model& model, const std::filesystem::path& out, std::span<const PlanFile> plans,
                           const TrialOptions& options, const WriteOptions& write, Progress* progress = nullptr);
 
-/// The smallest checkpoint that loses at most `max_loss` (Trial::loss): a first plan by the objective kl, which is the
+/// The smallest model that loses at most `max_loss` (Trial::loss): a first plan by the objective kl, which is the
 /// predicted loss, then some more around it, corrected by what was measured. `method` says how to quantize; its plan
 /// does not count. Throws Error(infeasible) naming the least loss that was measured where even the largest plan loses
 /// more, and as above.

@@ -182,10 +182,11 @@ void run(Options& options, const CLI::App& command, const CommonOptions& common)
   const MethodRequest& request = options.method.request;
   std::optional<PlanFile> plan;
   if (!options.plan_path.empty()) plan = read_plan(read_file(options.plan_path), options.plan_path);
+  const std::string format = plan ? plan->format : request.format.value_or(Method().format);
   if (request.verify || request.max_loss) {
-    check_trial_output(options.model, options.output, write);
+    check_trial_output(options.model, options.output, write, format);
   } else {
-    check_output(options.model, options.output, write, plan ? plan->format : request.format.value_or(Method().format));
+    check_output(options.model, options.output, write, format);
   }
   const Model model(options.model);
   model.run_packed(options.method.packed);

@@ -2,10 +2,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <exception>
 #include <map>
 #include <unordered_map>
 #include <utility>
 
+#include "base/atomic_file.h"
 #include "base/mapped_file.h"
 #include "export/gguf_metadata.h"
 #include "export/gguf_tensors.h"
@@ -22,10 +24,19 @@
 
 namespace mxq {
 
+namespace fs = std::filesystem;
+
 namespace {
 
 /// By which mxq knows its own files again.
 constexpr const char* kVersionKey = "mxq.version";
+
+bool is_written(const fs::path& path) {
+  if (!fs::is_regular_file(fs::symlink_status(path))) return false;
+  const MappedFile file(path);
+  return parse_gguf(file.bytes(), path.string()).find(kVersionKey) != nullptr;
+}
+
 /// Of floats that are converted at a time.
 constexpr int64_t kChunkElements = 1 << 22;
 
@@ -287,15 +298,27 @@ class GgufTarget final : public Target {
   void check_output(const OutputPlace& out) const override {
     OutputFile(out.path, {"a GGUF file", "GGUF"}, out.inputs);
     std::error_code error;
-    const auto size = std::filesystem::file_size(out.path, error);
+    const auto size = fs::file_size(out.path, error);
     if (error || size == 0) return;
     const auto refuse = [&](const char* why, const char* allowed) {
       throw Error(ErrorCode::usage, "write " + out.path.string(), why, allowed);
     };
     if (!out.overwrite) refuse("it exists", "a new name, or --overwrite for what mxq wrote");
-    const MappedFile file(out.path);
-    if (parse_gguf(file.bytes(), out.path.string()).find(kVersionKey) == nullptr) {
-      refuse("a GGUF file that mxq did not write", "a new name");
+    if (!is_written(out.path)) refuse("a GGUF file that mxq did not write", "a new name");
+  }
+
+  void rename(const fs::path& made, const OutputPlace& out) const override {
+    check_output(out);
+    std::error_code error;
+    fs::rename(made, out.path, error);
+    if (error) throw Error(ErrorCode::io, "write " + out.path.string(), error.message());
+    sync_folder(out.path.parent_path());
+  }
+
+  void remove(const fs::path& made) const noexcept override {
+    try {
+      if (is_written(made)) fs::remove(made);
+    } catch (const std::exception&) {  // it stays
     }
   }
 

@@ -37,7 +37,7 @@ std::vector<TensorSpec> matrix_specs(const std::string& name, const QuantizedLay
           {name + ".biases", half, {layout.rows, groups}}};
 }
 
-class MlxTarget final : public Target {
+class MlxTarget final : public FolderTarget {
  public:
   std::string_view name() const override { return "mlx"; }
 
@@ -101,8 +101,6 @@ class MlxTarget final : public Target {
         header_bytes(specs, kMetadata) + static_cast<int64_t>(plan_shards(specs).shards.size()) * kShardOverhead;
     return bytes;
   }
-
-  void check_output(const OutputPlace& out) const override { OutputFolder(out.path, out.overwrite, out.inputs); }
 
   WriteReport write(const Export& what, const OutputPlace& out, const WriteOptions& options,
                     Progress* progress) const override {

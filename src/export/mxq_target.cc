@@ -91,7 +91,7 @@ QuantizationConfig::Matrix describe(const SourceTensor& tensor, const QuantizedL
           {}};
 }
 
-class MxqTarget final : public Target {
+class MxqTarget final : public FolderTarget {
  public:
   std::string_view name() const override { return "mxq"; }
 
@@ -122,8 +122,6 @@ class MxqTarget final : public Target {
     bytes.headers = header_bytes(specs) + static_cast<int64_t>(plan_shards(specs).shards.size()) * kShardOverhead;
     return bytes;
   }
-
-  void check_output(const OutputPlace& out) const override { OutputFolder(out.path, out.overwrite, out.inputs); }
 
   WriteReport write(const Export& what, const OutputPlace& out, const WriteOptions& options,
                     Progress* progress) const override {

@@ -96,6 +96,18 @@ class Target {
                             Progress* progress) const = 0;
   /// Throws Error(usage) for a place that write() refuses: to be asked before any work.
   virtual void check_output(const OutputPlace& out) const = 0;
+  /// Gives what write() made at `made` the name `out`, at once. Throws what check_output() throws, and Error(io).
+  virtual void rename(const std::filesystem::path& made, const OutputPlace& out) const = 0;
+  /// Removes what write() made there, finished or not, and nothing else.
+  virtual void remove(const std::filesystem::path& made) const noexcept = 0;
+};
+
+/// A target whose files are in a folder of their own (export/model_folder.h).
+class FolderTarget : public Target {
+ public:
+  void check_output(const OutputPlace& out) const override;
+  void rename(const std::filesystem::path& made, const OutputPlace& out) const override;
+  void remove(const std::filesystem::path& made) const noexcept override;
 };
 
 std::span<const Target* const> targets();

@@ -241,10 +241,6 @@ Method resolve(const Model& model, const MethodRequest& request) {
                 "the objective kl, which predicts losses");
   }
   Method method = complete(request, &model.state().source(), objective, objective == Objective::kl);
-  if (trials && method.format != mxq_target().name()) {
-    throw Error(ErrorCode::usage, request.verify ? "verify" : "max-loss", "the format " + method.format,
-                "the format mxq, in which trials are made");
-  }
   if (reason && !request.fit && (!request.uniform || fit_applies(*request.uniform, Fit::gptq))) {
     changed.push_back(fmt::format("fit {} instead of gptq", fit_name(method.quantize.fit)));
   }

@@ -1,4 +1,5 @@
 """Plans made for GGUF: a .gguf file of the bytes that the plan promises, which is read back as the model."""
+import math
 import unittest
 
 from support import SMOLLM2, MxqTest, needs_smollm2, small_model, small_text_model
@@ -50,6 +51,30 @@ class GgufOutput(MxqTest):
         done = self.mxq_json("quantize", SMOLLM2, "--plan", plan, "-o", out)
         self.assertEqual((done["format"], out.read_bytes()[:4]), ("gguf", b"GGUF"))
 
+    def test_the_smallest_file_within_a_loss_is_found_by_trial(self):
+        out = self.folder / "within.gguf"
+        fast = ("--fit", "mse", "--sample-tokens", 256, "--schemes", "q4_0,q5_0,q8_0")
+        def left(): return sorted(path.name for path in self.folder.iterdir() if path.name != "cache")
+        done = self.mxq_json("quantize", SMOLLM2, "--format", "gguf", "--max-loss", "20%", *fast, "-o", out)
+        kept = next(trial for trial in done["trials"] if trial["bits_per_parameter"] == done["bits_per_parameter"])
+        self.assertLessEqual(kept["loss"], math.log(1.2))
+        self.assertEqual(done["files"], {"within.gguf": out.stat().st_size})
+        self.assertEqual(left(), ["within.gguf"])
+        # What the trials saw is what the file has, on other text of the model's own.
+        loss = self.mxq_json("eval", out, "--against", SMOLLM2, "--self", "--sequences", 8, "--tokens", 128)["kl"]["mean"]
+        self.assertLess(loss, 2 * kept["loss"])
+        self.assertGreater(loss, 0.5 * kept["loss"])
+        verified = self.folder / "verified.gguf"
+        done = self.mxq_json("quantize", SMOLLM2, "--format", "gguf", "--bits", 5, "--verify", *fast, "-o", verified)
+        self.assertEqual(len(done["trials"]), 2)
+        self.assertEqual(left(), ["verified.gguf", "within.gguf"])
+        # Trials' places are nobody else's.
+        taken = self.folder / ".no.gguf.trial0"
+        taken.write_bytes(SMOLLM2.read_bytes())
+        self.refuses("quantize", SMOLLM2, "--format", "gguf", "--max-loss", "20%", "-o", self.folder / "no.gguf", status=2,
+                     says=(".no.gguf.trial0", "mxq did not write"))
+        self.assertTrue(taken.exists())
+
     def test_what_is_there_stays(self):
         out = self.folder / "taken.gguf"
         out.write_bytes(SMOLLM2.read_bytes())
@@ -73,8 +98,6 @@ class GgufOutput(MxqTest):
         refuses("--bits", 4.6, "--fit", "awq", says=("--fit", "awq for the format gguf"))
         refuses("--bits", 4.6, "--fit", "autogptq", says="for the format gguf")
         refuses("--bits", 4.6, "--axis", 0, "--fit", "mse", says="for the format gguf")
-        refuses("--max-loss", "1%", says=("--max-loss", "gguf"))
-        refuses("--bits", 4.6, "--verify", says=("--verify", "gguf"))
         refuses("--uniform", "q4_k", "--fit", "mse", status=1, says=("embed_tokens", "576", "--skip"))
         refuses("--size", "1MiB", *FAST, status=1, says=("--size", "at least"))
         self.refuses("quantize", SMOLLM2, "--format", "onnx", "--bits", 4, "-o", out, status=2, says=("onnx", "mxq, gguf"))

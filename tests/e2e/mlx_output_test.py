@@ -118,7 +118,6 @@ class MlxOutput(MxqTest):
         refuses("--bits", 5, *FAST, "--metadata", "q8", says=("--metadata", "q8 for the format mlx", "f16-bias or bf16-bias"))
         refuses("--bits", 5, *FAST, "--axis", 0, says="0 for the format mlx")
         refuses("--bits", 5, "--fit", "awq", says=("--fit", "awq for the format mlx"))
-        refuses("--max-loss", "1%", says=("--max-loss", "mlx"))
         refuses("--uniform", "b4g64", "--fit", "mse", status=1, says=("down_proj", "--skip"))
         refuses("--size", "1KiB", *FAST, status=1, says=("--size", "at least"))
 

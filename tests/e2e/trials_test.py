@@ -1,4 +1,5 @@
 """Budgets of loss and plans that are verified: what is kept, what is said, and what is refused."""
+import json
 import math
 import os
 import unittest
@@ -36,6 +37,13 @@ class Trials(MxqTest):
             sizes.append((limit, result["bytes"]))
         sizes.sort()
         self.assertEqual([s for _, s in sizes], sorted((s for _, s in sizes), reverse=True))
+        self.assertEqual([p for p in listing(self.folder) if "trial" in p], [])
+
+    def test_trials_are_made_in_the_format(self):
+        result = self.mxq_json("quantize", self.model, "-o", self.out, "--format", "mlx", "--max-loss", "2%", *TEXT)
+        self.assertIn("quantization", json.loads((self.out / "config.json").read_text()))
+        kept = next(t for t in result["trials"] if t["bits_per_parameter"] == result["bits_per_parameter"])
+        self.assertLessEqual(kept["loss"], math.log(1.02))
         self.assertEqual([p for p in listing(self.folder) if "trial" in p], [])
 
     def test_what_is_reported_is_what_eval_finds(self):
