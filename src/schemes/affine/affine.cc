@@ -9,6 +9,7 @@
 #include "schemes/affine/feedback_coding.h"
 #include "schemes/affine/fit_matrix.h"
 #include "schemes/affine/metadata.h"
+#include "schemes/affine/symmetric.h"
 #include "schemes/part_bytes.h"
 
 namespace mxq {
@@ -81,7 +82,7 @@ bool AffineFamily::holds_as_they_are(MatrixView sample, const Scheme& scheme, co
   std::vector<Sums> blocks(static_cast<size_t>(grouping.blocks()));
   fit_matrix(sample, grouping, {&scheme.bits, 1}, plain, [&](const Block& block, size_t, const FittedBlock& fitted) {
     StoredBlock stored;
-    store_metadata(block, scheme.bits, plain.fit, plain.metadata, fitted, stored);
+    store_block(block, scheme.bits, plain, fitted, stored);
     blocks[static_cast<size_t>(block.index)] = {squared_error(block, scheme.bits, stored),
                                                 squared_rounding(block, stored)};
   });

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/parallel.h"
+#include "schemes/affine/symmetric.h"
 
 namespace mxq::affine {
 
@@ -137,6 +138,8 @@ void fit_matrix(MatrixView matrix, const Grouping& grouping, std::span<const int
       for (size_t which = 0; which < widths.size(); ++which) {
         if (options.fit == Fit::rtn) {
           fit_rtn(*block, widths[which], *fitted);
+        } else if (fits_symmetric(options)) {
+          fit_symmetric(*block, widths[which], *fitted);
         } else {
           fit_mse(*block, widths[which], options.metadata, *fitted);
         }

@@ -7,6 +7,7 @@
 #include "base/half.h"
 #include "base/parallel.h"
 #include "schemes/affine/output.h"
+#include "schemes/affine/symmetric.h"
 
 namespace mxq::affine {
 
@@ -163,6 +164,11 @@ class StepChooser {
 }  // namespace
 
 void GroupFitter::fit(const float* tile, const float* weights, int n) {
+  if (fits_symmetric()) {
+    fit_symmetric_tile(tile, weights, n, bits_, fitted_.scale);
+    for (int l = 0; l < kTileLanes; ++l) fitted_.center[l] = -0.5f * fitted_.scale[l];
+    return;
+  }
   if (grid_ != GptqOptions::Grid::least_squares) return fit_range(tile, n);
   prepare(tile, n);
   fit_mse(block_, bits_, metadata_, fitted_, weights);
@@ -192,11 +198,17 @@ void GroupFitter::fit_range(const float* tile, int n) {
 
 void GroupFitter::store(const float* tile, const float* weights, int n, const MetadataSteps& steps) {
   prepare(tile, n);
-  if (metadata_ == Metadata::q8) {
+  if (fits_symmetric()) {
+    store_symmetric(fitted_.scale, kTileLanes, bits_, metadata_, stored_);
+  } else if (metadata_ == Metadata::q8) {
     store_on_grid(tile, weights, n, bits_, steps, fitted_, stored_, errors_);
   } else {
     store_metadata(block_, bits_, Fit::mse, metadata_, fitted_, stored_);
   }
+}
+
+bool GroupFitter::fits_symmetric() const {
+  return grid_ == GptqOptions::Grid::symmetric && has_bias(metadata_);
 }
 
 void GroupFitter::prepare(const float* tile, int n) {

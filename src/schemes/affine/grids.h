@@ -20,7 +20,8 @@ class GroupFitter {
  public:
   GroupFitter(int bits, Metadata metadata, GptqOptions::Grid grid) : bits_(bits), metadata_(metadata), grid_(grid) {}
 
-  /// Grid::least_squares with `weights` for the squared errors; fitted() has scale and center of each lane.
+  /// Grid::least_squares with `weights` for the squared errors, and Grid::symmetric where the metadata has a bias
+  /// (symmetric.h); fitted() has scale and center of each lane.
   void fit(const float* tile, const float* weights, int n);
   /// What fit() found, or what has been put there, as metadata can hold it: on grids with these steps (q8), or as
   /// floats. stored() has each lane's.
@@ -33,6 +34,7 @@ class GroupFitter {
 
  private:
   void prepare(const float* tile, int n);
+  bool fits_symmetric() const;
   void fit_range(const float* tile, int n);
 
   int bits_;

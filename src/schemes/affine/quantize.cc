@@ -12,6 +12,7 @@
 #include "schemes/affine/fit_matrix.h"
 #include "schemes/affine/metadata.h"
 #include "schemes/affine/output.h"
+#include "schemes/affine/symmetric.h"
 #include "schemes/normalize/normalize.h"
 
 namespace mxq::affine {
@@ -78,7 +79,7 @@ void measure_columns(MatrixView matrix, const NormalizedMatrix& normalized, std:
   const auto measure = [&](const Block& block, size_t which, const FittedBlock& fitted) {
     const int bits = widths[which];
     StoredBlock stored;
-    store_metadata(block, bits, options.fit, options.metadata, fitted, stored);
+    store_block(block, bits, options, fitted, stored);
     sums[static_cast<size_t>(block.index) * widths.size() + which] =
         normalized.scales.empty() ? squared_error(block, bits, stored)
                                   : scaled_squared_error(block, grouping, bits, stored, matrix, normalized.scales);
@@ -103,7 +104,7 @@ void AffineFamily::quantize(MatrixView matrix, const QuantizeOptions& options, Q
   if (options.axis == 0) all_codes.resize(static_cast<size_t>(matrix.size()));
   fit_matrix(matrix, grouping, {&bits, 1}, options, [&](const Block& block, size_t, const FittedBlock& fitted) {
     StoredBlock stored;
-    store_metadata(block, bits, options.fit, options.metadata, fitted, stored);
+    store_block(block, bits, options, fitted, stored);
     write_metadata(block, stored, parts);
     if (options.axis == 0) {
       write_codes(block, grouping, bits, stored, all_codes.data());
