@@ -22,7 +22,8 @@ constexpr const char* kPlan = "mxq-plan.json";
 CheckpointSource::CheckpointSource(QuantizedFolder folder)
     : ModelSource(std::move(folder.path), std::move(folder.config)),
       config_json_(std::move(folder.config_json)),
-      store_(std::move(folder.store)) {
+      store_(std::move(folder.store)),
+      made_(std::move(folder.made)) {
   std::set<std::string, std::less<>> parts;
   for (const auto& matrix : folder.matrices) parts.insert(matrix.parts.begin(), matrix.parts.end());
   std::vector<std::string> names;
@@ -42,7 +43,10 @@ CheckpointSource::CheckpointSource(QuantizedFolder folder)
                   fmt::format("'{}' is there both quantized and as it was", name));
     }
     dtypes_.emplace(tensors().size(), matrix.dtype);
-    matrices_.emplace(tensors().size(), std::move(matrix.view));
+    int64_t bytes = 0;
+    for (const auto& part : matrix.parts) bytes += static_cast<int64_t>(store_.find(part)->bytes.size());
+    matrices_.emplace(std::piecewise_construct, std::forward_as_tuple(tensors().size()),
+                      std::forward_as_tuple(std::move(matrix.view), bytes));
     add(name, DType::f32, layout.scheme.name(), {layout.rows, layout.cols});
   }
   add_copies(folder.copies);
@@ -141,9 +145,9 @@ void CheckpointSource::hash(const SourceTensor& tensor, ContentHash& hash) const
 
 int64_t CheckpointSource::stored_bytes(const SourceTensor& tensor) const {
   if (copies_.contains(tensor.index)) return 0;
-  const QuantizedView* matrix = quantized(tensor);
-  return matrix != nullptr ? matrix->layout.total_bytes()
-                           : static_cast<int64_t>(store_.find(held(tensor).stored_name)->bytes.size());
+  const auto found = matrices_.find(tensor.index);
+  return found != matrices_.end() ? found->second.stored_bytes
+                                  : static_cast<int64_t>(store_.find(tensor.stored_name)->bytes.size());
 }
 
 void CheckpointSource::done(const SourceTensor& tensor) const {

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <atomic>
+#include <memory>
 #include <unordered_map>
 #include <utility>
 
+#include "format/compressed_tensors_config.h"
 #include "format/hf_config.h"
 #include "format/mlx_config.h"
 #include "format/tensor_store.h"
@@ -27,6 +29,8 @@ struct QuantizedFolder {
   std::optional<ModelConfig> config;
   TensorStore store;
   std::vector<Matrix> matrices;
+  /// What views of matrices lie in that is in no file.
+  std::vector<std::shared_ptr<std::vector<std::byte>>> made;
   /// Names of tensors that the files do not hold, and the names of those whose values they have.
   std::vector<std::pair<std::string, std::string>> copies;
 };
@@ -38,6 +42,11 @@ QuantizedFolder open_checkpoint(const std::filesystem::path& folder, const Quant
 /// each group. Throws Error(unsupported) naming a module of another mode, or whose codes and groups are of another
 /// kind; Error(invalid_file) for shapes that contradict config.json.
 QuantizedFolder open_mlx_folder(const std::filesystem::path& folder, const MlxQuantization& quantization);
+
+/// A folder of compressed-tensors in the format pack-quantized. Scales of BF16 are looked at where they are symmetric,
+/// and so are all zeros. Throws Error(unsupported) naming a matrix whose columns have an order of their own or whose
+/// tensors are of another kind; Error(invalid_file) for shapes that contradict config.json.
+QuantizedFolder open_compressed_tensors(const std::filesystem::path& folder, const CompressedTensorsConfig& config);
 
 class CheckpointSource : public ModelSource {
  public:
@@ -62,8 +71,9 @@ class CheckpointSource : public ModelSource {
  private:
   /// A matrix in the files.
   struct Matrix {
-    explicit Matrix(QuantizedView in_file) : view(std::move(in_file)) {}
+    Matrix(QuantizedView in_file, int64_t bytes) : view(std::move(in_file)), stored_bytes(bytes) {}
     QuantizedView view;
+    int64_t stored_bytes;
     mutable std::atomic<bool> checked{false};  // check_numbers() has found nothing
   };
 
@@ -76,6 +86,7 @@ class CheckpointSource : public ModelSource {
 
   std::string config_json_;
   TensorStore store_;
+  std::vector<std::shared_ptr<std::vector<std::byte>>> made_;
   std::unordered_map<size_t, DType> dtypes_;     // of the matrices before they were quantized
   std::unordered_map<size_t, Matrix> matrices_;  // by SourceTensor::index
   std::unordered_map<size_t, size_t> copies_;    // index of the copy: index of what is held
