@@ -9,7 +9,7 @@
 namespace mxq {
 
 std::span<const Target* const> targets() {
-  static const Target* const all[] = {&mxq_target(), &gguf_target(), &mlx_target()};
+  static const Target* const all[] = {&mxq_target(), &gguf_target(), &mlx_target(), &compressed_tensors_target()};
   return all;
 }
 

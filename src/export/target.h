@@ -71,8 +71,12 @@ class Target {
     (void)model;
     return std::nullopt;
   }
+  /// How the zeros of groups are found where nobody says; nullopt: as usual.
+  virtual std::optional<ZeroPoint> usual_zero_point() const { return std::nullopt; }
   /// Whether embedding and output matrix are planned, whatever the budget counts, where nobody says.
   virtual bool plans_embeddings() const { return false; }
+  /// Whether they can be.
+  virtual bool holds_embeddings() const { return true; }
   /// Throws Error(usage) naming what the format has no place for, whatever the matrix.
   virtual void check(const QuantizeOptions& options, std::span<const Scheme> schemes) const {
     (void)options;
@@ -120,5 +124,7 @@ const Target& mxq_target();
 const Target& gguf_target();
 /// A folder of safetensors, as MLX's mlx-lm loads it.
 const Target& mlx_target();
+/// A folder of safetensors, as transformers with compressed-tensors and vLLM load it.
+const Target& compressed_tensors_target();
 
 }  // namespace mxq

@@ -112,6 +112,9 @@ Method complete(const MethodRequest& request, const ModelSource* model, Objectiv
     quantize.normalize = target.usual_normalize().value_or(rotates ? Normalize::rotation : Normalize::none);
   }
   if (!spelled.metadata) quantize.metadata = target.usual_metadata(model).value_or(quantize.metadata);
+  if (!spelled.zero_point) {
+    quantize.feedback.zero_point = target.usual_zero_point().value_or(quantize.feedback.zero_point);
+  }
   if (quantize.fit == Fit::gptq) {
     quantize.feedback.shrinkage = spelled.shrinkage.value_or(kUsualShrinkage);
   }
@@ -126,9 +129,12 @@ Method complete(const MethodRequest& request, const ModelSource* model, Objectiv
     method.schemes = parse_schemes(normal ? "wide,gaussian" : "wide");
   }
   target.check(quantize, method.schemes);
-  method.matrices = {
-      request.skip,
-      request.embeddings.value_or((request.counts_all_bytes() || target.plans_embeddings()) && quantize.axis == 1)};
+  if (request.embeddings.value_or(false) && !target.holds_embeddings()) {
+    throw Error(ErrorCode::usage, "embeddings", fmt::format("true for the format {}", method.format), "false");
+  }
+  const bool wanted = request.counts_all_bytes() || target.plans_embeddings();
+  method.matrices = {request.skip,
+                     request.embeddings.value_or(wanted && target.holds_embeddings() && quantize.axis == 1)};
   method.sample = sample_of(request);
   method.calibration = calibration_of(request, method);
   check_calibration(method.calibration, quantize);

@@ -184,8 +184,9 @@ std::vector<MethodField> make_fields() {
        .value = "F",
        .usual = "mxq",
        .help = "file format: mxq (a folder, the checkpoint of docs/reference/checkpoint.md), gguf (a file that "
-               "llama.cpp, ollama and LM Studio run) or mlx (a folder that mlx-lm and LM Studio run on Apple "
-               "silicon). The plan is made of what the format can hold",
+               "llama.cpp, ollama and LM Studio run), mlx (a folder that mlx-lm and LM Studio run on Apple "
+               "silicon) or compressed-tensors (a folder that vLLM and transformers run). The plan is made of what "
+               "the format can hold",
        .set = [](R& r, Text v) { r.format = std::string(find_target(v).name()); },
        .given = is_given<&R::format>});
   fields.push_back({.name = "fit",
@@ -210,16 +211,18 @@ std::vector<MethodField> make_fields() {
                     .show = [](const O& o) { return fmt::format("{}", o.axis); },
                     .section = "quantize",
                     .number = true});
-  fields.push_back({.name = "metadata",
-                    .group = matrix,
-                    .value = "M",
-                    .usual = "q8",
-                    .help = "how scale and zero are stored: q8, f16 or f32; as scale and bias in 16 bits, which is "
-                            "what MLX holds: f16-bias or bf16-bias (default with --format mlx)",
-                    .set = [](R& r, Text v) { r.metadata = parse_metadata(v); },
-                    .given = is_given<&R::metadata>,
-                    .show = [](const O& o) { return std::string(metadata_name(o.metadata)); },
-                    .section = "quantize"});
+  fields.push_back(
+      {.name = "metadata",
+       .group = matrix,
+       .value = "M",
+       .usual = "q8",
+       .help = "how scale and zero are stored: q8, f16 or f32; as scale and bias in 16 bits, which is "
+               "what MLX holds: f16-bias or bf16-bias (default with --format mlx; of compressed-tensors, whose "
+               "zeros are all the same, the dtype of scales)",
+       .set = [](R& r, Text v) { r.metadata = parse_metadata(v); },
+       .given = is_given<&R::metadata>,
+       .show = [](const O& o) { return std::string(metadata_name(o.metadata)); },
+       .section = "quantize"});
   fields.push_back({.name = "normalize",
                     .group = matrix,
                     .value = "N",
@@ -275,7 +278,8 @@ std::vector<MethodField> make_fields() {
                     .value = "Z",
                     .usual = "real",
                     .help = "how gptq finds a group's scale and zero: by least squares (real), or from the group's "
-                            "range, as published (integer, symmetric)",
+                            "range, as published (integer, symmetric). With metadata of 16 bits that has a bias, "
+                            "symmetric is by least squares too (default with --format compressed-tensors)",
                     .needs = moments,
                     .set = [](R& r, Text v) { r.zero_point = parse_zero_point(v); },
                     .given = is_given<&R::zero_point>,

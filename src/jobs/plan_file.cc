@@ -206,6 +206,11 @@ PlanFile read_plan(const std::string& text, const std::string& source) {
     read_section(root.object("calibration"), method, "calibration");
   }
   file.quantize = stated_options(method);
+  // Plans that look at no text do not say it.
+  if (!method.zero_point) {
+    const auto usual = find_target(file.format).usual_zero_point();
+    file.quantize.feedback.zero_point = usual.value_or(file.quantize.feedback.zero_point);
+  }
   const Reader matrices = root.object("matrices");
   int64_t bytes = 0;
   for (const auto& [name, entry] : json.at("matrices").items()) {
