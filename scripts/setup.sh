@@ -9,6 +9,7 @@
 #   setup.sh --sinq     also the sinq package, in a virtual environment of its own (it patches Python when it starts)
 #   setup.sh --gptqmodel  also the gptqmodel package, likewise
 #   setup.sh --mlx      also mlx and mlx-lm for the CPU, likewise
+#   setup.sh --compressed-tensors  also compressed-tensors, transformers and PyTorch for the CPU, likewise
 #   setup.sh --report   also what mxq report draws with (pip plotly, matplotlib)
 #   setup.sh --browser  also that, and what its page is tested with: Chromium, and pip playwright
 #   setup.sh --format   also clang-format (pip), of the version that the sources are formatted with
@@ -20,7 +21,7 @@ cd "$(dirname "$0")/.."
 packages=(g++ cmake ninja-build ccache libhwy-dev libdnnl-dev ocl-icd-opencl-dev libfmt-dev libcli11-dev libspdlog-dev nlohmann-json3-dev
           libxxhash-dev libpcre2-dev libutf8proc-dev libsqlite3-dev libtomlplusplus-dev
           libgtest-dev libgmock-dev python3-venv unzip)
-model_wanted= gguf_models_wanted= peers_wanted= llama_wanted= sinq_wanted= gptqmodel_wanted= mlx_wanted= transformers5_wanted= report_wanted= browser_wanted= format_wanted=
+model_wanted= gguf_models_wanted= peers_wanted= llama_wanted= sinq_wanted= gptqmodel_wanted= mlx_wanted= compressed_tensors_wanted= transformers5_wanted= report_wanted= browser_wanted= format_wanted=
 for argument in "$@"; do
   case $argument in
     --model) model_wanted=1 ;;
@@ -29,6 +30,7 @@ for argument in "$@"; do
     --sinq) sinq_wanted=1 ;;
     --gptqmodel) gptqmodel_wanted=1 ;;
     --mlx) model_wanted=1 mlx_wanted=1 ;;
+    --compressed-tensors) model_wanted=1 compressed_tensors_wanted=1 ;;
     --transformers5) transformers5_wanted=1 ;;
     --llama) model_wanted=1 llama_wanted=1 ;;
     --report) report_wanted=1 ;;
@@ -167,6 +169,17 @@ if [[ $mlx_wanted && ! -f build/mlx-venv/.installed-0.32.2 ]]; then
   python3 -m venv build/mlx-venv
   build/mlx-venv/bin/pip install -q --disable-pip-version-check 'mlx[cpu]==0.32.4' mlx-lm==0.32.2 2> >(grep -v WARNING >&2)
   touch build/mlx-venv/.installed-0.32.2
+fi
+
+if [[ $compressed_tensors_wanted && ! -f build/compressed-tensors-venv/.installed-0.20.1 ]]; then
+  echo "setup: installing compressed-tensors 0.20.1, transformers 4.57.6 and PyTorch into build/compressed-tensors-venv"
+  python3 -m venv build/compressed-tensors-venv
+  # PyTorch first and by version: a later package would pull the CUDA build otherwise.
+  for arguments in torch==2.13.0 'transformers==4.57.6 compressed-tensors==0.20.1 accelerate==1.15.0'; do
+    # shellcheck disable=SC2086
+    build/compressed-tensors-venv/bin/pip install -q --disable-pip-version-check $arguments 2> >(grep -v WARNING >&2)
+  done
+  touch build/compressed-tensors-venv/.installed-0.20.1
 fi
 
 if [[ $llama_wanted ]]; then

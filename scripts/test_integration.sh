@@ -71,6 +71,12 @@ if [[ -x build/mlx-venv/bin/python ]]; then
 else
   missing "folders for MLX" "not installed (scripts/setup.sh --mlx)"
 fi
+if [[ -x build/compressed-tensors-venv/bin/python ]]; then
+  check "folders for compressed-tensors: weights, logits and text of transformers" \
+    build/compressed-tensors-venv/bin/python tests/integration/compressed_tensors_peer.py "$MXQ_BIN" "$MXQ_SMOLLM2_GGUF"
+else
+  missing "folders for compressed-tensors" "not installed (scripts/setup.sh --compressed-tensors)"
+fi
 check "experts in MXFP4 in transformers" "$python" tests/integration/mxfp4_peer.py "$MXQ_BIN"
 check "dequantized checkpoints in transformers" "$python" tests/integration/transformers_peer.py
 if [[ -d $MXQ_SHARED/data ]]; then

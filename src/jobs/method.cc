@@ -151,6 +151,23 @@ bool has_column_scales(const ErrorTable& table, const QuantizeOptions& stated) {
   return false;
 }
 
+/// Throws for a table whose bytes are those of another format.
+void check_bytes(const ErrorTable& table, const Method& method) {
+  const Target& target = find_target(method.format);
+  if (&target == &mxq_target()) return;
+  for (const MatrixErrors& m : table.matrices) {
+    for (const SchemeCost& cost : m.schemes) {
+      if (m.rows == 0) continue;
+      const int64_t bytes = target.matrix_bytes(parse_scheme(cost.scheme), method.quantize, m.rows, m.cols);
+      if (bytes == cost.bytes) continue;
+      throw Error(ErrorCode::usage, "format",
+                  fmt::format("{} for an error table that gives '{}' {} bytes in {}, not {}", method.format, m.name,
+                              cost.bytes, cost.scheme, bytes),
+                  "a table that was measured with the format");
+    }
+  }
+}
+
 /// The request with what a table was measured with; what is given must be that.
 MethodRequest as_measured(const MethodRequest& request, const TableMethod& table) {
   MethodRequest made = spelled_out(request);
@@ -276,6 +293,7 @@ Method resolve(const ErrorTable& table, const MethodRequest& request) {
   }
   Method method = complete(made, nullptr, objective, objective == Objective::kl);
   refuse_unused(request, method, false);
+  check_bytes(table, method);
   return method;
 }
 

@@ -77,6 +77,22 @@ TEST_F(Resolve, WhatIsUsualOfAFormatIsTaken) {
   expect_error(ErrorCode::unsupported, "a model of the type ''", [&] { alone({{"format", "mlx"}}); });
 }
 
+TEST_F(Resolve, OfCompressedTensorsZerosAreAllTheSame) {
+  const Method method = runnable({{"size", "64KiB"}, {"format", "compressed-tensors"}, {"skip", "down_proj"}});
+  EXPECT_EQ(method.quantize.feedback.zero_point, ZeroPoint::symmetric);
+  EXPECT_EQ(method.quantize.metadata, Metadata::bf16_bias);
+  EXPECT_EQ(method.quantize.fit, Fit::gptq);
+  EXPECT_FALSE(method.matrices.embeddings) << "whatever the budget counts";
+  EXPECT_EQ(runnable({{"format", "compressed-tensors"}, {"objective", "rel"}}).quantize.feedback.zero_point,
+            ZeroPoint::symmetric);
+  expect_error(ErrorCode::usage, "embeddings: true for the format compressed-tensors", [&] {
+    runnable({{"format", "compressed-tensors"}, {"embeddings", "true"}});
+  });
+  expect_error(ErrorCode::usage, "zero-point: real for the format compressed-tensors", [&] {
+    runnable({{"format", "compressed-tensors"}, {"zero-point", "real"}});
+  });
+}
+
 TEST_F(Resolve, OneThatCannotIsSaidToBeAndMeasuredByWeightsAlone) {
   const Method method = alone({{"bits", "3.25"}});
   EXPECT_EQ(method.objective, Objective::rel);
@@ -292,6 +308,10 @@ TEST(Tables, OfNoMethodAreTakenForTheFormatsUsual) {
   EXPECT_EQ(resolve(table, request({{"format", "mlx"}})).quantize.metadata, Metadata::f16_bias);
   table.method = {"mse", "none", "1", "bf16-bias"};
   EXPECT_EQ(resolve(table, request({{"format", "mlx"}})).quantize.metadata, Metadata::bf16_bias);
+  table.matrices[0].rows = table.matrices[0].cols = 64;
+  expect_error(ErrorCode::usage, "gives 'm' 2304 bytes in b4g64, not 2192; expected a table that was measured", [&] {
+    resolve(table, request({{"format", "compressed-tensors"}}));
+  });
 }
 
 TEST(Tables, MethodsAreTheirs) {
