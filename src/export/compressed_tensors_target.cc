@@ -156,6 +156,8 @@ class CompressedTensorsTarget final : public Target {
   std::vector<Scheme> usual_schemes() const override { return wide_schemes(); }
   std::optional<Normalize> usual_normalize() const override { return Normalize::none; }
   std::optional<ZeroPoint> usual_zero_point() const override { return ZeroPoint::symmetric; }
+  /// Weights that are not rotated have columns that stand out (docs/decisions/0022). Groups stay in place.
+  std::optional<ColumnOrder> usual_column_order() const override { return ColumnOrder::diagonal; }
   /// The dtype that the model computes in, as of mlx_target().
   std::optional<Metadata> usual_metadata(const ModelSource* model) const override {
     return mlx_target().usual_metadata(model);

@@ -73,6 +73,8 @@ class Target {
   }
   /// How the zeros of groups are found where nobody says; nullopt: as usual.
   virtual std::optional<ZeroPoint> usual_zero_point() const { return std::nullopt; }
+  /// The order in which gptq codes columns where nobody says; nullopt: as usual.
+  virtual std::optional<ColumnOrder> usual_column_order() const { return std::nullopt; }
   /// Whether embedding and output matrix are planned, whatever the budget counts, where nobody says.
   virtual bool plans_embeddings() const { return false; }
   /// Whether they can be.

@@ -117,6 +117,9 @@ Method complete(const MethodRequest& request, const ModelSource* model, Objectiv
   }
   if (quantize.fit == Fit::gptq) {
     quantize.feedback.shrinkage = spelled.shrinkage.value_or(kUsualShrinkage);
+    if (!spelled.column_order) {
+      quantize.feedback.order = target.usual_column_order().value_or(quantize.feedback.order);
+    }
   }
   if (request.uniform) {
     method.schemes = {*request.uniform};

@@ -290,7 +290,7 @@ std::vector<MethodField> make_fields() {
                     .value = "ORDER",
                     .usual = "left",
                     .help = "order in which gptq codes columns: from the left, or by falling diagonal (act-order; "
-                            "groups stay in place)",
+                            "groups stay in place; default with --format compressed-tensors)",
                     .needs = feedback,
                     .set = [](R& r, Text v) { r.column_order = parse_column_order(v); },
                     .given = is_given<&R::column_order>,

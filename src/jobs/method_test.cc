@@ -82,6 +82,9 @@ TEST_F(Resolve, OfCompressedTensorsZerosAreAllTheSame) {
   EXPECT_EQ(method.quantize.feedback.zero_point, ZeroPoint::symmetric);
   EXPECT_EQ(method.quantize.metadata, Metadata::bf16_bias);
   EXPECT_EQ(method.quantize.fit, Fit::gptq);
+  EXPECT_EQ(method.quantize.feedback.order, ColumnOrder::diagonal);
+  EXPECT_EQ(runnable({{"format", "compressed-tensors"}, {"column-order", "left"}}).quantize.feedback.order,
+            ColumnOrder::left);
   EXPECT_FALSE(method.matrices.embeddings) << "whatever the budget counts";
   EXPECT_EQ(runnable({{"format", "compressed-tensors"}, {"objective", "rel"}}).quantize.feedback.zero_point,
             ZeroPoint::symmetric);

@@ -1,5 +1,7 @@
 #include "schemes/affine/feedback_coding.h"
 
+#include <algorithm>
+
 #include "kernels/feedback_tile.h"
 #include "schemes/affine/grids.h"
 #include "schemes/affine/output.h"
@@ -8,11 +10,20 @@ namespace mxq::affine {
 
 namespace {
 
+/// Symmetric grids: scales that are tried around the one of least squares, which knows nothing of the feedback within
+/// the group.
+constexpr float kTrials[] = {0.80f, 0.86f, 0.92f, 0.96f, 1.04f, 1.09f, 1.15f, -0.92f, -1.0f, -1.08f};
+/// From this width on, no trial gains what it costs.
+constexpr int kWidestTried = 4;
+
 class AffineCoder : public feedback::GroupCoder {
  public:
   AffineCoder(const Grids& grids, GptqOptions::Grid grid, QuantizedMatrix& out)
       : grids_(grids),
         max_code_((1 << out.layout.scheme.bits) - 1),
+        tries_(grid == GptqOptions::Grid::symmetric && has_bias(out.layout.metadata) &&
+               out.layout.scheme.bits <= kWidestTried),
+        trial_(allocate_floats(int64_t{out.layout.scheme.group} * kTileLanes)),
         fitter_(out.layout.scheme.bits, out.layout.metadata, grid),
         out_(out) {}
 
@@ -26,17 +37,65 @@ class AffineCoder : public feedback::GroupCoder {
     fitter_.fit(tile, weights, n);
     fitter_.store(tile, weights, n, steps);
     for (int l = 0; l < lanes; ++l) write_group(group[l], fitter_.stored(), l, out_);
+    pivots_ = weights;
+    lanes_ = lanes;
+    std::copy_n(group, lanes, groups_);
   }
 
   void code(float* tile, const float* weights, int n, const float* coefficients, int64_t stride, uint8_t* codes,
             float* errors) override {
+    if (tries_) try_scales(tile, weights, n, coefficients, stride, codes, errors);
     const FeedbackGrid grid{fitter_.stored().inverse_scale, fitter_.stored().scale, fitter_.stored().zero};
     tile_feedback(tile, weights, n, max_code_, coefficients, stride, grid, codes, errors);
   }
 
  private:
+  /// Codes the groups that settle() has settled with other scales, and settles those that lose least.
+  void try_scales(const float* tile, const float* weights, int n, const float* coefficients, int64_t stride,
+                  uint8_t* codes, float* errors) {
+    alignas(64) float fitted[kTileLanes], best[kTileLanes];
+    double least[kTileLanes], loss[kTileLanes];
+    std::copy_n(fitter_.fitted().scale, kTileLanes, fitted);
+    std::copy_n(fitted, kTileLanes, best);
+    const auto lose = [&](double* of) {
+      std::copy_n(tile, n * kTileLanes, trial_.get());
+      const StoredBlock& stored = fitter_.stored();
+      tile_feedback(trial_.get(), weights, n, max_code_, coefficients, stride,
+                    {stored.inverse_scale, stored.scale, stored.zero}, codes, errors);
+      // What a column adds to the error of the outputs: its pivot times (the weight as updated - what it became)^2.
+      std::fill_n(of, kTileLanes, 0.0);
+      for (int i = 0; i < n; ++i) {
+        for (int l = 0; l < kTileLanes; ++l) {
+          const int at = i * kTileLanes + l;
+          const double lost = trial_[at] - (weights[at] - errors[at]);
+          of[l] += pivots_[i] * lost * lost;
+        }
+      }
+    };
+    lose(least);
+    for (const float part : kTrials) {
+      for (int l = 0; l < kTileLanes; ++l) fitter_.fitted().scale[l] = part * fitted[l];
+      fitter_.store(tile, pivots_, n, {});
+      lose(loss);
+      for (int l = 0; l < kTileLanes; ++l) {
+        if (!(loss[l] < least[l])) continue;
+        least[l] = loss[l];
+        best[l] = part * fitted[l];
+      }
+    }
+    std::copy_n(best, kTileLanes, fitter_.fitted().scale);
+    fitter_.store(tile, pivots_, n, {});
+    for (int l = 0; l < lanes_; ++l) write_group(groups_[l], fitter_.stored(), l, out_);
+  }
+
   const Grids& grids_;
   int max_code_;
+  bool tries_;
+  AlignedFloats trial_;
+  // Of the groups that settle() has settled last.
+  const float* pivots_ = nullptr;
+  int lanes_ = 0;
+  int64_t groups_[kTileLanes] = {};
   GroupFitter fitter_;
   Output out_;
 };

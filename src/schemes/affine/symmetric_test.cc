@@ -89,5 +89,25 @@ TEST(Symmetric, LosesLessThanTheRange) {
   }
 }
 
+/// Error feedback finds scales for what it does to the weights, in either order of columns.
+TEST(Symmetric, FeedbackLosesLessOfTheOutputs) {
+  std::mt19937 random(kSeed);
+  const Matrix m = gaussian(48, 256, random);
+  const auto h = correlated(256, 600, random);
+  for (const int bits : {2, 3, 4, 8}) {
+    QuantizeOptions options{Fit::mse, 1, Metadata::f16_bias};
+    options.feedback.zero_point = ZeroPoint::symmetric;
+    const double alone = output_error(m.view(), quantize_matrix(m.view(), {bits, 64}, options).view(), h);
+    options.fit = Fit::gptq;
+    for (const int64_t ordered : {0, 64}) {
+      GptqOptions gptq;
+      gptq.grid = GptqOptions::Grid::symmetric;
+      gptq.ordered_groups = ordered;
+      const QuantizedMatrix fed = quantize_matrix_gptq(m.view(), h, {bits, 64}, options, gptq);
+      EXPECT_LT(output_error(m.view(), fed.view(), h), 0.7 * alone) << bits << " bits, seed " << kSeed;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace mxq
