@@ -149,7 +149,7 @@ void check_fused(const ModelSource& model, const std::map<std::string, std::stri
   }
 }
 
-class CompressedTensorsTarget final : public Target {
+class CompressedTensorsTarget final : public FolderTarget {
  public:
   std::string_view name() const override { return "compressed-tensors"; }
 
@@ -223,8 +223,6 @@ class CompressedTensorsTarget final : public Target {
     bytes.headers = header_bytes(specs) + static_cast<int64_t>(plan_shards(specs).shards.size()) * kShardOverhead;
     return bytes;
   }
-
-  void check_output(const OutputPlace& out) const override { OutputFolder(out.path, out.overwrite, out.inputs); }
 
   WriteReport write(const Export& what, const OutputPlace& out, const WriteOptions& options,
                     Progress* progress) const override {

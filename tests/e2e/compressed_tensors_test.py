@@ -152,7 +152,6 @@ class CompressedTensors(MxqTest):
         refuses("--bits", 5, *FAST, "--axis", 0, says=f"0 {where}")
         refuses("--bits", 5, "--objective", "rel", "--fit", "hqq", says=("--fit", f"hqq {where}", "gptq or mse"))
         refuses("--bits", 5, *FAST, "--embeddings", says=("embeddings", where))
-        refuses("--max-loss", "1%", says=("--max-loss", FORMAT))
         refuses("--uniform", "b4g64", "--fit", "mse", status=1, says=("down_proj", "--skip"))
         refuses("--size", "1KiB", *FAST, status=1, says=("--size", "at least"))
 
