@@ -101,15 +101,15 @@ def main():
         for kind in options.types.split(','):
             ways = [False, True] if options.imatrix else [False]
             theirs = [(way, bench.theirs(kind, way)) for way in ways if way or not kind.startswith('IQ3')]  # which wants a matrix
-            for size in sorted({row['bytes'] for _, row in theirs}):
-                ours = bench.ours(size)
-                held &= ours['bytes'] <= size
-                for way, row in theirs:
-                    if row['bytes'] != size: continue
-                    ratio = ours['mean'] / row['mean']
-                    held &= ratio <= TARGETS.get(kind, 1.0)
-                    print(line(f'llama.cpp {kind}{", imatrix" if way else ""}', row, f'{ratio:.2f} (at most {TARGETS.get(kind, 1.0)})'), flush=True)
-                print(line('mxq', ours), flush=True)
+            # An importance matrix adds some bytes of metadata: mxq's file is of at most the smaller one's.
+            size = min(row['bytes'] for _, row in theirs)
+            ours = bench.ours(size)
+            held &= ours['bytes'] <= size
+            for way, row in theirs:
+                ratio = ours['mean'] / row['mean']
+                held &= ratio <= TARGETS.get(kind, 1.0)
+                print(line(f'llama.cpp {kind}{", imatrix" if way else ""}', row, f'{ratio:.2f} (at most {TARGETS.get(kind, 1.0)})'), flush=True)
+            print(line('mxq', ours), flush=True)
     sys.exit(0 if held else 1)
 
 
