@@ -139,12 +139,17 @@ std::string set_compressed_tensors(const std::string& config_json, const std::op
   return print_python_json(json, 2) + "\n";
 }
 
-std::optional<CompressedTensorsConfig> get_compressed_tensors(const std::string& config_json,
-                                                              const std::string& source) {
+bool names_compressed_tensors(const std::string& config_json, const std::string& source) {
   const Json json = parse_object(config_json, source);
   const auto found = json.find(kKey);
-  if (found == json.end() || !found->is_object() || found->value("quant_method", Json()) != kMethod) return {};
-  const Reader reader(*found, kKey, source);
+  return found != json.end() && found->is_object() && found->value("quant_method", Json()) == kMethod;
+}
+
+std::optional<CompressedTensorsConfig> get_compressed_tensors(const std::string& config_json,
+                                                              const std::string& source) {
+  if (!names_compressed_tensors(config_json, source)) return {};
+  const Json json = parse_object(config_json, source);
+  const Reader reader(json.at(kKey), kKey, source);
   if (reader.at("format") != kFormat) {
     throw Error(ErrorCode::unsupported, "read " + source,
                 fmt::format("weights of compressed-tensors in the format {}", reader.at("format").dump()), kFormat);

@@ -32,7 +32,10 @@ struct CompressedTensorsConfig {
 std::string set_compressed_tensors(const std::string& config_json, const std::optional<CompressedTensorsConfig>& config,
                                    const std::string& source);
 
-/// Absent where the config does not name compressed-tensors. Throws Error(unsupported) naming what is not weights
+/// Whether the config names compressed-tensors at all. Throws Error(invalid_file) for anything that is no JSON object.
+bool names_compressed_tensors(const std::string& config_json, const std::string& source);
+
+/// Absent where it does not. Throws Error(unsupported) naming what is not weights
 /// alone as packed integers: another format, quantized activations or caches, sparse or transformed weights;
 /// Error(invalid_file) naming the field that is missing or wrong.
 std::optional<CompressedTensorsConfig> get_compressed_tensors(const std::string& config_json,

@@ -6,7 +6,6 @@
 #include <unordered_map>
 #include <utility>
 
-#include "format/compressed_tensors_config.h"
 #include "format/hf_config.h"
 #include "format/mlx_config.h"
 #include "format/tensor_store.h"
@@ -43,10 +42,12 @@ QuantizedFolder open_checkpoint(const std::filesystem::path& folder, const Quant
 /// kind; Error(invalid_file) for shapes that contradict config.json.
 QuantizedFolder open_mlx_folder(const std::filesystem::path& folder, const MlxQuantization& quantization);
 
-/// A folder of compressed-tensors in the format pack-quantized. Scales of BF16 are looked at where they are symmetric,
+/// A folder of compressed-tensors in the format pack-quantized; without matrices where its tensors are plain, and only
+/// config.json speaks of another state. Scales of BF16 are looked at where they are symmetric,
 /// and so are all zeros. Throws Error(unsupported) naming a matrix whose columns have an order of their own or whose
-/// tensors are of another kind; Error(invalid_file) for shapes that contradict config.json.
-QuantizedFolder open_compressed_tensors(const std::filesystem::path& folder, const CompressedTensorsConfig& config);
+/// tensors are of another kind, and what get_compressed_tensors() throws; Error(invalid_file) for shapes that
+/// contradict config.json.
+QuantizedFolder open_compressed_tensors(const std::filesystem::path& folder);
 
 class CheckpointSource : public ModelSource {
  public:

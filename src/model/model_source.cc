@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <system_error>
 
+#include "format/compressed_tensors_config.h"
 #include "format/hf_config.h"
 #include "format/weights.h"
 #include "model/arch/architecture.h"
@@ -199,8 +200,9 @@ std::unique_ptr<ModelSource> open_folder(const fs::path& path) {
   if (const auto quantization = get_quantization_config(text, config.string())) {
     return std::make_unique<CheckpointSource>(open_checkpoint(path, *quantization));
   }
-  if (const auto quantization = get_compressed_tensors(text, config.string())) {
-    return std::make_unique<CheckpointSource>(open_compressed_tensors(path, *quantization));
+  if (names_compressed_tensors(text, config.string())) {
+    QuantizedFolder folder = open_compressed_tensors(path);
+    if (!folder.matrices.empty()) return std::make_unique<CheckpointSource>(std::move(folder));
   }
   if (const auto quantization = get_mlx_quantization(text, config.string())) {
     QuantizedFolder folder = open_mlx_folder(path, *quantization);

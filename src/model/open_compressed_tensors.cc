@@ -293,13 +293,18 @@ class Reader {
 
 }  // namespace
 
-QuantizedFolder open_compressed_tensors(const fs::path& folder, const CompressedTensorsConfig& config) {
-  const std::string file = (folder / "config.json").string();
+QuantizedFolder open_compressed_tensors(const fs::path& folder) {
+  const std::string file = (folder / "config.json").string(), json = read_file(file);
   QuantizedFolder result;
   result.path = folder;
-  result.config_json = set_compressed_tensors(read_file(file), std::nullopt, file);
-  result.config = parse_hf_config(result.config_json, file);
   result.store = open_safetensors(folder);
+  const bool plain =
+      std::none_of(result.store.tensors().begin(), result.store.tensors().end(),
+                   [](const TensorView& view) { return view.name.ends_with(kPacked) || view.name.ends_with(kScale); });
+  if (plain) return result;
+  const CompressedTensorsConfig config = get_compressed_tensors(json, file).value_or(CompressedTensorsConfig{});
+  result.config_json = set_compressed_tensors(json, std::nullopt, file);
+  result.config = parse_hf_config(result.config_json, file);
   UsualZeros usual;
   for (const TensorView& view : result.store.tensors()) {
     if (!view.name.ends_with(kPacked)) continue;

@@ -175,11 +175,15 @@ TEST_F(CompressedTensorsFolders, WhatIsNotReadIsNamed) {
     f.specs[2].dtype = DType::f64;
     f.parts[2].resize(16 * 2 * 8);
   });
-  refused(ErrorCode::invalid_file, "no tensor is called NAME.weight_packed", [](Folder& f) {
-    f.specs[1].name = "other";
-    f.specs.resize(2);
-    f.parts.resize(2);
-  });
+  refused(ErrorCode::invalid_file, "no tensor is called NAME.weight_packed",
+          [](Folder& f) { f.specs[1].name = "other"; });
+}
+
+TEST_F(CompressedTensorsFolders, PlainWeightsAreReadWhateverConfigSays) {
+  TinyModel tiny("llama2");
+  tiny.config["quantization_config"] = {{"quant_method", "compressed-tensors"}, {"format", "float-quantized"}};
+  tiny.write(folder.path());
+  EXPECT_EQ(open_model(folder.path())->tensors().size(), tiny.tensors.size());
 }
 
 }  // namespace
