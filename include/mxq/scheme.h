@@ -100,7 +100,8 @@ ColumnOrder parse_column_order(std::string_view name);
 enum class ZeroPoint {
   real,       // both by least squares: mxq's own
   integer,    // the group's range, widened to hold 0, and a zero that is one of the codes: GPTQ as published
-  symmetric,  // the largest magnitude, the zero always the upper middle code: the default of AutoGPTQ
+  symmetric,  // the zero always the upper middle code, the scale by the largest magnitude: the default of AutoGPTQ;
+              // with a bias by least squares, of either sign: what compressed-tensors holds
 };
 std::string_view zero_point_name(ZeroPoint zero_point);
 ZeroPoint parse_zero_point(std::string_view name);
