@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/half.h"
+#include "export/bias_groups.h"
 #include "export/model_folder.h"
 #include "export/target.h"
 #include "format/compressed_tensors_config.h"
@@ -26,18 +27,13 @@ namespace mxq {
 
 namespace {
 
-constexpr const char *kPlanName = "mxq-plan.json", *kOperation = "write compressed-tensors";
+constexpr const char* kOperation = "write compressed-tensors";
 constexpr const char* kHead = "lm_head";
 constexpr int64_t kWord = 32;  // bits of an element of codes
 /// Those whose linear layers are modules of their own in transformers and vLLM, or fused in the files already.
 constexpr std::array<std::string_view, 12> kArchitectures{"llama",  "mistral",     "qwen2", "qwen3",
                                                           "gemma2", "gemma3_text", "phi3",  "smollm3",
                                                           "olmo2",  "granite",     "glm4",  "cohere2"};
-
-/// Of scales and of all that is not quantized: what the model computes in.
-DType float_dtype(Metadata metadata) {
-  return metadata == Metadata::bf16_bias ? DType::bf16 : DType::f16;
-}
 
 /// Readers want elements of I64 at multiples of 8 bytes, of I32 at multiples of 4. So all shapes stand first, matrices
 /// have an even number of scales, and what is not quantized comes last.
@@ -158,20 +154,13 @@ class CompressedTensorsTarget final : public FolderTarget {
   std::optional<ZeroPoint> usual_zero_point() const override { return ZeroPoint::symmetric; }
   /// Weights that are not rotated have columns that stand out (docs/decisions/0022). Groups stay in place.
   std::optional<ColumnOrder> usual_column_order() const override { return ColumnOrder::diagonal; }
-  /// The dtype that the model computes in, as of mlx_target().
-  std::optional<Metadata> usual_metadata(const ModelSource* model) const override {
-    return mlx_target().usual_metadata(model);
-  }
+  std::optional<Metadata> usual_metadata(const ModelSource* model) const override { return usual_bias_metadata(model); }
   bool holds_embeddings() const override { return false; }
   std::vector<std::string_view> ties() const override { return {"qkv", "gate_up"}; }
 
   void check(const QuantizeOptions& options, std::span<const Scheme> schemes) const override {
-    const auto refuse = [](const char* option, std::string_view given, std::string allowed) {
-      throw Error(ErrorCode::usage, option, fmt::format("{} for the format compressed-tensors", given),
-                  std::move(allowed));
-    };
     for (const Scheme& scheme : schemes) {
-      if (!is_known(scheme)) refuse("schemes", scheme.name(), "b2, b3, b4, b5, b6 or b8 with g32, g64 or g128");
+      if (!is_wide(scheme)) refuse("schemes", scheme.name(), kWideSchemes);
     }
     if (options.fit != Fit::gptq && options.fit != Fit::mse) refuse("fit", fit_name(options.fit), "gptq or mse");
     if (options.normalize != Normalize::none) refuse("normalize", normalize_name(options.normalize), "none");
@@ -199,7 +188,7 @@ class CompressedTensorsTarget final : public FolderTarget {
 
   /// An odd number of scales would leave what is stored behind them where no reader of I32 looks.
   bool holds(const Scheme& scheme, const QuantizeOptions&, int64_t rows, int64_t cols) const override {
-    return is_known(scheme) && cols % scheme.group == 0 && rows * (cols / scheme.group) % 2 == 0;
+    return is_wide(scheme) && cols % scheme.group == 0 && rows * (cols / scheme.group) % 2 == 0;
   }
 
   int64_t matrix_bytes(const Scheme& scheme, const QuantizeOptions& options, int64_t rows,
@@ -286,11 +275,6 @@ class CompressedTensorsTarget final : public FolderTarget {
       schemes[name] = layout.scheme.name();
     }
     check_fused(what.model, schemes);
-  }
-
-  static bool is_known(const Scheme& scheme) {
-    const auto& known = wide_schemes();
-    return std::find(known.begin(), known.end(), scheme) != known.end();
   }
 
   /// Of what the model reads, all but the planned ones.

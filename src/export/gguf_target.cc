@@ -246,9 +246,6 @@ class GgufTarget final : public Target {
   bool plans_embeddings() const override { return true; }
 
   void check(const QuantizeOptions& options, std::span<const Scheme> schemes) const override {
-    const auto refuse = [](const char* option, std::string_view given, std::string allowed) {
-      throw Error(ErrorCode::usage, option, fmt::format("{} for the format gguf", given), std::move(allowed));
-    };
     std::vector<std::string> known;
     for (const Scheme& scheme : usual_schemes()) known.push_back(scheme.name());
     for (const Scheme& scheme : schemes) {

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/foreign_dtype.h"
+#include "export/bias_groups.h"
 #include "export/mlx_model.h"
 #include "export/model_folder.h"
 #include "export/target.h"
@@ -19,13 +20,7 @@ namespace mxq {
 
 namespace {
 
-constexpr const char* kPlanName = "mxq-plan.json";
 const SafetensorsMetadata kMetadata{{"format", "mlx"}};
-
-/// Of scales, biases and all that is not quantized: mlx-lm computes in it.
-DType float_dtype(Metadata metadata) {
-  return metadata == Metadata::bf16_bias ? DType::bf16 : DType::f16;
-}
 
 /// Codes as MLX names and shapes them; the bytes are those of the affine family's parts.
 std::vector<TensorSpec> matrix_specs(const std::string& name, const QuantizedLayout& layout) {
@@ -43,26 +38,12 @@ class MlxTarget final : public FolderTarget {
 
   std::vector<Scheme> usual_schemes() const override { return wide_schemes(); }
   std::optional<Normalize> usual_normalize() const override { return Normalize::none; }
-  /// The dtype that mlx-lm computes in: F16 where the model's own matrices are (docs/decisions/0021).
-  std::optional<Metadata> usual_metadata(const ModelSource* model) const override {
-    if (model == nullptr) return Metadata::f16_bias;
-    int64_t all = 0, half = 0;
-    for (const SourceTensor& tensor : model->tensors()) {
-      if (!tensor.matrix) continue;
-      all += tensor.elements();
-      half += tensor.dtype == DType::f16 ? tensor.elements() : 0;
-    }
-    const bool overflows = model->architecture().starts_with("gemma");
-    return 2 * half > all && !overflows ? Metadata::f16_bias : Metadata::bf16_bias;
-  }
+  std::optional<Metadata> usual_metadata(const ModelSource* model) const override { return usual_bias_metadata(model); }
   bool plans_embeddings() const override { return true; }
 
   void check(const QuantizeOptions& options, std::span<const Scheme> schemes) const override {
-    const auto refuse = [](const char* option, std::string_view given, std::string allowed) {
-      throw Error(ErrorCode::usage, option, fmt::format("{} for the format mlx", given), std::move(allowed));
-    };
     for (const Scheme& scheme : schemes) {
-      if (!is_known(scheme)) refuse("schemes", scheme.name(), "b2, b3, b4, b5, b6 or b8 with g32, g64 or g128");
+      if (!is_wide(scheme)) refuse("schemes", scheme.name(), kWideSchemes);
     }
     if (options.fit == Fit::awq) refuse("fit", fit_name(options.fit), "gptq, mse, hqq or rtn");
     if (options.normalize != Normalize::none) refuse("normalize", normalize_name(options.normalize), "none");
@@ -77,7 +58,7 @@ class MlxTarget final : public FolderTarget {
   }
 
   bool holds(const Scheme& scheme, const QuantizeOptions&, int64_t, int64_t cols) const override {
-    return is_known(scheme) && cols % scheme.group == 0;
+    return is_wide(scheme) && cols % scheme.group == 0;
   }
 
   int64_t matrix_bytes(const Scheme& scheme, const QuantizeOptions& options, int64_t rows,
@@ -158,11 +139,6 @@ class MlxTarget final : public FolderTarget {
           fmt::format("'{}' of {} columns in {}", matrix.tensor->matrix_name(), layout.cols, layout.scheme.name()),
           "groups that divide its columns");
     }
-  }
-
-  static bool is_known(const Scheme& scheme) {
-    const auto& known = wide_schemes();
-    return std::find(known.begin(), known.end(), scheme) != known.end();
   }
 
   /// Of what mlx-lm has, all but the planned ones. Throws Error(unsupported) for one of these that it has not.

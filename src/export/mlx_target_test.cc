@@ -3,70 +3,22 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/half.h"
 #include "expect_error.h"
 #include "export/mlx_model.h"
-#include "export/target.h"
+#include "export/target_fixture.h"
 #include "format/safetensors.h"
-#include "model/model_source.h"
-#include "model/select_matrices.h"
-#include "model/tiny_model.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
-#include "temporary_folder.h"
 
 namespace mxq {
 namespace {
 
-/// The length that a safetensors file says its header has, and the eight bytes that say so.
-int64_t header_of(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  uint64_t length = 0;
-  file.read(reinterpret_cast<char*>(&length), sizeof length);
-  return static_cast<int64_t>(length + sizeof length);
-}
-
-Values weights_of(const ModelSource& model, const SourceTensor& tensor) {
-  Values weights(static_cast<size_t>(tensor.elements()));
-  model.read(tensor, weights.data());
-  return weights;
-}
-
-struct MlxTargets : testing::Test {
-  /// All matrices whose columns are whole groups; the tiny models' down_proj has 48.
-  void open(const std::string& name) {
-    TinyModel(name).write(folder.path() / "model");
-    model = open_model(folder.path() / "model");
-    matrices = select_matrices(*model, {{"down_proj"}, true});
-  }
-
-  QuantizedMatrix quantized(const SourceTensor& tensor) const {
-    const auto weights = weights_of(*model, tensor);
-    return quantize_matrix({weights.data(), tensor.rows(), tensor.cols()}, scheme, options);
-  }
-
-  Export all_in_one_scheme() const {
-    Export what{*model, *model, options, {}, "{}\n", "key"};
-    for (const auto* tensor : matrices) {
-      what.matrices.push_back({tensor, quantized_layout(scheme, options, tensor->rows(), tensor->cols()),
-                               [this, tensor] { return quantized(*tensor); }});
-    }
-    return what;
-  }
-
-  WriteReport write(const WriteOptions& how = {}) const {
-    return mlx_target().write(all_in_one_scheme(), {out, how.overwrite, {}}, how, nullptr);
-  }
-
-  TemporaryFolder folder;
-  const std::filesystem::path out = folder.path() / "out";
-  std::unique_ptr<ModelSource> model;
-  std::vector<const SourceTensor*> matrices;
-  Scheme scheme{3, 32};
-  QuantizeOptions options{Fit::mse, 1, Metadata::bf16_bias};
+/// All matrices whose columns are whole groups; the tiny models' down_proj has 48.
+struct MlxTargets : TargetFixture {
+  MlxTargets() : TargetFixture(mlx_target(), {Fit::mse, 1, Metadata::bf16_bias}, {{"down_proj"}, true}) {}
 };
 
 TEST_F(MlxTargets, BytesAreWhatWasPromised) {

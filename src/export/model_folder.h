@@ -51,6 +51,9 @@ void note_zeros(const std::string& name, int64_t zeros, int64_t elements, DType 
 /// What transformers looks for.
 inline const SafetensorsMetadata kTorchMetadata{{"format", "pt"}};
 
+/// Where a folder has the plan that it was made by.
+inline constexpr const char* kPlanName = "mxq-plan.json";
+
 struct FolderContents {
   std::vector<OutputTensors> tensors;
   std::vector<std::pair<std::string, std::string>> files;  // name, text; written beside the shards

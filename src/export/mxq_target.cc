@@ -17,8 +17,6 @@ namespace mxq {
 
 namespace {
 
-constexpr const char* kPlanName = "mxq-plan.json";
-
 /// A tensor that a checkpoint holds besides the planned matrices, with the values that it has.
 struct KeptTensor {
   const SourceTensor* tensor = nullptr;

@@ -2,65 +2,17 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
 
 #include "expect_error.h"
-#include "export/target.h"
-#include "model/model_source.h"
-#include "model/select_matrices.h"
-#include "model/tiny_model.h"
+#include "export/target_fixture.h"
 #include "mxq/error.h"
-#include "temporary_folder.h"
 
 namespace mxq {
 namespace {
 
-/// The length that a safetensors file says its header has, and the eight bytes that say so.
-int64_t header_of(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  uint64_t length = 0;
-  file.read(reinterpret_cast<char*>(&length), sizeof length);
-  return static_cast<int64_t>(length + sizeof length);
-}
-
-std::vector<float> weights_of(const ModelSource& model, const SourceTensor& tensor) {
-  std::vector<float> weights(static_cast<size_t>(tensor.elements()));
-  model.read(tensor, weights.data());
-  return weights;
-}
-
-struct MxqTargets : testing::Test {
-  void SetUp() override {
-    std::filesystem::create_directory(folder.path() / "model");
-    TinyModel("llama2").write(folder.path() / "model");
-    model = open_model(folder.path() / "model");
-    matrices = select_matrices(*model, {});
-  }
-
-  QuantizedMatrix quantized(const SourceTensor& tensor) const {
-    const auto weights = weights_of(*model, tensor);
-    return quantize_matrix({weights.data(), tensor.rows(), tensor.cols()}, scheme, options);
-  }
-
-  Export all_in_one_scheme() const {
-    Export what{*model, *model, options, {}, "{}\n", "key"};
-    for (const auto* tensor : matrices) {
-      what.matrices.push_back({tensor, quantized_layout(scheme, options, tensor->rows(), tensor->cols()),
-                               [this, tensor] { return quantized(*tensor); }});
-    }
-    return what;
-  }
-
-  WriteReport write(const WriteOptions& how = {}) const {
-    return mxq_target().write(all_in_one_scheme(), {out, how.overwrite, {}}, how, nullptr);
-  }
-
-  TemporaryFolder folder;
-  const std::filesystem::path out = folder.path() / "out";
-  std::unique_ptr<ModelSource> model;
-  std::vector<const SourceTensor*> matrices;
-  Scheme scheme{3, 32};
-  QuantizeOptions options{Fit::rtn, 1, Metadata::q8, Normalize::columns};
+struct MxqTargets : TargetFixture {
+  MxqTargets() : TargetFixture(mxq_target(), {Fit::rtn, 1, Metadata::q8, Normalize::columns}, {}) {}
+  void SetUp() override { open("llama2"); }
 };
 
 TEST_F(MxqTargets, BytesAreWhatWasPromised) {

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
+#include <utility>
 
 #include "mxq/error.h"
 
@@ -11,6 +11,11 @@ namespace mxq {
 std::span<const Target* const> targets() {
   static const Target* const all[] = {&mxq_target(), &gguf_target(), &mlx_target(), &compressed_tensors_target()};
   return all;
+}
+
+void Target::refuse(std::string_view option, std::string_view given, std::string allowed) const {
+  throw Error(ErrorCode::usage, std::string(option), fmt::format("{} for the format {}", given, name()),
+              std::move(allowed));
 }
 
 const Target& find_target(std::string_view name) {

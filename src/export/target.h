@@ -106,6 +106,10 @@ class Target {
   virtual void rename(const std::filesystem::path& made, const OutputPlace& out) const = 0;
   /// Removes what write() made there, finished or not, and nothing else.
   virtual void remove(const std::filesystem::path& made) const noexcept = 0;
+
+ protected:
+  /// Throws Error(usage): what was given for the option has no place in this format.
+  [[noreturn]] void refuse(std::string_view option, std::string_view given, std::string allowed) const;
 };
 
 /// A target whose files are in a folder of their own (export/model_folder.h).
