@@ -179,7 +179,7 @@ TEST_F(CompressedTensorsTarget, WhatTheFormatHasNoPlaceForIsNamed) {
   Export what = all_in_one_scheme();
   what.matrices.erase(what.matrices.begin());
   ASSERT_TRUE(matrices.front()->name.ends_with("gate_proj.weight")) << matrices.front()->name;
-  expect_error(ErrorCode::usage, "one scheme for modules that vLLM fuses", [&] {
+  expect_error(ErrorCode::usage, "one scheme for modules that the runtime fuses", [&] {
     target.write(what, {out, false, {}}, {}, nullptr);
   });
   Export real = all_in_one_scheme();

@@ -18,7 +18,7 @@ namespace mxq {
 
 namespace {
 
-constexpr const char* kOperation = "write MLX";
+constexpr const char* kOperation = "write mlx";
 
 /// Whether mlx-lm's class has an output matrix of its own.
 enum class Head { by_config, always, never };

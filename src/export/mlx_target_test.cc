@@ -166,7 +166,7 @@ TEST_F(MlxTargets, WhatTheFormatHasNoPlaceForIsNamed) {
   mlx_target().check(right, wide_schemes());
   refused(right, parse_scheme("gauss3g64"), "gauss3g64 for the format mlx; expected b2, b3");
   refused(right, {4, 16}, "b4g16 for the format mlx");
-  refused({Fit::mse, 1, Metadata::q8}, {4, 64}, "metadata: q8 for the format mlx; expected f16-bias or bf16-bias");
+  refused({Fit::mse, 1, Metadata::q8}, {4, 64}, "metadata: q8 for the format mlx; expected f16-bias (numbers");
   refused({Fit::mse, 0, Metadata::f16_bias}, {4, 64}, "axis: 0 for the format mlx");
   refused({Fit::awq, 1, Metadata::f16_bias}, {4, 64}, "fit: awq for the format mlx");
   refused({Fit::mse, 1, Metadata::f16_bias, Normalize::rotation}, {4, 64}, "normalize: rotation for the format mlx");
@@ -175,7 +175,7 @@ TEST_F(MlxTargets, WhatTheFormatHasNoPlaceForIsNamed) {
   expect_error(ErrorCode::usage, "f16 for the format mlx", [&] { write(); });
   options.metadata = Metadata::f16_bias;
   scheme.group = 64;
-  expect_error(ErrorCode::usage, "of 32 columns in b3g64; expected groups that divide its columns", [&] { write(); });
+  expect_error(ErrorCode::usage, "64 x 32, in b3g64; expected groups that divide its columns", [&] { write(); });
 }
 
 TEST_F(MlxTargets, NothingIsLeftOfWhatFails) {

@@ -83,7 +83,7 @@ class CompressedTensors(MxqTest):
             self.assertEqual(of["gate_proj"], of["up_proj"])
             self.assertEqual(of["o_proj"], "b8g32")
         self.refuses("quantize", self.model, "--format", FORMAT, "--bits", 5, *FAST, "--skip", "q_proj", "-o", self.folder / "other", status=2,
-                     says=("q_proj' in 16 bits", "one scheme for modules that vLLM fuses"))
+                     says=("q_proj' in 16 bits", "one scheme for modules that the runtime fuses"))
 
     def test_scales_are_of_the_models_dtype_or_the_one_asked_for(self):
         small_model(self.model, dtype="F16")
