@@ -35,6 +35,17 @@ check "GGUF in parts, as the gguf package splits models" \
   "$python" tests/integration/gguf_split_peer.py "$MXQ_SMOLLM2_GGUF" "$MXQ_BIN"
 check "GGUF in K-quants: weights and logits as transformers loads them" \
   "$python" tests/integration/gguf_peer.py "$qwen" "$MXQ_BIN"
+llama_perplexity=$PWD/build/peers/llama.cpp/build/bin/llama-perplexity
+if [[ -x $llama_perplexity ]]; then
+  check "GGUF of every architecture that mxq writes: logits of llama.cpp" \
+    "$python" tests/integration/llama_cpp_peer.py "$MXQ_BIN" "$llama_perplexity"
+  if [[ -d $MXQ_SHARED/data ]]; then
+    check "GGUF of real models: perplexity of llama.cpp" "$python" tests/integration/llama_cpp_peer.py "$MXQ_BIN" "$llama_perplexity" \
+      "$MXQ_SHARED/data/wikitext-2/test-joined.txt" "$MXQ_SMOLLM2_GGUF" "$qwen" "$gemma"
+  fi
+else
+  missing "GGUF files in llama.cpp" "no llama-perplexity (scripts/setup.sh --llama)"
+fi
 check "GGUF of every architecture: weights and logits of the model that was converted" \
   "$python" tests/integration/gguf_architectures_peer.py "$MXQ_BIN"
 if [[ -d $MXQ_SHARED/data ]]; then
@@ -62,6 +73,10 @@ if [[ -x $newer ]]; then
     "$newer" tests/integration/architectures_peer.py "$MXQ_BIN" "${only[@]}"
   check "GGUF of architectures of transformers 5" \
     "$newer" tests/integration/gguf_architectures_peer.py "$MXQ_BIN" "${only[@]}"
+  if [[ -x $llama_perplexity ]]; then
+    check "GGUF of architectures of transformers 5: logits of llama.cpp" \
+      "$newer" tests/integration/llama_cpp_peer.py "$MXQ_BIN" "$llama_perplexity" "${only[@]}"
+  fi
 else
   missing "transformers 5" "not installed (scripts/setup.sh --transformers5)"
 fi

@@ -95,7 +95,17 @@ class Builder {
     if (scaling && scaling->type == "yarn" && !scaling->truncate) {
       notes_.emplace_back("the bounds of the model's rope scaling are not whole numbers; llama.cpp rounds them");
     }
+    if (scaling && scaling->type == "yarn" && (scaling->beta_fast != 32 || scaling->beta_slow != 1)) {
+      notes_.push_back(fmt::format("the model's rope scaling has the bounds {} and {}; llama.cpp takes 32 and 1",
+                                   scaling->beta_fast, scaling->beta_slow));
+    }
     const LinearAttention& linear = config_->linear;
+    if (linear.key_dim > 0 && config_->norm_eps != 1e-6) {
+      notes_.push_back(
+          fmt::format("llama.cpp divides queries and keys of linear attention by lengths with the norms' epsilon, {}; "
+                      "the model has 1e-06 there",
+                      config_->norm_eps));
+    }
     if (linear.key_dim != linear.value_dim) {
       notes_.push_back(
           fmt::format("linear attention has keys of {} and values of {} dimensions; llama.cpp loads models "

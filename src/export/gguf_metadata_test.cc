@@ -163,6 +163,14 @@ TEST_F(TinyFolder, WhatLlamaCppComputesOtherwiseIsTold) {
   tiny_ = TinyModel("qwen3_5");
   metadata();
   EXPECT_THAT(notes_, Contains(HasSubstr("keys of 16 and values of 12 dimensions")));
+  EXPECT_THAT(notes_, Contains(HasSubstr("with the norms' epsilon, 0.02; the model has 1e-06 there")));
+  tiny_.config["rms_norm_eps"] = 1e-6;
+  metadata();
+  EXPECT_THAT(notes_, Not(Contains(HasSubstr("epsilon"))));
+  tiny_ = TinyModel("llama_yarn");
+  tiny_.config["rope_scaling"]["beta_fast"] = 16.0;
+  metadata();
+  EXPECT_THAT(notes_, Contains("the model's rope scaling has the bounds 16 and 1; llama.cpp takes 32 and 1"));
   tiny_ = TinyModel("llama_yarn");
   metadata();
   EXPECT_EQ(notes_.size(), 1U);  // of the tokenizer that is not there

@@ -62,7 +62,9 @@ bool same_angles(const RopeShape& a, const RopeShape& b) {
 }
 
 std::string scaling_name(const RopeSettings& rope) {
-  return rope.scaling ? fmt::format("of type '{}'", rope.scaling->type) : "none";
+  if (!rope.scaling) return "none";
+  const auto& [type, truncate] = std::pair(rope.scaling->type, rope.scaling->truncate);
+  return fmt::format("of type '{}'{}", type, type != "yarn" ? "" : truncate ? ", truncate true" : ", truncate false");
 }
 
 std::string_view name_of(Activation activation) {
