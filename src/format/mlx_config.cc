@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "format/json_fields.h"
 #include "format/python_json.h"
 #include "mxq/error.h"
 
@@ -16,12 +17,6 @@ using Json = nlohmann::ordered_json;
 constexpr const char *kKey = "quantization", *kCopy = "quantization_config";
 constexpr const char *kBits = "bits", *kGroup = "group_size", *kMode = "mode";
 constexpr int64_t kMost = 1 << 20;  // of a group
-
-Json parse_object(const std::string& text, const std::string& source) {
-  Json json = parse_python_json_in_order(text, "read " + source);
-  if (!json.is_object()) throw Error(ErrorCode::invalid_file, "read " + source, "not a JSON object");
-  return json;
-}
 
 Json numbers(const MlxQuantization::Scheme& scheme) {
   return {{kGroup, scheme.group}, {kBits, scheme.bits}};
@@ -51,7 +46,7 @@ MlxQuantization::Scheme read_scheme(const Json& object, const std::string& where
 
 std::string set_mlx_quantization(const std::string& config_json, const std::optional<MlxQuantization>& quantization,
                                  const std::string& source) {
-  Json config = parse_object(config_json, source);
+  Json config = parse_json_object(config_json, source);
   config.erase(kKey);
   config.erase(kCopy);
   if (quantization) {
@@ -65,7 +60,7 @@ std::string set_mlx_quantization(const std::string& config_json, const std::opti
 }
 
 std::optional<MlxQuantization> get_mlx_quantization(const std::string& config_json, const std::string& source) {
-  const Json config = parse_object(config_json, source);
+  const Json config = parse_json_object(config_json, source);
   const auto found = config.find(kKey);
   if (found == config.end() || !found->is_object() || !found->contains(kGroup)) return {};
   MlxQuantization quantization{read_scheme(*found, kKey, source), {}};
@@ -80,8 +75,8 @@ std::optional<MlxQuantization> get_mlx_quantization(const std::string& config_js
 }
 
 std::string add_missing_fields(const std::string& config_json, const std::string& more, const std::string& source) {
-  Json config = parse_object(config_json, source);
-  const Json other = parse_object(more, source);
+  Json config = parse_json_object(config_json, source);
+  const Json other = parse_json_object(more, source);
   for (const auto& [name, value] : other.items()) {
     if (!config.contains(name)) config[name] = value;
   }
