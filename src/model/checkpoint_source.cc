@@ -4,6 +4,7 @@
 
 #include <set>
 
+#include "base/parallel.h"
 #include "format/weights.h"
 #include "model/safetensors_source.h"
 #include "mxq/error.h"
@@ -42,11 +43,7 @@ CheckpointSource::CheckpointSource(QuantizedFolder folder)
       throw Error(ErrorCode::invalid_file, "read " + path_.string(),
                   fmt::format("'{}' is there both quantized and as it was", name));
     }
-    dtypes_.emplace(tensors().size(), matrix.dtype);
-    int64_t bytes = 0;
-    for (const auto& part : matrix.parts) bytes += static_cast<int64_t>(store_.find(part)->bytes.size());
-    matrices_.emplace(std::piecewise_construct, std::forward_as_tuple(tensors().size()),
-                      std::forward_as_tuple(std::move(matrix.view), bytes));
+    matrices_.emplace(tensors().size(), std::move(matrix));
     add(name, DType::f32, layout.scheme.name(), {layout.rows, layout.cols});
   }
   add_copies(folder.copies);
@@ -74,21 +71,22 @@ const SourceTensor* CheckpointSource::copy_of(const SourceTensor& tensor) const 
   return copies_.contains(tensor.index) ? &held(tensor) : nullptr;
 }
 
-const QuantizedView* CheckpointSource::quantized(const SourceTensor& tensor) const {
+const CheckpointSource::Matrix* CheckpointSource::quantized(const SourceTensor& tensor) const {
   const auto found = matrices_.find(held(tensor).index);
-  return found == matrices_.end() ? nullptr : &found->second.view;
+  return found == matrices_.end() ? nullptr : &found->second;
 }
 
-const QuantizedView* CheckpointSource::checked(const SourceTensor& tensor) const {
-  const SourceTensor& original = held(tensor);
-  const auto found = matrices_.find(original.index);
-  if (found == matrices_.end()) return nullptr;
-  const Matrix& matrix = found->second;
-  if (!matrix.checked) {  // threads that come together all look
-    check_numbers(original.stored_matrix_name(), matrix.view);
-    matrix.checked = true;
-  }
-  return &matrix.view;
+void CheckpointSource::check(const SourceTensor& tensor, const Matrix& matrix) const {
+  if (matrix.checked) return;  // threads that come together all look
+  check_numbers(held(tensor).stored_matrix_name(), matrix.in_folder.view);
+  matrix.checked = true;
+}
+
+QuantizedMatrix CheckpointSource::made_rows(const SourceTensor& tensor, const Matrix& matrix, int64_t first,
+                                            int64_t count) const {
+  QuantizedMatrix rows = matrix.in_folder.make_rows(first, count);
+  check_numbers(held(tensor).stored_matrix_name(), rows.view());
+  return rows;
 }
 
 std::string CheckpointSource::config_json() const {
@@ -106,12 +104,24 @@ std::vector<fs::path> CheckpointSource::weight_files() const {
 }
 
 void CheckpointSource::read_range(const SourceTensor& tensor, int64_t first, int64_t count, float* out) const {
-  const QuantizedView* matrix = checked(tensor);
+  const Matrix* const matrix = quantized(tensor);
   if (matrix == nullptr) {
     read_f32(*store_.find(held(tensor).stored_name), first * tensor.cols(), count * tensor.cols(), out);
-  } else {
-    dequantize_rows(*matrix, first, count, out);
+    return;
   }
+  if (!matrix->in_folder.make_rows) {
+    check(tensor, *matrix);
+    dequantize_rows(matrix->in_folder.view, first, count, out);
+    return;
+  }
+  dequantize_matrix(made_rows(tensor, *matrix, first, count).view(), out);
+  const std::vector<int64_t>& columns = matrix->in_folder.columns;
+  if (columns.empty()) return;
+  parallel_for(count, [&](int64_t r) {
+    float* const row = out + r * tensor.cols();
+    const std::vector<float> made(row, row + columns.size());
+    for (size_t i = 0; i < columns.size(); ++i) row[columns[i]] = made[i];
+  });
 }
 
 std::optional<std::span<const std::byte>> CheckpointSource::plain_bytes(const SourceTensor& tensor) const {
@@ -120,39 +130,51 @@ std::optional<std::span<const std::byte>> CheckpointSource::plain_bytes(const So
 }
 
 DType CheckpointSource::output_dtype(const SourceTensor& tensor) const {
-  const auto found = dtypes_.find(tensor.index);
-  return found != dtypes_.end() ? found->second : tensor.dtype;
+  const Matrix* const matrix = quantized(tensor);
+  return matrix != nullptr ? matrix->in_folder.dtype : tensor.dtype;
 }
 
+/// No layout has columns of one group apart from each other.
 std::optional<QuantizedLayout> CheckpointSource::exact_layout(const SourceTensor& tensor) const {
-  const QuantizedView* matrix = quantized(tensor);
-  return matrix != nullptr ? std::optional(matrix->layout) : std::nullopt;
+  const Matrix* const matrix = quantized(tensor);
+  if (matrix == nullptr || !matrix->in_folder.columns.empty()) return std::nullopt;
+  return matrix->in_folder.view.layout;
 }
 
 QuantizedMatrix CheckpointSource::exact_groups(const SourceTensor& tensor) const {
-  return QuantizedMatrix(*checked(tensor));
+  const Matrix& matrix = *quantized(tensor);
+  if (matrix.in_folder.make_rows) return made_rows(tensor, matrix, 0, tensor.rows());
+  check(tensor, matrix);
+  return QuantizedMatrix(matrix.in_folder.view);
 }
 
 void CheckpointSource::hash(const SourceTensor& tensor, ContentHash& hash) const {
   hash.add(tensor.stored_as);
-  if (const QuantizedView* matrix = quantized(tensor)) {
-    hash.add(fmt::format("axis{} {}", matrix->layout.axis, metadata_name(matrix->layout.metadata)));
-    for (const auto part : matrix->parts) hash.add(part);
-  } else {
+  const Matrix* const matrix = quantized(tensor);
+  if (matrix == nullptr) {
     hash.add(store_.find(held(tensor).stored_name)->bytes);
+    return;
   }
+  const QuantizedView& view = matrix->in_folder.view;
+  hash.add(fmt::format("axis{} {}", view.layout.axis, metadata_name(view.layout.metadata)));
+  for (const auto part : view.parts) hash.add(part);
+  if (!matrix->in_folder.make_rows) return;
+  hash.add(matrix->in_folder.how);
+  for (const auto& part : matrix->in_folder.parts) hash.add(store_.find(part)->bytes);
 }
 
 int64_t CheckpointSource::stored_bytes(const SourceTensor& tensor) const {
   if (copies_.contains(tensor.index)) return 0;
-  const auto found = matrices_.find(tensor.index);
-  return found != matrices_.end() ? found->second.stored_bytes
-                                  : static_cast<int64_t>(store_.find(tensor.stored_name)->bytes.size());
+  const Matrix* const matrix = quantized(tensor);
+  if (matrix == nullptr) return static_cast<int64_t>(store_.find(tensor.stored_name)->bytes.size());
+  int64_t bytes = 0;
+  for (const auto& part : matrix->in_folder.parts) bytes += static_cast<int64_t>(store_.find(part)->bytes.size());
+  return bytes;
 }
 
 void CheckpointSource::done(const SourceTensor& tensor) const {
-  if (const QuantizedView* matrix = quantized(tensor)) {
-    for (const auto part : matrix->parts) advise_done(part);
+  if (const Matrix* const matrix = quantized(tensor)) {
+    for (const auto& part : matrix->in_folder.parts) advise_done(store_.find(part)->bytes);
   } else {
     advise_done(store_.find(held(tensor).stored_name)->bytes);
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <unordered_map>
 #include <utility>
@@ -18,7 +19,13 @@ namespace mxq {
 struct QuantizedFolder {
   struct Matrix {
     std::string name;  // of the weight without ".weight"
+    /// Without parts where `make_rows` makes them.
     QuantizedView view;
+    /// Of files that have the matrix in another order: makes rows [first, first + count) of it.
+    std::function<QuantizedMatrix(int64_t first, int64_t count)> make_rows;
+    std::string how;  // what that depends on besides the tensors: other words for other weights
+    /// The column of the weight that stands at each place of `make_rows`; empty where all stand in place.
+    std::vector<int64_t> columns;
     std::vector<std::string> parts;  // the tensors that it consists of
     DType dtype = DType::f16;        // that the weights had before
   };
@@ -49,6 +56,14 @@ QuantizedFolder open_mlx_folder(const std::filesystem::path& folder, const MlxQu
 /// contradict config.json.
 QuantizedFolder open_compressed_tensors(const std::filesystem::path& folder);
 
+/// A folder of GPTQ, version 1 or 2, as AutoGPTQ and GPTQModel write it, or of AWQ as AutoAWQ does ("gemm"); nullopt
+/// where neither config.json nor the package's own file beside it says so; without matrices where the tensors are
+/// plain. Throws Error(unsupported) naming a matrix whose tensors are of another kind, and what get_gptq_packing() and
+/// get_awq_config() throw; Error(invalid_file) for tensors that are missing or contradict each other or the
+/// configuration.
+std::optional<QuantizedFolder> open_gptq_folder(const std::filesystem::path& folder);
+std::optional<QuantizedFolder> open_awq_folder(const std::filesystem::path& folder);
+
 class CheckpointSource : public ModelSource {
  public:
   explicit CheckpointSource(QuantizedFolder folder);
@@ -72,15 +87,17 @@ class CheckpointSource : public ModelSource {
  private:
   /// A matrix in the files.
   struct Matrix {
-    Matrix(QuantizedView in_file, int64_t bytes) : view(std::move(in_file)), stored_bytes(bytes) {}
-    QuantizedView view;
-    int64_t stored_bytes;
+    explicit Matrix(QuantizedFolder::Matrix from) : in_folder(std::move(from)) {}
+    QuantizedFolder::Matrix in_folder;
     mutable std::atomic<bool> checked{false};  // check_numbers() has found nothing
   };
 
-  const QuantizedView* quantized(const SourceTensor& tensor) const;
-  /// The same before its numbers are used. Throws what check_numbers() throws; looks once.
-  const QuantizedView* checked(const SourceTensor& tensor) const;
+  /// Null for a tensor that is not quantized.
+  const Matrix* quantized(const SourceTensor& tensor) const;
+  /// Throws what check_numbers() throws; looks once.
+  void check(const SourceTensor& tensor, const Matrix& matrix) const;
+  /// Rows whose numbers have been checked.
+  QuantizedMatrix made_rows(const SourceTensor& tensor, const Matrix& matrix, int64_t first, int64_t count) const;
   /// The tensor, or what it is a copy of.
   const SourceTensor& held(const SourceTensor& tensor) const;
   void add_copies(const std::vector<std::pair<std::string, std::string>>& copies);
@@ -88,7 +105,6 @@ class CheckpointSource : public ModelSource {
   std::string config_json_;
   TensorStore store_;
   std::vector<std::shared_ptr<std::vector<std::byte>>> made_;
-  std::unordered_map<size_t, DType> dtypes_;     // of the matrices before they were quantized
   std::unordered_map<size_t, Matrix> matrices_;  // by SourceTensor::index
   std::unordered_map<size_t, size_t> copies_;    // index of the copy: index of what is held
 };

@@ -204,6 +204,10 @@ std::unique_ptr<ModelSource> open_folder(const fs::path& path) {
     QuantizedFolder folder = open_compressed_tensors(path);
     if (!folder.matrices.empty()) return std::make_unique<CheckpointSource>(std::move(folder));
   }
+  for (const auto& open : {open_gptq_folder, open_awq_folder}) {
+    std::optional<QuantizedFolder> folder = open(path);
+    if (folder && !folder->matrices.empty()) return std::make_unique<CheckpointSource>(std::move(*folder));
+  }
   if (const auto quantization = get_mlx_quantization(text, config.string())) {
     QuantizedFolder folder = open_mlx_folder(path, *quantization);
     if (!folder.matrices.empty()) return std::make_unique<CheckpointSource>(std::move(folder));

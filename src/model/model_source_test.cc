@@ -342,16 +342,16 @@ TEST(ModelSource, RefusesWhatIsNoModel) {
   write_file(folder / "config.json", R"({"model_type": "llama"})");
   expect_error(ErrorCode::invalid_file, "'hidden_size' is missing", [&] { open_model(folder.path()); });
   std::string quantized = kConfig;
-  quantized.insert(1, R"("quantization_config": {"quant_method": "awq"}, )");
+  quantized.insert(1, R"("quantization_config": {"quant_method": "aqlm"}, )");
   write_file(folder / "config.json", quantized);
   // The tensors say whether that is so: a configuration may be left over from a quantization in memory.
-  EXPECT_THAT(open_model(folder.path())->notes(), testing::Contains(testing::HasSubstr("are quantized (awq)")));
+  EXPECT_THAT(open_model(folder.path())->notes(), testing::Contains(testing::HasSubstr("are quantized (aqlm)")));
   for (const char* module : {"mlp.up_proj", "linear_attn.in_proj_qkvz", "linear_attn.in_proj_ba"}) {
     const std::string name = fmt::format("model.layers.0.{}.qweight", module);
     const std::string header = fmt::format(R"({{"{}":{{"dtype":"I32","shape":[1],"data_offsets":[0,4]}}}})", name);
     write_file(folder / "model.safetensors",
                std::string(1, static_cast<char>(header.size())) + std::string(7, '\0') + header + "abcd");
-    expect_error(ErrorCode::unsupported, fmt::format("quantized already: '{}' is I32 (quantization_config: awq)", name),
+    expect_error(ErrorCode::unsupported, fmt::format("quantized already: '{}' is I32 (quantization_config: aqlm)", name),
                  [&] { open_model(folder.path()); });
   }
 }

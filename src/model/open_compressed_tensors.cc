@@ -19,6 +19,7 @@
 #include "format/safetensors.h"
 #include "format/weights.h"
 #include "model/checkpoint_source.h"
+#include "model/stored_groups.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
 #include "schemes/part_bytes.h"
@@ -78,7 +79,7 @@ class Reader {
       if (view != nullptr) matrix.parts.push_back(view->name);
     }
     QuantizedLayout& layout = matrix.view.layout;
-    layout = {rows_, cols_, {static_cast<int>(weights_.bits), stored_group()}, 1, metadata()};
+    layout = {rows_, cols_, {static_cast<int>(weights_.bits), stored_group(cols_, group_)}, 1, metadata()};
     matrix.view.parts = {codes(layout, made), scales(layout, made), zeros(layout, made)};
     if (matrix.view.parts[2].empty()) usual.need(weights_.bits, layout.parts()[2].dtype, layout.groups());
     return matrix;
@@ -171,14 +172,6 @@ class Reader {
     }
   }
 
-  /// The affine family has groups of powers of two up to 256: larger ones, and others, are several with one scale.
-  int stored_group() const {
-    int group = 256;
-    while (group > 16 && per_row_ > 1 && group_ % group != 0) group /= 2;
-    while (group > 16 && group / 2 >= group_) group /= 2;
-    return group;
-  }
-
   /// Those whose arithmetic is that of the file: a bias where that is exact in 16 bits, as it is for a power of two.
   Metadata metadata() const {
     if (scale_->dtype == DType::f16) return Metadata::f16;
@@ -201,8 +194,7 @@ class Reader {
   void for_groups(const QuantizedLayout& layout, const Body& body) const {
     const int64_t parts = layout.groups() / rows_;
     for (int64_t r = 0; r < rows_; ++r) {
-      for (int64_t g = 0; g < parts; ++g)
-        body(r * parts + g, r, std::min(g * layout.scheme.group / group_, per_row_ - 1));
+      for (int64_t g = 0; g < parts; ++g) body(r * parts + g, r, file_group(g, layout.scheme.group, cols_, group_));
     }
   }
 
