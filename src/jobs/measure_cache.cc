@@ -24,8 +24,11 @@ MeasureCache::MeasureCache(std::filesystem::path folder) : folder_(std::move(fol
 std::string MeasureCache::key(const std::string& id, int64_t rows, int64_t cols, const QuantizeOptions& options) {
   ContentHash hash;
   hash.add(fmt::format("{} {}x{} {} v{}", id, rows, cols, section_key(options, "quantize"), kMeasureVersion));
-  // The one option of calibrated fits that the errors of weights alone depend on too (schemes/affine/symmetric.h).
-  if (has_bias(options.metadata) && options.feedback.zero_point == ZeroPoint::symmetric) hash.add("symmetric");
+  // The one option of calibrated fits that the errors of weights alone depend on too (schemes/affine/symmetric.h,
+  // integer_zeros.h).
+  if (has_bias(options.metadata) && options.feedback.zero_point != ZeroPoint::real) {
+    hash.add(zero_point_name(options.feedback.zero_point));
+  }
   return hash.hex();
 }
 

@@ -1,6 +1,7 @@
 #include "schemes/affine/feedback_coding.h"
 
 #include <algorithm>
+#include <span>
 
 #include "kernels/feedback_tile.h"
 #include "schemes/affine/grids.h"
@@ -10,9 +11,16 @@ namespace mxq::affine {
 
 namespace {
 
-/// Symmetric grids: scales that are tried around the one of least squares, which knows nothing of the feedback within
-/// the group.
-constexpr float kTrials[] = {0.80f, 0.86f, 0.92f, 0.96f, 1.04f, 1.09f, 1.15f, -0.92f, -1.0f, -1.08f};
+/// Grids whose zeros are codes: what is tried around the scale and the zero of least squares, which know nothing of the
+/// feedback within the group.
+struct Trial {
+  float part = 1;   // of the scale
+  float shift = 0;  // of the zero
+};
+constexpr Trial kSymmetricTrials[] = {{0.80f}, {0.86f}, {0.92f},  {0.96f}, {1.04f},
+                                      {1.09f}, {1.15f}, {-0.92f}, {-1.0f}, {-1.08f}};
+constexpr Trial kIntegerTrials[] = {{0.86f}, {0.92f},     {0.96f},    {1.04f},     {1.09f},   {1, -1},
+                                    {1, 1},  {0.94f, -1}, {0.94f, 1}, {1.06f, -1}, {1.06f, 1}};
 /// From this width on, no trial gains what it costs.
 constexpr int kWidestTried = 4;
 
@@ -21,8 +29,7 @@ class AffineCoder : public feedback::GroupCoder {
   AffineCoder(const Grids& grids, GptqOptions::Grid grid, QuantizedMatrix& out)
       : grids_(grids),
         max_code_((1 << out.layout.scheme.bits) - 1),
-        tries_(grid == GptqOptions::Grid::symmetric && has_bias(out.layout.metadata) &&
-               out.layout.scheme.bits <= kWidestTried),
+        trials_(trials(grid, out.layout)),
         trial_(allocate_floats(int64_t{out.layout.scheme.group} * kTileLanes)),
         fitter_(out.layout.scheme.bits, out.layout.metadata, grid),
         out_(out) {}
@@ -44,19 +51,28 @@ class AffineCoder : public feedback::GroupCoder {
 
   void code(float* tile, const float* weights, int n, const float* coefficients, int64_t stride, uint8_t* codes,
             float* errors) override {
-    if (tries_) try_scales(tile, weights, n, coefficients, stride, codes, errors);
+    if (!trials_.empty()) try_others(tile, weights, n, coefficients, stride, codes, errors);
     const FeedbackGrid grid{fitter_.stored().inverse_scale, fitter_.stored().scale, fitter_.stored().zero};
     tile_feedback(tile, weights, n, max_code_, coefficients, stride, grid, codes, errors);
   }
 
  private:
-  /// Codes the groups that settle() has settled with other scales, and settles those that lose least.
-  void try_scales(const float* tile, const float* weights, int n, const float* coefficients, int64_t stride,
+  static std::span<const Trial> trials(GptqOptions::Grid grid, const QuantizedLayout& layout) {
+    if (!has_bias(layout.metadata) || layout.scheme.bits > kWidestTried) return {};
+    if (grid == GptqOptions::Grid::symmetric) return kSymmetricTrials;
+    return grid == GptqOptions::Grid::range ? kIntegerTrials : std::span<const Trial>{};
+  }
+
+  /// Codes the groups that settle() has settled with other scales and zeros, and settles those that lose least.
+  void try_others(const float* tile, const float* weights, int n, const float* coefficients, int64_t stride,
                   uint8_t* codes, float* errors) {
-    alignas(64) float fitted[kTileLanes], best[kTileLanes];
+    alignas(64) float scale[kTileLanes], zero[kTileLanes], best_scale[kTileLanes], best_zero[kTileLanes];
     double least[kTileLanes], loss[kTileLanes];
-    std::copy_n(fitter_.fitted().scale, kTileLanes, fitted);
-    std::copy_n(fitted, kTileLanes, best);
+    FittedBlock& fitted = fitter_.fitted();
+    std::copy_n(fitted.scale, kTileLanes, scale);
+    std::copy_n(fitted.zero, kTileLanes, zero);
+    std::copy_n(scale, kTileLanes, best_scale);
+    std::copy_n(zero, kTileLanes, best_zero);
     const auto lose = [&](double* of) {
       std::copy_n(tile, n * kTileLanes, trial_.get());
       const StoredBlock& stored = fitter_.stored();
@@ -73,24 +89,29 @@ class AffineCoder : public feedback::GroupCoder {
       }
     };
     lose(least);
-    for (const float part : kTrials) {
-      for (int l = 0; l < kTileLanes; ++l) fitter_.fitted().scale[l] = part * fitted[l];
+    for (const Trial& trial : trials_) {
+      for (int l = 0; l < kTileLanes; ++l) {
+        fitted.scale[l] = trial.part * scale[l];
+        fitted.zero[l] = zero[l] + trial.shift;
+      }
       fitter_.store(tile, pivots_, n, {});
       lose(loss);
       for (int l = 0; l < kTileLanes; ++l) {
         if (!(loss[l] < least[l])) continue;
         least[l] = loss[l];
-        best[l] = part * fitted[l];
+        best_scale[l] = fitted.scale[l];
+        best_zero[l] = fitted.zero[l];
       }
     }
-    std::copy_n(best, kTileLanes, fitter_.fitted().scale);
+    std::copy_n(best_scale, kTileLanes, fitted.scale);
+    std::copy_n(best_zero, kTileLanes, fitted.zero);
     fitter_.store(tile, pivots_, n, {});
     for (int l = 0; l < lanes_; ++l) write_group(groups_[l], fitter_.stored(), l, out_);
   }
 
   const Grids& grids_;
   int max_code_;
-  bool tries_;
+  std::span<const Trial> trials_;
   AlignedFloats trial_;
   // Of the groups that settle() has settled last.
   const float* pivots_ = nullptr;

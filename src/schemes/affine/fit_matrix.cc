@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/parallel.h"
+#include "schemes/affine/integer_zeros.h"
 #include "schemes/affine/symmetric.h"
 
 namespace mxq::affine {
@@ -140,6 +141,8 @@ void fit_matrix(MatrixView matrix, const Grouping& grouping, std::span<const int
           fit_rtn(*block, widths[which], *fitted);
         } else if (fits_symmetric(options)) {
           fit_symmetric(*block, widths[which], *fitted);
+        } else if (fits_integer(options)) {
+          fit_integer(*block, widths[which], *fitted);
         } else {
           fit_mse(*block, widths[which], options.metadata, *fitted);
         }

@@ -6,6 +6,7 @@
 
 #include "base/half.h"
 #include "base/parallel.h"
+#include "schemes/affine/integer_zeros.h"
 #include "schemes/affine/output.h"
 #include "schemes/affine/symmetric.h"
 
@@ -167,6 +168,11 @@ void GroupFitter::fit(const float* tile, const float* weights, int n) {
   if (fits_symmetric()) {
     fit_symmetric_tile(tile, weights, n, bits_, fitted_.scale);
     for (int l = 0; l < kTileLanes; ++l) fitted_.center[l] = -0.5f * fitted_.scale[l];
+    std::fill_n(fitted_.zero, kTileLanes, 0.0f);
+    return;
+  }
+  if (fits_integer()) {
+    fit_integer_tile(tile, weights, n, bits_, fitted_.scale, fitted_.zero);
     return;
   }
   if (grid_ != GptqOptions::Grid::least_squares) return fit_range(tile, n);
@@ -200,6 +206,8 @@ void GroupFitter::store(const float* tile, const float* weights, int n, const Me
   prepare(tile, n);
   if (fits_symmetric()) {
     store_symmetric(fitted_.scale, kTileLanes, bits_, metadata_, stored_);
+  } else if (fits_integer()) {
+    store_integer(fitted_.scale, fitted_.zero, kTileLanes, bits_, metadata_, stored_);
   } else if (metadata_ == Metadata::q8) {
     store_on_grid(tile, weights, n, bits_, steps, fitted_, stored_, errors_);
   } else {
@@ -209,6 +217,10 @@ void GroupFitter::store(const float* tile, const float* weights, int n, const Me
 
 bool GroupFitter::fits_symmetric() const {
   return grid_ == GptqOptions::Grid::symmetric && has_bias(metadata_);
+}
+
+bool GroupFitter::fits_integer() const {
+  return grid_ == GptqOptions::Grid::range && has_bias(metadata_);
 }
 
 void GroupFitter::prepare(const float* tile, int n) {

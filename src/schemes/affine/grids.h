@@ -20,8 +20,8 @@ class GroupFitter {
  public:
   GroupFitter(int bits, Metadata metadata, GptqOptions::Grid grid) : bits_(bits), metadata_(metadata), grid_(grid) {}
 
-  /// Grid::least_squares with `weights` for the squared errors, and Grid::symmetric where the metadata has a bias
-  /// (symmetric.h); fitted() has scale and center of each lane.
+  /// Grid::least_squares with `weights` for the squared errors, and the others where the metadata has a bias
+  /// (symmetric.h, integer_zeros.h); fitted() has scale and center of each lane, or scale and zero.
   void fit(const float* tile, const float* weights, int n);
   /// What fit() found, or what has been put there, as metadata can hold it: on grids with these steps (q8), or as
   /// floats. stored() has each lane's.
@@ -35,6 +35,7 @@ class GroupFitter {
  private:
   void prepare(const float* tile, int n);
   bool fits_symmetric() const;
+  bool fits_integer() const;
   void fit_range(const float* tile, int n);
 
   int bits_;

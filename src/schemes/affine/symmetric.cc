@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "base/half.h"
 #include "kernels/grid_tile.h"
+#include "schemes/affine/integer_zeros.h"
+#include "schemes/affine/rounded_scale.h"
 
 namespace mxq::affine {
 
@@ -13,16 +14,10 @@ namespace {
 /// Ranges to start from, as parts of the largest magnitude, and how often codes and scale are then found in turn.
 constexpr float kSpans[] = {0.54f, 0.62f, 0.70f, 0.76f, 0.81f, 0.86f, 0.90f, 0.94f, 0.97f, 1.0f, 1.04f, 1.10f};
 constexpr int kRounds = 4;
-constexpr float kLargestF16 = 65504.0f, kLargestBf16 = 0x1.fep127f;
 
 /// Of a scale of either sign.
 float inverse_of(float scale) {
   return std::fabs(scale) >= kSmallestScale ? 1.0f / scale : 0.0f;
-}
-
-float rounded(float scale, float largest, Metadata metadata) {
-  scale = std::clamp(scale, -largest, largest);
-  return metadata == Metadata::bf16_bias ? f32_from_bf16(bf16_from_f32(scale)) : f32_from_f16(f16_from_f32(scale));
 }
 
 }  // namespace
@@ -79,10 +74,9 @@ void fit_symmetric(const Block& block, int bits, FittedBlock& fitted) {
 
 void store_symmetric(const float* scale, int count, int bits, Metadata metadata, StoredBlock& stored) {
   const auto zero = static_cast<float>(1 << (bits - 1));
-  const float largest = (metadata == Metadata::bf16_bias ? kLargestBf16 : kLargestF16) / zero;
   stored.biased = true;
   for (int slot = 0; slot < count; ++slot) {
-    const float nearest = rounded(scale[slot], largest, metadata);
+    const float nearest = rounded_scale(scale[slot], zero, metadata);
     // Without a scale all codes are the zero, whose value is 0 with any.
     const bool none = std::fabs(nearest) < kSmallestScale;
     stored.scale[slot] = none ? 1.0f : nearest;
@@ -96,6 +90,8 @@ void store_block(const Block& block, int bits, const QuantizeOptions& options, c
                  StoredBlock& stored) {
   if (fits_symmetric(options)) {
     store_symmetric(fitted.scale, block.tile_count * kTileLanes, bits, options.metadata, stored);
+  } else if (fits_integer(options)) {
+    store_integer(fitted.scale, fitted.zero, block.tile_count * kTileLanes, bits, options.metadata, stored);
   } else {
     store_metadata(block, bits, options.fit, options.metadata, fitted, stored);
   }

@@ -28,7 +28,8 @@ void fit_symmetric(const Block& block, int bits, FittedBlock& fitted);
 /// `count` groups with these scales as the metadata holds them: rounded, within what its bias can say too.
 void store_symmetric(const float* scale, int count, int bits, Metadata metadata, StoredBlock& stored);
 
-/// What `options` make of a fitted block: store_metadata(), or store_symmetric() of what fit_symmetric() has found.
+/// What `options` make of a fitted block: store_metadata(), or store_symmetric() of what fit_symmetric() has found, or
+/// store_integer() of what fit_integer() has.
 void store_block(const Block& block, int bits, const QuantizeOptions& options, const FittedBlock& fitted,
                  StoredBlock& stored);
 
