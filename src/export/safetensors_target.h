@@ -50,12 +50,14 @@ class SafetensorsTarget : public FolderTarget {
   /// What `allowed` of an error says where holds() is false: "groups that divide its columns".
   virtual std::string holds_what() const = 0;
 
+  /// "write NAME".
+  std::string operation() const;
+
  private:
   void check_plan(const Export& what) const;
   std::vector<const SourceTensor*> kept_tensors(const ModelSource& model,
                                                 const std::vector<const SourceTensor*>& planned,
                                                 std::vector<std::string>& notes) const;
-  std::string operation() const;
 };
 
 }  // namespace mxq

@@ -9,7 +9,8 @@
 namespace mxq {
 
 std::span<const Target* const> targets() {
-  static const Target* const all[] = {&mxq_target(), &gguf_target(), &mlx_target(), &compressed_tensors_target()};
+  static const Target* const all[] = {&mxq_target(),  &gguf_target(), &mlx_target(), &compressed_tensors_target(),
+                                      &gptq_target(), &awq_target()};
   return all;
 }
 

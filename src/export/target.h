@@ -132,5 +132,9 @@ const Target& gguf_target();
 const Target& mlx_target();
 /// A folder of safetensors, as transformers with compressed-tensors and vLLM load it.
 const Target& compressed_tensors_target();
+/// A folder of safetensors, as GPTQModel, transformers with it and vLLM load GPTQ's.
+const Target& gptq_target();
+/// A folder of safetensors, as vLLM, GPTQModel and transformers with it load AWQ's.
+const Target& awq_target();
 
 }  // namespace mxq

@@ -70,6 +70,8 @@ void refuse_unused(const MethodRequest& request, const Method& method, bool samp
   samples |= method.calibration.kind == CalibrationText::Kind::self;
   for (const MethodField& field : method_fields()) {
     if (field.needs == FieldNeeds::nothing || !field.given(request)) continue;
+    // Where groups have a bias, mse looks at it too (schemes/affine/symmetric.h, integer_zeros.h).
+    if (field.name == "zero-point" && method.quantize.fit == Fit::mse && has_bias(method.quantize.metadata)) continue;
     const auto refuse = [&](const std::string& because, const char* allowed) {
       throw Error(ErrorCode::usage, std::string(field.name), "has no effect with " + because, allowed);
     };

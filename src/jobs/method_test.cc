@@ -96,6 +96,24 @@ TEST_F(Resolve, OfCompressedTensorsZerosAreAllTheSame) {
   });
 }
 
+TEST_F(Resolve, OfGptqAndAwqZerosAreCodes) {
+  const Method gptq = runnable({{"size", "64KiB"}, {"format", "gptq"}, {"skip", "down_proj"}});
+  EXPECT_EQ(gptq.quantize.feedback.zero_point, ZeroPoint::symmetric);
+  EXPECT_EQ(gptq.quantize.feedback.order, ColumnOrder::diagonal);
+  EXPECT_EQ(gptq.quantize.metadata, Metadata::bf16_bias);
+  EXPECT_EQ(gptq.schemes, paper_schemes());
+  const Method awq = runnable({{"bits", "5"}, {"format", "awq"}, {"skip", "down_proj"}});
+  EXPECT_EQ(awq.quantize.feedback.zero_point, ZeroPoint::integer);
+  EXPECT_EQ(awq.schemes, (std::vector<Scheme>{{4, 128}}));
+  // Where groups have a bias, weights alone are fitted to such zeros too.
+  EXPECT_EQ(runnable({{"bits", "5"}, {"format", "gptq"}, {"fit", "mse"}, {"zero-point", "integer"}})
+                .quantize.feedback.zero_point,
+            ZeroPoint::integer);
+  expect_error(ErrorCode::usage, "zero-point: has no effect with", [&] {
+    runnable({{"bits", "5"}, {"fit", "mse"}, {"zero-point", "integer"}});
+  });
+}
+
 TEST_F(Resolve, OneThatCannotIsSaidToBeAndMeasuredByWeightsAlone) {
   const Method method = alone({{"bits", "3.25"}});
   EXPECT_EQ(method.objective, Objective::rel);

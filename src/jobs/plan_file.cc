@@ -84,6 +84,12 @@ class Reader {
   const std::string& source_;
 };
 
+constexpr const char* kZeroPoint = "zero_point";
+
+ZeroPoint usual_zero_point(const std::string& format) {
+  return find_target(format).usual_zero_point().value_or(FeedbackOptions{}.zero_point);
+}
+
 /// "column-order": "column_order".
 std::string json_name(const MethodField& field) {
   std::string name(field.name);
@@ -161,6 +167,8 @@ std::string write_plan(const PlanFile& file) {
   add_section(json["quantize"], file.quantize, "quantize");
   if (file.calibration.kind != CalibrationText::Kind::none) {
     json["calibration"] = calibration_json(file.calibration, file.quantize);
+  } else if (file.quantize.feedback.zero_point != usual_zero_point(file.format)) {
+    json["quantize"][kZeroPoint] = zero_point_name(file.quantize.feedback.zero_point);
   }
   Json matrices = Json::object();
   for (const auto& matrix : plan.matrices) {
@@ -206,10 +214,12 @@ PlanFile read_plan(const std::string& text, const std::string& source) {
     read_section(root.object("calibration"), method, "calibration");
   }
   file.quantize = stated_options(method);
-  // Plans that look at no text do not say it.
-  if (!method.zero_point) {
-    const auto usual = find_target(file.format).usual_zero_point();
-    file.quantize.feedback.zero_point = usual.value_or(file.quantize.feedback.zero_point);
+  // Plans that look at no text say it where it is not what is usual.
+  const Reader quantize = root.object("quantize");
+  if (quantize.contains(kZeroPoint)) {
+    file.quantize.feedback.zero_point = quantize.choice(kZeroPoint, parse_zero_point);
+  } else if (!method.zero_point) {
+    file.quantize.feedback.zero_point = usual_zero_point(file.format);
   }
   const Reader matrices = root.object("matrices");
   int64_t bytes = 0;

@@ -96,6 +96,23 @@ TEST(PlanFile, KeepsTheCalibration) {
   EXPECT_EQ(again.calibration.file, "some text.txt");
 }
 
+/// Of weights alone zeros are said where they are not what the format has without being asked.
+TEST(PlanFile, KeepsTheZerosOfPlansWithoutAText) {
+  PlanFile file = example();
+  for (const auto& [format, usual] : {std::pair{"gptq", ZeroPoint::symmetric},
+                                      {"awq", ZeroPoint::integer},
+                                      {"compressed-tensors", ZeroPoint::symmetric},
+                                      {"mxq", ZeroPoint::real}}) {
+    for (const ZeroPoint zero_point : {ZeroPoint::real, ZeroPoint::integer, ZeroPoint::symmetric}) {
+      file.format = format;
+      file.quantize.feedback.zero_point = zero_point;
+      const auto json = nlohmann::json::parse(write_plan(file));
+      EXPECT_EQ(json["quantize"].contains("zero_point"), zero_point != usual) << format;
+      EXPECT_EQ(read_plan(json.dump(), "p").quantize.feedback.zero_point, zero_point) << format;
+    }
+  }
+}
+
 TEST(PlanFile, CalibrationsOfBeforeThereWasAChoiceAreAsTheyWereMade) {
   PlanFile file = example();
   file.calibration.kind = CalibrationText::Kind::self;
