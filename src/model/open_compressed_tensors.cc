@@ -20,6 +20,7 @@
 #include "format/weights.h"
 #include "model/checkpoint_source.h"
 #include "model/stored_groups.h"
+#include "model/usual_zeros.h"
 #include "mxq/error.h"
 #include "mxq/files.h"
 #include "schemes/part_bytes.h"
@@ -46,31 +47,14 @@ void put_float(std::span<std::byte> out, int64_t index, float value, DType dtype
   write_dtype(&value, 1, dtype, out.data() + index * dtype_block_bytes(dtype));
 }
 
-/// Zeros of matrices that have the same everywhere: as many as the largest matrix has groups, of each width and dtype.
-class UsualZeros {
- public:
-  void need(int64_t bits, DType dtype, int64_t groups) {
-    auto& bytes = zeros_[{bits, dtype}];
-    if (!bytes) bytes = make_bytes(0);
-    const int64_t have = static_cast<int64_t>(bytes->size()) / dtype_block_bytes(dtype);
-    bytes->resize(static_cast<size_t>(std::max(have, groups) * dtype_block_bytes(dtype)));
-    for (int64_t i = have; i < groups; ++i) put_float(*bytes, i, static_cast<float>(1 << (bits - 1)), dtype);
-  }
-  /// Once all needs are known.
-  const Bytes& of(int64_t bits, DType dtype) const { return zeros_.at({bits, dtype}); }
-
- private:
-  std::map<std::pair<int64_t, DType>, Bytes> zeros_;
-};
-
 /// One matrix of the folder.
 class Reader {
  public:
   Reader(const fs::path& folder, const TensorStore& store, std::string name, const CompressedTensorsConfig& config)
       : operation_("read " + folder.string()), store_(store), name_(std::move(name)), config_(config) {}
 
-  /// All but a part "zeros" that is the same for all groups: it is left empty, and `usual` is told.
-  QuantizedFolder::Matrix read(std::vector<Bytes>& made, UsualZeros& usual) {
+  /// All but a part "zeros" that is the same for all groups: it is left empty.
+  QuantizedFolder::Matrix read(std::vector<Bytes>& made) {
     look();
     QuantizedFolder::Matrix matrix;
     matrix.name = name_;
@@ -81,7 +65,6 @@ class Reader {
     QuantizedLayout& layout = matrix.view.layout;
     layout = {rows_, cols_, {static_cast<int>(weights_.bits), stored_group(cols_, group_)}, 1, metadata()};
     matrix.view.parts = {codes(layout, made), scales(layout, made), zeros(layout, made)};
-    if (matrix.view.parts[2].empty()) usual.need(weights_.bits, layout.parts()[2].dtype, layout.groups());
     return matrix;
   }
 
@@ -297,24 +280,16 @@ QuantizedFolder open_compressed_tensors(const fs::path& folder) {
   const CompressedTensorsConfig config = get_compressed_tensors(json, file).value_or(CompressedTensorsConfig{});
   result.config_json = set_compressed_tensors(json, std::nullopt, file);
   result.config = parse_hf_config(result.config_json, file);
-  UsualZeros usual;
   for (const TensorView& view : result.store.tensors()) {
     if (!view.name.ends_with(kPacked)) continue;
     result.matrices.push_back(
-        Reader(folder, result.store, view.name.substr(0, view.name.size() - kPacked.size()), config)
-            .read(result.made, usual));
+        Reader(folder, result.store, view.name.substr(0, view.name.size() - kPacked.size()), config).read(result.made));
   }
   if (result.matrices.empty()) {
     throw Error(ErrorCode::invalid_file, "read " + folder.string(), "no tensor is called NAME.weight_packed",
                 "the matrices that 'quantization_config' speaks of");
   }
-  for (auto& matrix : result.matrices) {
-    const PartSpec zeros = matrix.view.layout.parts()[2];
-    if (!matrix.view.parts[2].empty()) continue;
-    const Bytes& bytes = usual.of(matrix.view.layout.scheme.bits, zeros.dtype);
-    matrix.view.parts[2] = std::span(*bytes).first(static_cast<size_t>(zeros.bytes()));
-    result.made.push_back(bytes);
-  }
+  add_usual_zeros(result);
   return result;
 }
 
