@@ -158,7 +158,9 @@ void print_summary(const Model& model, const Options& options, const Quantized& 
   const WriteReport& report = result.written;
   int64_t after = 0;
   for (const auto& [name, size] : report.files) {
-    if (name.ends_with(".safetensors") || name.ends_with(".gguf")) after += size;
+    for (const char* ending : {".safetensors", ".gguf", ".onnx", ".onnx.data"}) {
+      if (name.ends_with(ending)) after += size;
+    }
   }
   const WeightBytes before = weight_bytes(model);
   const double weights = 8 * static_cast<double>(file.plan.bytes) / file.plan.bits_per_parameter;

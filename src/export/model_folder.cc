@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <unordered_set>
 #include <utility>
 
@@ -209,8 +210,12 @@ WriteReport write_model_folder(const ModelSource& model, const FolderContents& c
       specs.push_back(spec);
     }
   }
-  const ShardLayout layout =
+  ShardLayout layout =
       plan_shards(specs, options.max_shard_bytes, [&](const TensorSpec& spec) { return group.at(spec.name); });
+  const bool usual = contents.ending == kSafetensorsEnding;
+  for (Shard& shard : layout.shards) {
+    shard.file.replace(shard.file.size() - kSafetensorsEnding.size(), std::string::npos, contents.ending);
+  }
 
   ContentHash key;
   key.add(contents.key);
@@ -227,7 +232,8 @@ WriteReport write_model_folder(const ModelSource& model, const FolderContents& c
     }
   }
   auto files = contents.files;
-  if (layout.shards.size() > 1) files.emplace_back("model.safetensors.index.json", shard_index_json(layout));
+  if (contents.files_of_layout) std::ranges::move(contents.files_of_layout(layout), std::back_inserter(files));
+  if (layout.shards.size() > 1 && usual) files.emplace_back("model.safetensors.index.json", shard_index_json(layout));
   for (auto& side : model.side_files(report.notes)) files.push_back(std::move(side));
   for (const auto& [name, text] : files) write_file(stage.file(name), text);
   for (const auto& entry : fs::directory_iterator(stage.path())) {

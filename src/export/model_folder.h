@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -51,6 +52,8 @@ void note_zeros(const std::string& name, int64_t zeros, int64_t elements, DType 
 /// What transformers looks for.
 inline const SafetensorsMetadata kTorchMetadata{{"format", "pt"}};
 
+inline constexpr std::string_view kSafetensorsEnding = ".safetensors";
+
 /// Where a folder has the plan that it was made by.
 inline constexpr const char* kPlanName = "mxq-plan.json";
 
@@ -59,6 +62,9 @@ struct FolderContents {
   std::vector<std::pair<std::string, std::string>> files;  // name, text; written beside the shards
   std::string key;                                         // the same for runs that make the same bytes
   SafetensorsMetadata metadata = kTorchMetadata;           // of each shard
+  std::string_view ending = kSafetensorsEnding;            // of the names of shards; with another there is no index
+  /// Files that say in which shard tensors lie, and where; empty: none but the index.
+  std::function<std::vector<std::pair<std::string, std::string>>(const ShardLayout& layout)> files_of_layout = {};
 };
 
 /// The side files of the model (tokenizer, ...) are added to contents.files.

@@ -86,6 +86,8 @@ WriteReport SafetensorsTarget::write(const Export& what, const OutputPlace& out,
   folder.files.emplace_back(kPlanName, what.plan);
   folder.key = what.key;
   folder.metadata = shard_metadata();
+  folder.ending = shard_ending();
+  folder.files_of_layout = [&](const ShardLayout& layout) { return layout_files(contents, layout); };
   auto report =
       write_model_folder(what.model, folder, OutputFolder(out.path, out.overwrite, out.inputs), options, progress);
   report.notes.insert(report.notes.end(), notes.begin(), notes.end());

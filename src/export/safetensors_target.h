@@ -47,6 +47,15 @@ class SafetensorsTarget : public FolderTarget {
   virtual std::vector<std::pair<std::string, std::string>> config_files(const Contents& contents) const = 0;
   /// Of each shard.
   virtual const SafetensorsMetadata& shard_metadata() const { return kTorchMetadata; }
+  /// Of the shards' names.
+  virtual std::string_view shard_ending() const { return kSafetensorsEnding; }
+  /// Files that say where in the shards tensors lie, beside config_files().
+  virtual std::vector<std::pair<std::string, std::string>> layout_files(const Contents& contents,
+                                                                        const ShardLayout& layout) const {
+    (void)contents;
+    (void)layout;
+    return {};
+  }
   /// What `allowed` of an error says where holds() is false: "groups that divide its columns".
   virtual std::string holds_what() const = 0;
 

@@ -10,7 +10,7 @@ namespace mxq {
 
 std::span<const Target* const> targets() {
   static const Target* const all[] = {&mxq_target(),  &gguf_target(), &mlx_target(), &compressed_tensors_target(),
-                                      &gptq_target(), &awq_target()};
+                                      &gptq_target(), &awq_target(), &onnx_target()};
   return all;
 }
 

@@ -136,5 +136,7 @@ const Target& compressed_tensors_target();
 const Target& gptq_target();
 /// A folder of safetensors, as vLLM, GPTQModel and transformers with it load AWQ's.
 const Target& awq_target();
+/// A folder of an ONNX graph and its weights, as onnxruntime and onnxruntime-genai load it.
+const Target& onnx_target();
 
 }  // namespace mxq

@@ -17,6 +17,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kPlan = "mxq-plan.json";
+constexpr const char* kGenai = "genai_config.json";  // of folders for onnxruntime: it speaks of the graph
 
 }  // namespace
 
@@ -95,7 +96,7 @@ std::string CheckpointSource::config_json() const {
 
 std::vector<std::pair<std::string, std::string>> CheckpointSource::side_files(std::vector<std::string>&) const {
   auto files = hf_side_files(path_);
-  std::erase_if(files, [](const auto& file) { return file.first == kPlan; });
+  std::erase_if(files, [](const auto& file) { return file.first == kPlan || file.first == kGenai; });
   return files;
 }
 

@@ -64,6 +64,11 @@ QuantizedFolder open_compressed_tensors(const std::filesystem::path& folder);
 std::optional<QuantizedFolder> open_gptq_folder(const std::filesystem::path& folder);
 std::optional<QuantizedFolder> open_awq_folder(const std::filesystem::path& folder);
 
+/// A folder of model.onnx and its data, as mxq writes it for onnxruntime. Throws Error(unsupported) for graphs that are
+/// not what mxq makes of the folder's config.json, naming the first node or initializer that is another;
+/// Error(invalid_file) for places outside the files and shapes that contradict the graph.
+QuantizedFolder open_onnx_folder(const std::filesystem::path& folder);
+
 class CheckpointSource : public ModelSource {
  public:
   explicit CheckpointSource(QuantizedFolder folder);

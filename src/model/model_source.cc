@@ -13,6 +13,7 @@
 #include "model/gguf_source.h"
 #include "model/layer_tensors.h"
 #include "model/model_files.h"
+#include "model/onnx_graph.h"
 #include "model/safetensors_source.h"
 #include "model/torch_model.h"
 #include "model/torch_source.h"
@@ -188,6 +189,9 @@ std::unique_ptr<ModelSource> open_folder(const fs::path& path) {
   if (files_ending(path, ".safetensors").empty()) {
     if (holds_torch_model(path)) return std::make_unique<TorchSource>(path, open_torch_folder(path));
     if (const auto gguf = only_gguf(path)) return std::make_unique<GgufSource>(MappedFile(*gguf));
+    if (fs::exists(path / kOnnxFile) && !files_ending(path, kOnnxDataEnding).empty()) {
+      return std::make_unique<CheckpointSource>(open_onnx_folder(path));
+    }
     refuse_folder(path);
   }
   const fs::path config = path / "config.json";

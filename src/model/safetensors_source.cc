@@ -109,9 +109,13 @@ bool is_needed(const std::string& name, const std::optional<ModelConfig>& config
 
 /// Weights in any of the formats that people keep beside each other in one folder, and what belongs to them.
 bool holds_weights(const std::string& name) {
-  static constexpr std::array<std::string_view, 10> endings{
-      ".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json", ".gguf", ".pth", ".pt", ".ckpt", ".h5",
-      ".msgpack"};
+  static constexpr std::array<std::string_view, 13> endings{".safetensors", ".safetensors.index.json",
+                                                            ".bin",         ".bin.index.json",
+                                                            ".gguf",        ".pth",
+                                                            ".pt",          ".ckpt",
+                                                            ".h5",          ".msgpack",
+                                                            ".onnx",        ".onnx.data",
+                                                            ".onnx_data"};
   return std::any_of(endings.begin(), endings.end(), [&](std::string_view e) { return name.ends_with(e); });
 }
 
