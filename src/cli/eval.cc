@@ -175,7 +175,7 @@ void add_eval(CLI::App& app, const CommonOptions& common) {
       "eval", "measure the perplexity of a model on a text, and what the model lost against another");
   command
       ->add_option("MODEL", options->model,
-                   "folder of safetensors or .bin, mxq checkpoint, folder for MLX, .gguf or .pth")
+                   "folder of safetensors or .bin, mxq checkpoint, folder of --format, .gguf or .pth")
       ->required();
   auto* against =
       command

@@ -98,7 +98,7 @@ void add_generate(CLI::App& app, const CommonOptions& common) {
   auto* command = app.add_subcommand("generate", "print the text that a model or checkpoint writes, as it comes");
   command
       ->add_option("MODEL", options->model,
-                   "folder of safetensors or .bin, mxq checkpoint, folder for MLX, .gguf or .pth")
+                   "folder of safetensors or .bin, mxq checkpoint, folder of --format, .gguf or .pth")
       ->required();
   auto* prompt = command->add_option("--prompt", options->prompt, "text to continue, with special tokens spelt out")
                      ->type_name("TEXT");

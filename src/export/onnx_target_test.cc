@@ -251,6 +251,11 @@ TEST_F(OnnxTargets, GraphsThatAreNotOursAreNamed) {
   refused(invalid_file, "lies in '/etc/passwd'", [&](OnnxModel& m) { place(m).file = "/etc/passwd"; });
   refused(invalid_file, "expected a place within the file", [&](OnnxModel& m) { place(m).offset = int64_t{1} << 62; });
   refused(not_found, "none.onnx.data", [&](OnnxModel& m) { place(m).file = "none.onnx.data"; });
+  // How MatMulNBits rounds its inputs is for the user to say.
+  OnnxModel exact = good;
+  set("layers.0.q", "accuracy_level", 1)(exact);
+  put(exact);
+  EXPECT_EQ(open_model(out)->find("model.layers.0.self_attn.q_proj.weight")->stored_as, "b4g16");
   put(good);
   const std::string data = read_file(out / "model.onnx.data");
   std::ofstream(out / "model.onnx.data", std::ios::binary) << data.substr(0, data.size() - 1);

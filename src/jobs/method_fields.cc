@@ -186,8 +186,8 @@ std::vector<MethodField> make_fields() {
        .help = "file format: mxq (a folder, the checkpoint of docs/reference/checkpoint.md), gguf (a file that "
                "llama.cpp, ollama and LM Studio run), mlx (a folder that mlx-lm and LM Studio run on Apple "
                "silicon), compressed-tensors (a folder that vLLM and transformers run), gptq (one that GPTQModel and "
-               "vLLM run) or awq (one that vLLM, transformers and GPTQModel run). The plan is made of what the format "
-               "can hold",
+               "vLLM run), awq (one that vLLM, transformers and GPTQModel run) or onnx (a folder that onnxruntime and "
+               "onnxruntime-genai run). The plan is made of what the format can hold",
        .set = [](R& r, Text v) { r.format = std::string(find_target(v).name()); },
        .given = is_given<&R::format>});
   fields.push_back({.name = "fit",
@@ -218,8 +218,8 @@ std::vector<MethodField> make_fields() {
        .value = "M",
        .usual = "q8",
        .help = "how scale and zero are stored: q8, f16 or f32; as scale and bias in 16 bits, which is "
-               "what MLX holds: f16-bias or bf16-bias (default with --format mlx; of compressed-tensors, gptq and awq, "
-               "whose zeros are codes, the dtype of scales)",
+               "what MLX holds: f16-bias or bf16-bias (default with --format mlx; of compressed-tensors, gptq, awq and "
+               "onnx, whose zeros are codes, the dtype of scales)",
        .set = [](R& r, Text v) { r.metadata = parse_metadata(v); },
        .given = is_given<&R::metadata>,
        .show = [](const O& o) { return std::string(metadata_name(o.metadata)); },
@@ -281,7 +281,7 @@ std::vector<MethodField> make_fields() {
                     .help = "how gptq finds a group's scale and zero: by least squares (real), or from the group's "
                             "range, as published (integer, symmetric). With metadata of 16 bits that has a bias, "
                             "these two are by least squares too, of mse as well (symmetric: default with --format "
-                            "compressed-tensors and gptq; integer: with awq)",
+                            "compressed-tensors, gptq and onnx; integer: with awq)",
                     .needs = moments,
                     .set = [](R& r, Text v) { r.zero_point = parse_zero_point(v); },
                     .given = is_given<&R::zero_point>,
@@ -292,7 +292,7 @@ std::vector<MethodField> make_fields() {
                     .value = "ORDER",
                     .usual = "left",
                     .help = "order in which gptq codes columns: from the left, or by falling diagonal (act-order; "
-                            "groups stay in place; default with --format compressed-tensors, gptq and awq)",
+                            "groups stay in place; default with --format compressed-tensors, gptq, awq and onnx)",
                     .needs = feedback,
                     .set = [](R& r, Text v) { r.column_order = parse_column_order(v); },
                     .given = is_given<&R::column_order>,

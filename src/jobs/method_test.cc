@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
@@ -111,6 +112,21 @@ TEST_F(Resolve, OfGptqAndAwqZerosAreCodes) {
             ZeroPoint::integer);
   expect_error(ErrorCode::usage, "zero-point: has no effect with", [&] {
     runnable({{"bits", "5"}, {"fit", "mse"}, {"zero-point", "integer"}});
+  });
+}
+
+TEST_F(Resolve, OfOnnxSchemesAreThoseOfItsOperators) {
+  const Method method = runnable({{"bits", "5"}, {"format", "onnx"}});
+  EXPECT_EQ(method.quantize.feedback.zero_point, ZeroPoint::symmetric);
+  EXPECT_EQ(method.quantize.metadata, Metadata::f16_bias);
+  EXPECT_EQ(method.quantize.feedback.order, ColumnOrder::diagonal);
+  EXPECT_TRUE(method.matrices.embeddings) << "whatever the budget counts";
+  for (const Scheme& scheme : method.schemes) {
+    EXPECT_TRUE(scheme.bits == 2 || scheme.bits == 4 || scheme.bits == 8) << scheme.name();
+  }
+  EXPECT_EQ(std::ranges::count(method.schemes, 4, &Scheme::bits), 5) << "groups of 16 to 256";
+  expect_error(ErrorCode::usage, "schemes: b3g64 for the format onnx", [&] {
+    runnable({{"bits", "5"}, {"format", "onnx"}, {"schemes", "b3g64,b4g64"}});
   });
 }
 

@@ -77,7 +77,7 @@ constexpr Kind kByName[] = {
     {".ckpt", kNoTorch, kTorch},
     {".h5", "Keras weights", kConvert},
     {".msgpack", "Flax weights", kConvert},
-    {".onnx", "an ONNX model", "the model that it was exported from, as safetensors"},
+    {".onnx", "an ONNX model", "the model that it was exported from, as safetensors, or the folder that mxq wrote"},
     {".npz", "NumPy arrays", kConvert},
     {".index.json", "an index of weights without the weights", "the weight files beside it"},
 };

@@ -171,7 +171,7 @@ class Builder {
       return add("MatMulNBits", name, {x, codes, scales, "", "", added},
                  {{"K", matrix.shape[1]},
                   {"N", matrix.shape[0]},
-                  {"accuracy_level", kAccuracyLevel},
+                  {kOnnxAccuracy, kAccuracyLevel},
                   {"bits", int64_t{matrix.scheme->bits}},
                   {"block_size", int64_t{matrix.scheme->group}}},
                  kMicrosoft);

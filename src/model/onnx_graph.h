@@ -37,6 +37,9 @@ std::vector<OnnxTensor> onnx_initializers(const OnnxWeight& weight);
 /// The graph's file in a folder, and how those end in which the weights lie.
 inline constexpr std::string_view kOnnxFile = "model.onnx", kOnnxDataEnding = ".onnx.data";
 
+/// MatMulNBits's attribute that says how its inputs may be rounded: 4, as the graph has it, to 8 bits; 1 not at all.
+inline constexpr const char* kOnnxAccuracy = "accuracy_level";
+
 /// Throws Error(unsupported), under `operation`, naming what the graph has no operators for: mixtures, linear
 /// attention, rotary embeddings that depend on the length of the text, and what is in config.unsupported.
 void check_onnx_config(const ModelConfig& config, const std::string& operation);
