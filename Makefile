@@ -29,7 +29,7 @@ setup-gptqmodel: setup           ## so that test-integration compares GPTQ with 
 	scripts/setup.sh --gptqmodel
 
 test-integration: test           ## against transformers, tokenizers, safetensors, gguf (installs PyTorch in build/venv); WITHOUT=gptqmodel leaves that out
-	scripts/setup.sh --peers --browser --gguf-models --llama --transformers5 --mlx --compressed-tensors
+	scripts/setup.sh --peers --browser --gguf-models --llama --transformers5 --mlx --compressed-tensors --onnx
 	scripts/test_integration.sh $(BUILD)
 
 test-asan:                       ## the whole test suite under AddressSanitizer and UndefinedBehaviorSanitizer

@@ -10,6 +10,7 @@
 #   setup.sh --gptqmodel  also the gptqmodel package, likewise
 #   setup.sh --mlx      also mlx and mlx-lm for the CPU, likewise
 #   setup.sh --compressed-tensors  also compressed-tensors, transformers and PyTorch for the CPU, likewise
+#   setup.sh --onnx     also onnxruntime, onnxruntime-genai and onnx, likewise
 #   setup.sh --report   also what mxq report draws with (pip plotly, matplotlib)
 #   setup.sh --browser  also that, and what its page is tested with: Chromium, and pip playwright
 #   setup.sh --format   also clang-format (pip), of the version that the sources are formatted with
@@ -21,7 +22,7 @@ cd "$(dirname "$0")/.."
 packages=(g++ cmake ninja-build ccache libhwy-dev libdnnl-dev ocl-icd-opencl-dev libfmt-dev libcli11-dev libspdlog-dev nlohmann-json3-dev
           libxxhash-dev libpcre2-dev libutf8proc-dev libsqlite3-dev libtomlplusplus-dev
           libgtest-dev libgmock-dev python3-venv unzip)
-model_wanted= gguf_models_wanted= peers_wanted= llama_wanted= sinq_wanted= gptqmodel_wanted= mlx_wanted= compressed_tensors_wanted= transformers5_wanted= report_wanted= browser_wanted= format_wanted=
+model_wanted= gguf_models_wanted= peers_wanted= llama_wanted= sinq_wanted= gptqmodel_wanted= mlx_wanted= compressed_tensors_wanted= onnx_wanted= transformers5_wanted= report_wanted= browser_wanted= format_wanted=
 for argument in "$@"; do
   case $argument in
     --model) model_wanted=1 ;;
@@ -31,6 +32,7 @@ for argument in "$@"; do
     --gptqmodel) gptqmodel_wanted=1 ;;
     --mlx) model_wanted=1 mlx_wanted=1 ;;
     --compressed-tensors) model_wanted=1 compressed_tensors_wanted=1 ;;
+    --onnx) model_wanted=1 onnx_wanted=1 ;;
     --transformers5) transformers5_wanted=1 ;;
     --llama) model_wanted=1 llama_wanted=1 ;;
     --report) report_wanted=1 ;;
@@ -180,6 +182,14 @@ if [[ $compressed_tensors_wanted && ! -f build/compressed-tensors-venv/.installe
     build/compressed-tensors-venv/bin/pip install -q --disable-pip-version-check $arguments 2> >(grep -v WARNING >&2)
   done
   touch build/compressed-tensors-venv/.installed-0.20.1
+fi
+
+if [[ $onnx_wanted && ! -f build/onnx-venv/.installed-1.32.0 ]]; then
+  echo "setup: installing onnxruntime 1.32.0, onnxruntime-genai 0.18.0 and onnx 1.23.2 into build/onnx-venv"
+  python3 -m venv build/onnx-venv
+  build/onnx-venv/bin/pip install -q --disable-pip-version-check onnxruntime==1.32.0 onnxruntime-genai==0.18.0 onnx==1.23.2 \
+    onnx-ir==1.1.0 2> >(grep -v WARNING >&2)
+  touch build/onnx-venv/.installed-1.32.0
 fi
 
 if [[ $llama_wanted ]]; then

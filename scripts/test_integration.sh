@@ -92,6 +92,12 @@ if [[ -x build/compressed-tensors-venv/bin/python ]]; then
 else
   missing "folders for compressed-tensors" "not installed (scripts/setup.sh --compressed-tensors)"
 fi
+if [[ -x build/onnx-venv/bin/python ]]; then
+  check "folders for onnxruntime: logits and text of onnxruntime and onnxruntime-genai" \
+    build/onnx-venv/bin/python tests/integration/onnx_peer.py "$MXQ_BIN" "$MXQ_SMOLLM2_GGUF" "$qwen" "$gemma"
+else
+  missing "folders for onnxruntime" "not installed (scripts/setup.sh --onnx)"
+fi
 check "experts in MXFP4 in transformers" "$python" tests/integration/mxfp4_peer.py "$MXQ_BIN"
 check "dequantized checkpoints in transformers" "$python" tests/integration/transformers_peer.py
 if [[ -d $MXQ_SHARED/data ]]; then

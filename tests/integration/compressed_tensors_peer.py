@@ -19,6 +19,7 @@ import transformers
 from compressed_tensors.compressors import PackedQuantizationCompressor
 from compressed_tensors.quantization import QuantizationScheme
 from safetensors.torch import load_file, save_file
+from tiny_decoders import write_tiny
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "bench"))
@@ -34,32 +35,6 @@ def call(*command):
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stderr}"
     return done.stdout
-
-
-def formula(name, count):
-    """value() of make_tiny_decoders.py."""
-    seed = 0xCBF29CE484222325
-    for byte in name.encode():
-        seed = (seed ^ byte) * 0x100000001B3 % 2**64
-    import numpy
-    with numpy.errstate(over="ignore"):
-        z = numpy.uint64(seed) + numpy.arange(1, count + 1, dtype=numpy.uint64) * numpy.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> numpy.uint64(30))) * numpy.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> numpy.uint64(27))) * numpy.uint64(0x94D049BB133111EB)
-        z ^= z >> numpy.uint64(31)
-    uniform = ((z >> numpy.uint64(48)).astype(numpy.float32) - 32768) / 32768
-    return 1 + uniform / 4 if name.endswith("norm.weight") else uniform / 2
-
-
-def write_tiny(folder, name):
-    model = json.loads((ROOT / "tests/data/tiny_decoders.json").read_text())["models"][name]
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(model["config"]))
-    tensors = {}
-    for tensor, shape in model["tensors"].items():
-        tensors[tensor] = torch.from_numpy(formula(tensor, int(torch.tensor(shape).prod()))).reshape(shape)
-    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    return model["tensors"]
 
 
 def load(folder):

@@ -7,9 +7,7 @@ embeddings among them), each matrix in a scheme of its own; and MODEL, which als
 fp32: mlx-lm with its scales, biases and norms taken for fp32, mxq with the matrices that it reads from the same folder.
 A folder that mlx_lm.convert wrote is read too. Fails where logits are apart by more than 2e-3 of the largest.
 """
-import json
 import pathlib
-import struct
 import subprocess
 import sys
 import tempfile
@@ -17,11 +15,9 @@ import tempfile
 import mlx.core as mx
 import mlx_lm
 import numpy
+from tiny_decoders import IDS, TEXT, read_logits, write_tiny
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 BOUND = 2e-3
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"  # a token each, of a vocabulary of 64
-TEXT = "Twelve9boats+left/at0dawn1nine2came3back"
 # Windows that mlx-lm's classes do not have are left out; two models need head sizes that groups of 32 divide.
 PLAIN = {"sliding_window": None, "use_sliding_window": False, "layer_types": None}
 MODELS = {"llama2": {}, "llama3": {}, "llama_linear": {}, "llama_yarn": {}, "llama_bias": {}, "mistral": PLAIN, "qwen2": {},
@@ -36,45 +32,10 @@ def call(*command):
     return done.stdout
 
 
-def formula(name, count):
-    """value() of make_tiny_decoders.py."""
-    seed = 0xCBF29CE484222325
-    for byte in name.encode():
-        seed = (seed ^ byte) * 0x100000001B3 % 2**64
-    with numpy.errstate(over="ignore"):
-        z = numpy.uint64(seed) + numpy.arange(1, count + 1, dtype=numpy.uint64) * numpy.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> numpy.uint64(30))) * numpy.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> numpy.uint64(27))) * numpy.uint64(0x94D049BB133111EB)
-        z ^= z >> numpy.uint64(31)
-    uniform = ((z >> numpy.uint64(48)).astype(numpy.float32) - 32768) / 32768
-    return 1 + uniform / 4 if name.endswith("norm.weight") else uniform / 2
-
-
-def write_tiny(folder, name):
-    model = json.loads((ROOT / "tests/data/tiny_decoders.json").read_text())["models"][name]
-    folder.mkdir()
-    config = {**model["config"], **{key: value for key, value in MODELS[name].items() if key in model["config"]}}
-    (folder / "config.json").write_text(json.dumps(config))
-    header, data = {}, b""
-    for tensor, shape in model["tensors"].items():
-        values = formula(tensor, int(numpy.prod(shape))).astype("<f4").tobytes()
-        header[tensor] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(values)]}
-        data += values
-    text = json.dumps(header).encode()
-    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
-    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
-    (folder / "tokenizer.json").write_text(json.dumps({
-        "pre_tokenizer": level, "decoder": level,
-        "model": {"type": "BPE", "vocab": {letter: i for i, letter in enumerate(LETTERS)}, "merges": []}}))
-    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
-
-
 def logits_of_mxq(mxq, folder, text):
     kept = folder.with_name(folder.name + ".logits")
     call(mxq, "-q", "eval", folder, "--against", folder, "--base-logits", kept, "--text", text)
-    raw = kept.read_bytes()
-    rows, vocab = struct.unpack_from("<qq", raw, 40)
-    return numpy.frombuffer(raw, "<f4", offset=64).reshape(rows, vocab)
+    return read_logits(kept)
 
 
 def logits_of_mlx(model, ids):
@@ -92,13 +53,11 @@ def check(name, found, wanted, wrong):
 
 
 def tiny_models(mxq, wrong):
-    text_ids = [LETTERS.index(letter) for letter in TEXT]
     for number, name in enumerate(MODELS):
         with tempfile.TemporaryDirectory() as temporary:
             folder = pathlib.Path(temporary)
-            write_tiny(folder / "model", name)
+            tensors = write_tiny(folder / "model", name, MODELS[name])
             (folder / "text.txt").write_text(TEXT)
-            tensors = json.loads((ROOT / "tests/data/tiny_decoders.json").read_text())["models"][name]["tensors"]
             pins = [f"--pin={part}={scheme}" for part, scheme in SCHEMES.items() if any(f".{part}." in t for t in tensors)]
             metadata = ("f16-bias", "bf16-bias")[number % 2]
             call(mxq, "quantize", folder / "model", "--format", "mlx", "--bits", 7, *pins, "--skip", "down_proj",
@@ -108,7 +67,7 @@ def tiny_models(mxq, wrong):
             linear = layer.q_proj if hasattr(layer, "q_proj") else layer.qkv_proj
             assert linear.bits == 8 or not hasattr(layer, "q_proj"), linear
             assert linear.scales.dtype == {"f16-bias": mx.float16, "bf16-bias": mx.bfloat16}[metadata]
-            check(f"{name} ({metadata})", logits_of_mxq(mxq, folder / "out", folder / "text.txt"), logits_of_mlx(model, text_ids), wrong)
+            check(f"{name} ({metadata})", logits_of_mxq(mxq, folder / "out", folder / "text.txt"), logits_of_mlx(model, IDS), wrong)
 
 
 def real_model(mxq, source, wrong):
