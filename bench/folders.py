@@ -1,4 +1,5 @@
-"""Folders of quantized models that `mxq eval` reads back: what mlx_vs_convert.py and compressed_tensors_vs_rtn.py share."""
+"""Folders of quantized models that `mxq eval` reads back: what mlx_vs_convert.py, compressed_tensors_vs_rtn.py and
+onnx_vs_rtn.py share."""
 import argparse, json, os, pathlib, subprocess, sys
 
 import texts
@@ -12,6 +13,10 @@ def call(*command):
     return done.stdout
 
 
+def weight_bytes(folder):
+    return sum(file.stat().st_size for ending in ('safetensors', 'onnx', 'onnx.data') for file in folder.glob(f'*.{ending}'))
+
+
 class Bench:
     """Rows by name; those that are in --out already are not made again."""
     def __init__(self, options, folder):
@@ -20,14 +25,14 @@ class Bench:
         texts.split(options.text, folder)
 
     def row(self, name, make):
-        """`make` writes the folder that it is given."""
+        """`make` writes the folder that it is given; it may return the bytes that count, where they are not those of the weights' files."""
         if name in self.rows: return self.rows[name]
         folder = self.folder / name.replace(' ', '-')
-        make(folder)
+        size = make(folder)
         done = json.loads(call(self.options.mxq, 'eval', folder, '--against', self.options.model, '--text', self.folder / 'scored.txt', '--tokens',
                                self.options.tokens, '--window', 512, '--base-logits', self.folder / 'base.logits', '--json', '--quiet'))
         kl = done['kl']
-        self.rows[name] = {'bytes': sum(file.stat().st_size for file in folder.glob('*.safetensors')), 'perplexity': done['perplexity'],
+        self.rows[name] = {'bytes': size if isinstance(size, int) else weight_bytes(folder), 'perplexity': done['perplexity'],
                            'mean': kl['mean'], 'error': kl['mean_error'], 'median': kl['median'], '99 %': kl['p99'],
                            'same top': 100 * kl['top1_agreement']}
         if self.options.out: self.options.out.write_text(json.dumps(self.rows, indent=1) + '\n')
