@@ -108,6 +108,12 @@ class AwqTarget final : public TransformersTarget {
     return {rows, cols, {kBits, 32}, 1, Metadata::bf16_bias};
   }
 
+  std::vector<const SourceTensor*> model_tensors(const ModelSource& model,
+                                                 std::vector<std::string>& notes) const override {
+    note_split_modules(model, notes);
+    return TransformersTarget::model_tensors(model, notes);
+  }
+
   std::vector<std::pair<std::string, std::string>> config_files(const Contents& contents) const override {
     AwqConfig config;
     if (!contents.matrices.empty()) config.group = contents.matrices.front().second.scheme.group;

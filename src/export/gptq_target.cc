@@ -106,6 +106,12 @@ class GptqTarget final : public TransformersTarget {
     return outputs;
   }
 
+  std::vector<const SourceTensor*> model_tensors(const ModelSource& model,
+                                                 std::vector<std::string>& notes) const override {
+    note_split_modules(model, notes);
+    return TransformersTarget::model_tensors(model, notes);
+  }
+
   std::vector<std::pair<std::string, std::string>> config_files(const Contents& contents) const override {
     const GptqConfig config = config_of(contents);
     const std::string json = transformers_config_json(contents.model, contents.dtype);
@@ -147,7 +153,10 @@ class GptqTarget final : public TransformersTarget {
       if (scheme == config.usual) continue;
       add_rule(tensor->matrix_name(), scheme, config.rules);
     }
-    for (const std::string& name : plain_modules(contents.kept)) add_rule(name, {}, config.rules);
+    const std::vector<std::string> plain = plain_modules(contents.kept);
+    for (const std::string& name : plain) add_rule(name, {}, config.rules);
+    if (plain.empty()) return config;
+    for (const auto& [tensor, layout] : contents.matrices) config.only.push_back(tensor->matrix_name());
     return config;
   }
 

@@ -2,6 +2,7 @@
 // named.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <regex>
@@ -180,6 +181,7 @@ TEST_F(GptqTarget, RulesSayWhatEachModuleIsIn) {
   EXPECT_EQ(said["sym"], true);
   EXPECT_EQ(said["bits"], 2);  // where any are, vLLM's kernels of all widths have to be chosen
   EXPECT_EQ(config["torch_dtype"], "bfloat16");
+  EXPECT_EQ(said["modules_in_block_to_quantize"].at(0).size(), matrices.size());
   // The first rule that matches, as loaders look for it; none: what is usual.
   const auto rule_of = [&](const std::string& module) -> Json {
     for (const auto& [name, rule] : said["dynamic"].items()) {
@@ -199,6 +201,17 @@ TEST_F(GptqTarget, RulesSayWhatEachModuleIsIn) {
   EXPECT_EQ(rule_of("model.layers.1.self_attn.qkv_proj")["bits"], 2);
   EXPECT_EQ(rule_of("model.layers.0.mlp.down_proj"), false);
   EXPECT_EQ(rule_of("model.layers.1.mlp.down_proj"), false);
+}
+
+TEST_F(GptqTarget, WhatALoaderDoesNotFindIsTold) {
+  for (const char* name : {"phi3", "glm4", "llama2"}) {
+    open(name);
+    const auto notes = write().notes;
+    const bool told = std::any_of(notes.begin(), notes.end(), [](const std::string& note) {
+      return note.find("GPTQModel 7.7 does not find 'model.layers.0.mlp.gate_up_proj'") != note.npos;
+    });
+    EXPECT_EQ(told, std::string(name) != "llama2") << name;
+  }
 }
 
 TEST_F(GptqTarget, ZerosOfTheirOwnAreVersion2) {

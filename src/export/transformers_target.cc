@@ -30,6 +30,17 @@ std::vector<const SourceTensor*> TransformersTarget::model_tensors(const ModelSo
   return transformers_tensors(model, operation(), notes);
 }
 
+void note_split_modules(const ModelSource& model, std::vector<std::string>& notes) {
+  for (const SourceTensor& tensor : model.tensors()) {
+    if (!tensor.name.ends_with(".gate_up_proj.weight")) continue;
+    notes.push_back(
+        fmt::format("GPTQModel 7.7 does not find '{}', which it takes apart before it loads a folder: vLLM and "
+                    "transformers do",
+                    tensor.matrix_name()));
+    return;
+  }
+}
+
 std::vector<std::string> plain_modules(const std::vector<const SourceTensor*>& kept) {
   std::vector<std::string> names;
   for (const SourceTensor* tensor : kept) {

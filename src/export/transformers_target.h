@@ -26,6 +26,10 @@ class TransformersTarget : public BiasGroupsTarget {
                                                  std::vector<std::string>& notes) const override;
 };
 
+/// Says of a model whose gate and up are one matrix that GPTQModel, which takes them apart before it loads a folder,
+/// does not find them.
+void note_split_modules(const ModelSource& model, std::vector<std::string>& notes);
+
 /// The modules of layers that are not quantized, in files' order.
 std::vector<std::string> plain_modules(const std::vector<const SourceTensor*>& kept);
 

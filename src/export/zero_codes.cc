@@ -7,6 +7,7 @@
 
 #include "base/half.h"
 #include "mxq/error.h"
+#include "schemes/affine/integer_zeros.h"
 #include "schemes/part_bytes.h"
 
 namespace mxq {
@@ -15,6 +16,7 @@ std::vector<uint8_t> zero_codes(const std::string& name, const QuantizedMatrix& 
                                 const std::string& operation) {
   const auto scales = matrix.part("scales"), biases = matrix.part("biases");
   const bool bf16 = matrix.layout.metadata == Metadata::bf16_bias;
+  const auto step = static_cast<float>(affine::zero_step(matrix.layout.scheme.bits, matrix.layout.metadata));
   const int bits = matrix.layout.scheme.bits, middle = 1 << (bits - 1), most = (1 << bits) - 1;
   const auto value = [&](std::span<const std::byte> part, int64_t i) {
     const auto half = get_value<uint16_t>(part, i);
@@ -23,7 +25,8 @@ std::vector<uint8_t> zero_codes(const std::string& name, const QuantizedMatrix& 
   std::vector<uint8_t> zeros(static_cast<size_t>(matrix.layout.groups()));
   for (int64_t i = 0; i < matrix.layout.groups(); ++i) {
     const float scale = value(scales, i), bias = value(biases, i), real = -bias / scale;
-    const float nearest = std::clamp(std::nearbyint(real), 0.0f, static_cast<float>(most)), exact = -nearest * scale;
+    const float nearest = std::clamp(step * std::nearbyint(real / step), 0.0f, static_cast<float>(most)),
+                exact = -nearest * scale;
     const float stored = bf16 ? f32_from_bf16(bf16_from_f32(exact)) : f32_from_f16(f16_from_f32(exact));
     if (!(bias == stored) || (symmetric && nearest != static_cast<float>(middle))) {
       throw Error(ErrorCode::unsupported, operation, fmt::format("group {} of '{}' has the zero {}", i, name, real),

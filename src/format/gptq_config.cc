@@ -50,6 +50,7 @@ Json config_json_of(const GptqConfig& config) {
             {"checkpoint_format", config.version_2 ? kVersion2 : kVersion1},
             {"pack_dtype", "int32"}};
   if (!rules.empty()) json["dynamic"] = std::move(rules);
+  if (!config.only.empty()) json["modules_in_block_to_quantize"] = Json::array({config.only});
   return json;
 }
 

@@ -29,6 +29,8 @@ struct GptqConfig {
   GptqScheme usual;
   bool version_2 = false;  // zeros as they are; of version 1 one less
   std::vector<Rule> rules;
+  /// All modules that are quantized, where others are not: transformers takes no notice of rules.
+  std::vector<std::string> only;
 };
 
 /// As others' files have it: which module is meant is left to the shapes of its tensors.

@@ -351,7 +351,8 @@ TEST(ModelSource, RefusesWhatIsNoModel) {
     const std::string header = fmt::format(R"({{"{}":{{"dtype":"I32","shape":[1],"data_offsets":[0,4]}}}})", name);
     write_file(folder / "model.safetensors",
                std::string(1, static_cast<char>(header.size())) + std::string(7, '\0') + header + "abcd");
-    expect_error(ErrorCode::unsupported, fmt::format("quantized already: '{}' is I32 (quantization_config: aqlm)", name),
+    expect_error(ErrorCode::unsupported,
+                 fmt::format("quantized already: '{}' is I32 (quantization_config: aqlm)", name),
                  [&] { open_model(folder.path()); });
   }
 }

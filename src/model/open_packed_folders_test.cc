@@ -301,6 +301,24 @@ TEST_F(PackedFolders, AwqIsReadByTheDefinition) {
   expect_read(alone);
 }
 
+TEST_F(PackedFolders, TheOutputMatrixMayBePacked) {
+  for (const bool awq : {false, true}) {
+    Case of{64, 32, 4, 32};
+    of.awq = awq;
+    Folder made(next(), of, random);
+    made.config["lm_head"] = true;
+    for (TensorSpec& spec : made.specs) spec.name.replace(0, kModule.size(), "lm_head");
+    made.write();
+    const auto model = open_model(made.path);
+    const SourceTensor* const tensor = model->find("lm_head.weight");
+    ASSERT_NE(tensor, nullptr);
+    EXPECT_EQ(tensor->role, TensorRole::head);
+    Values read(made.expected.size());
+    model->read(*tensor, read.data());
+    EXPECT_EQ(read, made.expected);
+  }
+}
+
 TEST_F(PackedFolders, WhatIsNotReadIsNamed) {
   const auto refused = [&](ErrorCode code, const char* why, const Case& of,
                            const std::function<void(Folder&)>& change) {

@@ -142,7 +142,7 @@ void fit_matrix(MatrixView matrix, const Grouping& grouping, std::span<const int
         } else if (fits_symmetric(options)) {
           fit_symmetric(*block, widths[which], *fitted);
         } else if (fits_integer(options)) {
-          fit_integer(*block, widths[which], *fitted);
+          fit_integer(*block, widths[which], zero_step(widths[which], options.metadata), *fitted);
         } else {
           fit_mse(*block, widths[which], options.metadata, *fitted);
         }

@@ -172,7 +172,7 @@ void GroupFitter::fit(const float* tile, const float* weights, int n) {
     return;
   }
   if (fits_integer()) {
-    fit_integer_tile(tile, weights, n, bits_, fitted_.scale, fitted_.zero);
+    fit_integer_tile(tile, weights, n, bits_, zero_step(bits_, metadata_), fitted_.scale, fitted_.zero);
     return;
   }
   if (grid_ != GptqOptions::Grid::least_squares) return fit_range(tile, n);

@@ -19,9 +19,12 @@ constexpr int kRounds = 4;
 
 }  // namespace
 
-void fit_integer_tile(const float* tile, const float* weights, int n, int bits, float* scale, float* zero) {
+void fit_integer_tile(const float* tile, const float* weights, int n, int bits, int step, float* scale, float* zero) {
   const int max_code = (1 << bits) - 1;
-  const auto largest = static_cast<float>(max_code);
+  const auto largest = static_cast<float>(max_code), unit = static_cast<float>(step);
+  const auto zero_at = [&](float real) {
+    return std::clamp(unit * std::nearbyint(real / unit), 0.0f, unit * std::floor(largest / unit));
+  };
   alignas(64) float min[kTileLanes], max[kTileLanes], any_scale[kTileLanes], center[kTileLanes];
   alignas(64) float inverse[kTileLanes], trial[kTileLanes], range_scale[kTileLanes], range_zero[kTileLanes];
   alignas(64) float codes[kTileLanes], squares[kTileLanes], with[kTileLanes], found[kTileLanes], best[kTileLanes];
@@ -50,15 +53,14 @@ void fit_integer_tile(const float* tile, const float* weights, int n, int bits, 
   for (int l = 0; l < kTileLanes; ++l) {
     const float low = std::min(min[l], 0.0f), high = std::max(max[l], 0.0f);
     range_scale[l] = 2 * ((0.5f * high - 0.5f * low) / largest);
-    range_zero[l] = range_scale[l] > 0 ? std::clamp(std::nearbyint(-low / range_scale[l]), 0.0f, largest) : 0.0f;
+    range_zero[l] = range_scale[l] > 0 ? zero_at(-low / range_scale[l]) : 0.0f;
     inverse[l] = inverse_or_zero(range_scale[l]);
   }
   look(range_zero);
   for (const float shift : kShifts) {
     for (int l = 0; l < kTileLanes; ++l) {
-      const float nearest =
-          any_scale[l] > 0 ? std::nearbyint(0.5f * largest - center[l] / any_scale[l]) : range_zero[l];
-      trial[l] = std::clamp(nearest + shift, 0.0f, largest);
+      const float real = any_scale[l] > 0 ? 0.5f * largest - center[l] / any_scale[l] : range_zero[l];
+      trial[l] = zero_at(unit * std::nearbyint(real / unit) + shift * unit);
     }
     for (const float part : kParts) {
       for (int l = 0; l < kTileLanes; ++l) inverse[l] = inverse_or_zero(part * any_scale[l]);
@@ -82,11 +84,12 @@ void fit_integer_tile(const float* tile, const float* weights, int n, int bits, 
   }
 }
 
-void fit_integer(const Block& block, int bits, FittedBlock& fitted) {
+void fit_integer(const Block& block, int bits, int step, FittedBlock& fitted) {
   const float middle = 0.5f * static_cast<float>((1 << bits) - 1);
   for (int t = 0; t < block.tile_count; ++t) {
     const int first = t * kTileLanes;
-    fit_integer_tile(block.tile_data(t), nullptr, block.tiles[t].n, bits, fitted.scale + first, fitted.zero + first);
+    fit_integer_tile(block.tile_data(t), nullptr, block.tiles[t].n, bits, step, fitted.scale + first,
+                     fitted.zero + first);
     for (int l = first; l < first + kTileLanes; ++l) fitted.center[l] = (middle - fitted.zero[l]) * fitted.scale[l];
   }
 }
