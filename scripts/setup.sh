@@ -7,7 +7,7 @@
 #   setup.sh --transformers5  also transformers 5 and PyTorch, in a virtual environment of their own
 #   setup.sh --llama    also that model, and llama.cpp's llama-perplexity, llama-quantize and llama-imatrix, built in build/peers/llama.cpp
 #   setup.sh --sinq     also the sinq package, in a virtual environment of its own (it patches Python when it starts)
-#   setup.sh --gptqmodel  also the gptqmodel package, likewise
+#   setup.sh --gptqmodel  also the gptqmodel package, and optimum, likewise
 #   setup.sh --mlx      also mlx and mlx-lm for the CPU, likewise
 #   setup.sh --compressed-tensors  also compressed-tensors, transformers and PyTorch for the CPU, likewise
 #   setup.sh --onnx     also onnxruntime, onnxruntime-genai and onnx, likewise
@@ -29,7 +29,7 @@ for argument in "$@"; do
     --gguf-models) gguf_models_wanted=1 ;;
     --peers) model_wanted=1 peers_wanted=1 ;;
     --sinq) sinq_wanted=1 ;;
-    --gptqmodel) gptqmodel_wanted=1 ;;
+    --gptqmodel) model_wanted=1 gptqmodel_wanted=1 ;;
     --mlx) model_wanted=1 mlx_wanted=1 ;;
     --compressed-tensors) model_wanted=1 compressed_tensors_wanted=1 ;;
     --onnx) model_wanted=1 onnx_wanted=1 ;;
@@ -164,6 +164,12 @@ if [[ $gptqmodel_wanted && ! -f build/gptq-venv/.installed-7.7.0 ]]; then
   build/gptq-venv/bin/pip install -q --disable-pip-version-check -U pip setuptools wheel ninja torch
   BUILD_CUDA_EXT=0 build/gptq-venv/bin/pip install -q --disable-pip-version-check --no-build-isolation gptqmodel==7.7.0
   touch build/gptq-venv/.installed-7.7.0
+fi
+# What transformers loads GPTQ's folders with.
+if [[ $gptqmodel_wanted && ! -f build/gptq-venv/.installed-optimum-2.3.0 ]]; then
+  echo "setup: installing optimum 2.3.0 into build/gptq-venv"
+  build/gptq-venv/bin/pip install -q --disable-pip-version-check --no-deps optimum==2.3.0 2> >(grep -v WARNING >&2)
+  touch build/gptq-venv/.installed-optimum-2.3.0
 fi
 
 if [[ $mlx_wanted && ! -f build/mlx-venv/.installed-0.32.2 ]]; then

@@ -98,6 +98,14 @@ if [[ -x build/onnx-venv/bin/python ]]; then
 else
   missing "folders for onnxruntime" "not installed (scripts/setup.sh --onnx)"
 fi
+if [[ -x build/gptq-venv/bin/python ]]; then
+  check "folders for GPTQ and AWQ: weights, logits and text of GPTQModel and transformers" \
+    build/gptq-venv/bin/python tests/integration/gptq_folders_peer.py "$MXQ_BIN" "$MXQ_SMOLLM2_GGUF"
+elif [[ ${WITHOUT:-} == gptqmodel ]]; then
+  left_out+=("folders for GPTQ and AWQ (WITHOUT=gptqmodel)")
+else
+  missing "folders for GPTQ and AWQ" "not installed (make setup-gptqmodel; WITHOUT=gptqmodel leaves it out)"
+fi
 check "experts in MXFP4 in transformers" "$python" tests/integration/mxfp4_peer.py "$MXQ_BIN"
 check "dequantized checkpoints in transformers" "$python" tests/integration/transformers_peer.py
 if [[ -d $MXQ_SHARED/data ]]; then
