@@ -19,12 +19,11 @@ import transformers
 from compressed_tensors.compressors import PackedQuantizationCompressor
 from compressed_tensors.quantization import QuantizationScheme
 from safetensors.torch import load_file, save_file
-from tiny_decoders import write_tiny
+from tiny_decoders import DECODERS, write_tiny
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "bench"))
 import compressed_tensors_peer as package  # noqa: E402
-import seeded_models  # noqa: E402
 
 BOUND = 1e-5
 PINS = {"q_proj": "b3g32", "k_proj": "b3g32", "v_proj": "b3g32", "qkv_proj": "b3g32", "o_proj": "b6g32", "gate_proj": "b2g32", "up_proj": "b2g32",
@@ -67,10 +66,10 @@ def compare(label, folder, ids, wrong):
 
 
 def tiny_models(wrong):
-    for number, name in enumerate(seeded_models.DECODERS):
+    for number, name in enumerate(DECODERS):
         with tempfile.TemporaryDirectory() as temporary:
             folder = pathlib.Path(temporary)
-            tensors = seeded_models.write(folder / "model", name)
+            tensors = write_tiny(folder / "model", name)
             pins = [f"--pin=\\.{part}$={scheme}" for part, scheme in PINS.items() if any(f".{part}." in t for t in tensors)]
             metadata = ("f16-bias", "bf16-bias")[number % 2]
             call(MXQ, "quantize", folder / "model", "--format", "compressed-tensors", "--bits", 7, *pins, "--skip", "down_proj",
@@ -96,7 +95,7 @@ def packages_folders(wrong):
                                           (2, 32, True, torch.bfloat16), (4, 0, True, torch.bfloat16), (8, 0, False, torch.float16), (6, 128, True, torch.float32)):
         with tempfile.TemporaryDirectory() as temporary:
             folder = pathlib.Path(temporary)
-            seeded_models.write(folder / "model", "llama2")
+            write_tiny(folder / "model", "llama2")
             (folder / "model/model.safetensors").unlink()
             torch.manual_seed(bits)
             weight = (torch.randn(200, 384) * 0.05 + 0.01).to(dtype)

@@ -30,7 +30,7 @@ from gptqmodel.quantization.config import QuantizeConfig  # noqa: E402
 from gptqmodel.utils.model import convert_gptq_v2_to_v1_format_module  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-import seeded_models  # noqa: E402
+from tiny_decoders import DECODERS, write_tiny  # noqa: E402
 
 BOUND = 1e-5
 FUSED = ("phi3", "glm4")  # gate_up_proj, which GPTQModel splits into two modules
@@ -96,11 +96,11 @@ def write_tokenizer(folder):
 
 
 def tiny_models(wrong):
-    for number, name in enumerate(seeded_models.DECODERS):
+    for number, name in enumerate(DECODERS):
         for format in ("gptq", "awq"):
             with tempfile.TemporaryDirectory() as temporary:
                 folder = pathlib.Path(temporary)
-                tensors = seeded_models.write(folder / "model", name)
+                tensors = write_tiny(folder / "model", name)
                 write_tokenizer(folder / "model")
                 zeros = ("symmetric", "integer")[number % 2 if format == "gptq" else 1]
                 one_scheme = any("gate_up_proj" in t for t in tensors)  # transformers reads no rules
@@ -141,7 +141,7 @@ def real_model(source, wrong):
 def package_says(folder, label, tensors, config, wanted, wrong):
     """A folder of one module with these tensors: mxq reads `wanted`."""
     name = "model.layers.0.self_attn.q_proj"
-    seeded_models.write(folder / "model", "llama2")
+    write_tiny(folder / "model", "llama2")
     (folder / "model/model.safetensors").unlink()
     said = json.loads((folder / "model/config.json").read_text())
     (folder / "model/config.json").write_text(json.dumps(said | {"quantization_config": config}))

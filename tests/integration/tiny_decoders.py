@@ -8,6 +8,8 @@ import numpy
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"  # a token each, of a vocabulary of 64
 TEXT = "Twelve9boats+left/at0dawn1nine2came3back"
+# Of every architecture that transformers and vLLM load with its linear layers quantized.
+DECODERS = ("llama2", "llama3", "llama_bias", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "smollm3", "olmo2", "granite", "glm4", "cohere2")
 IDS = [LETTERS.index(letter) for letter in TEXT]
 
 
