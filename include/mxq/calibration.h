@@ -48,6 +48,7 @@ struct FitMethod {
   std::optional<ZeroPoint> zero_point;
   std::optional<TokenWeighting> token_weights;
   std::optional<double> shrinkage, correction;
+  std::optional<int> sweeps;
 };
 /// The name of a fit, "sinq" or "autogptq". Throws Error(usage) naming them all for anything else.
 FitMethod parse_fit_method(std::string_view name);

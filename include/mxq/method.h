@@ -51,6 +51,7 @@ struct MethodRequest {
   std::optional<ZeroPoint> zero_point;
   std::optional<TokenWeighting> token_weights;
   std::optional<double> shrinkage, correction;
+  std::optional<int> sweeps;
 
   /// The plan is compared with others on text that the model samples.
   bool verify = false;

@@ -126,6 +126,8 @@ struct FeedbackOptions {
   double shrinkage = 0;
   /// Share by which Fit::gptq makes up for what the matrices before have changed in a matrix's inputs. 0 to 1.
   double correction = 0;
+  /// How often Fit::gptq codes all columns once more, each given all others.
+  int sweeps = 0;
 };
 
 struct QuantizeOptions {

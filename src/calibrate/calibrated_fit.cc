@@ -34,6 +34,7 @@ GptqOptions gptq_options(const QuantizeOptions& quantize, int64_t group) {
   GptqOptions options;
   options.damping = feedback.damping;
   options.shrinkage = feedback.shrinkage;
+  options.sweeps = feedback.sweeps;
   if (feedback.order == ColumnOrder::diagonal) options.ordered_groups = group;
   options.feedback = quantize.fit == Fit::gptq;
   if (feedback.zero_point == ZeroPoint::integer) options.grid = GptqOptions::Grid::range;

@@ -39,7 +39,8 @@ FitMethod parse_fit_method(std::string_view name) {
             ZeroPoint::symmetric,
             TokenWeighting::even,
             0.0,
-            0.0};
+            0.0,
+            0};
   }
   try {
     method.fit = parse_fit(name);

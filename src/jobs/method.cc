@@ -37,6 +37,7 @@ MethodRequest spelled_out(MethodRequest request) {
   if (!request.token_weights) request.token_weights = published.token_weights;
   if (!request.shrinkage) request.shrinkage = published.shrinkage;
   if (!request.correction) request.correction = published.correction;
+  if (!request.sweeps) request.sweeps = published.sweeps;
   return request;
 }
 
@@ -93,6 +94,7 @@ void refuse_unused(const MethodRequest& request, const Method& method, bool samp
 
 /// Where nobody says: docs/decisions/0019.
 constexpr double kUsualShrinkage = 0.1;
+constexpr int kUsualSweeps = 3;
 
 /// What all fields but the objective come to. `model`: null where there is an error table alone. `looks_at_outputs`:
 /// the objective is kl, and the model can be run.
@@ -119,6 +121,7 @@ Method complete(const MethodRequest& request, const ModelSource* model, Objectiv
   }
   if (quantize.fit == Fit::gptq) {
     quantize.feedback.shrinkage = spelled.shrinkage.value_or(kUsualShrinkage);
+    quantize.feedback.sweeps = spelled.sweeps.value_or(kUsualSweeps);
     if (!spelled.column_order) {
       quantize.feedback.order = target.usual_column_order().value_or(quantize.feedback.order);
     }
@@ -241,6 +244,7 @@ QuantizeOptions stated_options(const MethodRequest& given) {
   options.feedback.token_weights = request.token_weights.value_or(options.feedback.token_weights);
   options.feedback.shrinkage = request.shrinkage.value_or(options.feedback.shrinkage);
   options.feedback.correction = request.correction.value_or(options.feedback.correction);
+  options.feedback.sweeps = request.sweeps.value_or(options.feedback.sweeps);
   return options;
 }
 

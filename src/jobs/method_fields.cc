@@ -19,6 +19,7 @@ using Text = const std::string&;
 
 constexpr const char* kMethod = "method";  // callers put the option's name in its place
 constexpr int64_t kMostTokens = int64_t{1} << 24;
+constexpr int64_t kMostSweeps = 100;
 
 [[noreturn]] void refuse(Text value, std::string allowed) {
   throw Error(ErrorCode::usage, kMethod, fmt::format("'{}'", value), std::move(allowed));
@@ -318,6 +319,17 @@ std::vector<MethodField> make_fields() {
                     .set = [](R& r, Text v) { r.shrinkage = number(v, 0, 1); },
                     .given = is_given<&R::shrinkage>,
                     .show = [](const O& o) { return fmt::format("{}", o.feedback.shrinkage); },
+                    .section = "calibration",
+                    .number = true});
+  fields.push_back({.name = "sweeps",
+                    .group = text,
+                    .value = "N",
+                    .help = "how often gptq codes all columns once more, each given all others (coordinate descent; "
+                            "default 3 with gptq)",
+                    .needs = feedback,
+                    .set = [](R& r, Text v) { r.sweeps = static_cast<int>(whole(v, 0, kMostSweeps)); },
+                    .given = is_given<&R::sweeps>,
+                    .show = [](const O& o) { return fmt::format("{}", o.feedback.sweeps); },
                     .section = "calibration",
                     .number = true});
   fields.push_back({.name = "correction",

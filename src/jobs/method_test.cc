@@ -60,6 +60,7 @@ TEST_F(Resolve, AModelThatCanBeRunIsLookedAt) {
   EXPECT_EQ(method.quantize.feedback.token_weights, TokenWeighting::even);
   EXPECT_EQ(method.quantize.feedback.correction, 0);
   EXPECT_EQ(method.quantize.feedback.shrinkage, 0.1);
+  EXPECT_EQ(method.quantize.feedback.sweeps, 3);
   EXPECT_EQ(method.sample, probe_text(384));
   EXPECT_EQ(method.note, "");
 }
@@ -173,6 +174,7 @@ TEST_F(Resolve, PublishedNamesStandForTheirOptionsWhateverTheOrder) {
     EXPECT_EQ(method.quantize.feedback.order, ColumnOrder::diagonal);
     EXPECT_EQ(method.quantize.feedback.token_weights, TokenWeighting::even);
     EXPECT_EQ(method.quantize.feedback.shrinkage, 0);
+    EXPECT_EQ(method.quantize.feedback.sweeps, 0);
     EXPECT_EQ(method.quantize.feedback.correction, 0);
   }
 }
@@ -197,6 +199,7 @@ TEST_F(Resolve, FieldsWithoutEffectAreRefusedByName) {
                                                                                     {"token-weights", "even"},
                                                                                     {"shrinkage", "0"},
                                                                                     {"correction", "0"},
+                                                                                    {"sweeps", "1"},
                                                                                     {"sample-tokens", "64"},
                                                                                     {"sample-seed", "1"}}) {
     auto fields = weights;
@@ -208,9 +211,9 @@ TEST_F(Resolve, FieldsWithoutEffectAreRefusedByName) {
     runnable({{"bits", "4"}, {"fit", "awq"}, {"zero-point", "real"}});
   });
   // mse on a text looks at each column's own inputs, and feeds nothing back.
-  for (const char* field : {"shrinkage", "correction"}) {
+  for (const char* field : {"shrinkage", "correction", "sweeps"}) {
     expect_error(ErrorCode::usage, std::string(field) + ": has no effect with the fit mse", [&] {
-      runnable({{"bits", "4"}, {"fit", "mse"}, {"calibration", "self"}, {field, "0.5"}});
+      runnable({{"bits", "4"}, {"fit", "mse"}, {"calibration", "self"}, {field, "1"}});
     });
   }
   EXPECT_NO_THROW(runnable({{"bits", "4"}, {"fit", "mse"}, {"calibration", "self"}, {"damping", "0.5"}}));
@@ -268,6 +271,7 @@ TEST(Fields, SetWhatTheySay) {
                                                      {"shrinkage", "0.2"},
                                                      {"token-weights", "gradient"},
                                                      {"correction", "0.2"},
+                                                     {"sweeps", "1"},
                                                      {"format", "gguf"}};
   std::set<std::string_view> names;
   for (const MethodField& field : method_fields()) {
@@ -332,6 +336,7 @@ TEST(Fields, KeysTellAllOptionsApart) {
                                                                                     {"token-weights", "gradient"},
                                                                                     {"shrinkage", "0.1"},
                                                                                     {"correction", "0.5"},
+                                                                                    {"sweeps", "2"},
                                                                                     {"column-order", "diagonal"}}) {
     const QuantizeOptions options = stated_options(request({{name, value}}));
     EXPECT_NE(section_key(options, "quantize") + section_key(options, "calibration"), usual) << name;

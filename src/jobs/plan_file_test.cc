@@ -75,6 +75,7 @@ TEST(PlanFile, KeepsTheCalibration) {
   file.quantize.feedback.zero_point = ZeroPoint::symmetric;
   file.quantize.feedback.token_weights = TokenWeighting::gradient;
   file.quantize.feedback.shrinkage = 0.3;
+  file.quantize.feedback.sweeps = 5;
   file.quantize.feedback.correction = 0.7;
   file.format = "gguf";
   PlanFile again = read_plan(write_plan(file), "p");
@@ -87,6 +88,7 @@ TEST(PlanFile, KeepsTheCalibration) {
   EXPECT_EQ(again.quantize.feedback.zero_point, ZeroPoint::symmetric);
   EXPECT_EQ(again.quantize.feedback.token_weights, TokenWeighting::gradient);
   EXPECT_EQ(again.quantize.feedback.shrinkage, 0.3);
+  EXPECT_EQ(again.quantize.feedback.sweeps, 5);
   EXPECT_EQ(again.quantize.feedback.correction, 0.7);
   EXPECT_EQ(again.format, "gguf");
   file.calibration.kind = CalibrationText::Kind::file;
@@ -119,14 +121,16 @@ TEST(PlanFile, CalibrationsOfBeforeThereWasAChoiceAreAsTheyWereMade) {
   auto json = nlohmann::json::parse(write_plan(file));
   EXPECT_EQ(json["calibration"].erase("damping") + json["calibration"].erase("column_order") +
                 json["calibration"].erase("zero_point") + json["calibration"].erase("token_weights") +
-                json["calibration"].erase("shrinkage") + json["calibration"].erase("correction") + json.erase("format"),
-            7u);
+                json["calibration"].erase("shrinkage") + json["calibration"].erase("correction") +
+                json["calibration"].erase("sweeps") + json.erase("format"),
+            8u);
   const FeedbackOptions again = read_plan(json.dump(), "p").quantize.feedback;
   EXPECT_EQ(again.damping, 0.01);
   EXPECT_EQ(again.order, ColumnOrder::left);
   EXPECT_EQ(again.zero_point, ZeroPoint::real);
   EXPECT_EQ(again.token_weights, TokenWeighting::even);
   EXPECT_EQ(again.shrinkage, 0);
+  EXPECT_EQ(again.sweeps, 0);
   EXPECT_EQ(again.correction, 0);
   json["calibration"]["column_order"] = "right";
   EXPECT_THAT(error_of(json.dump()), HasSubstr("left, diagonal"));

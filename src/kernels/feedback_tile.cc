@@ -89,8 +89,11 @@ HWY_INLINE void FeedBack(float* tile, const float* weights, int n, const float* 
   }
 }
 
-void TileFeedback(float* tile, const float* weights, int n, int max_code, const float* coefficients, int64_t stride,
-                  const FeedbackGrid& grid, uint8_t* codes, float* errors) {
+/// wanted(tile's value, column, lane) is what the code is to be next to.
+template <typename Wanted>
+HWY_INLINE void FeedBackCodes(float* tile, const float* weights, int n, int max_code, const float* coefficients,
+                              int64_t stride, const FeedbackGrid& grid, uint8_t* codes, float* errors,
+                              const Wanted& wanted) {
   const hn::RebindToSigned<D> di;
   const hn::Rebind<uint8_t, D> du;
   const V top = hn::Set(d, static_cast<float>(max_code)), magic = hn::Set(d, 12582912.0f);
@@ -98,7 +101,7 @@ void TileFeedback(float* tile, const float* weights, int n, int max_code, const 
     const V scale = hn::LoadU(d, grid.scale + l), inverse_scale = hn::LoadU(d, grid.inverse_scale + l);
     const V zero = hn::LoadU(d, grid.zero + l);
     FeedBack(tile, weights, n, coefficients, stride, errors, l, [&](V w, int j) HWY_ATTR {
-      const V t = hn::Add(hn::Mul(w, inverse_scale), zero);
+      const V t = hn::Add(hn::Mul(wanted(w, j, l), inverse_scale), zero);
       const V q = hn::Sub(hn::Add(hn::Min(hn::Max(t, hn::Zero(d)), top), magic), magic);
       hn::StoreU(hn::DemoteTo(du, hn::ConvertTo(di, q)), du, codes + j * kTileLanes + l);
       return hn::Mul(hn::Sub(q, zero), scale);
@@ -106,20 +109,52 @@ void TileFeedback(float* tile, const float* weights, int n, int max_code, const 
   }
 }
 
-void TileLevelFeedback(float* tile, const float* weights, int n, const TileLevels& levels, const float* coefficients,
-                       int64_t stride, const FeedbackGrid& grid, uint8_t* codes, float* errors) {
+template <typename Wanted>
+HWY_INLINE void FeedBackLevels(float* tile, const float* weights, int n, const TileLevels& levels,
+                               const float* coefficients, int64_t stride, const FeedbackGrid& grid, uint8_t* codes,
+                               float* errors, const Wanted& wanted) {
   const hn::Rebind<uint8_t, D> du;
   with_table_size(levels.count, [&](auto size) HWY_ATTR {
     const LevelTable<decltype(size)::value> table(levels);
     for (size_t l = 0; l < kTileLanes; l += hn::Lanes(d)) {
       const V scale = hn::LoadU(d, grid.scale + l), inverse_scale = hn::LoadU(d, grid.inverse_scale + l);
       FeedBack(tile, weights, n, coefficients, stride, errors, l, [&](V w, int j) HWY_ATTR {
-        const V t = hn::Mul(w, inverse_scale);
+        const V t = hn::Mul(wanted(w, j, l), inverse_scale);
         hn::StoreU(hn::DemoteTo(du, table.code(t)), du, codes + j * kTileLanes + l);
         return hn::Mul(table.nearest(t), scale);
       });
     }
   });
+}
+
+void TileFeedback(float* tile, const float* weights, int n, int max_code, const float* coefficients, int64_t stride,
+                  const FeedbackGrid& grid, uint8_t* codes, float* errors) {
+  FeedBackCodes(tile, weights, n, max_code, coefficients, stride, grid, codes, errors,
+                [](V w, int, size_t) HWY_ATTR { return w; });
+}
+
+void TileLevelFeedback(float* tile, const float* weights, int n, const TileLevels& levels, const float* coefficients,
+                       int64_t stride, const FeedbackGrid& grid, uint8_t* codes, float* errors) {
+  FeedBackLevels(tile, weights, n, levels, coefficients, stride, grid, codes, errors,
+                 [](V w, int, size_t) HWY_ATTR { return w; });
+}
+
+/// What a column's value would be were there no grid.
+HWY_INLINE V least(V gradient, const float* values, const float* inverse_diagonal, int j, size_t l) {
+  return hn::Add(hn::Load(d, values + j * kTileLanes + l), hn::Mul(gradient, hn::Set(d, inverse_diagonal[j])));
+}
+
+void TileDescend(float* tile, const float* values, int n, int max_code, const float* moments, int64_t stride,
+                 const float* inverse_diagonal, const FeedbackGrid& grid, uint8_t* codes, float* changes) {
+  FeedBackCodes(tile, values, n, max_code, moments, stride, grid, codes, changes,
+                [&](V gradient, int j, size_t l) HWY_ATTR { return least(gradient, values, inverse_diagonal, j, l); });
+}
+
+void TileLevelDescend(float* tile, const float* values, int n, const TileLevels& levels, const float* moments,
+                      int64_t stride, const float* inverse_diagonal, const FeedbackGrid& grid, uint8_t* codes,
+                      float* changes) {
+  FeedBackLevels(tile, values, n, levels, moments, stride, grid, codes, changes,
+                 [&](V gradient, int j, size_t l) HWY_ATTR { return least(gradient, values, inverse_diagonal, j, l); });
 }
 
 void TileUpdate(float* tile, const float* weights, int n, const float* coefficients, int64_t stride, float* errors) {
@@ -137,6 +172,8 @@ namespace mxq {
 
 HWY_EXPORT(TileFeedback);
 HWY_EXPORT(TileLevelFeedback);
+HWY_EXPORT(TileDescend);
+HWY_EXPORT(TileLevelDescend);
 HWY_EXPORT(TileUpdate);
 HWY_EXPORT(TileAddFeedback);
 
@@ -149,6 +186,17 @@ void tile_level_feedback(float* tile, const float* weights, int n, const TileLev
                          int64_t stride, const FeedbackGrid& grid, uint8_t* codes, float* errors) {
   HWY_DYNAMIC_DISPATCH(TileLevelFeedback)
   (tile, weights, n, levels, coefficients, stride, grid, codes, errors);
+}
+void tile_descend(float* tile, const float* values, int n, int max_code, const float* moments, int64_t stride,
+                  const float* inverse_diagonal, const FeedbackGrid& grid, uint8_t* codes, float* changes) {
+  HWY_DYNAMIC_DISPATCH(TileDescend)
+  (tile, values, n, max_code, moments, stride, inverse_diagonal, grid, codes, changes);
+}
+void tile_level_descend(float* tile, const float* values, int n, const TileLevels& levels, const float* moments,
+                        int64_t stride, const float* inverse_diagonal, const FeedbackGrid& grid, uint8_t* codes,
+                        float* changes) {
+  HWY_DYNAMIC_DISPATCH(TileLevelDescend)
+  (tile, values, n, levels, moments, stride, inverse_diagonal, grid, codes, changes);
 }
 void tile_update(float* tile, const float* weights, int n, const float* coefficients, int64_t stride, float* errors) {
   HWY_DYNAMIC_DISPATCH(TileUpdate)(tile, weights, n, coefficients, stride, errors);

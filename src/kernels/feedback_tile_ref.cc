@@ -21,28 +21,51 @@ void feed_back(float* tile, const float* weights, int n, const float* coefficien
   }
 }
 
+/// The value of the code.
+float nearest_code(float w, int max_code, const FeedbackGrid& grid, int l, uint8_t& code) {
+  constexpr float magic = 12582912.0f;  // rounds half to even
+  const float x = w * grid.inverse_scale[l] + grid.zero[l];
+  const float t = x > 0.0f ? std::min(x, static_cast<float>(max_code)) : 0.0f;  // 0 for NaN too
+  const float q = (t + magic) - magic;
+  code = static_cast<uint8_t>(q);
+  return (q - grid.zero[l]) * grid.scale[l];
+}
+
+float nearest_level(float w, const TileLevels& levels, const FeedbackGrid& grid, int l, uint8_t& code) {
+  int nearest = 0;
+  for (int m = 0; m + 1 < levels.count; ++m) nearest += w * grid.inverse_scale[l] > levels.midpoint[m];
+  code = static_cast<uint8_t>(nearest);
+  return levels.level[nearest] * grid.scale[l];
+}
+
 }  // namespace
 
 void tile_feedback(float* tile, const float* weights, int n, int max_code, const float* coefficients, int64_t stride,
                    const FeedbackGrid& grid, uint8_t* codes, float* errors) {
-  constexpr float magic = 12582912.0f;  // rounds half to even
-  const float top = static_cast<float>(max_code);
-  feed_back(tile, weights, n, coefficients, stride, errors, [&](float w, int l, int j) {
-    const float x = w * grid.inverse_scale[l] + grid.zero[l];
-    const float t = x > 0.0f ? std::min(x, top) : 0.0f;  // 0 for NaN too
-    const float q = (t + magic) - magic;
-    codes[j * kTileLanes + l] = static_cast<uint8_t>(q);
-    return (q - grid.zero[l]) * grid.scale[l];
-  });
+  feed_back(tile, weights, n, coefficients, stride, errors,
+            [&](float w, int l, int j) { return nearest_code(w, max_code, grid, l, codes[j * kTileLanes + l]); });
 }
 
 void tile_level_feedback(float* tile, const float* weights, int n, const TileLevels& levels, const float* coefficients,
                          int64_t stride, const FeedbackGrid& grid, uint8_t* codes, float* errors) {
-  feed_back(tile, weights, n, coefficients, stride, errors, [&](float w, int l, int j) {
-    int code = 0;
-    for (int m = 0; m + 1 < levels.count; ++m) code += w * grid.inverse_scale[l] > levels.midpoint[m];
-    codes[j * kTileLanes + l] = static_cast<uint8_t>(code);
-    return levels.level[code] * grid.scale[l];
+  feed_back(tile, weights, n, coefficients, stride, errors,
+            [&](float w, int l, int j) { return nearest_level(w, levels, grid, l, codes[j * kTileLanes + l]); });
+}
+
+void tile_descend(float* tile, const float* values, int n, int max_code, const float* moments, int64_t stride,
+                  const float* inverse_diagonal, const FeedbackGrid& grid, uint8_t* codes, float* changes) {
+  feed_back(tile, values, n, moments, stride, changes, [&](float gradient, int l, int j) {
+    const float w = values[j * kTileLanes + l] + gradient * inverse_diagonal[j];
+    return nearest_code(w, max_code, grid, l, codes[j * kTileLanes + l]);
+  });
+}
+
+void tile_level_descend(float* tile, const float* values, int n, const TileLevels& levels, const float* moments,
+                        int64_t stride, const float* inverse_diagonal, const FeedbackGrid& grid, uint8_t* codes,
+                        float* changes) {
+  feed_back(tile, values, n, moments, stride, changes, [&](float gradient, int l, int j) {
+    const float w = values[j * kTileLanes + l] + gradient * inverse_diagonal[j];
+    return nearest_level(w, levels, grid, l, codes[j * kTileLanes + l]);
   });
 }
 

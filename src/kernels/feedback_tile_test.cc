@@ -83,6 +83,44 @@ TEST_P(FeedbackTile, EqualsTheReference) {
         }
       }
 
+      std::vector<float> inverse_diagonal(256);
+      for (size_t i = 0; i < inverse_diagonal.size(); ++i) inverse_diagonal[i] = 0.01f * static_cast<float>(i % 7 + 1);
+      fill(tile, 3.0f);
+      tile2 = tile;
+      tile_descend(tile.data, weights.data, n, max_code, coefficients.data(), kStride, inverse_diagonal.data(), grid,
+                   codes.data(), errors.data);
+      ref::tile_descend(tile2.data, weights.data, n, max_code, coefficients.data(), kStride, inverse_diagonal.data(),
+                        grid, codes2.data(), errors2.data);
+      ASSERT_EQ(codes, codes2);
+      ASSERT_TRUE(std::equal(errors.data, errors.data + n * kTileLanes, errors2.data));
+      ASSERT_TRUE(std::equal(tile.data, tile.data + 256 * kTileLanes, tile2.data));
+      for (int i = 0; i < n * kTileLanes; ++i) {
+        const int l = i % kTileLanes;
+        const double wanted = weights.data[i] + double{tile.data[i]} * inverse_diagonal[i / kTileLanes];
+        const double t = wanted * inverse[l] + zero[l], top = max_code;
+        ASSERT_NEAR(codes[i], std::clamp(t, 0.0, top), 0.5 + 1e-5 * (1 + std::fabs(t)));
+        ASSERT_EQ(errors.data[i], weights.data[i] - (static_cast<float>(codes[i]) - zero[l]) * scale[l]);
+      }
+      TileLevels eight;
+      eight.count = 8;
+      for (int i = 0; i < eight.count; ++i) eight.level[i] = static_cast<float>(i * i) / 8 - 3;
+      for (int i = 0; i + 1 < eight.count; ++i) eight.midpoint[i] = 0.5f * (eight.level[i] + eight.level[i + 1]);
+      fill(tile, 3.0f);
+      tile2 = tile;
+      tile_level_descend(tile.data, weights.data, n, eight, coefficients.data(), kStride, inverse_diagonal.data(), grid,
+                         codes.data(), errors.data);
+      ref::tile_level_descend(tile2.data, weights.data, n, eight, coefficients.data(), kStride, inverse_diagonal.data(),
+                              grid, codes2.data(), errors2.data);
+      ASSERT_EQ(codes, codes2);
+      ASSERT_TRUE(std::equal(errors.data, errors.data + n * kTileLanes, errors2.data));
+      for (int i = 0; i < n * kTileLanes; ++i) {
+        const double wanted = weights.data[i] + double{tile.data[i]} * inverse_diagonal[i / kTileLanes];
+        const double t = wanted * inverse[i % kTileLanes];
+        double nearest = 1e30;
+        for (int c = 0; c < eight.count; ++c) nearest = std::min(nearest, std::fabs(t - eight.level[c]));
+        ASSERT_NEAR(std::fabs(t - eight.level[codes[i]]), nearest, 1e-5 * (1 + std::fabs(t)));
+      }
+
       fill(tile, 0.03f);
       tile2 = tile;
       tile_update(tile.data, weights.data, n, coefficients.data(), kStride, errors.data);

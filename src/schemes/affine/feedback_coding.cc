@@ -28,6 +28,7 @@ class AffineCoder : public feedback::GroupCoder {
  public:
   AffineCoder(const Grids& grids, GptqOptions::Grid grid, QuantizedMatrix& out)
       : grids_(grids),
+        group_(out.layout.scheme.group),
         max_code_((1 << out.layout.scheme.bits) - 1),
         trials_(trials(grid, out.layout)),
         trial_(allocate_floats(int64_t{out.layout.scheme.group} * kTileLanes)),
@@ -54,6 +55,19 @@ class AffineCoder : public feedback::GroupCoder {
     if (!trials_.empty()) try_others(tile, weights, n, coefficients, stride, codes, errors);
     const FeedbackGrid grid{fitter_.stored().inverse_scale, fitter_.stored().scale, fitter_.stored().zero};
     tile_feedback(tile, weights, n, max_code_, coefficients, stride, grid, codes, errors);
+  }
+
+  int grid_columns() const override { return group_; }
+  void grid(int /*g*/, feedback::GroupGrid& out) const override {
+    const StoredBlock& stored = fitter_.stored();
+    std::copy_n(stored.inverse_scale, kTileLanes, out.inverse_scale);
+    std::copy_n(stored.scale, kTileLanes, out.scale);
+    std::copy_n(stored.zero, kTileLanes, out.zero);
+  }
+  void descend(float* tile, const float* values, int n, const float* moments, const float* inverse_diagonal,
+               int64_t stride, const feedback::GroupGrid& grid, uint8_t* codes, float* changes) const override {
+    tile_descend(tile, values, n, max_code_, moments, stride, inverse_diagonal,
+                 {grid.inverse_scale, grid.scale, grid.zero}, codes, changes);
   }
 
  private:
@@ -110,7 +124,7 @@ class AffineCoder : public feedback::GroupCoder {
   }
 
   const Grids& grids_;
-  int max_code_;
+  int group_, max_code_;
   std::span<const Trial> trials_;
   AlignedFloats trial_;
   // Of the groups that settle() has settled last.

@@ -1,5 +1,7 @@
 #include "schemes/codebook/coding.h"
 
+#include <algorithm>
+
 #include "kernels/feedback_tile.h"
 #include "schemes/codebook/scales.h"
 
@@ -12,8 +14,8 @@ constexpr float kHeadroom = 2.0f;
 
 class Coder : public feedback::GroupCoder {
  public:
-  Coder(const TileLevels& levels, int64_t group, const StoredScales& scales)
-      : levels_(levels), fitter_(levels, group), scales_(scales) {}
+  Coder(const TileLevels& levels, int group, const StoredScales& scales)
+      : levels_(levels), group_(group), fitter_(levels, group), scales_(scales) {}
 
   void settle(const float* tile, const float* weights, int n, const int64_t* group, int lanes) override {
     float fitted[kTileLanes];
@@ -31,8 +33,20 @@ class Coder : public feedback::GroupCoder {
                         errors);
   }
 
+  int grid_columns() const override { return group_; }
+  void grid(int /*g*/, feedback::GroupGrid& out) const override {
+    std::copy_n(inverse_scale_, kTileLanes, out.inverse_scale);
+    std::copy_n(scale_, kTileLanes, out.scale);
+  }
+  void descend(float* tile, const float* values, int n, const float* moments, const float* inverse_diagonal,
+               int64_t stride, const feedback::GroupGrid& grid, uint8_t* codes, float* changes) const override {
+    tile_level_descend(tile, values, n, levels_, moments, stride, inverse_diagonal,
+                       {grid.inverse_scale, grid.scale, nullptr}, codes, changes);
+  }
+
  private:
   const TileLevels& levels_;
+  int group_;
   ScaleFitter fitter_;
   const StoredScales& scales_;
   float scale_[kTileLanes], inverse_scale_[kTileLanes];

@@ -121,7 +121,11 @@ void for_row_chunks(int64_t rows, int64_t chunk, const std::function<void(int64_
 }
 
 FeedbackFactor::FeedbackFactor(std::span<const float> second_moments, int64_t cols, const GptqOptions& options)
-    : cols_(cols), ordered_groups_(options.ordered_groups), feedback_(options.feedback), grid_(options.grid) {
+    : cols_(cols),
+      ordered_groups_(options.ordered_groups),
+      feedback_(options.feedback),
+      sweeps_(options.feedback ? options.sweeps : 0),
+      grid_(options.grid) {
   check_moments(second_moments, cols);
   if (!(options.damping >= 0) || !std::isfinite(options.damping)) {
     throw Error(ErrorCode::usage, kOperation, fmt::format("damping {}", options.damping), "0 or more");
@@ -131,6 +135,9 @@ FeedbackFactor::FeedbackFactor(std::span<const float> second_moments, int64_t co
   }
   if (!(options.shrinkage >= 0 && options.shrinkage <= 1)) {
     throw Error(ErrorCode::usage, kOperation, fmt::format("shrinkage {}", options.shrinkage), "0 to 1");
+  }
+  if (options.sweeps < 0) {
+    throw Error(ErrorCode::usage, kOperation, fmt::format("{} sweeps", options.sweeps), "0 or more");
   }
   if (cols == 0) return;
   const auto diagonal = [&](int64_t c) { return second_moments[c * cols + c]; };
@@ -153,7 +160,10 @@ FeedbackFactor::FeedbackFactor(std::span<const float> second_moments, int64_t co
     } else {
       done = factor();
     }
-    if (done) return;
+    if (done) {
+      fill(second_moments, mean, options.shrinkage);  // above M, where R was
+      return;
+    }
     if (tries == kDoublings) break;
     damping_ = std::max(2 * damping_, kLeastDamping);
   }
@@ -172,6 +182,7 @@ FeedbackFactor FeedbackFactor::scaled(std::span<const float> t) const {
   result.cols_ = cols_;
   result.ordered_groups_ = ordered_groups_;
   result.feedback_ = feedback_;
+  result.sweeps_ = sweeps_;
   result.grid_ = grid_;
   result.damping_ = damping_;
   result.mean_ = mean_;
@@ -186,9 +197,21 @@ FeedbackFactor FeedbackFactor::scaled(std::span<const float> t) const {
     float* to = result.data_.get() + j * cols_;
     const float per = 1 / s[j];
     for (int64_t i = 0; i < j; ++i) to[i] = from[i] * s[i] * per;
+    for (int64_t i = j; i < cols_; ++i) to[i] = from[i] * s[i] * s[j];
     result.pivots_[j] *= s[j] * s[j];
   });
   return result;
+}
+
+void FeedbackFactor::moments(int64_t first, int64_t count, float* out) const {
+  const float* const h = data_.get();
+  for (int64_t i = 0; i < first; ++i) {
+    for (int64_t r = 0; r < count; ++r) out[r * cols_ + i] = h[i * cols_ + first + r];
+  }
+  for (int64_t r = 0; r < count; ++r) {
+    for (int64_t i = first; i < first + r; ++i) out[r * cols_ + i] = h[i * cols_ + first + r];
+    std::copy_n(h + (first + r) * cols_ + first + r, cols_ - first - r, out + r * cols_ + first + r);
+  }
 }
 
 // Block of columns by block: with Z M D = Y, first Y M^T = X from the last column on, then Z from the first one on.
@@ -273,6 +296,7 @@ FeedbackFactor FeedbackFactor::rotated(std::span<const float> t) const {
   options.damping = 0;  // it is in H
   options.ordered_groups = ordered_groups_;
   options.feedback = feedback_;
+  options.sweeps = sweeps_;
   options.grid = grid_;
   return FeedbackFactor(moments, cols_, options);
 }

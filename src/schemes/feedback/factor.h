@@ -28,6 +28,9 @@ struct GptqOptions {
     symmetric,      // twice the largest magnitude; the zero is the code 2^(bits - 1)
   };
   Grid grid = Grid::least_squares;
+  /// How often all columns are coded once more after the first time, each given all others (coordinate descent). What
+  /// is kept of groups stays.
+  int sweeps = 0;
   /// false: only the diagonal of H counts, as if the inputs were uncorrelated. What is left of GPTQ is a fit of least
   /// squares weighted by the inputs' second moments.
   bool feedback = true;
@@ -60,10 +63,14 @@ class FeedbackFactor {
   /// GptqOptions::ordered_groups.
   int64_t ordered_groups() const { return ordered_groups_; }
   GptqOptions::Grid grid() const { return grid_; }
+  /// GptqOptions::sweeps; 0 without feedback.
+  int sweeps() const { return sweeps_; }
   /// order()[i]: the column that is coded as the i-th.
   std::span<const int32_t> order() const { return order_; }
-  /// [cols, cols]: entry [j][i] with i < j is M_ij; the others are not for use.
+  /// [cols, cols]: entry [j][i] with i < j is M_ij; the others are those of H (moments()).
   const float* coefficients() const { return data_.get(); }
+  /// Rows [first, first + count) of the damped (and shrunk) H over its mean diagonal, in coding order: [count, cols].
+  void moments(int64_t first, int64_t count, float* out) const;
   /// D over the mean diagonal: what a squared error of the i-th column costs when the columns after it make up for it.
   std::span<const float> pivots() const { return pivots_; }
   /// The damping that was needed.
@@ -77,6 +84,7 @@ class FeedbackFactor {
   int64_t cols_ = 0;
   int64_t ordered_groups_ = 0;
   bool feedback_ = true;
+  int sweeps_ = 0;
   GptqOptions::Grid grid_ = GptqOptions::Grid::least_squares;
   double damping_ = 0, mean_ = 1;
   std::vector<int32_t> order_;

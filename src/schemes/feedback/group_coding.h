@@ -4,7 +4,16 @@
 #include <cstdint>
 #include <memory>
 
+#include "kernels/affine_tile.h"
+
 namespace mxq::feedback {
+
+/// Where the values of some columns of 16 groups lie, a lane each: FeedbackGrid's numbers.
+struct GroupGrid {
+  alignas(64) float inverse_scale[kTileLanes] = {};
+  alignas(64) float scale[kTileLanes] = {};
+  alignas(64) float zero[kTileLanes] = {};
+};
 
 /// Codes groups on one thread, 16 at a time, a lane each (tiles: kernels/affine_tile.h).
 class GroupCoder {
@@ -18,6 +27,21 @@ class GroupCoder {
   /// Codes them column by column: see tile_feedback() (kernels/feedback_tile.h).
   virtual void code(float* tile, const float* weights, int n, const float* coefficients, int64_t stride, uint8_t* codes,
                     float* errors) = 0;
+
+  /// Columns of a group that share a grid; the group's last ones may be fewer.
+  virtual int grid_columns() const = 0;
+  /// Of the columns g * grid_columns() and on of the groups that have been coded last.
+  virtual void grid(int g, GroupGrid& out) const = 0;
+  /// Codes columns that share a grid anew, given all others: see tile_descend() (kernels/feedback_tile.h).
+  virtual void descend(float* tile, const float* values, int n, const float* moments, const float* inverse_diagonal,
+                       int64_t stride, const GroupGrid& grid, uint8_t* codes, float* changes) const = 0;
+
+  /// Of families that store codes and scales together: writes groups, which come in the order in which they have been
+  /// coded, with their codes as they are at last. The part `codes` of others is written by who feeds back.
+  virtual void write(const uint8_t* codes, int n) {
+    (void)codes;
+    (void)n;
+  }
 };
 
 /// Of one matrix: metadata first. What many groups share is settled and written when it is made.

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
+#include <utility>
 
 #include "base/parallel.h"
 #include "kernels/feedback_tile.h"
@@ -79,10 +81,34 @@ class Coder : public feedback::GroupCoder {
       }
       tile_add_feedback(lost, size, of_part + size * stride, stride, n - at - size, part + size * kTileLanes);
     }
-    for (int l = 0; l < lanes_; ++l) {
-      GgmlBlock& block = fitter_.block(l);
+    for (int l = 0; l < lanes_; ++l) coded_.emplace_back(group_[l], fitter_.block(l));
+    tiles_.push_back(lanes_);
+  }
+
+  int grid_columns() const override { return type_.group; }
+  void grid(int g, feedback::GroupGrid& out) const override {
+    std::copy_n(fitter_.inverse_scale(g), kTileLanes, out.inverse_scale);
+    std::copy_n(fitter_.scale(g), kTileLanes, out.scale);
+    std::copy_n(fitter_.zero(g), kTileLanes, out.zero);
+  }
+  void descend(float* tile, const float* values, int n, const float* moments, const float* inverse_diagonal,
+               int64_t stride, const feedback::GroupGrid& grid, uint8_t* codes, float* changes) const override {
+    const FeedbackGrid of{grid.inverse_scale, grid.scale, grid.zero};
+    if (type_.kind == Type::Kind::levels) {
+      tile_level_descend(tile, values, n, fitter_.levels(), moments, stride, inverse_diagonal, of, codes, changes);
+    } else {
+      tile_descend(tile, values, n, type_.max_code(), moments, stride, inverse_diagonal, of, codes, changes);
+    }
+  }
+
+  void write(const uint8_t* codes, int n) override {
+    const int lanes = tiles_.front();
+    tiles_.pop_front();
+    for (int l = 0; l < lanes; ++l) {
+      auto& [number, block] = coded_.front();
       for (int i = 0; i < n; ++i) block.codes[i] = codes[i * kTileLanes + l];
-      blocks_.write(group_[l], block);
+      blocks_.write(number, block);
+      coded_.pop_front();
     }
   }
 
@@ -94,6 +120,9 @@ class Coder : public feedback::GroupCoder {
   const float* weights_ = nullptr;  // of squared errors, a column each
   int64_t group_[kTileLanes] = {};
   int lanes_ = 0;
+  // Coded and not yet written: blocks by their numbers, and how many of each call of code().
+  std::deque<std::pair<int64_t, GgmlBlock>> coded_;
+  std::deque<int> tiles_;
 };
 
 class Coding : public feedback::GroupCoding {
