@@ -100,7 +100,7 @@ class GgufOutput(MxqTest):
         refuses("--bits", 4.6, "--axis", 0, "--fit", "mse", says="for the format gguf")
         refuses("--uniform", "q4_k", "--fit", "mse", status=1, says=("embed_tokens", "576", "--skip"))
         refuses("--size", "1MiB", *FAST, status=1, says=("--size", "at least"))
-        self.refuses("quantize", SMOLLM2, "--format", "onnx", "--bits", 4, "-o", out, status=2, says=("onnx", "mxq, gguf"))
+        self.refuses("quantize", SMOLLM2, "--format", "none", "--bits", 4, "-o", out, status=2, says=("none", "mxq, gguf"))
 
 
 class OtherModels(MxqTest):
