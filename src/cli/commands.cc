@@ -8,7 +8,6 @@ void add_commands(CLI::App& app, const CommonOptions& common) {
   add_plan(app, common);
   add_quantize(app, common);
   add_dequantize(app, common);
-  add_export(app, common);
   add_eval(app, common);
   add_generate(app, common);
   add_tokenize(app, common);

@@ -16,7 +16,6 @@ void add_measure(CLI::App& app, const CommonOptions& common);
 void add_plan(CLI::App& app, const CommonOptions& common);
 void add_quantize(CLI::App& app, const CommonOptions& common);
 void add_dequantize(CLI::App& app, const CommonOptions& common);
-void add_export(CLI::App& app, const CommonOptions& common);
 void add_eval(CLI::App& app, const CommonOptions& common);
 void add_generate(CLI::App& app, const CommonOptions& common);
 void add_report(CLI::App& app);

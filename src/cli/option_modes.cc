@@ -121,7 +121,6 @@ const std::vector<Entry>& table() {
       {"quantize", options_of({FieldGroup::matrix, FieldGroup::text}), quantize_method},
 
       {"dequantize", {"MODEL", "--output", "--dtype", "--overwrite"}, always},
-      {"export", {"MODEL", "--format", "--output", "--skip", "--overwrite"}, always},
 
       {"eval", {"MODEL", "--against", "--tokens", "--packed", "--compute"}, eval_all},
       {"eval", {"--text", "--recipe", "--window", "--stride", "--base-logits"}, {Mode::eval_text}},

@@ -48,6 +48,11 @@ void skip_shard(const Shard& shard, const std::vector<OutputTensors>& tensors, s
   }
 }
 
+/// Whether the file has the tensor's own values: no codes, no blocks.
+bool holds_floats(const SourceTensor& tensor) {
+  return tensor.stored_as == dtype_name(tensor.dtype) && dtype_block_elements(tensor.dtype) == 1;
+}
+
 /// Sees all values of a tensor on their way: throws for what is refused, notes the first of the others that is none.
 class Watch {
  public:
@@ -138,10 +143,6 @@ std::string source_identity(const ModelSource& model) {
 }
 
 }  // namespace
-
-bool holds_floats(const SourceTensor& tensor) {
-  return tensor.stored_as == dtype_name(tensor.dtype) && dtype_block_elements(tensor.dtype) == 1;
-}
 
 void require_fit(const SourceTensor& tensor, int64_t first, int64_t count, const float* values, DType dtype,
                  int64_t& zeros) {

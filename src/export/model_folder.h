@@ -30,9 +30,6 @@ struct OutputTensors {
 OutputTensors quantized_output(const std::string& name, const QuantizedLayout& layout,
                                std::function<QuantizedMatrix()> make);
 
-/// Whether the file has the tensor's own values: no codes, no blocks.
-bool holds_floats(const SourceTensor& tensor);
-
 /// What becomes of a float tensor that holds NaN or infinities: refused by name, or copied as it is and told in the
 /// notes. Infinities of a tensor that is neither a weight nor a bias (a mask) are copied, what is quantized is refused
 /// either way.

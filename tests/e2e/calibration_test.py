@@ -39,7 +39,7 @@ class Calibrated(MxqTest):
         self.assertEqual(plan["calibration"], {"text": "self", "sequences": 8, "tokens": 64, "temperature": 1.0,
                                                "top_p": 1.0, "seed": 0, "damping": 0.01, "zero_point": "real",
                                                "column_order": "left", "token_weights": "even", "shrinkage": 0.1,
-                                               "correction": 0})
+                                               "sweeps": 3, "correction": 0})
         self.assertEqual(plan["quantize"]["fit"], "gptq")
         for name, more in (("cached", ()), ("anew", ("--no-cache",))):
             again, same = self.quantize(name, *options, *more)
