@@ -9,10 +9,10 @@
 #include "base/bitpack.h"
 #include "export/transformers_model.h"
 #include "export/transformers_target.h"
+#include "export/turned.h"
 #include "export/zero_codes.h"
 #include "format/awq_config.h"
 #include "mxq/error.h"
-#include "schemes/part_bytes.h"
 #include "schemes/stored_matrix.h"
 
 namespace mxq {
@@ -48,18 +48,12 @@ std::vector<uint32_t> along_rows(std::span<const uint8_t> codes, int64_t rows) {
 void write_matrix(const std::string& name, const QuantizedMatrix& matrix, const std::string& operation,
                   SafetensorsWriter& writer) {
   const QuantizedLayout& layout = matrix.layout;
-  const int64_t rows = layout.rows, groups = layout.cols / layout.scheme.group;
+  const int64_t rows = layout.rows;
   std::vector<uint8_t> codes(static_cast<size_t>(rows * layout.cols));
   unpack_codes(matrix.part("codes"), kBits, 0, rows * layout.cols, codes.data());
   writer.write(std::as_bytes(std::span<const uint32_t>(along_rows(codes, rows))));
   writer.write(std::as_bytes(std::span<const uint32_t>(along_rows(zero_codes(name, matrix, false, operation), rows))));
-  std::vector<uint16_t> scales(static_cast<size_t>(rows * groups));
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t g = 0; g < groups; ++g) {
-      scales[static_cast<size_t>(g * rows + r)] = get_value<uint16_t>(matrix.part("scales"), r * groups + g);
-    }
-  }
-  writer.write(std::as_bytes(std::span(scales)));
+  writer.write(std::as_bytes(std::span<const uint16_t>(turned<uint16_t>(matrix.part("scales"), rows))));
 }
 
 class AwqTarget final : public TransformersTarget {

@@ -9,10 +9,10 @@
 #include "base/bitpack.h"
 #include "export/transformers_model.h"
 #include "export/transformers_target.h"
+#include "export/turned.h"
 #include "export/zero_codes.h"
 #include "format/gptq_config.h"
 #include "model/arch/architecture.h"
-#include "schemes/part_bytes.h"
 #include "schemes/stored_matrix.h"
 
 namespace mxq {
@@ -24,29 +24,6 @@ constexpr int64_t kWord = 32;  // bits of an element of codes
 bool is_known(const Scheme& scheme) {
   const auto& known = paper_schemes();
   return std::find(known.begin(), known.end(), scheme) != known.end();
-}
-
-/// Rows of whole words, one behind the other, as columns.
-std::vector<std::byte> turned(std::span<const std::byte> words, int64_t rows, int64_t row_words) {
-  std::vector<std::byte> result(words.size());
-  for (int64_t w = 0; w < row_words; ++w) {
-    for (int64_t r = 0; r < rows; ++r) {
-      put_value(std::span(result), w * rows + r, get_value<uint32_t>(words, r * row_words + w));
-    }
-  }
-  return result;
-}
-
-/// [rows, groups] of a row as [groups, rows].
-template <typename Value>
-std::vector<Value> turned_groups(std::span<const Value> values, int64_t rows) {
-  const int64_t groups = static_cast<int64_t>(values.size()) / rows;
-  std::vector<Value> result(values.size());
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t g = 0; g < groups; ++g)
-      result[static_cast<size_t>(g * rows + r)] = values[static_cast<size_t>(r * groups + g)];
-  }
-  return result;
 }
 
 class GptqTarget final : public TransformersTarget {
@@ -124,11 +101,11 @@ class GptqTarget final : public TransformersTarget {
     const QuantizedLayout& layout = matrix.layout;
     const int64_t rows = layout.rows, cols = layout.cols, group = layout.scheme.group;
     const int bits = layout.scheme.bits;
-    writer.write(
-        turned(matrix.part("codes").first(static_cast<size_t>(rows * cols * bits / 8)), rows, cols * bits / kWord));
+    const auto codes = matrix.part("codes").first(static_cast<size_t>(rows * cols * bits / 8));
+    writer.write(std::as_bytes(std::span<const uint32_t>(turned<uint32_t>(codes, rows))));
     std::vector<uint8_t> zeros = zero_codes(name, matrix, !version_2_, operation());
     for (uint8_t& zero : zeros) zero = static_cast<uint8_t>(zero - (version_2_ ? 0 : 1));
-    zeros = turned_groups<uint8_t>(zeros, rows);
+    zeros = turned<uint8_t>(std::as_bytes(std::span(zeros)), rows);
     std::vector<std::byte> packed(static_cast<size_t>(static_cast<int64_t>(zeros.size()) * bits / 8));
     for (int64_t g = 0; g < cols / group; ++g) {
       pack_codes(zeros.data() + g * rows, rows, bits, packed.data() + g * rows * bits / 8);
@@ -137,10 +114,7 @@ class GptqTarget final : public TransformersTarget {
     std::vector<int32_t> group_of(static_cast<size_t>(cols));
     for (int64_t k = 0; k < cols; ++k) group_of[static_cast<size_t>(k)] = static_cast<int32_t>(k / group);
     writer.write(std::as_bytes(std::span(group_of)));
-    std::vector<uint16_t> scales(zeros.size());
-    for (size_t i = 0; i < scales.size(); ++i)
-      scales[i] = get_value<uint16_t>(matrix.part("scales"), static_cast<int64_t>(i));
-    writer.write(std::as_bytes(std::span<const uint16_t>(turned_groups<uint16_t>(scales, rows))));
+    writer.write(std::as_bytes(std::span<const uint16_t>(turned<uint16_t>(matrix.part("scales"), rows))));
   }
 
   GptqConfig config_of(const Contents& contents) const {

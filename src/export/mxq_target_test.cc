@@ -16,30 +16,7 @@ struct MxqTargets : TargetFixture {
 };
 
 TEST_F(MxqTargets, BytesAreWhatWasPromised) {
-  const RestBytes rest = mxq_target().rest(*model, matrices);
-  int64_t promised = 0;
-  for (const auto* tensor : matrices) {
-    ASSERT_TRUE(mxq_target().holds(scheme, options, tensor->rows(), tensor->cols()));
-    promised += mxq_target().matrix_bytes(scheme, options, tensor->rows(), tensor->cols());
-  }
-  for (const int64_t shard : {int64_t{1} << 40, int64_t{20'000}}) {
-    std::filesystem::remove_all(out);
-    WriteOptions how;
-    how.max_shard_bytes = shard;
-    const WriteReport report = write(how);
-    EXPECT_EQ(report.matrix_bytes, promised);
-    int64_t files = 0, headers = 0, shards = 0;
-    for (const auto& [name, bytes] : report.files) {
-      if (!name.ends_with(".safetensors")) continue;
-      EXPECT_EQ(bytes, static_cast<int64_t>(std::filesystem::file_size(out / name)));
-      files += bytes;
-      headers += header_of(out / name);
-      ++shards;
-    }
-    EXPECT_EQ(shards > 1, shard == 20'000);
-    EXPECT_EQ(files - headers, rest.tensors + promised);
-    EXPECT_LE(headers, rest.headers + shards * 256) << shards << " shards";
-  }
+  expect_promised_bytes(20'000);
 }
 
 TEST_F(MxqTargets, ComesBackBitForBit) {

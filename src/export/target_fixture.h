@@ -62,6 +62,36 @@ struct TargetFixture : testing::Test {
     return target.write(all_in_one_scheme(), {out, how.overwrite, {}}, how, nullptr);
   }
 
+  /// The model's matrices in the scheme take the bytes that the target has promised, in one shard and in shards of
+  /// `small_shard` bytes.
+  void expect_promised_bytes(int64_t small_shard) {
+    const RestBytes rest = target.rest(*model, matrices);
+    int64_t promised = 0;
+    for (const auto* tensor : matrices) {
+      ASSERT_TRUE(target.holds(scheme, options, tensor->rows(), tensor->cols()));
+      promised += target.matrix_bytes(scheme, options, tensor->rows(), tensor->cols());
+    }
+    for (const int64_t shard : {int64_t{1} << 40, small_shard}) {
+      std::filesystem::remove_all(out);
+      WriteOptions how;
+      how.max_shard_bytes = shard;
+      const WriteReport report = write(how);
+      EXPECT_EQ(report.matrix_bytes, promised);
+      int64_t files = 0, headers = 0, shards = 0;
+      for (const auto& [name, bytes] : report.files) {
+        if (!name.ends_with(".safetensors")) continue;
+        EXPECT_TRUE(name.starts_with("model")) << name;  // what loaders look for
+        EXPECT_EQ(bytes, static_cast<int64_t>(std::filesystem::file_size(out / name)));
+        files += bytes;
+        headers += header_of(out / name);
+        ++shards;
+      }
+      EXPECT_EQ(shards > 1, shard == small_shard);
+      EXPECT_EQ(files - headers, rest.tensors + promised);
+      EXPECT_LE(headers, rest.headers + shards * 256) << shards << " shards";
+    }
+  }
+
   const Target& target;
   MatrixSelection selection;
   TemporaryFolder folder;

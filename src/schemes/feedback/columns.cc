@@ -71,6 +71,11 @@ class RowCoder {
   /// n columns, from the first-th on, of the 16 rows from `lane` on.
   void code_tile(int64_t first, int64_t n, int64_t lane) {
     load(first, n, lane);
+    for (int64_t i = 0; i < n; ++i) {
+      for (int l = 0; l < kTileLanes; ++l) {
+        tile_[i * kTileLanes + l] = weights_[i * kTileLanes + l] + feedback_[i * lanes_ + lane + l];
+      }
+    }
     const int64_t cols = matrix_.cols, piece = group_;
     uint8_t* codes = tile_codes_.data();
     for (int64_t at = 0; at < n; at += piece) {
@@ -157,7 +162,7 @@ class RowCoder {
 
   int64_t row(int64_t lane) const { return std::min(begin_ + lane, end_ - 1); }
 
-  /// The weights themselves, and with the feedback of the blocks before.
+  /// The weights themselves.
   void load(int64_t first, int64_t n, int64_t lane) {
     if (factor_.ordered_groups() != 0) {
       for (int l = 0; l < kTileLanes; ++l) {
@@ -168,11 +173,6 @@ class RowCoder {
       const float* rows[kTileLanes];
       for (int l = 0; l < kTileLanes; ++l) rows[l] = matrix_.data + row(lane + l) * matrix_.cols + first;
       tile_load_groups(rows, static_cast<int>(n), weights_.get());
-    }
-    for (int64_t i = 0; i < n; ++i) {
-      for (int l = 0; l < kTileLanes; ++l) {
-        tile_[i * kTileLanes + l] = weights_[i * kTileLanes + l] + feedback_[i * lanes_ + lane + l];
-      }
     }
   }
 
