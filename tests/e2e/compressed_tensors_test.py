@@ -3,26 +3,15 @@ import json
 import struct
 import unittest
 
+from folder_formats import DOWN, FAST, FolderFormatTest, header_bytes
 from support import SMOLLM2, MxqTest, needs_smollm2, read_folder, small_model
 
 FORMAT = "compressed-tensors"
-FAST = ("--objective", "rel", "--fit", "mse")  # weights alone
-DOWN = ("--skip", "down_proj")  # of small_model(): 160 columns are no whole groups of 64
 PARTS = ("weight_packed", "weight_scale", "weight_shape")
 
 
-def header_bytes(path):
-    (length,) = struct.unpack("<Q", path.read_bytes()[:8])
-    return 8 + length
-
-
-class CompressedTensors(MxqTest):
-    def setUp(self):
-        super().setUp()
-        self.model, self.out = self.folder / "model", self.folder / "out"
-
-    def quantize(self, *options):
-        return self.mxq_json("quantize", self.model, "--format", FORMAT, *options, "-o", self.out)
+class CompressedTensors(FolderFormatTest):
+    FORMAT = FORMAT
 
     def test_bytes_are_those_of_the_plan(self):
         small_model(self.model)
@@ -125,25 +114,11 @@ class CompressedTensors(MxqTest):
         self.assertEqual(plan("mlx"), between)
 
     def test_what_is_there_stays(self):
-        small_model(self.model)
-        quantize = ("quantize", self.model, "--format", FORMAT, "--uniform", "b4g32", "--fit", "mse", "-o", self.out)
-        self.out.mkdir()
-        (self.out / "notes.txt").write_text("mine")
-        self.refuses(*quantize, status=2, says="out")
-        self.refuses(*quantize, "--overwrite", status=2, says="holds 'notes.txt'")
-        (self.out / "notes.txt").unlink()
-        self.out.rmdir()
-        self.mxq(*quantize)
-        first = (self.out / "model.safetensors").read_bytes()
-        self.refuses(*quantize, status=2, says="out")
-        self.mxq(*quantize, "--overwrite")
-        self.assertEqual((self.out / "model.safetensors").read_bytes(), first)
-        self.refuses(*quantize[:-1], self.model, "--overwrite", status=2, says="model")
+        self.check_that_what_is_there_stays()
 
     def test_what_the_format_has_no_place_for_is_refused_by_name(self):
         small_model(self.model)
-        def refuses(*options, says, status=2):
-            self.refuses("quantize", self.model, "--format", FORMAT, *options, "-o", self.out, status=status, says=says)
+        refuses = self.refuses_options
         where = f"for the format {FORMAT}"
         refuses("--bits", 5, *FAST, "--normalize", "rotation", says=("--normalize", f"rotation {where}"))
         refuses("--bits", 5, *FAST, "--schemes", "gauss3g64", says=("--schemes", f"gauss3g64 {where}", "b8"))

@@ -1,26 +1,13 @@
 """Plans made for MLX: a folder of the bytes that the plan promises, as mlx-lm loads it, which is read back as the model."""
 import json
-import struct
 import unittest
 
+from folder_formats import DOWN, FAST, FolderFormatTest, header_bytes
 from support import SMOLLM2, MxqTest, needs_smollm2, read_folder, small_model
 
-FAST = ("--objective", "rel", "--fit", "mse")  # weights alone
-DOWN = ("--skip", "down_proj")  # of small_model(): 160 columns are no whole groups of 64
 
-
-def header_bytes(path):
-    (length,) = struct.unpack("<Q", path.read_bytes()[:8])
-    return 8 + length
-
-
-class MlxOutput(MxqTest):
-    def setUp(self):
-        super().setUp()
-        self.model, self.out = self.folder / "model", self.folder / "out"
-
-    def quantize(self, *options):
-        return self.mxq_json("quantize", self.model, "--format", "mlx", *options, "-o", self.out)
+class MlxOutput(FolderFormatTest):
+    FORMAT = "mlx"
 
     def test_bytes_are_those_of_the_plan(self):
         small_model(self.model)
@@ -93,25 +80,11 @@ class MlxOutput(MxqTest):
         self.assertIn("model.norm.weight", read_folder(self.out))
 
     def test_what_is_there_stays(self):
-        small_model(self.model)
-        quantize = ("quantize", self.model, "--format", "mlx", "--uniform", "b4g32", "--fit", "mse", "-o", self.out)
-        self.out.mkdir()
-        (self.out / "notes.txt").write_text("mine")
-        self.refuses(*quantize, status=2, says="out")
-        self.refuses(*quantize, "--overwrite", status=2, says="holds 'notes.txt'")
-        (self.out / "notes.txt").unlink()
-        self.out.rmdir()
-        self.mxq(*quantize)
-        first = (self.out / "model.safetensors").read_bytes()
-        self.refuses(*quantize, status=2, says="out")
-        self.mxq(*quantize, "--overwrite")
-        self.assertEqual((self.out / "model.safetensors").read_bytes(), first)
-        self.refuses(*quantize[:-1], self.model, "--overwrite", status=2, says="model")
+        self.check_that_what_is_there_stays()
 
     def test_what_the_format_has_no_place_for_is_refused_by_name(self):
         small_model(self.model)
-        def refuses(*options, says, status=2):
-            self.refuses("quantize", self.model, "--format", "mlx", *options, "-o", self.out, status=status, says=says)
+        refuses = self.refuses_options
         refuses("--bits", 5, *FAST, "--normalize", "rotation", says=("--normalize", "rotation for the format mlx"))
         refuses("--bits", 5, *FAST, "--schemes", "gauss3g64", says=("--schemes", "gauss3g64 for the format mlx", "b8"))
         refuses("--bits", 5, *FAST, "--schemes", "q4_k", says=("--schemes", "q4_k for the format mlx"))

@@ -4,21 +4,14 @@ import json
 import math
 import unittest
 
-from mlx_output_test import header_bytes
 from onnx_files import dequantized, read_initializers, read_nodes
+from folder_formats import FAST, FolderFormatTest, header_bytes
 from support import (SMOLLM2, MxqTest, floats, listing, needs_smollm2, read_folder, small_model, small_text_model,
                      write_safetensors)
 
-FAST = ("--objective", "rel", "--fit", "mse")  # weights alone
 
-
-class OnnxOutput(MxqTest):
-    def setUp(self):
-        super().setUp()
-        self.model, self.out = self.folder / "model", self.folder / "out"
-
-    def quantize(self, *options):
-        return self.mxq_json("quantize", self.model, "--format", "onnx", *options, "-o", self.out)
+class OnnxOutput(FolderFormatTest):
+    FORMAT = "onnx"
 
     def test_bytes_are_those_of_the_plan(self):
         small_model(self.model)
@@ -123,8 +116,7 @@ class OnnxOutput(MxqTest):
 
     def test_what_the_format_has_no_place_for_is_refused_by_name(self):
         small_model(self.model)
-        def refuses(*options, says, status=2):
-            self.refuses("quantize", self.model, "--format", "onnx", *options, "-o", self.out, status=status, says=says)
+        refuses = self.refuses_options
         refuses("--bits", 5, *FAST, "--normalize", "rotation", says=("--normalize", "rotation for the format onnx"))
         refuses("--bits", 5, *FAST, "--schemes", "b3g64", says=("--schemes", "b3g64 for the format onnx", "b4 or b8"))
         refuses("--bits", 5, *FAST, "--metadata", "bf16-bias", says=("--metadata", "bf16-bias for the format onnx", "f16-bias"))

@@ -4,17 +4,11 @@ import re
 import struct
 import unittest
 
+from folder_formats import DOWN, FAST, header_bytes
 from support import SMOLLM2, MxqTest, needs_smollm2, read_folder, small_model
 
-FAST = ("--objective", "rel", "--fit", "mse")  # weights alone
 FOUR = ("--schemes", "b2g32,b4g32,b8g32")  # of small_model(): not all rows fill words in 3 bits
-DOWN = ("--skip", "down_proj")
 PARTS = {"gptq": ("qweight", "qzeros", "g_idx", "scales"), "awq": ("qweight", "qzeros", "scales")}
-
-
-def header_bytes(path):
-    (length,) = struct.unpack("<Q", path.read_bytes()[:8])
-    return 8 + length
 
 
 class PackedFolders(MxqTest):

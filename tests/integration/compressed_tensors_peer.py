@@ -10,7 +10,6 @@ and by rows) are read too: mxq's weights, in the scales' 16 bits, are the packag
 """
 import json
 import pathlib
-import subprocess
 import sys
 import tempfile
 
@@ -19,7 +18,7 @@ import transformers
 from compressed_tensors.compressors import PackedQuantizationCompressor
 from compressed_tensors.quantization import QuantizationScheme
 from safetensors.torch import load_file, save_file
-from tiny_decoders import DECODERS, write_tiny
+from tiny_decoders import DECODERS, call, write_tiny
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "bench"))
@@ -28,12 +27,6 @@ import compressed_tensors_peer as package  # noqa: E402
 BOUND = 1e-5
 PINS = {"q_proj": "b3g32", "k_proj": "b3g32", "v_proj": "b3g32", "qkv_proj": "b3g32", "o_proj": "b6g32", "gate_proj": "b2g32", "up_proj": "b2g32",
         "gate_up_proj": "b5g32"}
-
-
-def call(*command):
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stderr}"
-    return done.stdout
 
 
 def load(folder):

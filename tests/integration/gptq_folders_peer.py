@@ -13,7 +13,6 @@ import json
 import os
 import pathlib
 import random
-import subprocess
 import sys
 import tempfile
 
@@ -30,18 +29,12 @@ from gptqmodel.quantization.config import QuantizeConfig  # noqa: E402
 from gptqmodel.utils.model import convert_gptq_v2_to_v1_format_module  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-from tiny_decoders import DECODERS, write_tiny  # noqa: E402
+from tiny_decoders import DECODERS, call, write_tiny  # noqa: E402
 
 BOUND = 1e-5
 FUSED = ("phi3", "glm4")  # gate_up_proj, which GPTQModel splits into two modules
 GPTQ_PINS = {"q_proj": "b8g32", "k_proj": "b8g32", "v_proj": "b8g32", "qkv_proj": "b8g32", "o_proj": "b3g32", "gate_proj": "b2g32",
              "up_proj": "b2g32", "gate_up_proj": "b4g32"}
-
-
-def call(*command):
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stderr}"
-    return done.stdout
 
 
 def load(folder, config):

@@ -8,14 +8,13 @@ fp32: mlx-lm with its scales, biases and norms taken for fp32, mxq with the matr
 A folder that mlx_lm.convert wrote is read too. Fails where logits are apart by more than 2e-3 of the largest.
 """
 import pathlib
-import subprocess
 import sys
 import tempfile
 
 import mlx.core as mx
 import mlx_lm
 import numpy
-from tiny_decoders import IDS, TEXT, read_logits, write_tiny
+from tiny_decoders import IDS, TEXT, call, read_logits, write_tiny
 
 BOUND = 2e-3
 # Windows that mlx-lm's classes do not have are left out; two models need head sizes that groups of 32 divide.
@@ -24,12 +23,6 @@ MODELS = {"llama2": {}, "llama3": {}, "llama_linear": {}, "llama_yarn": {}, "lla
           "qwen3": {}, "gemma2": {"sliding_window": 100}, "gemma3": {}, "gemma3_usual": {}, "phi3": PLAIN, "smollm3": PLAIN,
           "smollm3_usual": PLAIN, "olmo2": {}, "granite": {}, "glm4": {}, "cohere2": {}, "cohere2_usual": {}}
 SCHEMES = {"q_proj": "b8g32", "k_proj": "b3g32", "v_proj": "b2g32", "o_proj": "b6g32", "up_proj": "b4g32", "embed_tokens": "b8g32"}
-
-
-def call(*command):
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stderr}"
-    return done.stdout
 
 
 def logits_of_mxq(mxq, folder, text):

@@ -12,7 +12,6 @@ with inputs in 8 bits.
 """
 import json
 import pathlib
-import subprocess
 import sys
 import tempfile
 
@@ -20,7 +19,7 @@ import numpy
 import onnx
 import onnxruntime
 import onnxruntime_genai
-from tiny_decoders import IDS, TEXT, read_logits, write_tiny
+from tiny_decoders import IDS, TEXT, call, read_logits, write_tiny
 
 BOUND, ROUNDED = 2e-5, 0.3
 PROMPT, TOKENS = "The capital of France is", 24
@@ -29,12 +28,6 @@ MODELS = {name: {} for name in (
     "smollm3", "smollm3_usual", "olmo2", "granite", "glm4", "cohere2", "cohere2_usual")}
 SCHEMES = {"q_proj": "b8g32", "k_proj": "b4g32", "v_proj": "b2g32", "o_proj": "b4g16", "up_proj": "b4g32", "down_proj": "b8g16",
            "qkv_proj": "b4g16", "gate_up_proj": "b2g32", "embed_tokens": "b8g32"}
-
-
-def call(*command):
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stderr}"
-    return done.stdout
 
 
 def exact(folder):

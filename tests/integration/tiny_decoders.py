@@ -1,7 +1,9 @@
-"""The small models of tests/data/tiny_decoders.json as Hugging Face folders: what the peers of folder formats share."""
+"""What the peers of folder formats share: a program that has to succeed, and the small models of tests/data/tiny_decoders.json as
+Hugging Face folders."""
 import json
 import pathlib
 import struct
+import subprocess
 
 import numpy
 
@@ -11,6 +13,12 @@ TEXT = "Twelve9boats+left/at0dawn1nine2came3back"
 # Of every architecture that transformers and vLLM load with its linear layers quantized.
 DECODERS = ("llama2", "llama3", "llama_bias", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "smollm3", "olmo2", "granite", "glm4", "cohere2")
 IDS = [LETTERS.index(letter) for letter in TEXT]
+
+
+def call(*command):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stderr}"
+    return done.stdout
 
 
 def formula(name, count):
