@@ -10,7 +10,6 @@
 #include "export/transformers_target.h"
 #include "export/zero_codes.h"
 #include "format/compressed_tensors_config.h"
-#include "schemes/stored_matrix.h"
 
 namespace mxq {
 
@@ -31,21 +30,9 @@ OutputTensors shape_output(const std::string& name, const QuantizedLayout& layou
 }
 
 /// The bytes are those of the affine family's codes and scales: rows are whole words.
-OutputTensors codes_output(const std::string& name, const QuantizedLayout& layout,
-                           std::function<QuantizedMatrix()> make) {
-  OutputTensors output;
-  output.specs = {
-      {name + ".weight_packed", DType::i32, {layout.rows, layout.cols * layout.scheme.bits / kWord}},
-      {name + ".weight_scale", float_dtype(layout.metadata), {layout.rows, layout.cols / layout.scheme.group}}};
-  output.work = layout.rows * layout.cols;
-  output.write = [name, make = std::move(make)](SafetensorsWriter& writer) {
-    const QuantizedMatrix matrix = make();
-    check_numbers(name, matrix.view());
-    zero_codes(name, matrix, true, kOperation);
-    writer.write(matrix.part("codes"));
-    writer.write(matrix.part("scales"));
-  };
-  return output;
+std::vector<TensorSpec> codes_specs(const std::string& name, const QuantizedLayout& layout) {
+  return {{name + ".weight_packed", DType::i32, {layout.rows, layout.cols * layout.scheme.bits / kWord}},
+          {name + ".weight_scale", float_dtype(layout.metadata), {layout.rows, layout.cols / layout.scheme.group}}};
 }
 
 class CompressedTensorsTarget final : public TransformersTarget {
@@ -67,7 +54,7 @@ class CompressedTensorsTarget final : public TransformersTarget {
                                             std::function<QuantizedMatrix()> make) const override {
     std::vector<OutputTensors> outputs;
     outputs.push_back(shape_output(name, layout));
-    outputs.push_back(codes_output(name, layout, std::move(make)));
+    outputs.push_back(symmetric_output(name, layout, codes_specs(name, layout), std::move(make), kOperation));
     return outputs;
   }
 

@@ -12,7 +12,6 @@
 #include "export/zero_codes.h"
 #include "model/onnx_graph.h"
 #include "mxq/error.h"
-#include "schemes/stored_matrix.h"
 
 namespace mxq {
 
@@ -108,17 +107,8 @@ class OnnxTarget final : public SafetensorsTarget {
  protected:
   std::vector<OutputTensors> matrix_outputs(const std::string& name, const QuantizedLayout& layout,
                                             std::function<QuantizedMatrix()> make) const override {
-    std::vector<OutputTensors> outputs(1);
-    OutputTensors& output = outputs.front();
-    output.specs = matrix_specs(name, layout);
-    output.work = layout.rows * layout.cols;
-    output.write = [name, make = std::move(make)](SafetensorsWriter& writer) {
-      const QuantizedMatrix matrix = make();
-      check_numbers(name, matrix.view());
-      zero_codes(name, matrix, true, kOperation);
-      writer.write(matrix.part("codes"));
-      writer.write(matrix.part("scales"));
-    };
+    std::vector<OutputTensors> outputs;
+    outputs.push_back(symmetric_output(name, layout, matrix_specs(name, layout), std::move(make), kOperation));
     return outputs;
   }
   QuantizedLayout widest_layout(int64_t rows, int64_t cols) const override {

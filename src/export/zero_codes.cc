@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "base/half.h"
 #include "mxq/error.h"
 #include "schemes/affine/integer_zeros.h"
 #include "schemes/part_bytes.h"
+#include "schemes/stored_matrix.h"
 
 namespace mxq {
 
@@ -36,6 +38,21 @@ std::vector<uint8_t> zero_codes(const std::string& name, const QuantizedMatrix& 
     zeros[static_cast<size_t>(i)] = static_cast<uint8_t>(nearest);
   }
   return zeros;
+}
+
+OutputTensors symmetric_output(const std::string& name, const QuantizedLayout& layout, std::vector<TensorSpec> specs,
+                               std::function<QuantizedMatrix()> make, const std::string& operation) {
+  OutputTensors output;
+  output.specs = std::move(specs);
+  output.work = layout.rows * layout.cols;
+  output.write = [name, make = std::move(make), operation](SafetensorsWriter& writer) {
+    const QuantizedMatrix matrix = make();
+    check_numbers(name, matrix.view());
+    zero_codes(name, matrix, true, operation);
+    writer.write(matrix.part("codes"));
+    writer.write(matrix.part("scales"));
+  };
+  return output;
 }
 
 }  // namespace mxq
